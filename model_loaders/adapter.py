@@ -1,0 +1,143 @@
+"""The tensors of an adapter directory: LoRA and the trainable pooling, read strictly and written whole."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model_loaders.errors import UserError
+from model_loaders.locations import first_line, listing
+
+LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, or raise a UserError that names the file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return data
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file and refuse tensors that are not finite."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}")
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
+    check_finite(tensors, path)
+    return tensors
+
+
+def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a published ``attn_pool.pt`` as data only: a pickle that holds anything but tensors is refused."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise UserError(f"{path} is no state dict that can be read safely: {first_line(error)}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise UserError(f"{path} is no state dict of tensors (found {type(state).__name__}); expected the published pooling")
+    check_finite(state, path)
+    return state
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise a UserError that names the first tensor with NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise UserError(f"{path}: tensor {name} has {bad} values that are NaN or infinite; the run that wrote it diverged")
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str = "") -> None:
+    """Raise a UserError unless ``found`` has exactly the names and shapes of ``expected``."""
+    missing, unused = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    differences = (("missing", missing), ("unused", unused))
+    if missing or unused:
+        parts = [
+            f"{len(names)} {kind}, such as {names[0]}" for kind, names in (("missing", missing), ("unused", unused)) if names
+        ]
+        raise UserError(f"{path} does not fit this model: of {len(expected)} tensors, {'; '.join(parts)}. {hint}".rstrip())
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape:
+            raise UserError(
+                f"{path} does not fit this model: {name} is {tuple(found[name].shape)}, the model needs {tuple(tensor.shape)}: "
+                "the adapter belongs to a base model of another size, or its LoRA rank or pooling sizes differ. " + hint
+            )
+
+
+def load_lora(backbone: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy LoRA tensors into a peft model, all of them and nothing else.
+
+    Raises:
+        UserError: names or shapes differ. peft alone would only warn, and the base model's own vectors would come out.
+    """
+    import peft
+
+    expected = peft.get_peft_model_state_dict(backbone, save_embedding_layers=False)
+    wrapped = [name for name in tensors if name.startswith("base_model.model.model.")]
+    hint = (
+        f"Its keys ({wrapped[0]}) are those of a model with a language-model head (…ForCausalLM); the designs train the bare "
+        "decoder. Rename 'base_model.model.model.' to 'base_model.model.' if it was trained as an embedder."
+        if wrapped
+        else "Give the base model that it was trained on."
+    )
+    check_tensors(tensors, expected, path, hint)
+    peft.set_peft_model_state_dict(backbone, tensors)
+
+
+def lora_tensors(backbone: nn.Module) -> dict[str, Tensor]:
+    """Return the LoRA tensors of a peft model on the CPU, under the names of peft's own files."""
+    import peft
+
+    state = peft.get_peft_model_state_dict(backbone, save_embedding_layers=False)
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+
+
+def lora_config_dict(backbone: nn.Module) -> dict[str, Any]:
+    """Return the LoRA config of a peft model as JSON-able values."""
+    config = backbone.peft_config["default"].to_dict()  # type: ignore[index,union-attr,operator]
+    return {key: plain(value) for key, value in config.items()}
+
+
+def plain(value: Any) -> Any:
+    """Turn the sets and enumerations of a peft config into JSON values."""
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return getattr(value, "value", value)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file and read its table back, so that an empty or cut file is noticed now.
+
+    Raises:
+        UserError: a tensor is empty or not finite, or the file does not read back.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    check_finite(tensors, path)
+    empty = [name for name, tensor in tensors.items() if tensor.numel() == 0]
+    if empty:
+        raise UserError(f"refusing to save {path}: {len(empty)} tensors are empty, such as {empty[0]}")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    with safe_open(path, framework="pt") as stream:
+        if set(stream.keys()) != set(tensors):
+            raise UserError(f"{path} does not read back with the tensors that were written")

@@ -1,0 +1,49 @@
+"""Turn an adapter in the published layout into ours: ``python -m model_loaders.convert RUN OUT --design model3 …``.
+
+The published trainers wrote the pooling as ``<dir>attn_pool.pt`` beside the directory; it is found there too. The result
+has a manifest with fingerprints, so that it loads by itself (``model_loaders.load(OUT)``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model_loaders.designs import DESIGNS
+from model_loaders.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m model_loaders.convert", description=__doc__, allow_abbrev=False)
+    parser.add_argument("adapter", help="adapter directory in the published layout")
+    parser.add_argument("output", type=Path, help="directory to write; must not exist, or be empty")
+    parser.add_argument("--design", required=True, help=f"one of: {', '.join(DESIGNS)}")
+    parser.add_argument("--base_model", required=True, help="hub name or directory of the base model")
+    parser.add_argument("--num_heads", type=int, help="heads of the trainable pooling (default: 32, as published)")
+    parser.add_argument("--dtype", help="dtype in which the fingerprints are computed (default: float32 on the CPU)")
+    parser.add_argument("--cache_dir", help="hub cache")
+    args = parser.parse_args(argv)
+    try:
+        convert(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {args.output}; load it with model_loaders.load({str(args.output)!r})")
+    return 0
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Load the published adapter and save it in our layout."""
+    from model_loaders.loading import load_design, save
+
+    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+        raise UserError(f"{args.output} exists and is not empty; give a new directory")
+    model = load_design(args.design, args.base_model, args.adapter, args.cache_dir, num_heads=args.num_heads, dtype=args.dtype)
+    save(model, args.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The table of designs: which attention, what the pooling reads, which pooling. One row is all a new design needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from model_loaders.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Design:
+    """One way to turn a decoder LLM into an embedder (arXiv 2409.02727, section 3).
+
+    Attributes:
+        attention: ``causal``, or ``bidirectional``: every token sees every token.
+        layers: the pooling reads the ``last`` layer (after the final norm), or ``all`` layers 1..L (the others before it).
+        tokens: of each layer it reads the ``last`` attended token (EOS), the masked ``mean``, or ``all`` tokens.
+        pooling: ``none`` (the state read is the vector), ``last_layer`` or ``multi_layer`` trainable pooling.
+        summary: one line for tables and help texts.
+    """
+
+    attention: Literal["causal", "bidirectional"]
+    layers: Literal["last", "all"]
+    tokens: Literal["last", "mean", "all"]
+    pooling: Literal["none", "last_layer", "multi_layer"]
+    summary: str
+
+
+# fmt: off
+DESIGNS: dict[str, Design] = {
+    # The five designs of the paper.
+    "model1": Design("causal",        "last", "last", "none",        "EOS-last-token pooling, causal attention"),
+    "model2": Design("causal",        "last", "last", "last_layer",  "Last-Layer Trainable Pooling, causal attention"),
+    "model3": Design("causal",        "all",  "last", "multi_layer", "Multi-Layers Trainable Pooling, causal attention"),
+    "model4": Design("bidirectional", "last", "all",  "last_layer",  "Last-Layer Trainable Pooling, bidirectional"),
+    "model5": Design("bidirectional", "all",  "mean", "multi_layer", "Multi-Layers Trainable Pooling, bidirectional"),
+    # The cells that the paper leaves open.
+    "causal_mean":        Design("causal",        "last", "mean", "none", "Mean pooling, causal attention"),
+    "bidirectional_eos":  Design("bidirectional", "last", "last", "none", "EOS-last-token pooling, bidirectional"),
+    "bidirectional_mean": Design("bidirectional", "last", "mean", "none", "Mean pooling, bidirectional"),
+}
+# fmt: on
+
+
+def get_design(name: str) -> Design:
+    """Return the row ``name`` of the table.
+
+    Raises:
+        UserError: no such row; the message names the nearest one and all of them.
+    """
+    if name not in DESIGNS:
+        raise UserError(f"there is no design {name!r}{nearest(name, DESIGNS)}; the designs are: {', '.join(DESIGNS)}")
+    return DESIGNS[name]

@@ -1,0 +1,186 @@
+"""``EmbedModel``: backbone, pooling and tokenizer of one design; texts in, unit vectors out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_loaders.designs import Design, get_design
+from model_loaders.errors import UserError
+from model_loaders.manifest import PROBE_TEXTS, BaseModel, Recipe
+from model_loaders.prompts import Role, render
+from model_loaders.states import read_states
+from model_loaders.tokenising import TextTokenizer
+from pooling import CrossAttentionPooling, PoolingConfig, build_pooling
+
+
+class EmbedModel(nn.Module):
+    """One design on one base LLM. Made by ``model_loaders.load``, ``load_design`` or ``create``, not by hand.
+
+    Attributes:
+        design_name: row of the table of designs.
+        design: that row.
+        backbone: the base LLM's decoder, with LoRA by peft unless ``has_lora`` is false.
+        pooling: the trainable pooling, or ``None``.
+        tokenizer: makes token ids that end with the pooled token.
+        recipe: prompts and lengths.
+        base_model: which base LLM this is.
+    """
+
+    def __init__(
+        self,
+        design_name: str,
+        backbone: nn.Module,
+        pooling: CrossAttentionPooling | None,
+        tokenizer: TextTokenizer,
+        recipe: Recipe,
+        base_model: BaseModel,
+    ) -> None:
+        super().__init__()
+        self.design_name = design_name
+        self.design: Design = get_design(design_name)
+        if (pooling is None) != (self.design.pooling == "none"):
+            raise ValueError(f"{design_name} has pooling {self.design.pooling!r}, got {type(pooling).__name__}")
+        self.backbone = backbone
+        self.pooling = pooling
+        self.tokenizer = tokenizer
+        self.recipe = recipe
+        self.base_model = base_model
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.base_model.hidden_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype that the backbone computes in, such as ``float32``; of a quantised one, its kind."""
+        return self.base_model.quantisation or str(self.backbone.dtype).removeprefix("torch.")
+
+    @property
+    def has_lora(self) -> bool:
+        """Whether the backbone carries LoRA."""
+        return hasattr(self.backbone, "peft_config")
+
+    @property
+    def version(self) -> str:
+        """Hash of everything that decides a vector: trained tensors, design, base model, recipe and dtype."""
+        digest = hashlib.sha256()
+        about: list[Any] = [self.design_name, asdict(self.base_model) | {"name_or_path": ""}, asdict(self.recipe), self.dtype]
+        about.append(self.pooling.config.to_dict() if self.pooling is not None else None)
+        digest.update(json.dumps(about, sort_keys=True).encode())
+        for name, tensor in sorted(self.trained_tensors().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that training changes: LoRA's and the pooling's."""
+        return {name: tensor for name, tensor in self.named_parameters() if "lora_" in name or name.startswith("pooling.")}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor | None = None) -> Tensor:
+        """Encode tokenised texts.
+
+        Args:
+            input_ids: ``(batch, tokens)`` int64; the last attended token of each row is the one that EOS designs pool.
+            attention_mask: ``(batch, tokens)``; padding on either side. It must come from the tokenizer.
+            pool_mask: ``(batch, tokens)``; tokens that the pooling may read, ``None`` for those that the recipe says.
+
+        Returns:
+            Unit vectors ``(batch, dim)`` in fp32.
+        """
+        mask = self.tokenizer.pool_mask(input_ids, attention_mask) if pool_mask is None else pool_mask
+        states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, mask)
+        vectors = states[:, 0] if self.pooling is None else self.pooling(states, state_mask)
+        return F.normalize(vectors.float(), dim=-1)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        texts: Sequence[str],
+        role: Role = "document",
+        *,
+        prompt: str | None = None,
+        max_length: int | None = None,
+        batch_size: int = 32,
+        show_progress: bool = False,
+    ) -> np.ndarray:
+        """Encode texts; a text's vector does not depend on the others.
+
+        Args:
+            texts: any strings; empty ones are legal.
+            role: ``query`` or ``document``: whose prompt is used.
+            prompt: used instead of the recipe's; ``""`` for none.
+            max_length: tokens a text at most; ``None`` for the recipe's.
+            batch_size: texts in one forward pass. Batches are sorted by length; the order of the result is that of ``texts``.
+            show_progress: show a bar.
+
+        Returns:
+            Unit vectors, float32 ``(len(texts), dim)``.
+        """
+        if isinstance(texts, str):
+            raise UserError("encode takes a list of texts, not one string")
+        chosen = self.recipe.prompt(role) if prompt is None else prompt
+        rows = self.tokenizer.ids([render(text, chosen) for text in texts], max_length or self.recipe.max_length)
+        order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))  # longest first: too big fails at once
+        vectors = np.empty((len(rows), self.dim), dtype=np.float32)
+        was_training = self.training
+        self.eval()
+        for start in progress(range(0, len(rows), batch_size), show_progress):
+            chosen_rows = order[start : start + batch_size]
+            batch = self.tokenizer.pad([rows[index] for index in chosen_rows]).to(self.device)
+            vectors[chosen_rows] = self(batch.input_ids, batch.attention_mask, batch.pool_mask).cpu().numpy()
+        self.train(was_training)
+        return vectors
+
+    def fingerprints(self) -> np.ndarray:
+        """Return the vectors of the probe texts, ``(probes, dim)``."""
+        return self.encode(PROBE_TEXTS, prompt="", batch_size=1)
+
+    # Called by transformers.Trainer for --gradient_checkpointing.
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Recompute the backbone's layers in the backward pass instead of keeping their activations."""
+        options = gradient_checkpointing_kwargs or {}
+        if options.get("use_reentrant"):
+            raise UserError("reentrant gradient checkpointing loses gradients of frozen models; leave use_reentrant out")
+        model: Any = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+
+    activation_checkpointing_enable = gradient_checkpointing_enable
+
+
+def fresh_pooling(design: Design, base_model: BaseModel, sizes: dict[str, int]) -> CrossAttentionPooling | None:
+    """Build the design's pooling with fresh weights, or return ``None`` if it has none.
+
+    Args:
+        design: the row of the table.
+        base_model: gives width and number of layers.
+        sizes: ``latents``, ``heads``, ``head_dim``; what is missing has the published size.
+    """
+    if design.pooling == "none":
+        return None
+    layers = base_model.num_layers if design.pooling == "multi_layer" else None
+    return build_pooling(PoolingConfig(hidden_size=base_model.hidden_size, layers=layers, **sizes))
+
+
+def progress(batches: range, show: bool) -> Any:
+    """Wrap a range of batches in a progress bar."""
+    if not show:
+        return batches
+    from tqdm import tqdm
+
+    return tqdm(batches, desc="encode", unit="batch")

@@ -1,0 +1,181 @@
+"""``embedder.json``: what an adapter directory is, so that it loads the same way on any machine, or says why not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_loaders.errors import UserError, nearest
+from model_loaders.prompts import Role
+
+MANIFEST = "embedder.json"
+FORMAT = 1
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
+# Short, long, another script, code: what these give must not change between saving and loading.
+PROBE_TEXTS = (
+    "What is the capital of France?",
+    "A decoder reads its text from left to right; an embedder may look both ways. " * 4,
+    "Γειά σου Κόσμε — 你好，世界",
+    "def mean(values):\n    return sum(values) / len(values)",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How texts become vectors, beside the weights.
+
+    Attributes:
+        query_prompt: prompt of queries (see ``prompts.render``).
+        document_prompt: prompt of documents.
+        max_length: tokens a text at most, special tokens included.
+        unpooled_token_ids: token ids that attention sees and the pooling leaves out. Adapters that the published code
+            trained for design 5 need their pad token's id here: its mean skipped that id, also where it stands in a text
+            as ``<unk>``.
+    """
+
+    query_prompt: str = ""
+    document_prompt: str = ""
+    max_length: int = 512
+    unpooled_token_ids: tuple[int, ...] = ()
+
+    def prompt(self, role: Role) -> str:
+        """Return the prompt of ``role``."""
+        if role not in ("query", "document"):
+            raise UserError(f"the role is 'query' or 'document', not {role!r}")
+        return self.query_prompt if role == "query" else self.document_prompt
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Which base LLM an adapter belongs to.
+
+    Attributes:
+        name_or_path: hub name or directory, as it was given.
+        model_type: the family, such as ``mistral``.
+        hidden_size: width of the states.
+        num_layers: decoder layers.
+        revision: commit of a hub snapshot, or empty.
+        weights: ``backbone.weights_hash`` of its directory.
+        quantisation: empty, ``4bit`` or ``8bit``.
+    """
+
+    name_or_path: str
+    model_type: str
+    hidden_size: int
+    num_layers: int
+    revision: str = ""
+    weights: str = ""
+    quantisation: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of ``embedder.json``.
+
+    Attributes:
+        design: row of the table of designs.
+        base_model: the base LLM.
+        pooling: sizes of the trainable pooling, ``None`` for designs without one.
+        recipe: prompts and lengths.
+        end_token: the token that is last in every text.
+        dtype: dtype in which the fingerprints were computed.
+        fingerprints: vectors of ``PROBE_TEXTS``, one list of ``dim`` floats a text.
+        lora: whether the directory holds a LoRA adapter (an untrained mean-pooled base has none).
+        versions: of the libraries that wrote it; recorded and compared, not enforced.
+        format: of this file.
+    """
+
+    design: str
+    base_model: BaseModel
+    pooling: dict[str, Any] | None
+    recipe: Recipe
+    end_token: str
+    dtype: str
+    fingerprints: list[list[float]]
+    lora: bool = True
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def write(self, directory: Path) -> None:
+        """Write ``embedder.json`` into ``directory``."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check ``embedder.json``.
+
+    Raises:
+        UserError: it is no JSON, of a newer format, or has missing or unknown keys.
+    """
+    path = directory / MANIFEST
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid JSON ({error}); take a fresh copy of the adapter") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
+        raise UserError(f"{path} has format {found!r}; this version of the toolkit reads format {FORMAT}")
+    fields = {
+        **check_keys(data, Manifest, path),
+        "base_model": BaseModel(**check_keys(data.get("base_model"), BaseModel, path)),
+        "recipe": read_recipe(check_keys(data.get("recipe"), Recipe, path)),
+    }
+    return Manifest(**fields)
+
+
+def read_recipe(data: dict[str, Any]) -> Recipe:
+    """Build a recipe from JSON values."""
+    return Recipe(**(data | {"unpooled_token_ids": tuple(data.get("unpooled_token_ids", ()))}))
+
+
+def check_keys(data: Any, kind: type, path: Path) -> dict[str, Any]:
+    """Return ``data`` if its keys are fields of the dataclass ``kind`` and no required one is missing."""
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected an object for {kind.__name__}, found {type(data).__name__}")
+    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    for key in data:
+        if key not in fields:
+            raise UserError(f"{path}: unknown key {key!r}{nearest(key, fields)}")
+    try:
+        kind(**data)
+    except TypeError as error:
+        raise UserError(f"{path}: {error}") from error
+    return data
+
+
+def library_versions() -> dict[str, str]:
+    """Return the installed versions of the libraries that decide a vector."""
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def check_fingerprints(manifest: Manifest, vectors: np.ndarray, dtype: str, directory: Path) -> None:
+    """Compare the probe texts' vectors with those that were saved.
+
+    Args:
+        manifest: of the adapter.
+        vectors: ``(probes, dim)`` of the loaded model.
+        dtype: of the loaded model.
+        directory: for messages.
+
+    Raises:
+        UserError: the lowest cosine is below 0.999 (0.99 if the dtypes differ).
+    """
+    saved = np.asarray(manifest.fingerprints, dtype=np.float32)
+    if saved.shape != vectors.shape:
+        raise UserError(f"{directory / MANIFEST}: fingerprints of shape {saved.shape}, the model gives {vectors.shape}")
+    threshold = 0.999 if dtype == manifest.dtype else 0.99
+    cosine = float((saved * vectors).sum(axis=1).min())
+    if not cosine >= threshold:  # also true for NaN
+        now = library_versions()
+        changed = [f"{name} {old} -> {now.get(name)}" for name, old in manifest.versions.items() if now.get(name) != old]
+        raise UserError(
+            f"the adapter {directory} does not give the vectors that it gave when it was saved: cosine {cosine:.4f} on the "
+            f"probe texts, at least {threshold} expected ({manifest.dtype} then, {dtype} now). A file was changed, the base "
+            f"model is another one, or a library behaves differently (versions: {', '.join(changed) or 'the same'})."
+        )

@@ -1,0 +1,132 @@
+"""From rendered texts to token ids that end with the token that is pooled, and to the two masks.
+
+Masks are made from the lengths, never from ``ids != pad``: the pad token may be EOS or unk. Padding is on the right, so
+that a text's positions are the same whoever shares its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model_loaders.errors import UserError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids and masks of one forward pass, each ``(batch, tokens)``.
+
+    Attributes:
+        input_ids: int64.
+        attention_mask: 1 where attention may look.
+        pool_mask: 1 where pooling may look.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    pool_mask: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Copy to ``device``."""
+        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.pool_mask.to(device))
+
+
+class TextTokenizer:
+    """Tokenises texts so that the last attended token is always the end token, also after truncation.
+
+    Attributes:
+        tokenizer: the Hugging Face tokenizer; its own special tokens (BOS) are kept.
+        end_token_id: the token that ends every text: EOS.
+        unpooled_token_ids: tokens that attention sees and pooling leaves out (see ``Recipe``).
+    """
+
+    def __init__(self, tokenizer: Any, unpooled_token_ids: Sequence[int] = ()) -> None:
+        if tokenizer.eos_token_id is None:
+            raise UserError(
+                f"the tokenizer {tokenizer.name_or_path!r} has no EOS token, which the designs pool. "
+                'Set "eos_token" in its tokenizer_config.json.'
+            )
+        self.tokenizer = tokenizer
+        self.unpooled_token_ids = tuple(unpooled_token_ids)
+        self.end_token_id: int = tokenizer.eos_token_id
+        if tokenizer.pad_token_id is None:  # only a filler: masks do not come from it
+            tokenizer.pad_token = tokenizer.eos_token
+        # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
+        self._appends_end = self._raw(["a b"], max_length=None)[0][-1:] == [self.end_token_id]
+
+    def ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        """Tokenise rendered texts.
+
+        Args:
+            texts: rendered texts; empty ones give the special tokens alone.
+            max_length: tokens a text at most, special tokens included; longer texts lose their end, but not EOS.
+
+        Returns:
+            One list of ids a text, each ending with ``end_token_id``.
+        """
+        if max_length < 2:
+            raise UserError(f"the maximum length must be at least 2 tokens (a token and EOS), not {max_length}")
+        if not texts:
+            return []
+        if self._appends_end:
+            rows = self._raw(texts, max_length)
+        else:
+            rows = [[*row, self.end_token_id] for row in self._raw(texts, max_length - 1)]
+        for row, text in zip(rows, texts, strict=True):
+            if row[-1] != self.end_token_id:
+                raise UserError(f"the tokens of {text[:60]!r} do not end with the pooled token {self.end_token_id}")
+        return rows
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> Batch:
+        """Pad rows of ids on the right to the longest; returns int64 ids and masks ``(batch, longest)``."""
+        longest = max(len(row) for row in rows)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+            mask[index, : len(row)] = 1
+        return Batch(ids, mask, self.pool_mask(ids, mask))
+
+    def pool_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return which tokens the pooling reads: the attended ones without ``unpooled_token_ids``.
+
+        A text of nothing else keeps them all, so that its vector is finite.
+        """
+        if not self.unpooled_token_ids:
+            return attention_mask
+        left_out = torch.isin(input_ids, torch.tensor(self.unpooled_token_ids, device=input_ids.device))
+        mask = attention_mask.masked_fill(left_out, 0)
+        return torch.where(mask.any(dim=1, keepdim=True), mask, attention_mask)
+
+    def _raw(self, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
+        options = {"truncation": max_length is not None, "max_length": max_length, "padding": False}
+        rows: list[list[int]] = self.tokenizer(list(texts), **options, return_attention_mask=False)["input_ids"]
+        return rows
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """Load the Hugging Face tokenizer of a base model or adapter directory.
+
+    A ``tokenizer.json`` is used as it is written: the family classes of transformers 5 rebuild parts of it (BOS is
+    dropped by ``add_eos_token``, Llama's normaliser changes), which changes token ids.
+
+    Raises:
+        UserError: no tokenizer files, or unreadable ones.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    kind = PreTrainedTokenizerFast if (directory / "tokenizer.json").is_file() else AutoTokenizer
+    try:
+        tokenizer = kind.from_pretrained(str(directory))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"no usable tokenizer in {directory}: {error}. Copy the base model's tokenizer files there.") from error
+    # A truncation or padding section in tokenizer.json must not act behind our back.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.padding_side = "right"
+    return tokenizer

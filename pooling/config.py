@@ -1,0 +1,36 @@
+"""The few numbers that a trainable pooling is built from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PoolingConfig:
+    """Sizes of a trainable pooling; the defaults are the published ones (arXiv 2409.02727, released code).
+
+    Attributes:
+        hidden_size: width of the backbone's states and of the embedding.
+        latents: how many trainable queries attend to the states.
+        heads: attention heads.
+        head_dim: width of one head; ``heads * head_dim`` need not equal ``hidden_size``.
+        layers: number of backbone layers for Multi-Layers Trainable Pooling, ``None`` for Last-Layer.
+        feed_forward_multiple: width of the gated feed-forward's inner layer, in units of ``hidden_size``.
+    """
+
+    hidden_size: int
+    latents: int = 768
+    heads: int = 32
+    head_dim: int = 2048
+    layers: int | None = None
+    feed_forward_multiple: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"pooling {name} must be a positive whole number, not {value!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as JSON-able values."""
+        return asdict(self)
