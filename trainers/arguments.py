@@ -1,0 +1,224 @@
+"""What a training run can be told: plain dataclasses, one group of flags each, every field with its help text.
+
+The inherited flags are ``transformers.TrainingArguments``' own; ``trainers/inherited_arguments.py`` says which of them a
+contrastive trainer can honour, and ``trainers/command_line.py`` turns a command line or a YAML file into a `TrainConfig`.
+Nothing here imports torch or transformers, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from model_loaders.errors import UserError
+
+# Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.
+DEFAULT_LORA_CONFIG = str(Path(__file__).resolve().parent.parent / "configs" / "lora.json")
+
+
+@dataclass
+class ModelArguments:
+    """The base LLM, the adapter and the pooling."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Base LLM: a hub name or a directory. Required, unless --peft_model_name_or_path names it."},
+    )
+    peft_model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Go on from this adapter (hub name or directory): LoRA and pooling start from its weights."},
+    )
+    torch_dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
+        default="auto",
+        metadata={"help": "Dtype of the frozen base LLM. auto: bfloat16 on a GPU that has it, else float32."},
+    )
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={"help": "Attention kernel: sdpa, eager, flash_attention_2, ... Unset: transformers chooses."},
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder for downloads and prepared data. Unset: the Hugging Face cache (HF_HOME)."},
+    )
+    load_in_4bit: bool = field(
+        default=False,
+        metadata={"help": "Load the base LLM in 4 bits (NF4). Needs a GPU and bitsandbytes (pip install bitsandbytes)."},
+    )
+    load_in_8bit: bool = field(
+        default=False,
+        metadata={"help": "Load the base LLM in 8 bits. Needs a GPU and bitsandbytes."},
+    )
+    lora_config: str = field(
+        default=DEFAULT_LORA_CONFIG,
+        metadata={"help": "LoRA settings: a JSON file with the fields of peft.LoraConfig. Unset: configs/lora.json."},
+    )
+    lora_r: int | None = field(default=None, metadata={"help": "LoRA rank. Unset: what --lora_config says (16)."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "LoRA alpha. Unset: what --lora_config says (32)."})
+    lora_dropout: float | None = field(
+        default=None, metadata={"help": "LoRA dropout, 0 <= p < 1. Unset: what --lora_config says (0.1)."}
+    )
+    pooling_latents: int = field(default=768, metadata={"help": "Trainable pooling: number of latents, its trainable queries."})
+    pooling_heads: int = field(default=32, metadata={"help": "Trainable pooling: number of attention heads."})
+    pooling_head_dim: int = field(default=2048, metadata={"help": "Trainable pooling: width of one head."})
+    query_prompt: str = field(default="", metadata={"help": "Put in front of every query; saved with the adapter."})
+    document_prompt: str = field(
+        default="", metadata={"help": "Put in front of every positive and negative; saved with the adapter."}
+    )
+
+    def __post_init__(self) -> None:
+        """Check what does not depend on the machine.
+
+        Raises:
+            UserError: naming the flags.
+        """
+        if self.load_in_4bit and self.load_in_8bit:
+            raise UserError("--load_in_4bit and --load_in_8bit exclude each other: give one of them")
+        _positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
+        if self.lora_dropout is not None and not 0.0 <= self.lora_dropout < 1.0:
+            raise UserError(f"--lora_dropout must be in [0, 1), got {self.lora_dropout}")
+
+
+@dataclass
+class DataArguments:
+    """The training triplets, and those to evaluate the loss on."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "Triplets: a hub name, or a local file or folder of JSONL (.gz), Parquet or CSV with the keys "
+                          "query, positive, negative (a string or a list). A local path wins over a hub name."},
+    )  # fmt: skip
+    dataset_file_path: str | None = field(
+        default=None,
+        metadata={"help": "A local file or folder instead of --dataset_name; beside a --dataset_name: the file in it."},
+    )
+    dataset_split: str = field(
+        default="train",
+        metadata={"help": "Split of a hub data set; in a folder with files called train*, validation*, test*, those of "
+                          "this split."},
+    )  # fmt: skip
+    max_seq_length: int = field(
+        default=512, metadata={"help": "Longest text in tokens, EOS included; longer ones are cut before the EOS."}
+    )
+    query_max_length: int | None = field(default=None, metadata={"help": "Longest query in tokens. Unset: --max_seq_length."})
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on the first N triplets in file order. Unset: all."}
+    )
+    max_negatives: int | None = field(
+        default=None, metadata={"help": "Use the first N negatives of a row; 0: in-batch only. Unset: all of them."}
+    )
+    eval_dataset: str | None = field(
+        default=None,
+        metadata={"help": "Triplets to evaluate the loss on, named as in --dataset_name. They are evaluated after each "
+                          "epoch, or as --eval_strategy and --eval_steps say."},
+    )  # fmt: skip
+    eval_dataset_split: str = field(
+        default="validation", metadata={"help": "As --dataset_split, for --eval_dataset when it is a hub data set."}
+    )
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first N triplets. Unset: all."})
+    on_invalid_rows: Literal["error", "skip"] = field(
+        default="error",
+        metadata={"help": "Rows with a missing key, a wrong type or an empty query or positive: error lists them and "
+                          "stops, skip leaves them out and counts them. A line that is no JSON is always an error."},
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check that there is data, and that the numbers make sense.
+
+        Raises:
+            UserError: naming the flags.
+        """
+        if not (self.dataset_name or self.dataset_file_path):
+            raise UserError("no training data: give --dataset_name (hub name, local file or folder)")
+        _positive(self, "max_seq_length", "query_max_length", "max_train_samples", "max_eval_samples")
+        if self.max_negatives is not None and self.max_negatives < 0:
+            raise UserError(f"--max_negatives must be 0 or more, got {self.max_negatives}")
+        if self.eval_dataset is None and self.max_eval_samples is not None:
+            raise UserError("--max_eval_samples has nothing to limit: give --eval_dataset too")
+
+
+@dataclass
+class ContrastiveArguments:
+    """The contrastive loss, and how it is computed."""
+
+    loss_scale: float = field(default=20.0, metadata={"help": "Scores are loss_scale x cosine, that is, 1 / temperature."})
+    loss: Literal["default", "published"] = field(
+        default="default",
+        metadata={"help": "default: InfoNCE in which texts equal to the query or its positive are no negatives; "
+                          "published: the published formula to the letter, duplicates included."},
+    )  # fmt: skip
+    pooling_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the trainable pooling. Unset: --learning_rate."}
+    )
+    chunk_tokens: int | None = field(
+        default=None,
+        metadata={"help": "Encode a batch in chunks of at most this many tokens, padding included: bounds memory, the "
+                          "gradient stays that of the whole batch. Unset: one forward pass."},
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check the signs.
+
+        Raises:
+            UserError: naming the flag.
+        """
+        _positive(self, "loss_scale", "chunk_tokens")
+        if self.pooling_learning_rate is not None and self.pooling_learning_rate < 0:
+            raise UserError(f"--pooling_learning_rate must be 0 or more, got {self.pooling_learning_rate}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One resolved run.
+
+    Attributes:
+        design: the row of `model_loaders.designs.DESIGNS`.
+        model: base LLM, adapter, pooling.
+        data: triplets.
+        contrastive: loss.
+        training: ``transformers.TrainingArguments``.
+        given: names of the flags that the command line or the YAML file set, as opposed to defaults.
+    """
+
+    design: str
+    model: ModelArguments
+    data: DataArguments
+    contrastive: ContrastiveArguments
+    training: Any  # transformers.TrainingArguments, which is not imported here
+    given: frozenset[str] = frozenset()
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every flag and its value, ready for JSON or YAML; as ``--config`` it gives the same run again.
+
+        Left out: flags that this trainer refuses (they are at their defaults), and where an adapter is given, the
+        LoRA and pooling sizes that come from it.
+        """
+        from trainers.inherited_arguments import plain_training_values
+
+        values: dict[str, Any] = {"design": self.design}
+        for group in (self.model, self.data, self.contrastive):
+            values.update(dataclasses.asdict(group))
+        if self.model.peft_model_name_or_path is not None:
+            for name in FROM_THE_ADAPTER:
+                del values[name]
+        values.update(plain_training_values(self.training))
+        return values
+
+
+GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments)
+
+# With --peft_model_name_or_path these come with the adapter. The published layout does not say its number of heads,
+# so --pooling_heads stays a question there and is not in this list.
+FROM_THE_ADAPTER = ("lora_config", "lora_r", "lora_alpha", "lora_dropout", "pooling_latents", "pooling_head_dim")
+
+# Mean nothing to a design without a trainable pooling.
+OF_THE_POOLING = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooling_learning_rate")
+
+
+def _positive(arguments: Any, *names: str) -> None:
+    """Raise `UserError` for the first of the fields ``names`` that is set and not above zero."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} must be above 0, got {value}")

@@ -1,0 +1,283 @@
+"""A command line, or a YAML file that the command line overrides, in; a checked `TrainConfig` out.
+
+``parse(sys.argv[1:], design="model3")`` is all a trainer script needs. A mistake is one message on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from model_loaders.designs import DESIGNS, get_design
+from model_loaders.errors import UserError
+from trainers import help_text
+from trainers.arguments import (
+    FROM_THE_ADAPTER,
+    GROUPS,
+    OF_THE_POOLING,
+    ContrastiveArguments,
+    DataArguments,
+    ModelArguments,
+    TrainConfig,
+)
+from trainers.config_file import read_config
+from trainers.flags import Flag, flags_of
+from trainers.inherited_arguments import (
+    GONE,
+    RENAMED,
+    build_training_arguments,
+    current_name,
+    inherited_flags,
+    refuse,
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A flag that was given: its raw value, and how an error names the place (``--name`` or ``file:line: name``)."""
+
+    value: Any
+    where: str
+
+
+def parse(argv: Sequence[str], *, design: str | None = None) -> TrainConfig:
+    """Turn a command line into a checked configuration.
+
+    Args:
+        argv: the arguments without the script's name.
+        design: the row of the table of designs that the script stands for; None adds the flag ``--design``.
+
+    Raises:
+        SystemExit: with 0 after ``--help``; with 2 after one message on stderr when the arguments are wrong.
+    """
+    if "--help_all" in argv or "--help-all" in argv:
+        print(help_text.full(design, inherited_flags()))
+        raise SystemExit(0)
+    if "--help" in argv or "-h" in argv:
+        print(help_text.short(design))
+        raise SystemExit(0)
+    try:
+        return _parse(argv, design)
+    except UserError as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine, not once a process
+            print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
+    own = {name: flag for group in GROUPS for name, flag in flags_of(group).items()}
+    inherited = inherited_flags()
+    flags = {**own, **inherited}
+    command_line, config_path = _read_argv(argv, flags, with_design=design is None)
+    config = read_config(config_path) if config_path else {}
+    config_given = {key: Given(entry.value, f"{entry.where}: {key}") for key, entry in config.items()}
+    _check_known(config_given, flags)
+
+    chosen = _design(design, command_line.pop("design", None), config_given.pop("design", None))
+    # The command line overrides the file; old names are translated first, so that either may use either.
+    given = {**_translate(config_given, flags), **_translate(command_line, flags)}
+    values = {name: flags[name].convert(entry.value, entry.where) for name, entry in given.items()}
+    refuse(values, inherited)
+    _check_combinations(values, chosen, on_command_line=command_line)
+
+    model = ModelArguments(**{name: values[name] for name in flags_of(ModelArguments) if name in values})
+    data = DataArguments(**{name: values[name] for name in flags_of(DataArguments) if name in values})
+    contrastive = ContrastiveArguments(**{name: values[name] for name in flags_of(ContrastiveArguments) if name in values})
+    if not values.get("output_dir"):
+        raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
+    _check_quantisation(model)
+    training_values = {name: value for name, value in values.items() if name in inherited}
+    if data.eval_dataset is not None:
+        training_values.setdefault("eval_strategy", "steps" if "eval_steps" in values else "epoch")
+    training_values["resume_from_checkpoint"] = _resume(values.get("resume_from_checkpoint"))
+    training = build_training_arguments(training_values)
+    _check_writable(training.output_dir)
+    return TrainConfig(chosen, model, data, contrastive, training, frozenset(values))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose errors are raised instead of printed below two screens of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.replace("argument --", "--"))
+
+
+def _read_argv(argv: Sequence[str], flags: Mapping[str, Flag], *, with_design: bool) -> tuple[dict[str, Given], str | None]:
+    """Return what the command line gives, unconverted, and the path behind ``--config``."""
+    parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config")
+    if with_design:
+        parser.add_argument("--design")
+    for name, flag in flags.items():
+        if flag.kind == "bool" or name in ("resume_from_checkpoint", "fsdp"):
+            parser.add_argument(f"--{name}", nargs="?", const="true")
+            parser.add_argument(f"--no_{name}", dest=name, action="store_const", const="false")
+        else:
+            parser.add_argument(f"--{name}", nargs="+" if flag.kind == "list" else None)
+    for name in (*RENAMED, *GONE, "loss_class"):
+        if name not in flags:
+            parser.add_argument(f"--{name}", nargs="?", const="true")
+    # --max-seq-length is --max_seq_length, as with HfArgumentParser.
+    spelled = [_underscored(token) for token in argv]
+    namespace, unknown = parser.parse_known_args(spelled)
+    if unknown:
+        _unknown_argument(unknown[0], [*flags, "config", *(["design"] if with_design else [])])
+    found = vars(namespace)
+    config_path = found.pop("config", None)
+    return {name: Given(value, f"--{name}") for name, value in found.items()}, config_path
+
+
+def _underscored(token: str) -> str:
+    name, equals, value = token.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if token.startswith("--") else token
+
+
+def _unknown_argument(token: str, valid: Iterable[str]) -> NoReturn:
+    name = token.partition("=")[0]
+    if not name.startswith("--"):
+        raise UserError(f"unexpected argument {token!r}: it belongs to no flag (quote a value that has spaces)")
+    if name == "--design":
+        raise UserError("--design: this script stands for one design; use trainers/train.py to choose")
+    hint = _nearest_flag(name[2:], valid)
+    raise UserError(f"unknown flag {name} (did you mean --{hint}?); --help lists ours, --help_all the inherited ones")
+
+
+def _nearest_flag(name: str, valid: Iterable[str]) -> str:
+    """Return the flag nearest to ``name``, where the beginning of a long flag counts as near too."""
+
+    def similarity(flag: str) -> float:
+        whole, beginning = (difflib.SequenceMatcher(None, name, text).ratio() for text in (flag, flag[: len(name)]))
+        return max(whole, beginning - 0.1)
+
+    return max(valid, key=similarity)
+
+
+def _check_known(config: Mapping[str, Given], flags: Mapping[str, Flag]) -> None:
+    known = {*flags, *RENAMED, *GONE, "design", "loss_class"}
+    for key, entry in config.items():
+        if key not in known:
+            hint = _nearest_flag(key, [*flags, "design"])
+            raise UserError(f"{entry.where} is no known key (did you mean {hint!r}?); the keys are the flags")
+
+
+def _design(fixed: str | None, flag: Given | None, key: Given | None) -> str:
+    if fixed is not None:
+        if key is not None and key.value != fixed:
+            raise UserError(f"{key.where} is {key.value!r}, but this script trains {fixed}: use trainers/train.py")
+        return fixed
+    given = flag or key
+    if given is None:
+        raise UserError(f"--design is missing; the designs are: {', '.join(DESIGNS)}")
+    get_design(str(given.value))
+    return str(given.value)
+
+
+def _translate(given: Mapping[str, Given], flags: Mapping[str, Flag]) -> dict[str, Given]:
+    """Return ``given`` under today's names, the flags that are gone taken out or refused."""
+    result: dict[str, Given] = {}
+    for name, entry in given.items():
+        if name in GONE and name not in flags:
+            harmless, advice = GONE[name]
+            if str(entry.value).lower() not in harmless:
+                raise UserError(f"{entry.where} is not a flag any more: {advice}")
+            continue
+        new, value = current_name(name, flags), entry.value
+        if name == "warmup_ratio" and new != name and not 0.0 <= flags[new].convert(value, entry.where) < 1.0:
+            raise UserError(f"{entry.where} must be in [0, 1), got {value}; a number of steps is --warmup_steps")
+        if name == "loss_class":
+            if value != "HardNegativeNLLLoss":
+                raise UserError(f"{entry.where}: the published code has one loss, HardNegativeNLLLoss; use --loss")
+            new, value = "loss", "published"
+        if new in result and str(result[new].value) != str(value):
+            raise UserError(f"{entry.where} and {result[new].where} are the same setting: give one of them")
+        result[new] = Given(value, entry.where)
+    return result
+
+
+def _check_combinations(values: Mapping[str, Any], design: str, on_command_line: Mapping[str, Given]) -> None:
+    """Refuse flags that would do nothing beside the others, or that contradict each other."""
+    if values.get("peft_model_name_or_path"):
+        for name in FROM_THE_ADAPTER:
+            if name in values:
+                raise UserError(f"--{name} comes with the adapter of --peft_model_name_or_path: leave it out")
+    elif not values.get("model_name_or_path"):
+        raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
+    if DESIGNS[design].pooling == "none":
+        # A recipe for all designs may hold them; who types them means something by it.
+        for name in OF_THE_POOLING:
+            if name in on_command_line:
+                raise UserError(f"--{name} does nothing for {design}, which has no trainable pooling: leave it out")
+    if values.get("torch_dtype") == "float16" and not values.get("fp16"):
+        raise UserError("--torch_dtype float16 without --fp16 has no loss scaling, and gradients underflow to 0: add "
+                        "--fp16, or use --torch_dtype bfloat16 (or float32)")  # fmt: skip
+    _check_evaluation(values)
+    lora_config = values.get("lora_config")
+    if lora_config is not None and not Path(lora_config).is_file():
+        raise UserError(f"--lora_config {lora_config}: there is no such file")
+
+
+def _check_evaluation(values: Mapping[str, Any]) -> None:
+    evaluates = {
+        "eval_strategy": values.get("eval_strategy", "no") != "no",
+        "eval_steps": values.get("eval_steps") is not None,
+        "eval_on_start": bool(values.get("eval_on_start")),
+        "eval_dataset_split": values.get("eval_dataset_split", "validation") != "validation",
+    }
+    if values.get("eval_dataset") is None:
+        for name, is_set in evaluates.items():
+            if is_set:
+                raise UserError(f"--{name} does nothing without --eval_dataset: give both, or none")
+    elif values.get("eval_strategy") == "no":
+        raise UserError("--eval_dataset would not be used with --eval_strategy no: give epoch or steps")
+
+
+def _check_quantisation(model: ModelArguments) -> None:
+    name = "load_in_4bit" if model.load_in_4bit else "load_in_8bit" if model.load_in_8bit else None
+    if name is None:
+        return
+    import importlib.util
+
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(f"--{name} needs a GPU, and none is visible here: leave it out")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"--{name} needs bitsandbytes, which is not installed: pip install bitsandbytes")
+
+
+def _resume(value: str | None) -> str | bool | None:
+    """Return the checkpoint to go on from; True is the newest in ``--output_dir``.
+
+    Trainer takes the text "True" for a directory of that name.
+    """
+    if value is None or value.lower() in ("false", "none", "no"):
+        return None
+    if value.lower() in ("true", "last", "yes"):
+        return True
+    if not Path(value).is_dir():
+        raise UserError(
+            f"--resume_from_checkpoint {value}: there is no such directory; without a value it takes the newest "
+            "checkpoint of --output_dir"
+        )
+    return value
+
+
+def _check_writable(output_dir: str) -> None:
+    """Make the output directory and write to it once: better now than after the first hours."""
+    path = Path(output_dir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(tempfile.TemporaryFile(dir=path)):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--output_dir {output_dir} cannot be written: {error.strerror or error}; give another directory"
+        ) from error
