@@ -28,7 +28,7 @@ class ModelArguments:
     )
     peft_model_name_or_path: str | None = field(
         default=None,
-        metadata={"help": "Go on from this adapter (hub name or directory): LoRA and pooling start from its weights."},
+        metadata={"help": "Go on from this adapter (hub name or directory): its LoRA, pooling, lengths and prompts."},
     )
     torch_dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
         default="auto",
@@ -191,8 +191,8 @@ class TrainConfig:
     def resolved(self) -> dict[str, Any]:
         """Return every flag and its value, ready for JSON or YAML; as ``--config`` it gives the same run again.
 
-        Left out: flags that this trainer refuses (they are at their defaults), and where an adapter is given, the
-        LoRA and pooling sizes that come from it.
+        Left out: flags that this trainer refuses (they are at their defaults), and where an adapter is given, what
+        comes from it.
         """
         from trainers.inherited_arguments import plain_training_values
 
@@ -200,7 +200,8 @@ class TrainConfig:
         for group in (self.model, self.data, self.contrastive):
             values.update(dataclasses.asdict(group))
         if self.model.peft_model_name_or_path is not None:
-            for name in FROM_THE_ADAPTER:
+            unset = [name for name in FROM_THE_ADAPTER_UNLESS_GIVEN if name not in self.given]
+            for name in (*FROM_THE_ADAPTER, *unset):
                 del values[name]
         values.update(plain_training_values(self.training))
         return values
@@ -211,6 +212,9 @@ GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments)
 # With --peft_model_name_or_path these come with the adapter. The published layout does not say its number of heads,
 # so --pooling_heads stays a question there and is not in this list.
 FROM_THE_ADAPTER = ("lora_config", "lora_r", "lora_alpha", "lora_dropout", "pooling_latents", "pooling_head_dim")
+
+# These come with it too, unless they are given.
+FROM_THE_ADAPTER_UNLESS_GIVEN = ("pooling_heads", "query_prompt", "document_prompt", "max_seq_length", "query_max_length")
 
 # Mean nothing to a design without a trainable pooling.
 OF_THE_POOLING = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooling_learning_rate")

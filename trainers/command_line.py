@@ -32,12 +32,26 @@ from trainers.config_file import read_config
 from trainers.flags import Flag, flags_of
 from trainers.inherited_arguments import (
     GONE,
+    REFUSED,
     RENAMED,
     build_training_arguments,
     current_name,
     inherited_flags,
     refuse,
 )
+
+# What other toolkits call a flag, where spelling alone would suggest another one.
+MEANT: dict[str, str] = {
+    "lr": "learning_rate",
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "epochs": "num_train_epochs",
+    "temperature": "loss_scale",
+    "max_length": "max_seq_length",
+    "dtype": "torch_dtype",
+    "train_file": "dataset_name",
+    "mini_batch_size": "chunk_tokens",
+}
 
 
 @dataclass(frozen=True)
@@ -152,12 +166,14 @@ def _unknown_argument(token: str, valid: Iterable[str]) -> NoReturn:
 
 def _nearest_flag(name: str, valid: Iterable[str]) -> str:
     """Return the flag nearest to ``name``, where the beginning of a long flag counts as near too."""
+    if name in MEANT:
+        return MEANT[name]
 
     def similarity(flag: str) -> float:
         whole, beginning = (difflib.SequenceMatcher(None, name, text).ratio() for text in (flag, flag[: len(name)]))
         return max(whole, beginning - 0.1)
 
-    return max(valid, key=similarity)
+    return max((flag for flag in valid if flag not in REFUSED), key=similarity)
 
 
 def _check_known(config: Mapping[str, Given], flags: Mapping[str, Flag]) -> None:
@@ -208,6 +224,9 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
         for name in FROM_THE_ADAPTER:
             if name in values:
                 raise UserError(f"--{name} comes with the adapter of --peft_model_name_or_path: leave it out")
+        for name in ("load_in_4bit", "load_in_8bit"):
+            if values.get(name):
+                raise UserError(f"--{name} does not go with --peft_model_name_or_path: an adapter is loaded on the whole base")
     elif not values.get("model_name_or_path"):
         raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
     if DESIGNS[design].pooling == "none":

@@ -75,9 +75,10 @@ REFUSED: dict[str, str] = {
     "neftune_noise_alpha": "noise on the token embeddings would make a text's vector depend on more than the text",
     "average_tokens_across_devices": "the loss is averaged over queries, not over tokens",
     # data order: negatives come from the batch, so who is in the batch is part of the loss
-    "train_sampling_strategy": "it would change which texts are negatives of each other",
     "length_column_name": "rows are not grouped by length",
     "dataloader_drop_last": "a last, smaller batch is used, on every number of processes",
+    "dataloader_pin_memory": "a batch holds token ids as lists; its chunks are moved to the device one by one",
+    "dataloader_multiprocessing_context": "the workers are started in the platform's own way",
     "dataloader_in_order": "the order of rows must not depend on timing, or no run can be repeated or resumed",
     "ignore_data_skip": "a resumed run would see other rows than the undisturbed one",
     "accelerator_config": "splitting or dispatching batches would change which texts are negatives of each other",
@@ -93,6 +94,7 @@ REFUSED: dict[str, str] = {
     "torch_compile_mode": _COMPILE,
     "bf16_full_eval": "it casts the pooling too, whose norms and softmax must stay in fp32",
     "fp16_full_eval": "it casts the pooling too, whose norms and softmax must stay in fp32",
+    "torch_empty_cache_steps": "the training step is our own and empties no cache: bound memory with --chunk_tokens",
     "optim_target_modules": "GaLore and APOLLO act on full weights; here LoRA and the pooling are trained",
     # engines
     "ddp_static_graph": "with gradient caching the number of forward passes changes: DDP crashes or is silently wrong",
@@ -101,7 +103,9 @@ REFUSED: dict[str, str] = {
     "fsdp_config": _LAUNCHER,
     "deepspeed": _LAUNCHER,
     "parallelism_config": "tensor, context and sequence parallelism are not verified to give the exact gradient",
-    # evaluation
+    # logging and evaluation
+    "logging_nan_inf_filter": "a loss that is not finite stops the run instead of being logged",
+    "prediction_loss_only": _LOSS_ONLY,
     "include_for_metrics": _LOSS_ONLY,
     "batch_eval_metrics": _LOSS_ONLY,
     "eval_do_concat_batches": _LOSS_ONLY,
@@ -127,6 +131,10 @@ REFUSED: dict[str, str] = {
 # Refused by value: flag -> {value or its beginning: reason}.
 REFUSED_VALUES: dict[str, dict[str, str]] = {
     "save_strategy": {"best": _BEST},
+    "train_sampling_strategy": dict.fromkeys(
+        ("group_by_length", "batch_rebalance"),
+        "it would change which texts are negatives of each other; --chunk_tokens avoids padding without that",
+    ),
     "optim": dict.fromkeys(
         ("galore", "apollo", "lomo", "adalomo"),
         "it updates inside the backward pass or acts on full weights; here LoRA and the pooling are trained",

@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from model_loaders.errors import UserError
 from model_loaders.locations import first_line, looks_local, neighbour
@@ -43,15 +43,12 @@ class _Source:
     rows: Callable[[], Iterator[tuple[str, Any]]]
 
 
-def read_triplets(
-    data: DataArguments, role: Literal["train", "eval"] = "train", *, cache_dir: str | Path | None = None
-) -> Dataset:
-    """Read the training or the evaluation triplets.
+def read_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -> Dataset:
+    """Read the training triplets.
 
     Args:
-        data: which data, and what to do with invalid rows; ``max_train_samples`` (``max_eval_samples``) takes the
-            first N triplets, and nothing after them is read.
-        role: ``train`` for ``dataset_name`` and ``dataset_file_path``, ``eval`` for ``eval_dataset``.
+        data: which data (``dataset_name``, ``dataset_file_path``), and what to do with invalid rows;
+            ``max_train_samples`` takes the first N triplets, and nothing after them is read.
         cache_dir: where the prepared file goes; None for the Hugging Face datasets cache.
 
     Returns:
@@ -61,22 +58,28 @@ def read_triplets(
     Raises:
         UserError: no such data, a damaged line, invalid rows, or no rows at all.
     """
+    source = _locate(data.dataset_name, data.dataset_file_path, data.dataset_split, cache_dir)
+    return _read(source, data, data.max_train_samples, cache_dir)
+
+
+def read_eval_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -> Dataset | None:
+    """Read the triplets of ``eval_dataset``, as `read_triplets` does; None if there is none."""
+    if data.eval_dataset is None:
+        return None
+    source = _locate(data.eval_dataset, None, data.eval_dataset_split, cache_dir)
+    return _read(source, data, data.max_eval_samples, cache_dir)
+
+
+def _read(source: _Source, data: DataArguments, limit: int | None, cache_dir: str | Path | None) -> Dataset:
     from datasets import Dataset
 
-    if role == "train":
-        source = _locate(data.dataset_name, data.dataset_file_path, data.dataset_split, cache_dir)
-        limit = data.max_train_samples
-    else:
-        source = _locate(data.eval_dataset, None, data.eval_dataset_split, cache_dir)
-        limit = data.max_eval_samples
     asked = [FORMAT, source.fingerprint, data.on_invalid_rows, data.max_negatives, limit]
     key = hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
     folder = _cache_folder(cache_dir)
     arrow, beside = folder / f"{key}.arrow", folder / f"{key}.json"
-    if not arrow.exists():
+    if not (arrow.exists() and beside.exists()):
         _prepare(source, arrow, beside, limit=limit, data=data)
-    report = Report(**json.loads(beside.read_text(encoding="utf-8")))
-    _say(source.name, report)
+    _say(source.name, Report(**json.loads(beside.read_text(encoding="utf-8"))))
     return Dataset.from_file(str(arrow))
 
 
