@@ -71,9 +71,7 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
     missing, unused = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     differences = (("missing", missing), ("unused", unused))
     if missing or unused:
-        parts = [
-            f"{len(names)} {kind}, such as {names[0]}" for kind, names in (("missing", missing), ("unused", unused)) if names
-        ]
+        parts = [f"{len(names)} {kind}, such as {names[0]}" for kind, names in differences if names]
         raise UserError(f"{path} does not fit this model: of {len(expected)} tensors, {'; '.join(parts)}. {hint}".rstrip())
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:
@@ -138,6 +136,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     if empty:
         raise UserError(f"refusing to save {path}: {len(empty)} tensors are empty, such as {empty[0]}")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes files that only their owner can read
     with safe_open(path, framework="pt") as stream:
         if set(stream.keys()) != set(tensors):
             raise UserError(f"{path} does not read back with the tensors that were written")

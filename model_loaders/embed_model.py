@@ -134,7 +134,7 @@ class EmbedModel(nn.Module):
         if isinstance(texts, str):
             raise UserError("encode takes a list of texts, not one string")
         chosen = self.recipe.prompt(role) if prompt is None else prompt
-        rows = self.tokenizer.ids([render(text, chosen) for text in texts], max_length or self.recipe.max_length)
+        rows = self.tokenizer.ids([render(text, chosen) for text in texts], max_length or self.recipe.length(role))
         order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))  # longest first: too big fails at once
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         was_training = self.training
@@ -142,7 +142,9 @@ class EmbedModel(nn.Module):
         for start in progress(range(0, len(rows), batch_size), show_progress):
             chosen_rows = order[start : start + batch_size]
             batch = self.tokenizer.pad([rows[index] for index in chosen_rows]).to(self.device)
-            vectors[chosen_rows] = self(batch.input_ids, batch.attention_mask, batch.pool_mask).cpu().numpy()
+            # Not self(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype.
+            encoded = EmbedModel.forward(self, batch.input_ids, batch.attention_mask, batch.pool_mask)
+            vectors[chosen_rows] = encoded.cpu().numpy()
         self.train(was_training)
         return vectors
 
@@ -151,16 +153,14 @@ class EmbedModel(nn.Module):
         return self.encode(PROBE_TEXTS, prompt="", batch_size=1)
 
     # Called by transformers.Trainer for --gradient_checkpointing.
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         """Recompute the backbone's layers in the backward pass instead of keeping their activations."""
-        options = gradient_checkpointing_kwargs or {}
-        if options.get("use_reentrant"):
-            raise UserError("reentrant gradient checkpointing loses gradients of frozen models; leave use_reentrant out")
+        if (activation_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise UserError("reentrant checkpointing loses the gradients of a frozen base model: leave use_reentrant out")
         model: Any = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
-
-    activation_checkpointing_enable = gradient_checkpointing_enable
+        model.activation_checkpointing_enable({"use_reentrant": False}, **options)
 
 
 def fresh_pooling(design: Design, base_model: BaseModel, sizes: dict[str, int]) -> CrossAttentionPooling | None:

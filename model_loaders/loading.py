@@ -171,7 +171,7 @@ def load_design(
         attn_implementation=attn_implementation,
         quantisation=quantisation or None,
     )
-    model = assemble(source, backbone, base, trainable=trainable)
+    model = assemble(source, backbone, base, base_directory, trainable=trainable)
     model.pooling = cast_pooling(model.pooling, chosen_device, None if trainable else chosen_dtype)
     model.train(trainable)
     if source.manifest is not None:
@@ -184,8 +184,8 @@ def adapter_needs(path: Path) -> str:
     return MANIFEST if (path / MANIFEST).is_file() else adapter.LORA_CONFIG
 
 
-def assemble(source: Source, backbone: nn.Module, base: BaseModel, *, trainable: bool) -> EmbedModel:
-    """Put an adapter's tensors on a loaded base model."""
+def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_directory: Path, *, trainable: bool) -> EmbedModel:
+    """Put an adapter's tensors on a loaded base model; without tokenizer files in the adapter, the base's are used."""
     if source.lora is not None:
         config, tensors = source.lora
         backbone = add_lora(backbone, config, trainable=trainable)
@@ -201,7 +201,8 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, *, trainable:
                 f"model {base.name_or_path} has width {base.hidden_size} and {base.num_layers} layers: it is another base model"
             )
         pooling.load_state_dict(tensors)
-    raw = load_tokenizer(source.directory)
+    has_tokenizer = (source.directory / "tokenizer_config.json").is_file()
+    raw = load_tokenizer(source.directory if has_tokenizer else base_directory)
     recipe = source.manifest.recipe if source.manifest else published_recipe(get_design(source.design_name), raw.pad_token_id)
     tokenizer = TextTokenizer(raw, recipe.unpooled_token_ids)
     return EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
@@ -279,10 +280,10 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def save(model: EmbedModel, directory: Path) -> None:
     """Write a whole adapter directory: LoRA, pooling, tokenizer, manifest with fingerprints.
 
-    Everything is written to a directory beside it and moved in file by file, the manifest last: a directory with a
+    Everything is written to a directory inside it and moved out file by file, the manifest last: a directory with a
     manifest is whole.
     """
-    stage = directory.with_name(f".{directory.name}.partial")
+    stage = directory / ".partial"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     if model.has_lora:
@@ -304,7 +305,6 @@ def save(model: EmbedModel, directory: Path) -> None:
         lora=model.has_lora,
         versions=library_versions(),
     ).write(stage)
-    directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST).unlink(missing_ok=True)
     for file in sorted(stage.iterdir(), key=lambda file: file.name == MANIFEST):
         file.replace(directory / file.name)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from model_loaders.errors import UserError, nearest
-from model_loaders.prompts import Role
+from model_loaders.prompts import Role, check_role
 
 MANIFEST = "embedder.json"
 FORMAT = 1
@@ -33,6 +33,7 @@ class Recipe:
         query_prompt: prompt of queries (see ``prompts.render``).
         document_prompt: prompt of documents.
         max_length: tokens a text at most, special tokens included.
+        query_max_length: the same for queries, ``None`` for ``max_length``.
         unpooled_token_ids: token ids that attention sees and the pooling leaves out. Adapters that the published code
             trained for design 5 need their pad token's id here: its mean skipped that id, also where it stands in a text
             as ``<unk>``.
@@ -41,13 +42,16 @@ class Recipe:
     query_prompt: str = ""
     document_prompt: str = ""
     max_length: int = 512
+    query_max_length: int | None = None
     unpooled_token_ids: tuple[int, ...] = ()
 
     def prompt(self, role: Role) -> str:
         """Return the prompt of ``role``."""
-        if role not in ("query", "document"):
-            raise UserError(f"the role is 'query' or 'document', not {role!r}")
-        return self.query_prompt if role == "query" else self.document_prompt
+        return self.query_prompt if check_role(role) == "query" else self.document_prompt
+
+    def length(self, role: Role) -> int:
+        """Return how many tokens a text of ``role`` may have."""
+        return (self.query_max_length or self.max_length) if check_role(role) == "query" else self.max_length
 
 
 @dataclass(frozen=True)

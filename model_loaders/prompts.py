@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
+from model_loaders.errors import UserError
+
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
 PLACEHOLDER = "{text}"
+
+
+def check_role(role: str) -> str:
+    """Return ``role`` if there is such a role, else raise a UserError."""
+    if role not in ROLES:
+        raise UserError(f"the role is {' or '.join(map(repr, ROLES))}, not {role!r}")
+    return role
 
 
 def render(text: str, prompt: str) -> str:

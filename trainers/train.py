@@ -1,0 +1,224 @@
+"""Train a design on triplets; ``trainers/model1_trainer.py`` … ``model5_trainer.py`` call this with their design.
+
+One GPU or the CPU::
+
+    python trainers/train.py --design model3 --model_name_or_path BASE --dataset_name triplets.jsonl --output_dir runs/model3
+
+Several GPUs::
+
+    accelerate launch --config_file accelerate_config.yaml trainers/train.py --design model3 ...
+
+``--help`` shows the flags of the toolkit, ``--help_all`` those of ``transformers.TrainingArguments`` too, and
+``--config file.yaml`` takes them from a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
+
+from model_loaders.errors import UserError
+from trainers.command_line import parse
+
+if TYPE_CHECKING:
+    from model_loaders.embed_model import EmbedModel
+    from trainers.arguments import ModelArguments, TrainConfig
+    from trainers.trainer import ContrastiveTrainer
+
+CONFIG_FILE, RESULT_FILE = "train_config.json", "train_result.json"
+
+
+def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int:
+    """Parse the arguments and train; returns the exit status."""
+    config = parse(sys.argv[1:] if argv is None else argv, design=design)
+    try:
+        train(config)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(config: TrainConfig) -> None:
+    """Run one training from its resolved configuration to an adapter directory in ``--output_dir``."""
+    trainer = build_trainer(config)
+    output_dir = Path(config.training.output_dir)
+    resume = find_checkpoint(config.training.resume_from_checkpoint, output_dir)
+    model: EmbedModel = trainer.model
+    before = model.fingerprints()
+    if trainer.accelerator.is_main_process:
+        write_json(config.resolved(), output_dir / CONFIG_FILE)
+    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    moved = float(1.0 - (model.fingerprints() * before).sum(axis=1).min())
+    if resume is None and result.global_step > 0 and moved == 0.0:
+        raise UserError("training changed nothing: the probe texts' vectors are those of the untrained model. Is the learning "
+                        "rate 0, or --max_steps within the warm-up?")  # fmt: skip
+    trainer.save_model()
+    if trainer.accelerator.is_main_process:
+        summary = {"steps": result.global_step, "largest_cosine_change_of_a_probe_text": moved, **result.metrics}
+        write_json(summary, output_dir / RESULT_FILE)
+        print(f"saved {model.design_name} to {output_dir} after {result.global_step} steps; "
+              f"probe texts moved by up to {moved:.3f} in cosine")  # fmt: skip
+
+
+def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
+    """Build model, data and trainer, checking first what is cheap to check."""
+    from trainers.banner import MetricsFile, banner
+    from trainers.batching import TripletCollator
+    from trainers.trainer import ContrastiveTrainer
+    from trainers.triplets import read_eval_triplets, read_triplets
+
+    check_processes(config.training.world_size, os.environ)
+    check_output_dir(config)
+    rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
+    eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
+    model = build_model(config)
+    contrastive = config.contrastive
+    trainer = ContrastiveTrainer(
+        model,
+        config.training,
+        rows,
+        TripletCollator(model.tokenizer, model.recipe, config.data.max_negatives),
+        eval_rows=eval_rows,
+        loss_scale=contrastive.loss_scale,
+        mask_duplicates=contrastive.loss == "default",
+        chunk_tokens=contrastive.chunk_tokens,
+        pooling_learning_rate=contrastive.pooling_learning_rate,
+        callbacks=[MetricsFile(Path(config.training.output_dir))],
+    )
+    if trainer.accelerator.is_main_process:
+        print(banner(config, trainer), flush=True)
+    return trainer
+
+
+def build_model(config: TrainConfig) -> EmbedModel:
+    """Make a new model of the design, or load the adapter to go on from."""
+    from model_loaders.loading import create, load_design
+    from model_loaders.manifest import Recipe
+
+    model, data, training = config.model, config.data, config.training
+    recipe = Recipe(model.query_prompt, model.document_prompt, data.max_seq_length, data.query_max_length)
+    if model.peft_model_name_or_path is not None:
+        loaded = load_design(
+            config.design,
+            model.model_name_or_path,
+            model.peft_model_name_or_path,
+            model.cache_dir,
+            dtype=None if model.torch_dtype == "auto" else model.torch_dtype,
+            attn_implementation=model.attn_implementation,
+            device=training.device,
+            num_heads=model.pooling_heads if "pooling_heads" in config.given else None,
+            trainable=True,
+        )
+        loaded.recipe = continued_recipe(loaded.recipe, recipe, config)
+        return loaded
+    if model.model_name_or_path is None:
+        raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
+    return create(
+        config.design,
+        model.model_name_or_path,
+        model.cache_dir,
+        lora=lora_options(model),
+        pooling_sizes={
+            "latents": model.pooling_latents,
+            "heads": model.pooling_heads,
+            "head_dim": model.pooling_head_dim,
+        },
+        recipe=recipe,
+        seed=training.seed,
+        dtype=model.torch_dtype,
+        attn_implementation=model.attn_implementation,
+        device=training.device,
+        quantisation="4bit" if model.load_in_4bit else "8bit" if model.load_in_8bit else "",
+    )
+
+
+def continued_recipe(adapter: Any, given: Any, config: TrainConfig) -> Any:
+    """Return the adapter's recipe with the prompts and lengths that were given for this run."""
+    import dataclasses
+
+    flags = {"query_prompt": "query_prompt", "document_prompt": "document_prompt"}
+    flags |= {"max_seq_length": "max_length", "query_max_length": "query_max_length"}
+    changed = {field: getattr(given, field) for flag, field in flags.items() if flag in config.given}
+    return dataclasses.replace(adapter, **changed)
+
+
+def lora_options(model: ModelArguments) -> dict[str, Any]:
+    """Return the LoRA file's options, overridden by the flags that were given."""
+    path = Path(model.lora_config)
+    try:
+        options: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"--lora_config {path}: there is no such file") from error
+    except ValueError as error:
+        raise UserError(f"--lora_config {path}: no valid JSON: {error}") from error
+    flags = {"r": model.lora_r, "lora_alpha": model.lora_alpha, "lora_dropout": model.lora_dropout}
+    return options | {name: value for name, value in flags.items() if value is not None}
+
+
+def check_processes(world_size: int, environment: Mapping[str, str]) -> None:
+    """Refuse to train alone where the launcher meant several processes.
+
+    ``accelerate launch --cpu --num_processes 2`` starts one process and says nothing: it sets MASTER_ADDR, as for several,
+    and no WORLD_SIZE. Each would train on its own batch, with a part of the negatives.
+    """
+    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        meant = int(environment.get(name) or 1)
+        if meant > world_size:
+            raise UserError(
+                f"the environment says {meant} processes ({name}), but accelerate sees {world_size}. On the CPU start with "
+                "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N; on a cluster see docs/training.md."
+            )
+    launched = "ACCELERATE_MIXED_PRECISION" in environment
+    if launched and world_size == 1 and "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment:
+        raise UserError(
+            "accelerate was told to launch several processes and started only one (as it does for --cpu without "
+            "--multi_gpu). Start with ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N."
+        )
+
+
+def check_output_dir(config: TrainConfig) -> None:
+    """Refuse to overwrite another run."""
+    from model_loaders.manifest import MANIFEST
+    from trainers.checkpoints import checkpoints
+
+    output_dir = Path(config.training.output_dir)
+    taken = [path.name for path in (output_dir / MANIFEST, *checkpoints(output_dir)) if path.exists()]
+    if taken and not config.training.resume_from_checkpoint:
+        raise UserError(
+            f"--output_dir {output_dir} already holds a run ({taken[-1]}): add --resume_from_checkpoint true to go on, or give "
+            "another directory"
+        )
+
+
+def find_checkpoint(asked: str | bool | None, output_dir: Path) -> Path | None:
+    """Return the checkpoint to go on from: a given one, or with ``True`` the last whole one, if there is any."""
+    from trainers.checkpoints import checkpoints
+
+    if not asked:
+        return None
+    if asked is not True:
+        return Path(asked)
+    found = checkpoints(output_dir)
+    if not found:
+        print(f"no whole checkpoint in {output_dir}: starting from the beginning")
+        return None
+    print(f"going on from {found[-1]}")
+    return found[-1]
+
+
+def write_json(data: Any, path: Path) -> None:
+    """Write JSON whole or not at all."""
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(data, indent=2, default=str) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

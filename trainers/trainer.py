@@ -1,0 +1,203 @@
+"""The ``transformers.Trainer`` whose step is contrastive: loop, optimizer, schedule and logging are Trainer's."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from model_loaders.embed_model import EmbedModel
+from model_loaders.errors import UserError
+from trainers.batching import BatchPlan, TripletBatch, TripletCollator, TripletRows
+from trainers.checkpoints import load_checkpoint, publish_checkpoint, save_checkpoint
+from trainers.loss import contrastive_loss, false_negatives
+from trainers.step import ContrastiveStep
+
+
+class ContrastiveTrainer(Trainer):
+    """Trains an ``EmbedModel`` on triplets.
+
+    Only what is contrastive is overridden: the batches, the step, the optimizer's parameter groups, the evaluation's
+    loss, and what a checkpoint holds (an adapter directory, written whole).
+    """
+
+    def __init__(
+        self,
+        model: EmbedModel,
+        args: Any,
+        train_rows: Any,
+        collator: TripletCollator,
+        *,
+        eval_rows: Any = None,
+        loss_scale: float = 20.0,
+        mask_duplicates: bool = True,
+        chunk_tokens: int | None = None,
+        pooling_learning_rate: float | None = None,
+        callbacks: list[Any] | None = None,
+    ) -> None:
+        evaluated = None if eval_rows is None else TripletRows(eval_rows)
+        super().__init__(
+            model=model, args=args, data_collator=collator, train_dataset=TripletRows(train_rows), eval_dataset=evaluated,
+            callbacks=callbacks,
+        )  # fmt: skip
+        self.pooling_learning_rate = pooling_learning_rate
+        self.contrastive_step = ContrastiveStep(
+            tokenizer=model.tokenizer,
+            scale=loss_scale,
+            mask_duplicates=mask_duplicates,
+            chunk_tokens=chunk_tokens,
+            processes=self.accelerator.num_processes,
+            rank=self.accelerator.process_index,
+        )
+        self.seen: dict[str, float] = {}
+
+    # Batches
+
+    def plan(self, rows: int, batch_size: int, *, shuffle: bool) -> BatchPlan:
+        """Return the plan of this process's batches."""
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        accelerator = self.accelerator
+        return BatchPlan(
+            rows, batch_size, seed=seed, shuffle=shuffle, rank=accelerator.process_index, processes=accelerator.num_processes
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return a loader of this process's ``TripletBatch``es; accelerate must not shard it again."""
+        shuffle = str(getattr(self.args, "train_sampling_strategy", "random")) != "sequential"
+        plan = self.plan(len(self.train_dataset), self.args.per_device_train_batch_size, shuffle=shuffle)
+        loader = self._loader(self.train_dataset, plan)
+        loader.set_epoch = plan.set_epoch  # type: ignore[attr-defined]  # called by Trainer at each epoch
+        return loader
+
+    def _loader(self, dataset: Any, plan: BatchPlan) -> DataLoader[Any]:
+        workers = self.args.dataloader_num_workers
+        return DataLoader(
+            dataset,
+            batch_sampler=plan,
+            collate_fn=self.data_collator,
+            num_workers=workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
+            persistent_workers=self.args.dataloader_persistent_workers if workers else False,
+        )
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[TripletBatch], None]:
+        """Fetch the batches of one optimizer step; there are no labels whose tokens would have to be counted."""
+        return list(islice(epoch_iterator, num_batches)), None
+
+    def num_examples(self, dataloader: DataLoader[Any]) -> int:
+        """Return the number of rows of an epoch."""
+        return len(dataloader.dataset)  # type: ignore[arg-type]
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 0: Trainer's estimate knows only models that take one ``input_ids``."""
+        return 0
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        return inputs  # a TripletBatch moves to the device chunk by chunk
+
+    # The step
+
+    def training_step(self, model: nn.Module, inputs: TripletBatch, num_items_in_batch: Any = None) -> Tensor:  # type: ignore[override]
+        """Add one batch's gradient; returns its loss over all processes, divided by the accumulated batches."""
+        model.train()
+        weight = 1.0 / self.current_gradient_accumulation_steps
+        backward: Callable[[Tensor], None] = self.accelerator.backward
+        result = self.contrastive_step(model, inputs, backward, partial(self.accelerator.no_sync, model), weight)
+        if not math.isfinite(float(result.loss)):
+            shown = "; ".join(repr(text[:60]) for text in inputs.texts[:3])
+            raise UserError(
+                f"the loss became {float(result.loss)} at step {self.state.global_step + 1} (queries: {shown}, …). "
+                "Lower --learning_rate or --pooling_learning_rate, use --bf16 instead of --fp16, or go on from a checkpoint."
+            )
+        self._note(tokens=inputs.tokens, accuracy=float(result.accuracy), excluded=float(result.excluded), batches=1)
+        return result.loss * weight
+
+    def _note(self, **values: float) -> None:
+        for name, value in values.items():
+            self.seen[name] = self.seen.get(name, 0.0) + value
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add accuracy and masked share since the last line to Trainer's own figures."""
+        if "loss" in logs and self.seen.get("batches"):
+            batches = self.seen["batches"]
+            logs = logs | {name: round(self.seen[name] / batches, 4) for name in ("accuracy", "excluded")}
+            logs["tokens"] = self.seen["tokens"]
+            self.seen = {}
+        super().log(logs, *args, **kwargs)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Build the optimizer; the pooling has its own learning rate if one was given."""
+        if self.optimizer is not None or self.pooling_learning_rate is None:
+            return super().create_optimizer(model)
+        chosen: nn.Module = self.model if model is None else model
+        decayed = set(self.get_decay_parameter_names(chosen))
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, chosen)
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in chosen.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((name.startswith("pooling."), name in decayed), []).append(parameter)
+        self.optimizer = kind(
+            [
+                {
+                    "params": parameters,
+                    "weight_decay": self.args.weight_decay if decay else 0.0,
+                    **({"lr": self.pooling_learning_rate} if of_pooling else {}),
+                }
+                for (of_pooling, decay), parameters in groups.items()
+            ],
+            **options,
+        )
+        return self.optimizer
+
+    # Evaluation of the loss
+
+    @torch.inference_mode()
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Compute the loss and accuracy of the evaluation triplets, batch by batch, and log them.
+
+        Every process computes the same: each batch's negatives are those of the batch alone.
+        """
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        model: EmbedModel = self.model
+        model.eval()
+        step, total = self.contrastive_step, torch.zeros(3)
+        plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
+        for batch in self._loader(rows, plan):
+            device = model.device
+            inputs = step.tokenizer.pad(batch.ids).to(device)
+            vectors = model(inputs.input_ids, inputs.attention_mask, inputs.pool_mask)
+            n = batch.queries
+            excluded = false_negatives(batch.hashes[:n], batch.hashes[n:]).to(device) if step.mask_duplicates else None
+            loss, accuracy = contrastive_loss(vectors[:n], vectors[n:], excluded, step.scale)
+            total += torch.tensor([float(loss) * n, float(accuracy) * n, n])
+        metrics = {
+            f"{metric_key_prefix}_loss": float(total[0] / total[2]),
+            f"{metric_key_prefix}_accuracy": float(total[1] / total[2]),
+        }
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    # Checkpoints
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.args.should_save:
+            save_checkpoint(self.model, Path(output_dir or self.args.output_dir))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        publish_checkpoint(self, partial(super()._save_checkpoint, model, trial))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return getattr(self, "_stage", None) or super()._get_output_dir(trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_checkpoint(self.model, Path(os.fspath(resume_from_checkpoint)))
