@@ -1,0 +1,155 @@
+"""The command line of `run_mteb.py` and `run_mteb_retrieval.py`. Heavy imports wait until the arguments are right."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from model_loaders import DESIGNS, get_design, load_design
+from model_loaders.errors import UserError, nearest
+
+FAILED, USAGE, STOPPED = 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes no abbreviations; an unknown flag is an error that names the nearest one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and leave with status 2."""
+        self.exit(USAGE, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Parse all arguments or leave with status 2."""
+        parsed, unknown = self.parse_known_args(arguments)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            self.error(f"unknown argument {flag!r}{nearest(flag, self._option_string_actions)}")
+        return parsed
+
+
+def parser(description: str, defaults: dict[str, Any]) -> Parser:
+    """Return the parser; `defaults` are the constants at the top of a script, by flag."""
+    made = Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flag = made.add_argument
+    flag("--adapter_path", help="adapter: a directory or a hub name, in our layout or in the published one")
+    flag("--base_model", help="base LLM: a directory or a hub name (default: the one that the adapter's manifest names)")
+    flag("--loader", metavar="DESIGN", help=f"design of a published adapter: {', '.join(DESIGNS)} (default: the manifest's)")
+    flag("--num_heads", type=_positive, help="heads of a published adapter's pooling, which its files do not say (default 32)")
+    flag(
+        "--output_dir",
+        default="runs/mteb",
+        help="where results go (default: %(default)s); results that are there are not computed again",
+    )
+    flag("--tasks", nargs="+", metavar="TASK", help="names of task folders or of mteb's tasks (default: all of --data_dir; "
+         "without it the paper's)")  # fmt: skip
+    flag("--data_dir", help="folder of task folders (see evaluation/local_data.py)")
+    flag("--prompts", metavar="FILE", help="YAML: prompts by task, type or 'default' (see evaluation/prompts.py)")
+    flag("--max_length", type=_positive, help="tokens a text at most (default: the manifest's)")
+    flag("--batch_size", type=_positive, default=32, help="texts a batch (default: %(default)s); scores do not depend on it")
+    flag("--dtype", choices=["float32", "bfloat16", "float16"], help="of the base LLM (default: the manifest's)")
+    flag("--attn_implementation", help="eager, sdpa, flash_attention_2, … (default: the base LLM's best)")
+    flag("--device", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    flag("--cache_dir", help="cache of the hub for base LLM and adapter")
+    flag("--name", help="name of the model in the results (default: its design)")
+    flag("--save_predictions", action="store_true", help="keep mteb's prediction files, up to 1000 hits a query")
+    made.set_defaults(**{key: value for key, value in defaults.items() if value is not None})
+    return made
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def main(
+    description: str,
+    *,
+    loader: Callable[..., Any],
+    paper_tasks: Sequence[str],
+    types: Collection[str] | None = None,
+    defaults: dict[str, Any] | None = None,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Score one adapter and print a table.
+
+    Args:
+        description: the script's docstring.
+        loader: makes the model from `base_model`, `adapter_path` and options; `--loader` goes before it.
+        paper_tasks: names of mteb's tasks that are scored when neither tasks nor a data folder are given.
+        types: mteb's names of the types to keep; None for all.
+        defaults: the constants at the top of the script, by flag.
+        arguments: the command line; None for `sys.argv`.
+
+    Returns:
+        0 if all tasks were scored, 1 if one failed, 2 if the arguments are wrong, 130 if stopped by the keyboard.
+    """
+    made = parser(description, defaults or {})
+    args = made.parse(arguments)
+    if not args.adapter_path:
+        made.error("give the adapter with --adapter_path, or as ADAPTER_PATH at the top of the script")
+    try:
+        return _run(args, loader, paper_tasks, types)
+    except UserError as error:
+        made.error(str(error))
+    except KeyboardInterrupt:
+        print("\nStopped. Finished tasks are kept: the same command goes on after them.", file=sys.stderr)
+        return STOPPED
+
+
+def _run(
+    args: argparse.Namespace, loader: Callable[..., Any], paper_tasks: Sequence[str], types: Collection[str] | None
+) -> int:
+    if args.loader:
+        get_design(args.loader)
+        loader = partial(load_design, args.loader)
+    check_writable(Path(args.output_dir))
+
+    from evaluation.evaluate import evaluate
+    from evaluation.prompts import read_prompts
+    from evaluation.report import table, write_csv
+    from evaluation.tasks import find_tasks, prompt_keys
+
+    names = args.tasks or ([] if args.data_dir else paper_tasks)
+    tasks = find_tasks(names, args.data_dir, types)
+    prompts = read_prompts(Path(args.prompts), prompt_keys(tasks)) if args.prompts else {}
+    model = loader(base_model=args.base_model, adapter_path=args.adapter_path, **_options(args))
+    evaluation = evaluate(
+        model,
+        tasks,
+        args.output_dir,
+        name=args.name,
+        prompts=prompts,
+        max_length=args.max_length,
+        batch_size=args.batch_size,
+        show_progress=sys.stderr.isatty(),
+        save_predictions=args.save_predictions,
+        log=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    write_csv(evaluation)
+    print(table(evaluation))
+    return FAILED if evaluation.failures else 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("cache_dir", "dtype", "attn_implementation", "device", "num_heads")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder` and try to write in it: hours of encoding must not end in an error that was there from the start.
+
+    Raises:
+        UserError: it cannot be made, or not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to the output directory {folder}: {error.strerror}; give another --output_dir") from None

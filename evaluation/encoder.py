@@ -1,0 +1,118 @@
+"""An embedder as mteb sees it, and the revision under which its results are filed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_meta import ModelMeta, ScoringFunction
+from mteb.types import PromptType
+
+from evaluation.prompts import Prompts, choose
+from model_loaders.prompts import Role, render
+
+ORGANISATION = "ours"  # mteb's names are organisation/model
+# Raise when scoring or the making of tasks changes: all results are then computed anew.
+EVALUATION_VERSION = 1
+
+
+class TextEncoder(Protocol):
+    """What can be scored: `EmbedModel`, and anything else with such an `encode`."""
+
+    def encode(
+        self,
+        texts: list[str],
+        role: Role = "document",
+        *,
+        prompt: str | None = None,
+        max_length: int | None = None,
+        batch_size: int = 32,
+        show_progress: bool = False,
+    ) -> np.ndarray:
+        """Return float32 vectors of unit length, `(len(texts), dim)`; `None` means the encoder's own prompt, length."""
+        ...
+
+
+def revision_of(version: str, recipe: Mapping[str, Any]) -> str:
+    """Hash everything a score depends on, beside the data: the weights' version, the recipe, how we score."""
+    facts = {"version": version, "recipe": recipe, "evaluation_version": EVALUATION_VERSION}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class MtebEncoder(AbsEncoder):  # type: ignore[misc]
+    """Gives mteb's batches to a `TextEncoder`, with the side and the prompt of their task.
+
+    Texts of tasks without sides (mteb's `prompt_type` is None) are encoded as queries, as the published evaluation and
+    models with `query: ` prefixes do.
+
+    Attributes:
+        recipe: what beside the weights decides a vector; part of the revision.
+        first_texts: for each task and side, the prompt given (None: the encoder's own) and the first text as rendered.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        name: str,
+        version: str,
+        *,
+        prompts: Prompts | None = None,
+        max_length: int | None = None,
+        extra_recipe: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = encoder
+        self.prompts = prompts or {}
+        self.max_length = max_length
+        self.recipe = {"prompts": self.prompts, "max_length": max_length, **(extra_recipe or {})}
+        self.first_texts: dict[str, dict[str, dict[str, str | None]]] = {}
+        self.mteb_model_meta = ModelMeta.create_empty(
+            overwrites={
+                "name": f"{ORGANISATION}/{name.replace('/', '_')}",
+                "revision": revision_of(version, self.recipe),
+                "similarity_fn_name": ScoringFunction.COSINE,  # the enum: mteb compares with `is`
+                "embed_dim": getattr(encoder, "dim", None),
+                "max_tokens": max_length,
+            }
+        )
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        **_: Any,
+    ) -> np.ndarray:
+        """Return the vectors of all texts of a mteb data loader, `(texts, dim)` float32."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        role: Role = "document" if prompt_type is PromptType.document else "query"
+        prompt = choose(self.prompts, task_metadata.name, task_metadata.type, role)
+        side = "text" if prompt_type is None else role
+        self._note(task_metadata.name, side, role, prompt, texts)
+        vectors = self.model.encode(
+            texts,
+            role,
+            prompt=prompt,
+            max_length=self.max_length,
+            batch_size=batch_size,
+            show_progress=show_progress_bar,
+        )
+        vectors = np.asarray(vectors, dtype=np.float32)
+        if len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise ValueError(f"the encoder gave {vectors.shape} values for {len(texts)} texts, or some are not finite")
+        return vectors
+
+    def _note(self, task: str, side: str, role: Role, prompt: str | None, texts: list[str]) -> None:
+        sides = self.first_texts.setdefault(task, {})
+        if side not in sides and texts:
+            own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
+            used = own.prompt(role) if prompt is None and own is not None else prompt
+            sides[side] = {"role": role, "prompt": used, "first_text": render(texts[0], used or "")}

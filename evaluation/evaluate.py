@@ -1,0 +1,109 @@
+"""Score an encoder on tasks: one call, results in mteb's layout, nothing computed twice, one failure stops no other task.
+
+`output_dir/results/<organisation__name>/<revision>/` then holds
+
+- `<Task>.json`, `model_meta.json`, `run_settings.jsonl`: mteb's own, read by `mteb.ResultCache(output_dir)`;
+- `items/<Task>.jsonl.gz`: scores item by item (`evaluation/items.py`);
+- `recipes/<Task>.json`: prompts, the first text of each side as the model got it, lengths, versions, the data's hash;
+- `failures/<Task>.txt`: the traceback of a task that failed, until it succeeds.
+
+The revision is a hash of the encoder's version and of the recipe (prompts, maximum length, dtype, …); a result also
+carries the hash of its local data. If either changed, the task is scored again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluation.encoder import MtebEncoder, TextEncoder
+from evaluation.progress import Progress
+from evaluation.prompts import normalise
+from evaluation.run import Run, TaskScore
+from evaluation.tasks import TaskSpec
+from model_loaders.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Evaluation:
+    """What `evaluate` returns: scores by task in the order asked for, failures with their reasons, the results folder."""
+
+    model: str
+    revision: str
+    folder: Path
+    scores: list[TaskScore] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def score(self, task: str) -> float:
+        """Return the main score of `task`; KeyError if it was not scored."""
+        return {score.name: score.score for score in self.scores}[task]
+
+
+def evaluate(
+    encoder: TextEncoder,
+    tasks: Sequence[TaskSpec],
+    output_dir: str | Path,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    prompts: Mapping[str, Any] | None = None,
+    max_length: int | None = None,
+    batch_size: int = 32,
+    recipe: Mapping[str, Any] | None = None,
+    show_progress: bool = False,
+    save_predictions: bool = False,
+    log: Callable[[str], None] = logger.info,
+) -> Evaluation:
+    """Score `encoder` on `tasks` (from `tasks.find_tasks`), or take the results that are there already.
+
+    Args:
+        encoder: an `EmbedModel`, or anything with such an `encode`.
+        tasks: what to score, in this order.
+        output_dir: the folder that holds `results/`, made if missing.
+        name: of the model; by default the encoder's `design_name`.
+        version: changes whenever the vectors may change; by default the encoder's `version`.
+        prompts: by task, type or `default` (`evaluation/prompts.py`); the encoder's own where they say nothing.
+        max_length: tokens a text at most; by default the encoder's own, from its manifest.
+        batch_size: texts a batch; no part of the revision, since vectors do not depend on it.
+        recipe: further facts that vectors depend on, such as the dtype; part of the revision.
+        show_progress: show the encoder's progress over texts.
+        save_predictions: keep mteb's prediction files (`predictions/`), up to 1000 hits a query.
+        log: gets a line when a task begins, with the time left, and when it ends.
+
+    Raises:
+        UserError: no name or version is known, or the prompts are malformed. Failures of a task do not raise.
+    """
+    model = MtebEncoder(
+        encoder,
+        _known(name, encoder, "design_name", "name"),
+        _known(version, encoder, "version", "version"),
+        prompts=normalise(prompts or {}),
+        max_length=max_length,
+        extra_recipe=recipe,
+    )
+    run = Run(model, Path(output_dir), batch_size, show_progress, save_predictions)
+    progress = Progress([spec.size for spec in tasks], log)
+    evaluation = Evaluation(model.mteb_model_meta.name, model.mteb_model_meta.revision, run.folder)
+    for number, spec in enumerate(tasks):
+        progress.start(number, spec.name)
+        try:
+            score = run.score(spec)
+        except Exception as error:
+            evaluation.failures[spec.name] = run.note_failure(spec.name, error)
+            progress.end(number, spec.name, f"FAILED: {evaluation.failures[spec.name]}", cached=False)
+        else:
+            evaluation.scores.append(score)
+            progress.end(number, spec.name, f"{score.metric} {score.score:.4f}", score.cached)
+    return evaluation
+
+
+def _known(given: str | None, encoder: Any, attribute: str, argument: str) -> str:
+    value = given or getattr(encoder, attribute, None)
+    if not value:
+        raise UserError(f"the encoder has no {attribute}: give evaluate(…, {argument}=…); results are filed under it")
+    return str(value)

@@ -1,0 +1,176 @@
+"""Local task folders: which files a folder holds, what type of task they make, and their rows.
+
+The files are JSON lines, plain or gzip-compressed. Their names and columns say what the task is:
+
+| type             | files                                                         | columns                              |
+|------------------|---------------------------------------------------------------|--------------------------------------|
+| `sts`            | `test`                                                        | `sentence1, sentence2, score`        |
+| `pair`           | `test`                                                        | `sentence1, sentence2, label` (0, 1) |
+| `classification` | `train`, `test`                                               | `text, label`                        |
+| `clustering`     | `test`                                                        | `sentence, label`                    |
+| `reranking`      | `test`                                                        | `query, positive[], negative[]`      |
+| `retrieval`      | `corpus` (`id, text`, maybe `title`), `queries` (`id, text`), | `query-id, corpus-id, score`         |
+|                  | `qrels.test` or BEIR's `qrels/test.tsv`                       |                                      |
+
+A subset goes before or after the split's name (`en.test.jsonl.gz`, `test.en-en.jsonl`). `test.mteb_tok`, where there is
+one, stands for `test`: it is the tokenised copy that mteb distributes and published scores are made with.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from model_loaders.errors import UserError, nearest
+
+Row = dict[str, Any]
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "reranking": ("query", "positive", "negative"),
+    "sts": ("sentence1", "sentence2", "score"),
+    "pair": ("sentence1", "sentence2", "label"),
+    "classification": ("text", "label"),
+    "clustering": ("sentence", "label"),
+    "retrieval": ("query-id", "corpus-id", "score"),
+}
+MTEB_TYPES = {
+    "reranking": "Reranking",
+    "sts": "STS",
+    "pair": "PairClassification",
+    "classification": "Classification",
+    "clustering": "Clustering",
+    "retrieval": "Retrieval",
+}
+SPLITS = ("train", "validation", "dev", "test")
+SETTINGS = ("name", "type", "main_score", "description")
+SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
+
+
+def stem(path: Path) -> str:
+    """Return the file's name without its data suffix (`test` of `test.jsonl.gz`), or "" if it is no data file."""
+    return next((path.name.removesuffix(s) for s in SUFFIXES if path.name.endswith(s)), "")
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Return the data files of a task folder, `qrels/*.tsv` included, sorted by path."""
+    return sorted(p for p in [*folder.glob("*.jsonl*"), *folder.glob("qrels/*.tsv")] if p.is_file() and stem(p))
+
+
+def content_hash(folder: Path) -> str:
+    """Hash names and bytes of a folder's data files and `task.json`: another document, another hash (16 hex digits)."""
+    digest = hashlib.sha256()
+    for path in [*data_files(folder), folder / "task.json"]:
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_settings(folder: Path) -> dict[str, str]:
+    """Return the folder's `task.json` (`name`, `type`, `main_score`, `description`; all optional), or {}."""
+    path = folder / "task.json"
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} must hold one JSON object, with the keys {', '.join(SETTINGS)}")
+    for key in settings:
+        if key not in SETTINGS:
+            raise UserError(f"{path}: unknown key {key!r}{nearest(key, SETTINGS)}; valid keys are {', '.join(SETTINGS)}")
+        if not isinstance(settings[key], str) or not settings[key]:
+            raise UserError(f"{path}: {key} must be a string that is not empty")
+    if "type" in settings:
+        kind = str({mteb: own for own, mteb in MTEB_TYPES.items()}.get(settings["type"], settings["type"]))
+        if kind not in COLUMNS:
+            raise UserError(f"{path}: unknown type {kind!r}{nearest(kind, COLUMNS)}; valid types are {', '.join(COLUMNS)}")
+        settings["type"] = kind
+    return settings
+
+
+def task_type(folder: Path) -> str:
+    """Return a key of `COLUMNS`: what `task.json` says, else what the files' names and columns say.
+
+    Raises:
+        UserError: the files make no task; the message lists them and the columns found.
+    """
+    stated = read_settings(folder).get("type")
+    if stated:
+        return stated
+    stems = [stem(path) for path in data_files(folder)]
+    if "corpus" in stems:
+        return "retrieval"
+    subsets = split_files(folder)
+    if not subsets:
+        raise UserError(f"{folder} is no task: it needs test.jsonl(.gz) or corpus.jsonl(.gz), and has {stems or 'none'}")
+    path = next(iter(subsets.values()))["test"]
+    found = next(iter_rows(path), {})
+    for kind, columns in COLUMNS.items():
+        if set(columns) <= set(found):
+            return kind
+    wanted = "; ".join(f"{kind}: {', '.join(columns)}" for kind, columns in COLUMNS.items() if kind != "retrieval")
+    raise UserError(f"{path}: the columns {', '.join(found) or '(none)'} fit no task type ({wanted})")
+
+
+def split_files(folder: Path) -> dict[str, dict[str, Path]]:
+    """Return the files by subset and split (`{"en": {"test": …}}`), for subsets that have a test split."""
+    subsets: dict[str, dict[str, Path]] = {}
+    for path in data_files(folder):
+        parts = stem(path).split(".")
+        split = next((part for part in parts if part in SPLITS), None)
+        if split is None or "queries" in parts or "qrels" in parts or path.parent != folder:
+            continue
+        subset = ".".join(part for part in parts if part != split) or "default"
+        if subset == "mteb_tok":  # sorted after the plain file, so it replaces it
+            subset = "default"
+        subsets.setdefault(subset, {})[split] = path
+    return {subset: splits for subset, splits in subsets.items() if "test" in splits}
+
+
+def iter_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
+    """Yield the rows of a JSON lines or TSV file.
+
+    Raises:
+        UserError: the file is missing, a line is no JSON object or lacks one of `columns`; the message names file and line.
+    """
+    try:
+        with _open(path) as lines:
+            if path.suffix == ".tsv":
+                yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+                return
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _parse(line, columns, f"{path}:{number}")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; the folder has {[p.name for p in data_files(path.parent)]}") from None
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8"))
+    return path.open(encoding="utf-8", newline="")
+
+
+def _parse(line: str, columns: Sequence[str], where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error})") from None
+    if not isinstance(row, Mapping):
+        raise UserError(f"{where}: a line must be one JSON object, this is a {type(row).__name__}")
+    row = dict(row)
+    if "_id" in row:  # BEIR's name
+        row.setdefault("id", row.pop("_id"))
+    missing = [column for column in columns if row.get(column) is None]
+    if missing:
+        raise UserError(f"{where}: no {' and no '.join(missing)}; the keys are {', '.join(row)}")
+    return row

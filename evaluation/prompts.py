@@ -1,0 +1,73 @@
+"""Which prompt a task's texts get: a YAML file may override the model's own prompts by task, by type, or for all.
+
+```yaml
+default: {query: "query: ", document: "passage: "}
+STS: "Retrieve semantically similar text: "        # a type of mteb; a string is the prompt of queries
+SciFact: {query: "Given a claim, find documents that refute it: ", document: ""}
+```
+
+The first of task, type, default that speaks of a side decides; where none does, the model's manifest does. A prompt is
+put before the text as it is, or is a template with `{text}` in it. Texts of tasks without sides (STS, pair
+classification, classification, clustering, …) are encoded as queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from model_loaders.errors import UserError, nearest
+from model_loaders.prompts import ROLES, Role
+
+Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
+DEFAULT = "default"
+
+
+def normalise(prompts: Mapping[str, Any], where: str = "prompts") -> Prompts:
+    """Return `prompts` with every value as a mapping from side to string.
+
+    Raises:
+        UserError: a value is neither a string nor such a mapping.
+    """
+    result: Prompts = {}
+    for key, value in prompts.items():
+        sides = {"query": value} if isinstance(value, str) else value
+        if not isinstance(sides, Mapping) or not all(isinstance(prompt, str) for prompt in sides.values()):
+            raise UserError(f"{where}: {key} must be a string, or a mapping with the keys {' and '.join(ROLES)}")
+        for side in sides:
+            if side not in ROLES:
+                raise UserError(f"{where}: {key} has the unknown side {side!r}{nearest(str(side), ROLES)}")
+        result[str(key)] = {role: sides[role] for role in ROLES if role in sides}
+    return result
+
+
+def read_prompts(path: Path, known: Collection[str]) -> Prompts:
+    """Read a prompts file; `known` are the names of tasks and types that may be its keys, besides `default`.
+
+    Raises:
+        UserError: the file is missing or malformed, or a key names no task and no type.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"the prompts file {path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} must map task names (or types, or 'default') to prompts")
+    for key in content:
+        if key != DEFAULT and key not in known:
+            hint = nearest(str(key), [*known, DEFAULT])
+            raise UserError(f"{path}: {key!r} is no task, no task type and not 'default'{hint}")
+    return normalise(content, str(path))
+
+
+def choose(prompts: Prompts, task_name: str, task_type: str, role: Role) -> str | None:
+    """Return the prompt for one side of a task; None leaves it to the model's manifest."""
+    for key in (task_name, task_type, DEFAULT):
+        if role in prompts.get(key, {}):
+            return prompts[key][role]
+    return None

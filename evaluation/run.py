@@ -1,0 +1,212 @@
+"""One task's way to its score: take the result that is there, or compute it with mteb and keep what mteb does not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import mteb
+import numpy as np
+from mteb.abstasks import AbsTask, AbsTaskClustering
+from mteb.cache import ResultCache
+from mteb.results import TaskResult
+
+from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
+from evaluation.items import items_path, keeps_items, record_items, write_draws
+from evaluation.tasks import TaskSpec
+from model_loaders.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """The main score of a task.
+
+    Attributes:
+        name: task.
+        type: mteb's name of its type.
+        metric: mteb's name of the score, such as `ndcg_at_10`.
+        score: mean over the task's subsets and splits; a fraction, not per cent.
+        subsets: score of each subset.
+        seconds: time that scoring took when it was done.
+        cached: whether the result was there already.
+        items: file with scores item by item, None where a type has none.
+    """
+
+    name: str
+    type: str
+    metric: str
+    score: float
+    subsets: dict[str, float]
+    seconds: float
+    cached: bool
+    items: Path | None
+
+
+@dataclass
+class Run:
+    """One encoder's results in one output directory.
+
+    Attributes:
+        model: the encoder as mteb sees it; gives name and revision.
+        output_dir: holds `results/`.
+        batch_size: texts a batch.
+        show_progress: show the encoder's progress over texts.
+        save_predictions: keep mteb's prediction files.
+    """
+
+    model: MtebEncoder
+    output_dir: Path
+    batch_size: int
+    show_progress: bool
+    save_predictions: bool
+
+    @property
+    def cache(self) -> ResultCache:
+        """Mteb's view of the output directory."""
+        return ResultCache(self.output_dir)
+
+    @property
+    def folder(self) -> Path:
+        """Where the results of this model and revision are."""
+        return Path(self.cache.get_task_result_path("any", self.model.mteb_model_meta)).parent
+
+    def score(self, spec: TaskSpec) -> TaskScore:
+        """Return the score of a task, computed now unless there is a result for the same revision and data."""
+        task = spec.task()
+        result = self._cached(task)
+        cached = result is not None
+        if result is None:
+            spec.load(task)
+            with _quiet():
+                self._compute(task)
+            result = self.cache.load_task_result(spec.name, self.model.mteb_model_meta)  # as rounded when it was saved
+            self._finish(spec, task, result)
+        items = items_path(self.folder, spec.name)
+        return _task_score(task, result, cached, items if items.exists() else None)
+
+    def _cached(self, task: AbsTask) -> TaskResult | None:
+        """Return the result of this revision if it is complete and of the same data; mteb alone would not ask."""
+        name = task.metadata.name
+        try:
+            result = self.cache.load_task_result(name, self.model.mteb_model_meta)
+        except (ValueError, KeyError) as error:  # cut short by a kill
+            logger.warning("the result of %s cannot be read and is computed again: %s", name, error)
+            self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
+            return None
+        if result is None or result.get_missing_evaluations(task) or result.dataset_revision != task.metadata.revision:
+            return None
+        if keeps_items(task) and not items_path(self.folder, name).exists():
+            return None
+        return result
+
+    def _compute(self, task: AbsTask) -> None:
+        name = task.metadata.name
+        previous = self.cache.load_task_result(name, self.model.mteb_model_meta)
+        missing = previous.get_missing_evaluations(task) if previous else {}
+        resume = bool(missing) and previous.dataset_revision == task.metadata.revision
+        if not resume:
+            for stale in (items_path(self.folder, name), self.folder / "predictions" / task.prediction_file_name):
+                stale.unlink(missing_ok=True)
+        if keeps_items(task):
+            predictions = self.folder / "predictions" if self.save_predictions else None
+            record_items(task, items_path(self.folder, name), predictions)
+        mteb.evaluate(
+            self.model,
+            task,
+            co2_tracker=False,
+            encode_kwargs={"batch_size": self.batch_size, "show_progress_bar": self.show_progress},
+            cache=self.cache,
+            overwrite_strategy="only-missing" if resume else "always",
+            prediction_folder=self.folder / "predictions" if keeps_items(task) or self.save_predictions else None,
+            show_progress_bar=False,
+        )
+
+    def _finish(self, spec: TaskSpec, task: AbsTask, result: TaskResult) -> None:
+        if isinstance(task, AbsTaskClustering):
+            for split, entries in result.scores.items():
+                for entry in entries:
+                    write_draws(items_path(self.folder, spec.name), entry["hf_subset"], split, entry["v_measures"])
+        meta = self.model.mteb_model_meta
+        recipe = {
+            "task": spec.name,
+            "model": meta.name,
+            "revision": meta.revision,
+            "evaluation_version": EVALUATION_VERSION,
+            "recipe": self.model.recipe,
+            "sides": self.model.first_texts.get(spec.name, {}),
+            "dataset": dict(task.metadata.dataset),
+            "mteb_version": result.mteb_version,
+            "seconds": result.evaluation_time,
+        }
+        path = self.folder / "recipes" / f"{spec.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        (self.folder / "failures" / f"{spec.name}.txt").unlink(missing_ok=True)
+
+    def note_failure(self, name: str, error: Exception) -> str:
+        """Keep the traceback in a file and return the reason as one line."""
+        path = self.folder / "failures" / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        return str(error) if isinstance(error, UserError) else f"{reason(error, name)} (traceback: {path})"
+
+
+def reason(error: BaseException, task: str) -> str:
+    """Say in one line why a task failed, and for data that cannot be had what to do."""
+    chain, seen = [error], error
+    while (seen := seen.__cause__ or seen.__context__) is not None:  # type: ignore[assignment]
+        chain.append(seen)
+    names = {type(link).__name__ for link in chain}
+    if names & {"OfflineModeIsEnabled", "ConnectionError", "ConnectError", "LocalEntryNotFoundError", "DatasetNotFoundError"}:
+        offline = " and HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
+        advice = f"run it once with a network, or put its rows into a folder {task} of --data_dir"
+        return f"its data are not in the local cache{offline}: {advice}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def _task_score(task: AbsTask, result: TaskResult, cached: bool, items: Path | None) -> TaskScore:
+    subsets: dict[str, list[float]] = {}
+    for split in task.eval_splits:
+        for entry in result.scores[split]:
+            if entry["hf_subset"] in task.hf_subsets:
+                subsets.setdefault(entry["hf_subset"], []).append(float(entry["main_score"]))
+    means = {subset: float(np.mean(scores)) for subset, scores in subsets.items()}
+    return TaskScore(
+        name=task.metadata.name,
+        type=task.metadata.type,
+        metric=task.metadata.main_score,
+        score=float(np.mean(list(means.values()))),
+        subsets=means,
+        seconds=float(result.evaluation_time or 0.0),
+        cached=cached,
+        items=items,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what mteb and datasets say of each task: bars of mapped rows, superseded versions."""
+    mteb_logger = logging.getLogger("mteb")
+    level, bars = mteb_logger.level, datasets.are_progress_bars_disabled()
+    mteb_logger.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"mteb\b")
+            warnings.filterwarnings("ignore", message=".*superseded.*")
+            yield
+    finally:
+        mteb_logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()
