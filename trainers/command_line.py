@@ -11,6 +11,7 @@ import difflib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +82,11 @@ def parse(argv: Sequence[str], *, design: str | None = None) -> TrainConfig:
     try:
         return _parse(argv, design)
     except UserError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine, not once a process
-            print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            # The machine's first process says the same, and the launcher ends the others when it exits. Leaving before
+            # it would have the launcher end it before it has spoken. If it found no mistake, this one is ours to tell.
+            time.sleep(30)
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -226,7 +230,7 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
                 raise UserError(f"--{name} comes with the adapter of --peft_model_name_or_path: leave it out")
         for name in ("load_in_4bit", "load_in_8bit"):
             if values.get(name):
-                raise UserError(f"--{name} does not go with --peft_model_name_or_path: an adapter is loaded on the whole base")
+                raise UserError(f"--{name} comes with the adapter of --peft_model_name_or_path (its manifest): leave it out")
     elif not values.get("model_name_or_path"):
         raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
     if DESIGNS[design].pooling == "none":

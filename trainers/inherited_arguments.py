@@ -200,10 +200,11 @@ def build_training_arguments(values: dict[str, Any]) -> Any:
     has_accelerator = torch.accelerator.is_available()
     if values.get("fp16") and not has_accelerator:
         raise UserError("--fp16 needs a GPU, and none is visible here: use --bf16, or leave it out")
-    # TrainingArguments refuses bf16 without a GPU unless told that the CPU is meant. Not under DeepSpeed, which
-    # brings its own CPU backend and must not be told so.
+    # Without a GPU the CPU is meant, but TrainingArguments must be told: it refuses bf16, and several processes would not
+    # find each other (accelerate would see one). Not under DeepSpeed, which brings its own CPU backend.
     if not has_accelerator and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
-        values.setdefault("use_cpu", bool(values.get("bf16")))
+        several = int(os.environ.get("WORLD_SIZE") or 1) > 1
+        values["use_cpu"] = bool(values.get("use_cpu") or values.get("bf16") or several)
     try:
         return TrainingArguments(**values)
     except (ValueError, TypeError, OSError, ImportError) as error:
