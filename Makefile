@@ -1,0 +1,36 @@
+# Two commands: `make quickstart` runs the whole study on text and a tiny base LLM that need no download;
+# `make test` runs lint, types and the fast tests. Both set up .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test test-slow lint types setup clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/python run_study.py configs/quickstart.yaml
+
+test: lint types
+	$(BIN)/python -m pytest
+
+# Kills, several processes, all model families: run before a release.
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+setup: $(VENV)/.installed
+
+# torch goes first, at its pinned version: a range lets pip fetch builds for hardware that is not there.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep -m1 '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs
