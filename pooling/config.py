@@ -28,7 +28,9 @@ class PoolingConfig:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if name == "layers" and value is None:
+                continue
+            if type(value) is not int or value < 1:  # not isinstance: True is an int too
                 raise ValueError(f"pooling {name} must be a positive whole number, not {value!r}")
 
     def to_dict(self) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class CrossAttentionPooling(nn.Module):
         heads, head_dim = self.config.heads, self.config.head_dim
         query = linear(layer_norm(self.latents, self.norm_latents), self.to_q)  # (latents, heads * head_dim)
         query = query.view(1, -1, heads, head_dim).transpose(1, 2)  # (1, heads, latents, head_dim)
+        if mask is not None:  # a masked score is -inf, but 0 * NaN is NaN: what stands at masked items must not enter
+            states = states.masked_fill(mask[:, :, None] == 0, 0)
         key_value = linear(layer_norm(states, self.norm_states), self.to_kv)  # (batch, items, 2 * heads * head_dim)
         key, value = (part.unflatten(-1, (heads, head_dim)).transpose(1, 2) for part in key_value.chunk(2, dim=-1))
         allowed = None if mask is None else mask.bool()[:, None, None, :]  # (batch, 1, 1, items)
