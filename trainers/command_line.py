@@ -143,11 +143,12 @@ def _read_argv(argv: Sequence[str], flags: Mapping[str, Flag], *, with_design: b
     for name in (*RENAMED, *GONE, "loss_class"):
         if name not in flags:
             parser.add_argument(f"--{name}", nargs="?", const="true")
+            parser.add_argument(f"--no_{name}", dest=name, action="store_const", const="false")
     # --max-seq-length is --max_seq_length, as with HfArgumentParser.
     spelled = [_underscored(token) for token in argv]
     namespace, unknown = parser.parse_known_args(spelled)
     if unknown:
-        _unknown_argument(unknown[0], [*flags, "config", *(["design"] if with_design else [])])
+        _unknown_argument(unknown[0], [*flags, *RENAMED, "config", *(["design"] if with_design else [])])
     found = vars(namespace)
     config_path = found.pop("config", None)
     return {name: Given(value, f"--{name}") for name, value in found.items()}, config_path
@@ -184,7 +185,7 @@ def _check_known(config: Mapping[str, Given], flags: Mapping[str, Flag]) -> None
     known = {*flags, *RENAMED, *GONE, "design", "loss_class"}
     for key, entry in config.items():
         if key not in known:
-            hint = _nearest_flag(key, [*flags, "design"])
+            hint = _nearest_flag(key, [*flags, *RENAMED, "design"])
             raise UserError(f"{entry.where} is no known key (did you mean {hint!r}?); the keys are the flags")
 
 

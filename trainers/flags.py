@@ -49,7 +49,9 @@ class Flag:
         Raises:
             UserError: it is not of that type, or none of the choices.
         """
-        if value is None or (self.optional and self.kind != "str" and str(value).lower() in ("none", "null")):
+        if value is None or (
+            self.optional and self.kind in ("bool", "int", "float") and str(value).lower() in ("none", "null")
+        ):
             if not self.optional:
                 raise UserError(f"{where} needs a value")
             return None

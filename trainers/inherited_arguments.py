@@ -33,7 +33,6 @@ RENAMED: dict[str, str] = {
     "warmup_ratio": "warmup_steps",  # a float below 1 is a ratio of all steps
     "per_gpu_train_batch_size": "per_device_train_batch_size",
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-    "xpu_backend": "ddp_backend",
 }
 
 # Flags that no longer exist: the values that change nothing (accepted), and what to do otherwise.
@@ -48,6 +47,7 @@ GONE: dict[str, tuple[tuple[str, ...], str]] = {
     "fp16_backend": (("auto",), "use --fp16"),
     "half_precision_backend": (("auto",), "use --bf16 or --fp16"),
     "fp16_opt_level": (("o1",), "use --fp16"),
+    "xpu_backend": ((), "use --ddp_backend"),
     "use_ipex": (("false",), "it was removed from transformers"),
     "jit_mode_eval": (("false",), "it was removed from transformers"),
     "tpu_num_cores": ((), "it was removed from transformers"),
@@ -189,6 +189,7 @@ def build_training_arguments(values: dict[str, Any]) -> Any:
     from transformers import TrainingArguments
 
     values = {**DEFAULTS, **values}
+    values["report_to"] = values["report_to"] or "none"  # TrainingArguments would make [None] of a YAML null
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched in ("bf16", "fp16") and not (values.get("bf16") or values.get("fp16")):
         if values.get(launched) is False:
@@ -200,10 +201,12 @@ def build_training_arguments(values: dict[str, Any]) -> Any:
     has_accelerator = torch.accelerator.is_available()
     if values.get("fp16") and not has_accelerator:
         raise UserError("--fp16 needs a GPU, and none is visible here: use --bf16, or leave it out")
+    several = int(os.environ.get("WORLD_SIZE") or 1) > 1
+    if values.get("ddp_backend") and not several:
+        raise UserError("--ddp_backend is for several processes, and this is one: leave it out, or use accelerate launch")
     # Without a GPU the CPU is meant, but TrainingArguments must be told: it refuses bf16, and several processes would not
     # find each other (accelerate would see one). Not under DeepSpeed, which brings its own CPU backend.
     if not has_accelerator and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
-        several = int(os.environ.get("WORLD_SIZE") or 1) > 1
         values["use_cpu"] = bool(values.get("use_cpu") or values.get("bf16") or several)
     try:
         return TrainingArguments(**values)
