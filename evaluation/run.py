@@ -203,7 +203,7 @@ def _quiet() -> Iterator[None]:
     datasets.disable_progress_bars()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"mteb\b")
+            warnings.filterwarnings("ignore", module=r"(mteb|sklearn)\b")  # sklearn: labels that no text was given
             warnings.filterwarnings("ignore", message=".*superseded.*")
             yield
     finally:

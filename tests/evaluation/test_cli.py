@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evaluation.cli import main
+from model_loaders import load
+from model_loaders.errors import UserError
+from tests.conftest import ROOT, new_model
+from tests.evaluation.conftest import BagOfWords
+
+SCRIPTS = ["run_mteb.py", "run_mteb_retrieval.py"]
+
+
+def script(name: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    path = name if Path(name).is_absolute() else ROOT / name
+    return subprocess.run([sys.executable, path, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+class Loader:
+    """Gives a stub model; keeps how it was called."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict] = []
+
+    def __call__(self, **options):
+        self.calls.append(options)
+        if options["adapter_path"] == "missing":
+            raise UserError("there is no adapter directory missing")
+        model = BagOfWords()
+        model.design_name, model.version = "bow", "1"
+        return model
+
+
+def call(*arguments, loader=None, types=None, **defaults) -> int:
+    return main(
+        "Doc.",
+        loader=loader or Loader(),
+        paper_tasks=["SciFact"],
+        types=types,
+        defaults=defaults,
+        arguments=[*map(str, arguments)],
+    )
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_is_quick(name):
+    script(name, "--help")  # fills the file cache
+    begin = time.monotonic()
+    done = script(name, "--help")
+    assert done.returncode == 0 and "--adapter_path" in done.stdout
+    assert time.monotonic() - begin < 2
+
+
+def test_help_needs_no_heavy_import():
+    heavy = ("torch", "mteb", "transformers", "datasets")
+    code = f"import sys, run_mteb, evaluation.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--adaptr_path", "x"], "did you mean '--adapter_path'"),
+        (["--batch-size", "4", "--adapter_path", "x"], "did you mean '--batch_size'"),
+        (["--adapt", "x"], "unknown argument '--adapt'"),  # no abbreviations
+        ([], "give the adapter with --adapter_path"),
+        (["--adapter_path", "x", "--batch_size", "0"], "no whole number above 0"),
+        (["--adapter_path", "x", "--loader", "modle3"], "did you mean 'model3'"),
+    ],
+)
+def test_wrong_usage(arguments, message):
+    done = script("run_mteb.py", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--data_dir", "none"], "data folder none does not exist"),
+        (["--tasks", "SciFacts"], "did you mean 'SciFact'"),
+        (["--output_dir", "{file}/out"], "cannot write to the output directory"),
+        (["--adapter_path", "missing", "--tasks", "SciFact"], "no adapter directory missing"),
+        (["--tasks", "SciFact", "--prompts", "none.yaml"], "none.yaml cannot be read"),
+    ],
+)
+def test_expected_mistakes_are_one_error(arguments, message, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    loader = Loader()
+    with pytest.raises(SystemExit) as stop:
+        call("--adapter_path", "a", "--output_dir", tmp_path / "out", *[a.format(file=file) for a in arguments], loader=loader)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not loader.calls or loader.calls[0]["adapter_path"] == "missing"  # known before a model is loaded
+
+
+def test_scores_and_table(tmp_path, data_dir, capsys):
+    loader = Loader()
+    options = [
+        "--data_dir",
+        data_dir,
+        "--output_dir",
+        tmp_path / "out",
+        "--dtype",
+        "float32",
+        "--num_heads",
+        4,
+        "--cache_dir",
+        "c",
+    ]
+    assert call("--adapter_path", "a", "--base_model", "b", *options, "--tasks", "TinySTS", "TinyPair", loader=loader) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"TinyPair +1.0000  max_ap", out)
+    assert "[1/2] TinySTS" in err and "left" in err
+    assert loader.calls == [{"base_model": "b", "adapter_path": "a", "dtype": "float32", "num_heads": 4, "cache_dir": "c"}]
+
+
+def test_constants_are_defaults_that_flags_override(tmp_path, data_dir, capsys):
+    constants = {"adapter_path": "a", "data_dir": str(data_dir), "tasks": ["TinyPair"], "output_dir": str(tmp_path / "out")}
+    assert call(**constants) == 0
+    assert "TinyPair" in capsys.readouterr().out
+    assert call("--tasks", "TinySTS", **constants) == 0
+    out = capsys.readouterr().out
+    assert "TinySTS" in out and "TinyPair" not in out
+
+
+def test_only_retrieval(tmp_path, data_dir, capsys):
+    assert call("--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", types=["Retrieval"]) == 0
+    out = capsys.readouterr().out
+    assert "TinyRetrieval" in out and "TinySTS" not in out
+
+
+def test_a_failed_task_shows_in_the_exit_code(tmp_path, data_dir, capsys):
+    (data_dir / "TinySTS/test.jsonl").write_text("{\n")
+    assert call("--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out") == 1
+    out = capsys.readouterr().out
+    assert "1 failed:" in out and "test.jsonl:1: not valid JSON" in out and "TinyPair" in out
+
+
+def test_the_keyboard_stops_it_politely(tmp_path, data_dir, capsys):
+    def stop(**_):
+        raise KeyboardInterrupt
+
+    assert call("--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", loader=stop) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def adapter(base, tmp_path_factory) -> Path:
+    """An adapter of our layout, of design 3."""
+    from model_loaders.loading import save
+
+    directory = tmp_path_factory.mktemp("adapter") / "model3"
+    save(new_model("model3", base), directory)
+    return directory
+
+
+def test_a_real_adapter_from_another_folder_and_by_edited_constants(adapter, base, data_dir, tmp_path):
+    flags = ("--data_dir", data_dir, "--tasks", "TinySTS", "TinyRetrieval", "--output_dir", tmp_path / "out", "--device", "cpu")
+    done = script("run_mteb.py", "--adapter_path", adapter, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    by_flags = re.findall(r"\d\.\d{4}", done.stdout)
+
+    text = (ROOT / "run_mteb.py").read_text()
+    text = text.replace("from model_loaders import load as EmbedModel", "from model_loaders.model3 import EmbedModel")
+    text = text.replace("BASE_MODEL = None", f"BASE_MODEL = {str(base)!r}")
+    text = text.replace("ADAPTER_PATH = None", f"ADAPTER_PATH = {str(adapter)!r}")
+    text = text.replace('OUTPUT_DIR = "runs/mteb"', f"OUTPUT_DIR = {str(tmp_path / 'edited')!r}")
+    text = text.replace("TASKS = None", "TASKS = ['TinySTS', 'TinyRetrieval']").replace(
+        "DATA_DIR = None", f"DATA_DIR = {str(data_dir)!r}"
+    )
+    edited = tmp_path / "run_mteb.py"
+    edited.write_text(
+        "import sys\nsys.path.insert(0, " + repr(str(ROOT)) + ")\n" + text.replace("from __future__ import annotations\n", "")
+    )
+    done = script(str(edited))
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"\d\.\d{4}", done.stdout) == by_flags
+
+
+def test_an_adapter_that_does_not_load_is_one_error(adapter, data_dir, tmp_path, capsys):
+    flags = ["--data_dir", data_dir, "--output_dir", tmp_path / "out", "--device", "cpu"]
+    for arguments, message in (
+        (["--loader", "model1", "--adapter_path", adapter], "model3"),
+        (["--adapter_path", tmp_path / "gone"], "there is no adapter directory"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            call(*arguments, *flags, loader=load)
+        assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_the_manifests_prompt_is_recorded(adapter, data_dir, tmp_path):
+    import json
+
+    from evaluation.evaluate import evaluate
+    from evaluation.tasks import find_tasks
+
+    result = evaluate(load(adapter, device="cpu"), find_tasks(["TinySTS"], data_dir), tmp_path / "out")
+    side = json.loads((result.folder / "recipes/TinySTS.json").read_text())["sides"]["text"]
+    assert side["prompt"] == "" and side["role"] == "query" and side["first_text"]

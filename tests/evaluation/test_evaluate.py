@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+
+import mteb
+import numpy as np
+import pytest
+
+from evaluation.evaluate import evaluate
+from evaluation.items import read_items
+from evaluation.report import table, write_csv
+from evaluation.tasks import find_tasks
+from model_loaders.errors import UserError
+from tests.evaluation.conftest import BagOfWords, write
+
+
+def run(tmp_path, data_dir, names=(), encoder=None, **options):
+    options = {"name": "bow", "version": "1", **options}
+    return evaluate(encoder or BagOfWords(), find_tasks(names, data_dir), tmp_path / "out", **options)
+
+
+def test_every_type_is_scored_and_filed_in_mtebs_layout(tmp_path, data_dir):
+    result = run(tmp_path, data_dir)
+    assert not result.failures
+    assert {s.name: s.type for s in result.scores} == {
+        "STS17": "STS",
+        "TinyClassification": "Classification",
+        "TinyClustering": "Clustering",
+        "TinyPair": "PairClassification",
+        "TinyReranking": "Reranking",
+        "TinyRetrieval": "Retrieval",
+        "TinySTS": "STS",
+    }
+    assert all(0.3 < s.score <= 1 for s in result.scores if s.name != "STS17"), result.scores
+    assert result.score("TinyPair") == 1.0
+    read = mteb.ResultCache(tmp_path / "out").load_task_result("TinyRetrieval", "ours/bow", result.revision)
+    assert read.scores["test"][0]["main_score"] == pytest.approx(result.score("TinyRetrieval"), abs=1e-6)
+    assert "mean of 2 STS tasks" in table(result)
+    assert write_csv(result).read_text().count("\n") == 8
+
+
+def test_items_average_to_the_main_score(tmp_path, data_dir):
+    result = run(tmp_path, data_dir)
+    items = {s.name: read_items(s.items) for s in result.scores}
+    for name, key in (("TinyRetrieval", "ndcg_at_10"), ("TinyReranking", "map_at_1000"), ("TinyClustering", "v_measure")):
+        assert np.mean([item[key] for item in items[name]]) == pytest.approx(result.score(name), abs=1e-5)
+    assert [item["id"] for item in items["TinyRetrieval"]] == [f"q{i}" for i in range(30)]
+    assert len(items["TinyClustering"]) == 10
+    hits = [np.mean([p == item["gold"] for p in item["predicted"]]) for item in items["TinyClassification"]]
+    assert len(items["TinyClassification"][0]["predicted"]) == 10
+    assert np.mean(hits) == pytest.approx(result.score("TinyClassification"), abs=1e-5)
+    assert {item["gold"] for item in items["TinyPair"]} == {0, 1}
+    assert items["STS17"][0]["subset"] == "en-en"
+
+
+def test_results_are_reused_until_data_version_recipe_or_prompt_change(tmp_path, data_dir):
+    def calls(names=("TinyRetrieval",), **options):
+        encoder = BagOfWords()
+        result = run(tmp_path, data_dir, names, encoder, **options)
+        assert not result.failures
+        return len(encoder.calls), result.score("TinyRetrieval")
+
+    first, score = calls()
+    assert first == 2
+    assert calls() == (0, score)
+    assert calls(batch_size=7) == (0, score)  # vectors do not depend on it
+    assert calls(version="2")[0] == 2
+    assert calls(recipe={"dtype": "bfloat16"})[0] == 2
+    assert calls(max_length=16)[0] == 2
+    assert calls(prompts={"TinyRetrieval": "bread "})[0] == 2
+    assert calls()[0] == 0  # the others were kept beside it
+    write(data_dir / "TinyRetrieval/queries.jsonl", [{"id": f"q{i}", "text": "comet"} for i in range(30)])
+    again, other = calls()
+    assert again == 2 and other != score
+    assert calls() == (0, other)
+
+
+def test_a_result_without_items_or_cut_short_is_computed_again(tmp_path, data_dir):
+    result = run(tmp_path, data_dir, ["TinyPair"])
+    result.scores[0].items.unlink()
+    assert not run(tmp_path, data_dir, ["TinyPair"]).scores[0].cached
+    (result.folder / "TinyPair.json").write_text('{"dataset_revision": "x", "sco')
+    again = run(tmp_path, data_dir, ["TinyPair"])
+    assert not again.failures and not again.scores[0].cached
+    assert again.scores[0].score == result.scores[0].score
+
+
+def test_a_failing_task_is_named_and_stops_no_other(tmp_path, data_dir):
+    (data_dir / "TinyPair/test.jsonl.gz").unlink()
+    write(data_dir / "TinyPair/test.jsonl", [{"sentence1": "a", "sentence2": "b", "label": 1}, {"sentence1": "a", "label": 1}])
+    write(data_dir / "Odd/test.jsonl", [{"left": "a", "right": "b"}])
+    result = run(tmp_path, data_dir, ["TinyPair", "Odd", "TinySTS"])
+    assert [s.name for s in result.scores] == ["TinySTS"]
+    assert "test.jsonl:2: no sentence2" in result.failures["TinyPair"]
+    assert "left, right" in result.failures["Odd"]
+    assert "2 failed" in table(result)
+    (data_dir / "TinyPair/test.jsonl").unlink()
+    write(data_dir / "TinyPair/test.jsonl", [{"sentence1": "a", "sentence2": w, "label": w == "a"} for w in "abc"])
+    assert not run(tmp_path, data_dir, ["TinyPair"]).failures
+
+
+def test_an_encoder_that_gives_nan_fails_its_tasks(tmp_path, data_dir):
+    class Broken(BagOfWords):
+        def encode(self, texts, role="document", **options):
+            return np.full((len(texts), 4), np.nan, dtype=np.float32)
+
+    failures = run(tmp_path, data_dir, ["TinySTS"], Broken()).failures
+    assert "not finite" in failures["TinySTS"]
+
+
+def test_prompts_go_to_their_side_and_are_recorded(tmp_path, data_dir):
+    encoder = BagOfWords()
+    prompts = {"default": "instruct ", "TinyRetrieval": {"query": "find {text} now", "document": "doc "}, "STS": {"query": ""}}
+    result = run(tmp_path, data_dir, ["TinyRetrieval", "TinySTS", "TinyPair"], encoder, prompts=prompts)
+    assert [call[:2] for call in encoder.calls] == [
+        ("query", "find {text} now"),
+        ("document", "doc "),
+        ("query", ""),
+        ("query", ""),
+        ("query", "instruct "),
+        ("query", "instruct "),
+    ]
+    recipe = json.loads((result.folder / "recipes/TinyRetrieval.json").read_text())
+    assert recipe["sides"]["query"]["first_text"].startswith("find bread ")
+    assert recipe["sides"]["document"] == {"role": "document", "prompt": "doc ", "first_text": "doc bread"}
+    assert recipe["dataset"]["revision"].startswith("local-")
+
+
+def test_predictions_are_kept_on_request(tmp_path, data_dir):
+    result = run(tmp_path, data_dir, ["TinyRetrieval"], save_predictions=True)
+    kept = json.loads((result.folder / "predictions/TinyRetrieval_predictions.json").read_text())
+    assert len(kept["default"]["test"]["q0"]) == 60
+
+
+def test_permuting_the_corpus_changes_nothing(tmp_path, data_dir):
+    before = run(tmp_path, data_dir, ["TinyRetrieval"]).score("TinyRetrieval")
+    from evaluation.local_data import iter_rows
+
+    path = data_dir / "TinyRetrieval/corpus.jsonl.gz"
+    write(path, list(iter_rows(path))[::-1])
+    assert run(tmp_path, data_dir, ["TinyRetrieval"]).score("TinyRetrieval") == before
+
+
+def test_name_and_version_must_be_known(tmp_path, data_dir):
+    with pytest.raises(UserError, match="no version"):
+        evaluate(BagOfWords(), find_tasks((), data_dir), tmp_path / "out", name="bow")
+
+
+def test_official_task_without_network_says_what_to_do(tmp_path, data_dir, monkeypatch):
+    from datasets.exceptions import DatasetNotFoundError
+
+    monkeypatch.setattr("mteb.abstasks.abstask.load_dataset", lambda **_: (_ for _ in ()).throw(DatasetNotFoundError("x")))
+    result = run(tmp_path, data_dir, ["BIOSSES", "TinySTS"])
+    assert "put its rows into a folder BIOSSES" in result.failures["BIOSSES"]
+    assert [s.name for s in result.scores] == ["TinySTS"]
+
+
+def test_mtebs_mock_tasks_accept_the_wrapper():
+    from evaluation.encoder import MtebEncoder
+
+    results = mteb.mock_run(MtebEncoder(BagOfWords(), "bow", "1"))
+    failed = {name: r for name, r in results.items() if r is not None and hasattr(r, "exception")}
+    assert not failed
+    assert sum(r is not None for _, r in results.items()) >= 20
