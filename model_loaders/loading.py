@@ -266,7 +266,9 @@ def create(
             backbone = add_lora(backbone, lora, trainable=True)
         pooling = fresh_pooling(row, base, pooling_sizes or {})
     pooling = cast_pooling(pooling, chosen_device, None)
-    return EmbedModel(design, backbone, pooling, TextTokenizer(load_tokenizer(directory)), recipe or Recipe(), base)
+    recipe = recipe or Recipe()
+    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
+    return EmbedModel(design, backbone, pooling, tokenizer, recipe, base)
 
 
 @contextmanager
