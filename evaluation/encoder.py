@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,6 +79,12 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
                 "max_tokens": max_length,
             }
         )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the encoder, for the record: an `EmbedModel` says design, dtype and its own recipe."""
+        known = {name: getattr(self.model, name, None) for name in ("design_name", "version", "dtype", "dim")}
+        own = getattr(self.model, "recipe", None)
+        return {**known, "recipe": asdict(own) if is_dataclass(own) and not isinstance(own, type) else None}
 
     def encode(
         self,

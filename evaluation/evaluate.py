@@ -95,10 +95,11 @@ def evaluate(
             score = run.score(spec)
         except Exception as error:
             evaluation.failures[spec.name] = run.note_failure(spec.name, error)
-            progress.end(number, spec.name, f"FAILED: {evaluation.failures[spec.name]}", cached=False)
+            progress.end(number, spec.name, f"FAILED: {evaluation.failures[spec.name]}", computed=False)
         else:
             evaluation.scores.append(score)
-            progress.end(number, spec.name, f"{score.metric} {score.score:.4f}", score.cached)
+            there = ", already there" if score.cached else ""
+            progress.end(number, spec.name, f"{score.metric} {score.score:.4f}{there}", computed=not score.cached)
     return evaluation
 
 

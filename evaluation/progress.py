@@ -14,7 +14,7 @@ class Progress:
         average = sum(known) / len(known) if known else 1.0
         self.sizes = [size or average for size in sizes]
         self.log = log
-        self.done = 0.0  # size of the tasks that were computed, not taken from the cache
+        self.done = 0.0  # size of the tasks that were computed
         self.seconds = 0.0
         self.began = 0.0
 
@@ -24,14 +24,13 @@ class Progress:
         left = f", about {duration(self.seconds / self.done * sum(self.sizes[number:]))} left" if self.done else ""
         self.log(f"[{number + 1}/{len(self.sizes)}] {name} …{left}")
 
-    def end(self, number: int, name: str, outcome: str, cached: bool) -> None:
-        """Say how task `number` ended."""
+    def end(self, number: int, name: str, outcome: str, *, computed: bool) -> None:
+        """Say how task `number` ended; one that failed or was there already says nothing about the others' time."""
         seconds = time.monotonic() - self.began
-        if not cached:
+        if computed:
             self.done += self.sizes[number]
             self.seconds += seconds
-        took = "already there" if cached else duration(seconds)
-        self.log(f"[{number + 1}/{len(self.sizes)}] {name}: {outcome} ({took})")
+        self.log(f"[{number + 1}/{len(self.sizes)}] {name}: {outcome}{f' ({duration(seconds)})' if computed else ''}")
 
 
 def duration(seconds: float) -> str:

@@ -143,6 +143,7 @@ class Run:
             "revision": meta.revision,
             "evaluation_version": EVALUATION_VERSION,
             "recipe": self.model.recipe,
+            "encoder": self.model.facts(),
             "sides": self.model.first_texts.get(spec.name, {}),
             "dataset": dict(task.metadata.dataset),
             "mteb_version": result.mteb_version,

@@ -204,5 +204,7 @@ def test_the_manifests_prompt_is_recorded(adapter, data_dir, tmp_path):
     from evaluation.tasks import find_tasks
 
     result = evaluate(load(adapter, device="cpu"), find_tasks(["TinySTS"], data_dir), tmp_path / "out")
-    side = json.loads((result.folder / "recipes/TinySTS.json").read_text())["sides"]["text"]
+    recipe = json.loads((result.folder / "recipes/TinySTS.json").read_text())
+    assert recipe["encoder"]["design_name"] == "model3" and recipe["encoder"]["recipe"]["max_length"] == 512
+    side = recipe["sides"]["text"]
     assert side["prompt"] == "" and side["role"] == "query" and side["first_text"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evaluation import paper_tasks
-from evaluation.local_data import content_hash, split_files, task_type
+from evaluation.local_data import content_hash, iter_rows, split_files, task_type
 from evaluation.official_tasks import official_names, official_task
 from evaluation.prompts import choose, normalise, read_prompts
 from evaluation.tasks import find_tasks, prompt_keys
@@ -115,13 +115,22 @@ def test_find_tasks_says_what_is_wrong(tmp_path, data_dir):
 
 
 def test_a_reranking_candidate_says_nothing_by_its_place_or_id(data_dir):
-    (spec,) = find_tasks(["TinyReranking"], data_dir)
-    task = spec.task()
-    spec.load(task)
-    split = task.dataset["default"]["test"]
+    def load():
+        (spec,) = find_tasks(["TinyReranking"], data_dir)
+        task = spec.task()
+        spec.load(task)
+        return task.dataset["default"]["test"]
+
+    split, path = load(), data_dir / "TinyReranking/test.jsonl"
     for query, candidates in split["top_ranked"].items():
         assert candidates == sorted(candidates)
         assert set(candidates) == set(split["relevant_docs"][query])
+    write(path, [{**row, "positive": row["negative"], "negative": row["positive"]} for row in iter_rows(path)])
+    swapped = load()
+    for before, after in ((split, swapped), (swapped, split)):
+        assert set(zip(*before["corpus"][:].values(), strict=True)) == set(zip(*after["corpus"][:].values(), strict=True))
+    assert swapped["top_ranked"] == split["top_ranked"]
+    assert swapped["relevant_docs"] != split["relevant_docs"]
 
 
 def test_the_papers_tasks_are_mtebs():
