@@ -197,7 +197,8 @@ class ContrastiveTrainer(Trainer):
         publish_checkpoint(self, partial(super()._save_checkpoint, model, trial))
 
     def _get_output_dir(self, trial: Any) -> str:
-        return getattr(self, "_stage", None) or super()._get_output_dir(trial)
+        stage: str | None = getattr(self, "_stage", None)  # while a checkpoint is being written
+        return stage or str(super()._get_output_dir(trial))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_checkpoint(self.model, Path(os.fspath(resume_from_checkpoint)))

@@ -1,0 +1,120 @@
+"""Run a study: train the designs, score them with mteb, compare them.
+
+``python run_study.py configs/quickstart.yaml`` runs the embedded default, which needs no download. Run the same command
+again after an interruption: it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the study, or one of its cells; returns the exit status: 1 if a cell failed, 2 for wrong arguments."""
+    from model_loaders.errors import UserError
+
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("study", type=Path, help="the study file, such as configs/quickstart.yaml")
+    parser.add_argument("--output_dir", help="instead of the study file's")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the study file's")
+    parser.add_argument("--jobs", type=int, help="cells at a time (default: one on a GPU, two on the CPU)")
+    parser.add_argument("--cell", help="run this one cell and stop (by name, such as model3-seed42)")
+    parser.add_argument("--plan", action="store_true", help="print the cells and which of them are done")
+    args = parser.parse_args(argv)
+    try:
+        return run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare data and cells, run what is missing, and compare."""
+    from model_loaders.errors import UserError
+    from study import cell as cells_room
+    from study import run as runner
+    from study import table
+    from study.config import make_cells, read_study
+
+    changes = {name: getattr(args, name) for name in ("output_dir", "seeds", "jobs") if getattr(args, name) is not None}
+    config = dataclasses.replace(read_study(args.study), **changes)
+    inputs = prepare(config, args.study)
+    cells = make_cells(config, inputs["data_key"], inputs["base_key"])
+    if args.plan:
+        for one in cells:
+            print(f"{'done' if one.done else f'{cells_room.progress_of(one):4.0%}'}  {one.name}")
+        return 0
+    if args.cell is not None:
+        chosen = [one for one in cells if one.name == args.cell]
+        if not chosen:
+            raise UserError(f"there is no cell {args.cell!r}; the cells are: {', '.join(one.name for one in cells)}")
+        cells_room.run_cell(chosen[0], config, inputs["base_model"], inputs["train_file"], inputs["eval_dir"])
+        return 0
+
+    entry = str(Path(__file__).resolve())
+    options = ["--output_dir", config.output_dir, "--seeds", *map(str, config.seeds)]
+    jobs, threads = parallelism(config.jobs)
+    print(f"{len(cells)} cells, {jobs} at a time; everything goes to {config.output_dir}", flush=True)
+    failed = runner.run_cells(
+        cells,
+        lambda one: [sys.executable, entry, str(args.study), *options, "--cell", one.name],
+        jobs=jobs,
+        threads=threads,
+    )
+    rows = table.make_rows(cells, config)
+    if rows:
+        print("\n" + table.as_text(rows, config) + "\n")
+        about = {"study": dataclasses.asdict(config), **inputs, "failed": failed}
+        print("saved " + ", ".join(str(path) for path in table.save(rows, config, about)))
+    for name, reason in failed.items():
+        print(f"\n{name} failed: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def prepare(config: Any, study_file: Path) -> dict[str, Any]:
+    """Make or find the data and the base model, and say what they are."""
+    from model_loaders.backbone import weights_hash
+    from study.config import find_path
+
+    base_model = find_path(config.base_model, study_file)
+    output_dir = Path(config.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    base_key = weights_hash(Path(base_model)) if Path(base_model).is_dir() else base_model
+    if config.corpus is None:
+        from evaluation.local_data import content_hash, data_files
+
+        train_file, eval_dir = find_path(config.train_file, study_file), find_path(config.eval_dir, study_file)
+        folders = sorted(path for path in Path(eval_dir).iterdir() if path.is_dir() and data_files(path))
+        stamp = Path(train_file).stat() if Path(train_file).exists() else None
+        data_key = [content_hash(folder) for folder in folders] + [train_file, stamp and (stamp.st_size, stamp.st_mtime)]
+        return {"base_model": base_model, "base_key": base_key, "train_file": train_file, "eval_dir": eval_dir,
+                "data_key": repr(data_key)}  # fmt: skip
+    from quickstart.corpus import build_corpus
+
+    corpus = build_corpus(output_dir / "corpus")
+    return {"base_model": base_model, "base_key": base_key, "train_file": str(corpus.train_file),
+            "eval_dir": str(corpus.eval_dir), "data_key": str(corpus.info["content_hash"])}  # fmt: skip
+
+
+def parallelism(jobs: int | None) -> tuple[int, int | None]:
+    """Return how many cells run at a time and the threads of each: two single-threaded ones beat one with two threads."""
+    import torch
+
+    cores = os.cpu_count() or 1
+    if torch.cuda.is_available():
+        return jobs or 1, None
+    chosen = jobs or min(2, cores)
+    return chosen, max(1, cores // chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
