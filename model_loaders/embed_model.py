@@ -134,7 +134,8 @@ class EmbedModel(nn.Module):
         if isinstance(texts, str):
             raise UserError("encode takes a list of texts, not one string")
         chosen = self.recipe.prompt(role) if prompt is None else prompt
-        rows = self.tokenizer.ids([render(text, chosen) for text in texts], max_length or self.recipe.length(role))
+        length = self.recipe.length(role) if max_length is None else max_length
+        rows = self.tokenizer.ids([render(text, chosen) for text in texts], length)
         order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))  # longest first: too big fails at once
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         was_training = self.training

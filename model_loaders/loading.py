@@ -204,7 +204,7 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
     has_tokenizer = (source.directory / "tokenizer_config.json").is_file()
     raw = load_tokenizer(source.directory if has_tokenizer else base_directory)
     recipe = source.manifest.recipe if source.manifest else published_recipe(get_design(source.design_name), raw.pad_token_id)
-    tokenizer = TextTokenizer(raw, recipe.unpooled_token_ids)
+    tokenizer = TextTokenizer(raw, recipe.unpooled_token_ids, source.manifest.end_token if source.manifest else None)
     return EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
 
 
@@ -301,7 +301,7 @@ def save(model: EmbedModel, directory: Path) -> None:
         base_model=model.base_model,
         pooling=None if model.pooling is None else model.pooling.config.to_dict(),
         recipe=model.recipe,
-        end_token=str(model.tokenizer.tokenizer.eos_token),
+        end_token=model.tokenizer.end_token,
         dtype=model.dtype,
         fingerprints=[[round(float(value), 7) for value in row] for row in model.fingerprints()],
         lora=model.has_lora,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model_loaders.errors import UserError
+from model_loaders.locations import first_line
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,25 @@ class TextTokenizer:
 
     Attributes:
         tokenizer: the Hugging Face tokenizer; its own special tokens (BOS) are kept.
-        end_token_id: the token that ends every text: EOS.
+        end_token: the token that ends every text: EOS, unless an adapter's manifest names another one.
+        end_token_id: its id.
         unpooled_token_ids: tokens that attention sees and pooling leaves out (see ``Recipe``).
     """
 
-    def __init__(self, tokenizer: Any, unpooled_token_ids: Sequence[int] = ()) -> None:
-        if tokenizer.eos_token_id is None:
+    def __init__(self, tokenizer: Any, unpooled_token_ids: Sequence[int] = (), end_token: str | None = None) -> None:
+        self.end_token = end_token or tokenizer.eos_token
+        if self.end_token is None:
             raise UserError(
                 f"the tokenizer {tokenizer.name_or_path!r} has no EOS token, which the designs pool. "
                 'Set "eos_token" in its tokenizer_config.json.'
             )
+        if self.end_token not in tokenizer.get_vocab():
+            raise UserError(f"the tokenizer {tokenizer.name_or_path!r} does not know the end token {self.end_token!r}")
         self.tokenizer = tokenizer
         self.unpooled_token_ids = tuple(unpooled_token_ids)
-        self.end_token_id: int = tokenizer.eos_token_id
+        self.end_token_id: int = tokenizer.convert_tokens_to_ids(self.end_token)
         if tokenizer.pad_token_id is None:  # only a filler: masks do not come from it
-            tokenizer.pad_token = tokenizer.eos_token
+            tokenizer.pad_token = self.end_token
         # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
         self._appends_end = self._raw(["a b"], max_length=None)[0][-1:] == [self.end_token_id]
 
@@ -123,10 +128,11 @@ def load_tokenizer(directory: Path) -> Any:
     kind = PreTrainedTokenizerFast if (directory / "tokenizer.json").is_file() else AutoTokenizer
     try:
         tokenizer = kind.from_pretrained(str(directory))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"no usable tokenizer in {directory}: {error}. Copy the base model's tokenizer files there.") from error
+    except Exception as error:  # the tokenizers library raises plain Exception for a broken file
+        reason = first_line(error)
+        raise UserError(f"no usable tokenizer in {directory}: {reason}. Copy the base model's tokenizer files there.") from error
     # A truncation or padding section in tokenizer.json must not act behind our back.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    tokenizer.padding_side = "right"
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer
