@@ -74,11 +74,9 @@ def parse(argv: Sequence[str], *, design: str | None = None) -> TrainConfig:
         SystemExit: with 0 after ``--help``; with 2 after one message on stderr when the arguments are wrong.
     """
     if "--help_all" in argv or "--help-all" in argv:
-        print(help_text.full(design, inherited_flags()))
-        raise SystemExit(0)
+        _show(help_text.full(design, inherited_flags()))
     if "--help" in argv or "-h" in argv:
-        print(help_text.short(design))
-        raise SystemExit(0)
+        _show(help_text.short(design))
     try:
         return _parse(argv, design)
     except UserError as error:
@@ -88,6 +86,15 @@ def parse(argv: Sequence[str], *, design: str | None = None) -> TrainConfig:
             time.sleep(30)
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _show(text: str) -> NoReturn:
+    """Print a help text and leave; whoever reads it may stop in the middle (``--help | head``)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
 
 
 def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:

@@ -18,7 +18,7 @@ from trainers.arguments import GROUPS, OF_THE_POOLING, ModelArguments, TrainConf
 from trainers.command_line import MEANT, parse
 from trainers.flags import Flag, flags_of
 from trainers.help_text import EVERYDAY
-from trainers.inherited_arguments import GONE, REFUSED, REFUSED_VALUES, RENAMED, inherited_flags
+from trainers.inherited_arguments import GONE, REFUSED, REFUSED_VALUES, RENAMED, build_training_arguments, inherited_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {name: flag for group in GROUPS for name, flag in flags_of(group).items()}
@@ -329,6 +329,8 @@ def test_file_values_and_overrides(minimal: list[str], tmp_path: Path) -> None:
     assert config.training.lr_scheduler_kwargs == {"num_cycles": 2}
     assert config.training.per_device_train_batch_size == 3
     assert config.model.query_prompt == "q: "
+    nothing = parse([*minimal, "--config", write(tmp_path / "n.yaml", "report_to: null\n")], design="model3")
+    assert nothing.training.report_to == []
 
 
 @pytest.mark.parametrize(
@@ -405,6 +407,35 @@ def test_the_launchers_mixed_precision_is_part_of_the_run(
     assert parse(minimal, design="model3").resolved()["bf16"] is True
     message = fails([*minimal, "--bf16", "false"])
     assert "mixed_precision" in message and "--bf16" in message
+
+
+def test_without_a_gpu_several_processes_are_told_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or accelerate lets each of them believe that it is alone."""
+    import torch
+    import transformers
+
+    monkeypatch.setattr(transformers, "TrainingArguments", lambda **values: values)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("ACCELERATE_USE_DEEPSPEED", raising=False)
+    assert build_training_arguments({})["use_cpu"] is False
+    assert build_training_arguments({"bf16": True})["use_cpu"] is True
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert build_training_arguments({"use_cpu": False})["use_cpu"] is True
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    assert "use_cpu" not in build_training_arguments({})
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert "use_cpu" not in build_training_arguments({"bf16": True})
+
+
+def test_the_first_process_of_a_machine_speaks_first(minimal: list[str], fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("trainers.command_line.time.sleep", waited.append)
+    fails([*minimal, "--nothing"])
+    assert waited == []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    fails([*minimal, "--nothing"])
+    assert waited == [30]
 
 
 def test_float16_needs_loss_scaling_and_a_gpu(minimal: list[str], fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:

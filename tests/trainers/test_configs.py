@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +131,22 @@ def test_the_published_launch_line(tmp_path: Path) -> None:
     assert arguments.multi_gpu and arguments.main_process_ip == "10.0.0.1"
     assert arguments.training_script == "trainers/model3_trainer.py"
     assert parse(arguments.training_script_args, design="model3").training.bf16 is True
+
+
+@pytest.mark.slow
+def test_two_processes_on_the_cpu_find_each_other(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from trainers.command_line import parse\n"
+        "training = parse(sys.argv[1:], design='model1').training\n"
+        "print(f'process {training.process_index} of {training.world_size} on {training.device.type};')\n"
+    )
+    words = ["--dataset_name", "d", "--model_name_or_path", "m", "--output_dir", str(tmp_path / "out")]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "accelerate" / "cpu.yaml")]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    done = subprocess.run([*launch, "--main_process_port", port, str(script), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "process 0 of 2 on cpu;" in done.stdout and "process 1 of 2 on cpu;" in done.stdout
