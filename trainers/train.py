@@ -92,9 +92,23 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         pooling_learning_rate=contrastive.pooling_learning_rate,
         callbacks=[MetricsFile(Path(config.training.output_dir))],
     )
+    check_engine(str(trainer.accelerator.distributed_type.value))
     if trainer.accelerator.is_main_process:
         print(banner(config, trainer), flush=True)
     return trainer
+
+
+# By the names of accelerate.DistributedType.
+ENGINES = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_XPU")
+
+
+def check_engine(engine: str) -> None:
+    """Refuse an engine whose gradient was not verified to be that of the joined batch."""
+    if engine not in ENGINES:
+        raise UserError(
+            f"the launcher chose {engine}, with which this trainer is not verified to give the exact gradient. LoRA and pooling "
+            "fit DDP: accelerate launch --config_file accelerate_config.yaml"
+        )
 
 
 def build_model(config: TrainConfig) -> EmbedModel:

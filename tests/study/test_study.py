@@ -1,0 +1,117 @@
+"""A whole study on tiny data: it trains, scores and compares; it goes on where it was stopped; mistakes are named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from model_loaders.errors import UserError
+from study.config import make_cells, read_study
+from tests.conftest import ROOT, triplets
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def study_file(base: Path, tmp_path: Path) -> Path:
+    rows = triplets(24)
+    write_lines(tmp_path / "train.jsonl", [{**row, "negative": row["negatives"]} for row in rows])
+    task = tmp_path / "eval" / "WordRetrieval"
+    held_out = triplets(40)[24:]
+    write_lines(task / "corpus.jsonl.gz", [{"id": f"d{i}", "title": "", "text": r["positive"]} for i, r in enumerate(held_out)])
+    write_lines(task / "queries.jsonl.gz", [{"id": f"q{i}", "text": r["query"]} for i, r in enumerate(held_out)])
+    gold = [{"query-id": f"q{i}", "corpus-id": f"d{i}", "score": 1} for i in range(len(held_out))]
+    write_lines(task / "qrels.test.jsonl.gz", gold)
+    training = {"per_device_train_batch_size": 8, "max_steps": 4, "learning_rate": 0.01, "max_seq_length": 16,
+                "pooling_latents": 4, "pooling_heads": 2, "pooling_head_dim": 4, "save_steps": 2}  # fmt: skip
+    content = {"base_model": str(base), "output_dir": str(tmp_path / "out"), "designs": ["model1", "model5"], "jobs": 2,
+               "train_file": "train.jsonl", "eval_dir": "eval", "headline": "WordRetrieval",
+               "baselines": ["mean_pooling"], "training": training}  # fmt: skip
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run(study_file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run_study.py"), str(study_file), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=study_file.parent)
+
+
+def test_study_from_start_to_table_and_again(study_file: Path) -> None:
+    done = run(study_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = study_file.parent / "out"
+    saved = json.loads((out / "comparison.json").read_text())
+    assert [row["name"] for row in saved["rows"]] == ["mean_pooling", "model1", "model5"]
+    for row in saved["rows"][1:]:
+        assert row["untrained"] is not None
+        assert row["gains"]["mean_pooling"]["items"] == 16
+        assert row["scores"]["WordRetrieval"] != row["untrained"]
+    assert "One seed a design" in done.stdout
+    trained = sorted(out.glob("cells/*/adapter/adapter_model.safetensors"))
+    stamps = [path.stat().st_mtime_ns for path in trained]
+    again = run(study_file)
+    assert again.returncode == 0
+    assert "started" not in again.stdout
+    assert [path.stat().st_mtime_ns for path in trained] == stamps
+    assert json.loads((out / "comparison.json").read_text())["rows"] == saved["rows"]
+
+
+def test_a_failing_cell_is_named_and_stops_no_other(study_file: Path) -> None:
+    content = yaml.safe_load(study_file.read_text())
+    content["training"]["pooling_heads"] = -1  # refused by the trainer; model1 has no pooling and goes on
+    study_file.write_text(yaml.safe_dump(content))
+    done = run(study_file)
+    assert done.returncode == 1
+    assert "model5-seed42 failed" in done.stderr
+    assert "pooling_heads" in done.stderr
+    names = [row["name"] for row in json.loads((study_file.parent / "out" / "comparison.json").read_text())["rows"]]
+    assert names == ["mean_pooling", "model1"]
+
+
+def test_settings_make_the_cell(study_file: Path) -> None:
+    config = read_study(study_file)
+    cells = make_cells(config, "data", "base")
+    assert {cell.folder for cell in cells}.isdisjoint(cell.folder for cell in make_cells(config, "other data", "base"))
+    assert {cell.folder for cell in cells}.isdisjoint(cell.folder for cell in make_cells(config, "data", "other base"))
+    config.training["learning_rate"] = 0.02
+    changed = {cell.name: cell.folder for cell in make_cells(config, "data", "base")}
+    assert all((changed[cell.name] == cell.folder) == (cell.kind == "baseline") for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"designes": ["model1"]}, "designs"),
+        ({"designs": ["model9"]}, "model9"),
+        ({"baselines": ["tfidff"]}, "tfidf"),
+        ({"train_file": None}, "train_file"),
+        ({"seeds": []}, "seeds"),
+        ({"headline": None}, "headline"),
+    ],
+)
+def test_mistakes_in_a_study_file(study_file: Path, change: dict, message: str) -> None:
+    content = yaml.safe_load(study_file.read_text()) | change
+    content = {key: value for key, value in content.items() if value is not None}
+    study_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=message):
+        read_study(study_file)
+
+
+def test_unknown_cell_and_missing_file(study_file: Path) -> None:
+    assert "model1-seed42" in run(study_file, "--cell", "model7-seed1").stderr
+    missing = run(study_file.with_name("nothing.yaml"))
+    assert missing.returncode == 1
+    assert "nothing.yaml" in missing.stderr
+    assert "Traceback" not in missing.stderr
