@@ -1,0 +1,82 @@
+"""Writes a checkpoint of the pretraining as ``quickstart/base``: bf16 weights, tokenizer, model card.
+
+Command, after ``python -m quickstart.pretrain``::
+
+    python -m quickstart.export --work_dir DIR --output_dir quickstart/base
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import MistralForCausalLM
+
+from quickstart.initialise import BaseSize, make_config
+from quickstart.model_card import render_card
+from quickstart.perplexity import bigram_loss, unigram_loss
+from quickstart.pretrain import Recipe, held_out_loss
+
+HELD_OUT_WINDOWS = 2000
+
+
+def load_checkpoint(work_dir: Path) -> tuple[MistralForCausalLM, int]:
+    """The newest checkpoint's model and its step."""
+    facts = json.loads((work_dir / "prepared.json").read_text())
+    ids = facts["special_ids"]
+    config = make_config(BaseSize(vocabulary=facts["vocabulary"]), pad_id=ids["pad"], bos_id=ids["bos"], eos_id=ids["eos"])
+    model = MistralForCausalLM(config)
+    state = torch.load(work_dir / "checkpoint.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    return model.eval(), int(state["step"])
+
+
+def export(work_dir: Path, output_dir: Path) -> None:
+    """Writes the base model directory and prints what the card says about perplexity."""
+    model, step = load_checkpoint(work_dir)
+    facts = json.loads((work_dir / "prepared.json").read_text())
+    recipe = replace(Recipe(), tokens=int(facts.get("schedule_tokens", Recipe().tokens)))
+    model = model.to(torch.bfloat16)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for file in (work_dir / "base").iterdir():
+        shutil.copy2(file, output_dir / file.name)
+    model.save_pretrained(str(output_dir))
+    with np.load(work_dir / "data.npz") as data:
+        held_out, train = data["held_out"], np.concatenate([data["docstrings"], data["books"]])
+    model = model.float()  # the shipped, rounded weights
+    windows = min(HELD_OUT_WINDOWS, (len(held_out) - 1) // recipe.sequence_length)
+    measured = {
+        "model": math.exp(held_out_loss(model, held_out, windows, recipe.sequence_length)),
+        "unigram": math.exp(unigram_loss(train, held_out, facts["vocabulary"])),
+        "bigram": math.exp(bigram_loss(train, held_out, facts["vocabulary"])),
+    }
+    facts |= {
+        "step": step,
+        "trained_tokens": step * recipe.step_tokens,
+        "perplexity": {name: round(value, 1) for name, value in measured.items()},
+        "held_out_tokens": windows * recipe.sequence_length,
+        "recipe": asdict(recipe),
+        "parameters": model.num_parameters(),
+    }
+    (output_dir / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (output_dir / "README.md").write_text(render_card(facts))
+    print(f"{output_dir}: step {step}, perplexity {facts['perplexity']}")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work_dir", type=Path, required=True)
+    parser.add_argument("--output_dir", type=Path, default=Path(__file__).parent / "base")
+    arguments = parser.parse_args()
+    export(arguments.work_dir, arguments.output_dir)
+
+
+if __name__ == "__main__":
+    main()

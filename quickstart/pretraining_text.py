@@ -1,0 +1,64 @@
+"""The text the base model learns from: docstrings of train modules of every installed package, and public books."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickstart.cleaning import Docstring, clean
+from quickstart.deduplicate import deduplicate
+from quickstart.sources import STANDARD_LIBRARY, package_root, read_packages
+from quickstart.split import Leakage, held_out_first, measure_leakage, require_apart, split_of
+
+NOT_READ = frozenset({"pip", "setuptools", "pkg_resources", "_pytest", "pytest", "_distutils_hack"})
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingText:
+    """Texts by origin.
+
+    Attributes:
+        docstrings: of train modules.
+        held_out: docstrings of dev and test modules, for the perplexity.
+        books: (source, text) of each document in the corpus files.
+        leakage: of the held-out docstrings into the train ones.
+    """
+
+    docstrings: list[str]
+    held_out: list[str]
+    books: list[tuple[str, str]]
+    leakage: Leakage
+
+
+def installed_packages() -> list[str]:
+    """The standard library and every importable package folder in site-packages, by name."""
+    root = Path(sysconfig.get_path("purelib"))
+    names = sorted(folder.name for folder in root.iterdir() if (folder / "__init__.py").is_file())
+    return [STANDARD_LIBRARY, *(name for name in names if name not in NOT_READ)]
+
+
+def full_text(doc: Docstring) -> str:
+    """Summary and paragraphs, one a line, the name unmasked."""
+    return "\n".join([doc.summary, *doc.paragraphs])
+
+
+def read_pretraining_text(corpus_files: Sequence[Path], workers: int = 2) -> PretrainingText:
+    """Reads, cleans, deduplicates (held-out text first), splits, and checks that the splits are apart."""
+    roots = {package: root for package in installed_packages() if (root := package_root(package)) is not None}
+    raw = [doc for docs in read_packages(roots, workers).values() for doc in docs]
+    docs, _ = deduplicate(held_out_first(doc for doc in map(clean, raw) if doc is not None))
+    train = [doc for doc in docs if split_of(doc.module) == "train"]
+    held_out = [doc for doc in docs if split_of(doc.module) != "train"]
+    leakage = measure_leakage(train, held_out)
+    require_apart(leakage, "the pretraining text and the held-out modules")
+    books = []
+    for file in corpus_files:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                books.append((str(row["source"]), str(row["text"])))
+    return PretrainingText([full_text(doc) for doc in train], [full_text(doc) for doc in held_out], books, leakage)

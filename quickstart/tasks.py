@@ -1,0 +1,172 @@
+"""Evaluation tasks whose gold is what the authors of the documentation wrote; every item is from held-out modules."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quickstart.cleaning import Docstring
+from quickstart.links import resolve_links
+from quickstart.sources import STANDARD_LIBRARY
+from quickstart.triplets import document_text, full_text, is_pair, query_text
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task as it is written to a folder.
+
+    Attributes:
+        name: folder name and task name.
+        kind: ``Retrieval``, ``Reranking``, ``PairClassification``, ``Classification`` or ``Clustering``.
+        main_score: mteb's name of the task's main score.
+        description: what is asked and where the gold is from.
+        files: rows of each file, by file name without ``.jsonl.gz``.
+    """
+
+    name: str
+    kind: str
+    main_score: str
+    description: str
+    files: dict[str, list[Row]]
+
+
+def retrieval_task(docs: Sequence[Docstring], name: str, size: int, seed: int) -> Task:
+    """Summary sentence as query, the rest of the same docstring as the one relevant document."""
+    usable = [doc for doc in docs if is_pair(doc)]
+    chosen = random.Random(seed).sample(usable, min(size, len(usable)))
+    return Task(
+        name=name,
+        kind="Retrieval",
+        main_score="ndcg_at_10",
+        description="Find the rest of a docstring by its summary sentence; the documented name is masked in both.",
+        files={
+            "corpus": [{"id": f"d{i}", "title": "", "text": document_text(doc)} for i, doc in enumerate(chosen)],
+            "queries": [{"id": f"q{i}", "text": query_text(doc)} for i, doc in enumerate(chosen)],
+            "qrels.test": [{"query-id": f"q{i}", "corpus-id": f"d{i}", "score": 1} for i in range(len(chosen))],
+        },
+    )
+
+
+def reranking_task(docs: Sequence[Docstring], size: int, negatives: int, seed: int) -> Task:
+    """The functions that a docstring's "See Also" names, among other functions of the same modules."""
+    rng = random.Random(seed)
+    links, by_module = _links_and_modules(docs)
+    rows: list[Row] = []
+    for source in sorted(links):
+        positives = sorted(links[source])
+        known = links[source] | {source}.union(*(links[target] for target in positives))
+        pool = [i for module in sorted({docs[t].module for t in positives}) for i in by_module[module]]
+        pool = [i for i in pool if i not in known]
+        if len(pool) >= negatives // 2:
+            chosen = rng.sample(pool, min(negatives, len(pool)))
+            rows.append(
+                {
+                    "query": full_text(docs[source]),
+                    "positive": [full_text(docs[i]) for i in positives[:negatives]],
+                    "negative": [full_text(docs[i]) for i in chosen],
+                }
+            )
+    return Task(
+        name="PythonDocsSeeAlsoReranking",
+        kind="Reranking",
+        main_score="map_at_1000",
+        description='Rank what the authors link to under "See Also" above other functions of the same modules.',
+        files={"test": rng.sample(rows, min(size, len(rows)))},
+    )
+
+
+def pair_task(docs: Sequence[Docstring], size: int, seed: int) -> Task:
+    """Linked or not. Every negative is from the module of the positive's second text, so the module tells nothing."""
+    rng = random.Random(seed)
+    links, by_module = _links_and_modules(docs)
+    edges = [(a, b) for a in sorted(links) for b in sorted(links[a]) if a < b]
+    rng.shuffle(edges)
+    rows: list[Row] = []
+    for a, b in edges:
+        if rng.random() < 0.5:
+            a, b = b, a
+        known = links[a] | {a, b}.union(*(links[target] for target in links[a]))
+        others = [i for i in by_module[docs[b].module] if i not in known]
+        if others and len(rows) < 2 * size:
+            first = full_text(docs[a])
+            rows.append({"sentence1": first, "sentence2": full_text(docs[b]), "label": 1})
+            rows.append({"sentence1": first, "sentence2": full_text(docs[rng.choice(others)]), "label": 0})
+    return Task(
+        name="PythonDocsSeeAlsoPairs",
+        kind="PairClassification",
+        main_score="max_ap",
+        description='Does "See Also" link the two? Each negative is another function of the linked one\'s own module.',
+        files={"test": rows},
+    )
+
+
+def classification_task(docs: Sequence[Docstring], per_label: int, seed: int) -> Task:
+    """Which subpackage a docstring is from; train and test items come from different modules."""
+    rng = random.Random(seed)
+    train: list[Row] = []
+    test: list[Row] = []
+    for label, modules in _labelled_modules(docs, min_modules=4).items():
+        halves: tuple[list[Docstring], list[Docstring]] = ([], [])
+        for members in sorted(modules, key=len, reverse=True):  # the larger module to the smaller half
+            min(halves, key=len).extend(members)
+        if min(map(len, halves)) < per_label // 4:
+            continue
+        for rows, half in zip((train, test), halves, strict=True):
+            chosen = rng.sample(half, min(per_label, len(half)))
+            rows += [{"text": full_text(doc), "label": label} for doc in chosen]
+    return Task(
+        name="PythonDocsSubpackageClassification",
+        kind="Classification",
+        main_score="accuracy",
+        description="Subpackage of a docstring; train and test items come from different modules.",
+        files={"train": train, "test": test},
+    )
+
+
+def clustering_task(docs: Sequence[Docstring], per_label: int, seed: int) -> Task:
+    """Groups docstrings by subpackage."""
+    rng = random.Random(seed)
+    rows: list[Row] = []
+    for label, modules in _labelled_modules(docs, min_modules=2).items():
+        members = [doc for module in modules for doc in module]
+        if len(members) >= per_label:
+            rows += [{"sentence": full_text(doc), "label": label} for doc in rng.sample(members, per_label)]
+    return Task(
+        name="PythonDocsSubpackageClustering",
+        kind="Clustering",
+        main_score="v_measure",
+        description="Group docstrings by subpackage.",
+        files={"test": rows},
+    )
+
+
+def subpackage(doc: Docstring) -> str:
+    """``"scipy.stats"``; the package alone where the module lies directly in it."""
+    parts = doc.module.removesuffix(".py").split("/")
+    if doc.package == STANDARD_LIBRARY or len(parts) < 3:
+        return doc.package
+    return f"{doc.package}.{parts[1]}"
+
+
+def _labelled_modules(docs: Sequence[Docstring], min_modules: int) -> dict[str, list[list[Docstring]]]:
+    """Docstrings of each module by subpackage, where a subpackage has enough modules; the sorted order is fixed."""
+    grouped: dict[str, dict[str, list[Docstring]]] = defaultdict(lambda: defaultdict(list))
+    for doc in docs:
+        if is_pair(doc) and subpackage(doc) != STANDARD_LIBRARY:
+            grouped[subpackage(doc)][doc.module].append(doc)
+    return {
+        label: [modules[module] for module in sorted(modules)]
+        for label, modules in sorted(grouped.items())
+        if len(modules) >= min_modules
+    }
+
+
+def _links_and_modules(docs: Sequence[Docstring]) -> tuple[dict[int, set[int]], dict[str, list[int]]]:
+    by_module: dict[str, list[int]] = defaultdict(list)
+    for index, doc in enumerate(docs):
+        by_module[doc.module].append(index)
+    return resolve_links(docs), by_module
