@@ -14,8 +14,10 @@ from torch import nn
 from model_loaders.designs import Design
 from model_loaders.errors import UserError
 
-# Layers with a state that runs from left to right cannot be made bidirectional by a mask.
-ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
+# Layers with a state that runs from left to right, or that cut the text in chunks, cannot be made to see every token.
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
+# Relative change of a state below which it did not change: kernels that compute a text in blocks round differently.
+NOISE = 1e-5
 LAYER_KIND_KEYS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 
 
@@ -40,7 +42,7 @@ def set_attention(config: Any, attention: str) -> None:
 
 
 def refuse_recurrent(config: Any) -> None:
-    """Raise a UserError if any layer of ``config`` is not plain attention."""
+    """Raise a UserError if any layer of ``config`` is neither full nor sliding attention."""
     for key in LAYER_KIND_KEYS:
         kinds = getattr(config, key, None)
         if kinds is None:
@@ -48,8 +50,8 @@ def refuse_recurrent(config: Any) -> None:
         other = sorted({str(kind) for kind in kinds} - ATTENTION_LAYERS)
         if other:
             raise UserError(
-                f"{config.model_type!r} has layers that read the text from left to right ({', '.join(other)}), which no "
-                "attention mask makes bidirectional. Take a causal design (model1, model2, model3) or another base model."
+                f"{config.model_type!r} has layers ({', '.join(other)}) that read the text from left to right or in pieces, "
+                "which no mask makes bidirectional. Take a causal design (model1, model2, model3) or another base model."
             )
 
 
@@ -97,10 +99,11 @@ def probe_attention(backbone: nn.Module, design: Design) -> None:
     for padded in (False, True):
         future, padding = sees_future(backbone, vocabulary, padded=padded)
         where = "a padded batch" if padded else "an unpadded batch"
-        if (future > 0) != (design.attention == "bidirectional"):
+        sees = future > NOISE
+        if sees != (design.attention == "bidirectional"):
             raise UserError(
                 f"the design wants {design.attention} attention, but on {where} the first token "
-                f"{'sees' if future > 0 else 'does not see'} the last one (relative change {future:.1e}; model type "
+                f"{'sees' if sees else 'does not see'} the last one (relative change {future:.1e}; model type "
                 f"{config.model_type!r}, attention {config._attn_implementation!r}). This model or kernel does not honour "
                 "config.is_causal: try attn_implementation='eager', or another base model."
             )

@@ -11,6 +11,8 @@ from model_loaders.errors import UserError
 # Weights as safetensors, the tokenizer and JSON: nothing that could run code. attn_pool.pt is read with weights_only.
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "vocab*", "merges.txt", "attn_pool.pt"]
 
+HUB_TIMEOUT = 8  # seconds
+
 
 def resolve(name: str | Path, *, what: str, cache_dir: str | Path | None = None, needs: str) -> Path:
     """Return the local directory of ``name``; a hub name is downloaded (or taken from the cache) first.
@@ -47,16 +49,26 @@ def download(name: str, *, what: str, cache_dir: str | Path | None) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
 
+    trouble: Exception | None = None
     try:
-        snapshot = huggingface_hub.snapshot_download(
-            name, cache_dir=cache_dir, allow_patterns=HUB_FILES, ignore_patterns=["consolidated*"], etag_timeout=10
-        )
+        # snapshot_download asks the same without a timeout: where packets are dropped, it would wait for ever.
+        huggingface_hub.model_info(name, timeout=HUB_TIMEOUT)
     except HFValidationError as error:
         raise UserError(f"{name!r} is neither a directory nor a valid hub name for a {what}") from error
     except Exception as error:
+        trouble = error  # it may be in the cache
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            name,
+            cache_dir=cache_dir,
+            allow_patterns=HUB_FILES,
+            ignore_patterns=["consolidated*"],
+            local_files_only=trouble is not None,
+        )
+    except Exception as error:
         # The hub client raises many kinds (HTTP status, connection, not in the cache); all mean the same to the user.
         raise UserError(
-            f"the {what} {name!r} is no directory here, and could not be had from the hub: {first_line(error)}. "
+            f"the {what} {name!r} is no directory here, and could not be had from the hub: {first_line(trouble or error)}. "
             "Check the name and the network, or download it elsewhere and give the directory."
         ) from error
     return Path(snapshot)

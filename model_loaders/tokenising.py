@@ -129,8 +129,9 @@ def load_tokenizer(directory: Path) -> Any:
     try:
         tokenizer = kind.from_pretrained(str(directory))
     except Exception as error:  # the tokenizers library raises plain Exception for a broken file
-        reason = first_line(error)
-        raise UserError(f"no usable tokenizer in {directory}: {reason}. Copy the base model's tokenizer files there.") from error
+        raise UserError(
+            f"no usable tokenizer in {directory} ({first_line(error)}); copy the base model's tokenizer files there"
+        ) from error
     # A truncation or padding section in tokenizer.json must not act behind our back.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -48,8 +48,13 @@ def test_truncation_and_padding_in_the_files_do_not_act(tmp_path: Path, side: st
     content = json.loads(path.read_text())
     content["truncation"] = {"direction": "Left", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
     content["padding"] = {
-        "strategy": {"Fixed": 16}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 3, "pad_type_id": 0, "pad_token": "<pad>",
-    }  # fmt: skip
+        "strategy": {"Fixed": 16},
+        "direction": "Left",
+        "pad_to_multiple_of": None,
+        "pad_id": 3,
+        "pad_type_id": 0,
+        "pad_token": "<pad>",
+    }
     path.write_text(json.dumps(content))
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     config |= {"truncation_side": side, "padding_side": side, "model_max_length": 4}
@@ -65,7 +70,7 @@ def test_a_tokenizer_without_eos_is_refused(make_base: Callable[..., Path], tmp_
     config = json.loads(path.read_text())
     del config["eos_token"]
     path.write_text(json.dumps(config))
-    with pytest.raises(UserError, match='no EOS token.*Set "eos_token"'):
+    with pytest.raises(UserError, match=r'no EOS token.*Set "eos_token"'):
         TextTokenizer(load_tokenizer(tmp_path))
 
 
