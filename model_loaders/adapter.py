@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,19 +15,6 @@ from model_loaders.locations import first_line, listing
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or raise a UserError that names the file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path} holds no JSON object")
-    return data
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -165,9 +165,19 @@ def weights_hash(directory: Path) -> str:
 
     Of every tensor it covers name, dtype, shape and four pages of its bytes: enough to tell two models apart in
     milliseconds, where a hash of all bytes would read 14 GB for a 7 B model. Empty when there are no safetensors.
+
+    Raises:
+        UserError: a file is cut or broken.
     """
+    from safetensors import SafetensorError, safe_open
+
     entries: list[tuple[str, str]] = []
     for file in sorted(directory.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):  # checks the header against the file's size
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
         with file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
             header: dict[str, Any] = json.loads(stream.read(size))

@@ -18,7 +18,7 @@ from model_loaders.backbone import add_lora, choose_device, choose_dtype, load_b
 from model_loaders.designs import Design, get_design
 from model_loaders.embed_model import EmbedModel, fresh_pooling
 from model_loaders.errors import UserError
-from model_loaders.locations import resolve
+from model_loaders.locations import read_json, resolve
 from model_loaders.manifest import (
     MANIFEST,
     BaseModel,
@@ -74,7 +74,7 @@ def read_source(directory: Path, design_name: str | None, num_heads: int | None)
     has_lora = manifest is None or manifest.lora
     lora = None
     if has_lora:
-        config = adapter.read_json(directory / adapter.LORA_CONFIG)
+        config = read_json(directory / adapter.LORA_CONFIG)
         lora = config, adapter.read_tensors(directory / adapter.LORA_WEIGHTS)
     pooling, file = read_pooling(directory, design, name, manifest, num_heads)
     return Source(directory, name, manifest, lora, pooling, file)
@@ -185,7 +185,7 @@ def adapter_needs(path: Path) -> str:
 
 
 def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_directory: Path, *, trainable: bool) -> EmbedModel:
-    """Put an adapter's tensors on a loaded base model; without tokenizer files in the adapter, the base's are used."""
+    """Put an adapter's tensors on a loaded base model; a published adapter without tokenizer files takes the base's."""
     if source.lora is not None:
         config, tensors = source.lora
         backbone = add_lora(backbone, config, trainable=trainable)
@@ -201,7 +201,7 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
                 f"model {base.name_or_path} has width {base.hidden_size} and {base.num_layers} layers: it is another base model"
             )
         pooling.load_state_dict(tensors)
-    has_tokenizer = (source.directory / "tokenizer_config.json").is_file()
+    has_tokenizer = source.manifest is not None or (source.directory / "tokenizer_config.json").is_file()
     raw = load_tokenizer(source.directory if has_tokenizer else base_directory)
     recipe = source.manifest.recipe if source.manifest else published_recipe(get_design(source.design_name), raw.pad_token_id)
     tokenizer = TextTokenizer(raw, recipe.unpooled_token_ids, source.manifest.end_token if source.manifest else None)

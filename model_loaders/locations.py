@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from model_loaders.errors import UserError
 
@@ -72,6 +74,19 @@ def download(name: str, *, what: str, cache_dir: str | Path | None) -> Path:
             "Check the name and the network, or download it elsewhere and give the directory."
         ) from error
     return Path(snapshot)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, or raise a UserError that names the file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no valid JSON ({error}); take a fresh copy") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return data
 
 
 def first_line(error: BaseException) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from model_loaders.errors import UserError, nearest
+from model_loaders.locations import read_json
 from model_loaders.prompts import Role, check_role
 
 MANIFEST = "embedder.json"
 FORMAT = 1
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
+Content = TypeVar("Content")
 # Short, long, another script, code: what these give must not change between saving and loading.
 PROBE_TEXTS = (
     "What is the capital of France?",
@@ -44,6 +47,12 @@ class Recipe:
     max_length: int = 512
     query_max_length: int | None = None
     unpooled_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "query_max_length"):
+            length = getattr(self, name)
+            if length is not None and length < 2:
+                raise UserError(f"{name} is {length}: at least 2 tokens are needed, one of the text and the end token")
 
     def prompt(self, role: Role) -> str:
         """Return the prompt of ``role``."""
@@ -115,42 +124,47 @@ def read_manifest(directory: Path) -> Manifest:
     """Read and check ``embedder.json``.
 
     Raises:
-        UserError: it is no JSON, of a newer format, or has missing or unknown keys.
+        UserError: it is no JSON, of another format, or has missing or unknown keys, or values of another type.
     """
     path = directory / MANIFEST
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid JSON ({error}); take a fresh copy of the adapter") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else None
-        raise UserError(f"{path} has format {found!r}; this version of the toolkit reads format {FORMAT}")
-    fields = {
-        **check_keys(data, Manifest, path),
-        "base_model": BaseModel(**check_keys(data.get("base_model"), BaseModel, path)),
-        "recipe": read_recipe(check_keys(data.get("recipe"), Recipe, path)),
-    }
-    return Manifest(**fields)
+    data = read_json(path)
+    if data.get("format") != FORMAT:
+        raise UserError(f"{path} has format {data.get('format')!r}; this version of the toolkit reads format {FORMAT}")
+    return build(Manifest, data, path)
 
 
-def read_recipe(data: dict[str, Any]) -> Recipe:
-    """Build a recipe from JSON values."""
-    return Recipe(**(data | {"unpooled_token_ids": tuple(data.get("unpooled_token_ids", ()))}))
-
-
-def check_keys(data: Any, kind: type, path: Path) -> dict[str, Any]:
-    """Return ``data`` if its keys are fields of the dataclass ``kind`` and no required one is missing."""
+def build(kind: type[Content], data: Any, path: Path) -> Content:
+    """Build a dataclass from the values of a JSON object, each of which must be of the type that its field says."""
     if not isinstance(data, dict):
-        raise UserError(f"{path}: expected an object for {kind.__name__}, found {type(data).__name__}")
-    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    for key in data:
-        if key not in fields:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(key, fields)}")
+        raise UserError(f"{path}: expected an object for {kind.__name__}, found {data!r:.40}")
+    hints, values = get_type_hints(kind), {}
+    for key, value in data.items():
+        if key not in hints:
+            raise UserError(f"{path}: unknown key {key!r}{nearest(key, hints)}")
+        if is_dataclass(hints[key]):
+            values[key] = build(hints[key], value, path)
+        elif conforms(value, hints[key]):
+            values[key] = tuple(value) if get_origin(hints[key]) is tuple else value
+        else:
+            raise UserError(f"{path}: {key} is {value!r:.40}, not a value of type {kind.__annotations__[key]}")
     try:
-        kind(**data)
-    except TypeError as error:
-        raise UserError(f"{path}: {error}") from error
-    return data
+        return kind(**values)
+    except (TypeError, UserError) as error:  # a key is missing, or a value out of range
+        raise UserError(f"{path}: {str(error).removeprefix(f'{kind.__name__}.__init__() ')}") from error
+
+
+def conforms(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of an annotated type; lists stand for tuples, whole numbers for floats."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        return any(conforms(value, part) for part in parts)
+    if kind in (list, tuple):
+        return isinstance(value, list) and all(conforms(item, parts[0]) for item in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(conforms(item, parts[1]) for item in value.values())
+    if hint is float:
+        return type(value) in (int, float)
+    return hint is Any or type(value) is hint  # not isinstance: True is an int too
 
 
 def library_versions() -> dict[str, str]:
@@ -170,9 +184,9 @@ def check_fingerprints(manifest: Manifest, vectors: np.ndarray, dtype: str, dire
     Raises:
         UserError: the lowest cosine is below 0.999 (0.99 if the dtypes differ).
     """
+    if [len(row) for row in manifest.fingerprints] != [vectors.shape[1]] * len(vectors):
+        raise UserError(f"{directory / MANIFEST}: fingerprints must be {len(vectors)} vectors of {vectors.shape[1]} numbers")
     saved = np.asarray(manifest.fingerprints, dtype=np.float32)
-    if saved.shape != vectors.shape:
-        raise UserError(f"{directory / MANIFEST}: fingerprints of shape {saved.shape}, the model gives {vectors.shape}")
     threshold = 0.999 if dtype == manifest.dtype else 0.99
     cosine = float((saved * vectors).sum(axis=1).min())
     if not cosine >= threshold:  # also true for NaN
