@@ -100,7 +100,7 @@ def prepare(config: Any, study_file: Path) -> dict[str, Any]:
                 "data_key": repr(data_key)}  # fmt: skip
     from quickstart.corpus import build_corpus
 
-    corpus = build_corpus(output_dir / "corpus")
+    corpus = build_corpus(output_dir / "corpus", progress=True)
     return {"base_model": base_model, "base_key": base_key, "train_file": str(corpus.train_file),
             "eval_dir": str(corpus.eval_dir), "data_key": str(corpus.info["content_hash"])}  # fmt: skip
 

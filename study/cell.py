@@ -66,8 +66,16 @@ def make_baseline(name: str, config: StudyConfig, base_model: str, train_file: s
     started = time.monotonic()
     if name == "mean_pooling":
         from model_loaders.loading import create
+        from model_loaders.manifest import Recipe
 
-        return create("causal_mean", base_model, lora=None), time.monotonic() - started
+        flags = config.training  # the same texts as the trained designs see
+        recipe = Recipe(
+            query_prompt=flags.get("query_prompt", ""),
+            document_prompt=flags.get("document_prompt", ""),
+            max_length=flags.get("max_seq_length", 512),
+            query_max_length=flags.get("query_max_length"),
+        )
+        return create("causal_mean", base_model, lora=None, recipe=recipe), time.monotonic() - started
     from quickstart import baselines
 
     encoder = baselines.make(name, train_file, base_model)
@@ -89,6 +97,7 @@ def score(encoder: Any, cell: Cell, config: StudyConfig, eval_dir: str, only: st
         specs,
         cell.folder / "evaluation",
         name=cell.design,
+        version=getattr(encoder, "version", cell.folder.name),
         max_length=config.max_length,
         batch_size=config.eval_batch_size,
         log=lambda line: print(line, flush=True),

@@ -41,9 +41,7 @@ def test_run_interval_is_students() -> None:
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
-@pytest.mark.parametrize(
-    ("ours", "other"), [([1.0], [1.0, 2.0]), ([], []), ([np.nan], [1.0])], ids=["lengths", "empty", "nan"]
-)
+@pytest.mark.parametrize(("ours", "other"), [([1.0], [1.0, 2.0]), ([], []), ([np.nan], [1.0])], ids=["lengths", "empty", "nan"])
 def test_bad_scores_are_refused(ours: list[float], other: list[float]) -> None:
     with pytest.raises(ValueError):
         paired_difference(np.array(ours), np.array(other))

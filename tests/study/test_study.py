@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,21 @@ def test_unknown_cell_and_missing_file(study_file: Path) -> None:
     assert missing.returncode == 1
     assert "nothing.yaml" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_same_table_in_the_end(study_file: Path, tmp_path: Path) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    assert run(study_file, "--output_dir", str(undisturbed)).returncode == 0
+    out = study_file.parent / "out"
+    command = [sys.executable, str(ROOT / "run_study.py"), str(study_file)]
+    for seconds in (6, 14, 22):
+        process = subprocess.Popen(command, cwd=study_file.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        process.kill()
+        process.wait()
+        time.sleep(3)  # its cells notice within a second that it is gone
+    assert run(study_file).returncode == 0
+    rows = [json.loads((folder / "comparison.json").read_text())["rows"] for folder in (out, undisturbed)]
+    assert rows[0] == rows[1]
