@@ -129,19 +129,20 @@ def _build(
     triplets = make_triplets(parts["train"], seed)
     _write_rows(folder / "train.jsonl", triplets)
     tasks = make_tasks(parts["test"], pool, seed)
-    dev = retrieval_task(parts["dev"], "PythonDocsDevRetrieval", pool, seed)
+    dev = retrieval_task(parts["dev"], "DocstringDevRetrieval", pool, seed)
     if len(dev.files["corpus"]) < MIN_TEST_DOCUMENTS or len(tasks[0].files["corpus"]) < MIN_TEST_DOCUMENTS:
         raise ValueError(
             f"Only {len(tasks[0].files['corpus'])} test and {len(dev.files['corpus'])} dev documents in "
             f"{', '.join(roots)}: at least {MIN_TEST_DOCUMENTS} of each are needed. Read more packages (--packages)."
         )
-    written = [_write_task(folder / "eval", task) for task in tasks] + [_write_task(folder / "dev", dev)]
+    rows = {task.name: _write_task(folder / "eval", task) for task in tasks}
+    rows[dev.name] = _write_task(folder / "dev", dev)
     info = {
         "key": key,
         "roots": _fingerprint(roots),
-        "sha256": _content_hash(folder),
+        "content_hash": _content_hash(folder),
         "triplets": len(triplets),
-        "tasks": {task["name"]: task["counts"] for task in written},
+        "tasks": rows,
         "deduplication": asdict(counts),
         "docstrings": {name: len(part) for name, part in parts.items()},
         "docstrings_by_package": dict(Counter(doc.package for doc in kept)),
@@ -156,7 +157,7 @@ def _build(
 def make_tasks(docs: Sequence[Docstring], pool: int, seed: int) -> list[Task]:
     """The evaluation tasks of held-out docstrings; one without items is left out, retrieval always stands first."""
     tasks = [
-        retrieval_task(docs, "PythonDocsRetrieval", pool, seed),
+        retrieval_task(docs, "DocstringRetrieval", pool, seed),
         reranking_task(docs, size=80, negatives=6, seed=seed),
         pair_task(docs, size=200, seed=seed),
         classification_task(docs, per_label=32, seed=seed),
@@ -171,8 +172,8 @@ def _write_rows(file: Path, rows: Iterable[object]) -> None:
     file.write_bytes(gzip.compress(data, mtime=0) if file.suffix == ".gz" else data)
 
 
-def _write_task(parent: Path, task: Task) -> dict[str, Any]:
-    """Writes a task folder and returns its ``task.json``."""
+def _write_task(parent: Path, task: Task) -> dict[str, int]:
+    """Writes a task folder and returns the number of rows of each file."""
     folder = parent / task.name
     folder.mkdir(parents=True)
     for name, rows in task.files.items():
@@ -182,10 +183,9 @@ def _write_task(parent: Path, task: Task) -> dict[str, Any]:
         "type": task.kind,
         "main_score": task.main_score,
         "description": task.description,
-        "counts": {name: len(rows) for name, rows in task.files.items()},
     }
     (folder / "task.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    return description
+    return {name: len(rows) for name, rows in task.files.items()}
 
 
 def _fingerprint(roots: dict[str, Path]) -> dict[str, str]:
@@ -226,7 +226,7 @@ def main() -> None:
     corpus = build_corpus(
         arguments.output_dir, arguments.packages, pool=arguments.pool, workers=arguments.workers, progress=True
     )
-    print(json.dumps({name: corpus.info[name] for name in ("sha256", "triplets", "tasks", "leakage")}, indent=1))
+    print(json.dumps({name: corpus.info[name] for name in ("content_hash", "triplets", "tasks", "leakage")}, indent=1))
 
 
 if __name__ == "__main__":

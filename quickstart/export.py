@@ -21,7 +21,7 @@ from transformers import MistralForCausalLM
 from quickstart.initialise import BaseSize, make_config
 from quickstart.model_card import render_card
 from quickstart.perplexity import bigram_loss, unigram_loss
-from quickstart.pretrain import Recipe, held_out_loss
+from quickstart.pretrain import Recipe, evenly_spaced, held_out_loss
 
 HELD_OUT_WINDOWS = 2000
 
@@ -37,11 +37,11 @@ def load_checkpoint(work_dir: Path) -> tuple[MistralForCausalLM, int]:
     return model.eval(), int(state["step"])
 
 
-def export(work_dir: Path, output_dir: Path) -> None:
+def export(work_dir: Path, output_dir: Path, schedule_tokens: int, notes: str = "") -> None:
     """Writes the base model directory and prints what the card says about perplexity."""
     model, step = load_checkpoint(work_dir)
     facts = json.loads((work_dir / "prepared.json").read_text())
-    recipe = replace(Recipe(), tokens=int(facts.get("schedule_tokens", Recipe().tokens)))
+    recipe = replace(Recipe(), tokens=schedule_tokens)
     model = model.to(torch.bfloat16)
     output_dir.mkdir(parents=True, exist_ok=True)
     for file in (work_dir / "base").iterdir():
@@ -51,10 +51,11 @@ def export(work_dir: Path, output_dir: Path) -> None:
         held_out, train = data["held_out"], np.concatenate([data["docstrings"], data["books"]])
     model = model.float()  # the shipped, rounded weights
     windows = min(HELD_OUT_WINDOWS, (len(held_out) - 1) // recipe.sequence_length)
+    scored = evenly_spaced(held_out, windows, recipe.sequence_length)
     measured = {
         "model": math.exp(held_out_loss(model, held_out, windows, recipe.sequence_length)),
-        "unigram": math.exp(unigram_loss(train, held_out, facts["vocabulary"])),
-        "bigram": math.exp(bigram_loss(train, held_out, facts["vocabulary"])),
+        "unigram": math.exp(unigram_loss(train, scored, facts["vocabulary"])),
+        "bigram": math.exp(bigram_loss(train, scored, facts["vocabulary"])),
     }
     facts |= {
         "step": step,
@@ -62,10 +63,17 @@ def export(work_dir: Path, output_dir: Path) -> None:
         "perplexity": {name: round(value, 1) for name, value in measured.items()},
         "held_out_tokens": windows * recipe.sequence_length,
         "recipe": asdict(recipe),
+        "sizes": {
+            "layers": model.config.num_hidden_layers,
+            "hidden": model.config.hidden_size,
+            "heads": model.config.num_attention_heads,
+            "key_value_heads": model.config.num_key_value_heads,
+            "vocabulary": model.config.vocab_size,
+        },
         "parameters": model.num_parameters(),
     }
     (output_dir / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (output_dir / "README.md").write_text(render_card(facts))
+    (output_dir / "README.md").write_text(render_card(facts, notes))
     print(f"{output_dir}: step {step}, perplexity {facts['perplexity']}")
 
 
@@ -74,8 +82,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work_dir", type=Path, required=True)
     parser.add_argument("--output_dir", type=Path, default=Path(__file__).parent / "base")
+    parser.add_argument("--tokens", type=float, default=Recipe().tokens, help="as given to the pretraining")
+    parser.add_argument("--notes", type=Path, help="Markdown file that the card takes in: what was measured with the model")
     arguments = parser.parse_args()
-    export(arguments.work_dir, arguments.output_dir)
+    notes = arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else ""
+    export(arguments.work_dir, arguments.output_dir, int(arguments.tokens), notes)
 
 
 if __name__ == "__main__":

@@ -14,30 +14,31 @@ def unigram_probabilities(train: TokenArray, vocabulary: int) -> npt.NDArray[np.
     return np.asarray(counts / counts.sum())
 
 
-def unigram_loss(train: TokenArray, held_out: TokenArray, vocabulary: int) -> float:
-    """Mean negative log-likelihood in nats of all held-out tokens."""
-    return float(-np.log(unigram_probabilities(train, vocabulary)[held_out]).mean())
+def unigram_loss(train: TokenArray, windows: npt.NDArray[np.int64], vocabulary: int) -> float:
+    """Mean negative log-likelihood in nats of the predicted tokens of held-out windows ``(windows, length + 1)``."""
+    return float(-np.log(unigram_probabilities(train, vocabulary)[windows[:, 1:]]).mean())
 
 
-def bigram_loss(train: TokenArray, held_out: TokenArray, vocabulary: int) -> float:
+def bigram_loss(train: TokenArray, windows: npt.NDArray[np.int64], vocabulary: int) -> float:
     """The same for a bigram model interpolated with the unigram one (Jelinek and Mercer 1980).
 
     ``p(b | a) = w(a) count(a, b) / count(a) + (1 - w(a)) p(b)`` with ``w(a) = count(a) / (count(a) + k)``; k is the
-    best on the first tenth of the held-out tokens, which favours this baseline.
+    best on the first tenth of the held-out windows, which favours this baseline.
     """
     unigram = unigram_probabilities(train, vocabulary)
     codes, counts = np.unique(train[:-1].astype(np.int64) * vocabulary + train[1:], return_counts=True)
     context = np.bincount(train[:-1], minlength=vocabulary)
-    wanted = held_out[:-1].astype(np.int64) * vocabulary + held_out[1:]
+    before, after = windows[:, :-1].ravel(), windows[:, 1:].ravel()
+    wanted = before * vocabulary + after
     place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
     pair = np.where(codes[place] == wanted, counts[place], 0)
-    seen = context[held_out[:-1]]
+    seen = context[before]
     conditional = pair / np.maximum(seen, 1)
 
     def loss(k: float, part: slice) -> float:
         weight = seen / (seen + k)
-        likelihood = weight * conditional + (1 - weight) * unigram[held_out[1:]]
+        likelihood = weight * conditional + (1 - weight) * unigram[after]
         return float(-np.log(likelihood[part]).mean())
 
-    best = min((10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0), key=lambda k: loss(k, slice(len(held_out) // 10)))
+    best = min((10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0), key=lambda k: loss(k, slice(len(after) // 10)))
     return loss(best, slice(None))

@@ -2,7 +2,7 @@
 
 Command, resumable at any time (add ``--stop_tokens N`` to end earlier than planned)::
 
-    python -m quickstart.pretrain --corpus_files openstax.jsonl.gz us_presidential.jsonl.gz --work_dir DIR --tokens 12e6
+    python -m quickstart.pretrain --corpus_files openstax.jsonl.gz us_presidential.jsonl.gz --work_dir DIR
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ TokenArray = npt.NDArray[np.uint16]
 class Recipe:
     """How the base model is trained; the defaults are what the shipped one used."""
 
-    tokens: int = 12_000_000
+    tokens: int = 8_400_000
     sequence_length: int = 128
     batch_size: int = 16
     learning_rate: float = 2e-3
@@ -93,8 +94,9 @@ def prepare(work_dir: Path, corpus_files: list[Path], seed: int) -> None:
     facts = {
         "documents": {name: len(texts) for name, texts in encoded.items()},
         "tokens": {name: int(sum(map(len, texts))) for name, texts in encoded.items()},
-        "books": {source: sum(s == source for s, _ in text.books) for source in sorted({s for s, _ in text.books})},
+        "books": dict(Counter(source.split("/")[0] for source, _ in text.books)),
         "leakage": asdict(text.leakage),
+        "packages": text.packages,
         "vocabulary": size.vocabulary,
         "special_ids": {name: tokenizer.token_to_id(token) for name, token in (("pad", PAD), ("bos", BOS), ("eos", EOS))},
     }
@@ -136,11 +138,16 @@ def language_loss(model: MistralForCausalLM, batch: torch.Tensor) -> torch.Tenso
     return F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
 
 
+def evenly_spaced(tokens: TokenArray, windows: int, length: int) -> npt.NDArray[np.int64]:
+    """Windows ``(windows, length + 1)``: the tokens that are read and, shifted by one, those that are predicted."""
+    starts = np.linspace(0, len(tokens) - length - 1, windows).astype(int)
+    return np.stack([tokens[start : start + length + 1].astype(np.int64) for start in starts])
+
+
 @torch.no_grad()
 def held_out_loss(model: MistralForCausalLM, tokens: TokenArray, windows: int, length: int) -> float:
     """Mean cross-entropy in nats over evenly spaced windows of held-out text."""
-    starts = np.linspace(0, len(tokens) - length - 1, windows).astype(int)
-    rows = torch.from_numpy(np.stack([tokens[start : start + length + 1].astype(np.int64) for start in starts]))
+    rows = torch.from_numpy(evenly_spaced(tokens, windows, length))
     return float(np.mean([language_loss(model, chunk).item() for chunk in torch.split(rows, 32)]))
 
 

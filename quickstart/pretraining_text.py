@@ -11,7 +11,7 @@ from pathlib import Path
 
 from quickstart.cleaning import Docstring, clean
 from quickstart.deduplicate import deduplicate
-from quickstart.sources import STANDARD_LIBRARY, package_root, read_packages
+from quickstart.sources import STANDARD_LIBRARY, package_licence, package_root, package_versions, read_packages
 from quickstart.split import Leakage, held_out_first, measure_leakage, require_apart, split_of
 
 NOT_READ = frozenset({"pip", "setuptools", "pkg_resources", "_pytest", "pytest", "_distutils_hack"})
@@ -26,12 +26,14 @@ class PretrainingText:
         held_out: docstrings of dev and test modules, for the perplexity.
         books: (source, text) of each document in the corpus files.
         leakage: of the held-out docstrings into the train ones.
+        packages: version and licence of each package that has train docstrings.
     """
 
     docstrings: list[str]
     held_out: list[str]
     books: list[tuple[str, str]]
     leakage: Leakage
+    packages: dict[str, tuple[str, str]]
 
 
 def installed_packages() -> list[str]:
@@ -61,4 +63,13 @@ def read_pretraining_text(corpus_files: Sequence[Path], workers: int = 2) -> Pre
             for line in lines:
                 row = json.loads(line)
                 books.append((str(row["source"]), str(row["text"])))
-    return PretrainingText([full_text(doc) for doc in train], [full_text(doc) for doc in held_out], books, leakage)
+    return PretrainingText(
+        docstrings=[full_text(doc) for doc in train],
+        held_out=[full_text(doc) for doc in held_out],
+        books=books,
+        leakage=leakage,
+        packages={
+            name: (version, package_licence(name))
+            for name, version in package_versions(sorted({doc.package for doc in train})).items()
+        },
+    )

@@ -29,7 +29,6 @@ SKIPPED_FOLDERS = frozenset(
 )  # fmt: skip
 MAX_FILE_BYTES = 2_000_000
 _DOC_CALLS = frozenset({"add_newdoc", "add_docstr", "_add_docstr"})
-_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -52,16 +51,29 @@ class RawDocstring:
 
 def package_versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of those packages that are installed, in the order given."""
+    distributions = metadata.packages_distributions()
     versions = {}
     for package in packages:
         if package == STANDARD_LIBRARY:
             versions[package] = platform.python_version()
-            continue
-        try:
-            versions[package] = metadata.version(_DISTRIBUTIONS.get(package, package))
-        except metadata.PackageNotFoundError:
-            continue
+        elif package in distributions:
+            versions[package] = metadata.version(distributions[package][0])
     return versions
+
+
+def package_licence(package: str) -> str:
+    """Licence that an installed package's metadata states, in a few words; "unstated" where it states none."""
+    if package == STANDARD_LIBRARY:
+        return "PSF-2.0"
+    facts = metadata.metadata(metadata.packages_distributions()[package][0])
+    approved = "License :: OSI Approved :: "
+    stated = [line.removeprefix(approved) for line in facts.get_all("Classifier") or [] if line.startswith(approved)]
+    for key in ("License-Expression", "License"):
+        if key == "License" and stated:
+            return ", ".join(stated)
+        if key in facts and facts[key].strip():
+            return facts[key].strip().splitlines()[0][:120]
+    return "unstated"
 
 
 def package_root(package: str) -> Path | None:

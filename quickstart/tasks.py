@@ -21,7 +21,7 @@ class Task:
 
     Attributes:
         name: folder name and task name.
-        kind: ``Retrieval``, ``Reranking``, ``PairClassification``, ``Classification`` or ``Clustering``.
+        kind: ``retrieval``, ``reranking``, ``pair``, ``classification`` or ``clustering``.
         main_score: mteb's name of the task's main score.
         description: what is asked and where the gold is from.
         files: rows of each file, by file name without ``.jsonl.gz``.
@@ -40,7 +40,7 @@ def retrieval_task(docs: Sequence[Docstring], name: str, size: int, seed: int) -
     chosen = random.Random(seed).sample(usable, min(size, len(usable)))
     return Task(
         name=name,
-        kind="Retrieval",
+        kind="retrieval",
         main_score="ndcg_at_10",
         description="Find the rest of a docstring by its summary sentence; the documented name is masked in both.",
         files={
@@ -71,8 +71,8 @@ def reranking_task(docs: Sequence[Docstring], size: int, negatives: int, seed: i
                 }
             )
     return Task(
-        name="PythonDocsSeeAlsoReranking",
-        kind="Reranking",
+        name="DocstringSeeAlsoReranking",
+        kind="reranking",
         main_score="map_at_1000",
         description='Rank what the authors link to under "See Also" above other functions of the same modules.',
         files={"test": rng.sample(rows, min(size, len(rows)))},
@@ -96,8 +96,8 @@ def pair_task(docs: Sequence[Docstring], size: int, seed: int) -> Task:
             rows.append({"sentence1": first, "sentence2": full_text(docs[b]), "label": 1})
             rows.append({"sentence1": first, "sentence2": full_text(docs[rng.choice(others)]), "label": 0})
     return Task(
-        name="PythonDocsSeeAlsoPairs",
-        kind="PairClassification",
+        name="DocstringSeeAlsoPairs",
+        kind="pair",
         main_score="max_ap",
         description='Does "See Also" link the two? Each negative is another function of the linked one\'s own module.',
         files={"test": rows},
@@ -119,8 +119,8 @@ def classification_task(docs: Sequence[Docstring], per_label: int, seed: int) ->
             chosen = rng.sample(half, min(per_label, len(half)))
             rows += [{"text": full_text(doc), "label": label} for doc in chosen]
     return Task(
-        name="PythonDocsSubpackageClassification",
-        kind="Classification",
+        name="DocstringSubpackageClassification",
+        kind="classification",
         main_score="accuracy",
         description="Subpackage of a docstring; train and test items come from different modules.",
         files={"train": train, "test": test},
@@ -136,8 +136,8 @@ def clustering_task(docs: Sequence[Docstring], per_label: int, seed: int) -> Tas
         if len(members) >= per_label:
             rows += [{"sentence": full_text(doc), "label": label} for doc in rng.sample(members, per_label)]
     return Task(
-        name="PythonDocsSubpackageClustering",
-        kind="Clustering",
+        name="DocstringSubpackageClustering",
+        kind="clustering",
         main_score="v_measure",
         description="Group docstrings by subpackage.",
         files={"test": rows},

@@ -1,0 +1,179 @@
+"""What any embedder must be compared with: TF-IDF, and a trained table of token vectors without a transformer.
+
+Both are fitted on the same triplets as the designs and offer the same ``encode``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+FloatArray = npt.NDArray[np.float32]
+HASHED_TERMS = 2**15
+"""Columns of the TF-IDF vectors: words are hashed, so a word that training never showed still counts."""
+QUERY_TOKENS = 32
+DOCUMENT_TOKENS = 64
+
+
+class Encoder(Protocol):
+    """What the evaluation calls."""
+
+    def encode(
+        self,
+        texts: list[str],
+        role: str = "document",
+        *,
+        prompt: str | None = None,
+        max_length: int = 512,
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> FloatArray:
+        """Unit vectors ``(texts, dim)``; a text without a known term is the zero vector."""
+
+
+def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 0) -> Encoder:
+    """Fits a baseline on training triplets.
+
+    Args:
+        name: ``"tfidf"`` or ``"static_bag"``.
+        train_file: JSON lines with ``query``, ``positive`` and ``negative`` (a string or a list; may be absent).
+        base_model: directory of the base model, whose tokenizer and input embeddings the static bag starts from.
+        seed: of the static bag's batches.
+
+    Raises:
+        ValueError: there is no such baseline.
+    """
+    if name == "tfidf":
+        return TfIdf(read_triplets(train_file))
+    if name == "static_bag":
+        return StaticBag(read_triplets(train_file), base_model, seed=seed)
+    raise ValueError(f"There is no baseline {name!r}. Choose one of: tfidf, static_bag.")
+
+
+def read_triplets(train_file: str | Path) -> list[tuple[str, str, str]]:
+    """(query, positive, negative) of each line, the first where there are several, "" where there is no negative."""
+
+    def first(value: Any) -> str:
+        if isinstance(value, list):
+            return str(value[0]) if value else ""
+        return str(value or "")
+
+    triplets = []
+    with Path(train_file).open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            triplets.append((first(row["query"]), first(row["positive"]), first(row.get("negative"))))
+    return triplets
+
+
+class TfIdf:
+    """Sublinear TF-IDF of words, document frequencies from the training texts.
+
+    Words are hashed to ``HASHED_TERMS`` signed columns instead of reduced by a projection: dot products are those of
+    plain TF-IDF except where two words of the compared texts fall into one column.
+    """
+
+    def __init__(self, triplets: Sequence[tuple[str, str, str]]) -> None:
+        self.hashing = HashingVectorizer(n_features=HASHED_TERMS, norm=None, alternate_sign=True)
+        self.frequencies = TfidfTransformer(norm=None)
+        texts = sorted({text for query, positive, _ in triplets for text in (query, positive)})
+        self.frequencies.fit(abs(self.hashing.transform(texts)))
+
+    def encode(
+        self,
+        texts: list[str],
+        role: str = "document",
+        *,
+        prompt: str | None = None,
+        max_length: int = 512,
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> FloatArray:
+        """Unit vectors ``(texts, HASHED_TERMS)``; prompt and lengths have no meaning here and are ignored."""
+        counts = self.hashing.transform(texts).astype(np.float32)
+        counts.data = np.sign(counts.data) * (1 + np.log(np.maximum(np.abs(counts.data), 1)))
+        weighted = counts.multiply(self.frequencies.idf_.astype(np.float32)[None, :]).toarray()
+        return unit_rows(weighted)
+
+
+class StaticBag:
+    """A trained vector for each token, averaged over the text's tokens; no order, no context.
+
+    The table starts as the base model's input embeddings, centred. The settings are the best of a few on the dev split.
+    """
+
+    def __init__(
+        self,
+        triplets: Sequence[tuple[str, str, str]],
+        base_model: str | Path,
+        *,
+        steps: int = 300,
+        batch_size: int = 64,
+        learning_rate: float = 3e-3,
+        temperature: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(base_model))
+        self.table = torch.nn.Parameter(_input_embeddings(base_model))
+        optimizer = torch.optim.Adam([self.table], lr=learning_rate)
+        rng = random.Random(seed)
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = learning_rate * max(0.05, 1 - step / steps)
+            batch = rng.sample(list(triplets), min(batch_size, len(triplets)))
+            queries = self._embed([query for query, _, _ in batch], QUERY_TOKENS)
+            documents = [positive for _, positive, _ in batch] + [negative for _, _, negative in batch if negative]
+            scores = queries @ self._embed(documents, DOCUMENT_TOKENS).T / temperature  # (batch, documents)
+            loss = F.cross_entropy(scores, torch.arange(len(batch)))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    def _embed(self, texts: list[str], max_length: int) -> torch.Tensor:
+        """Unit means of token vectors ``(texts, dim)``."""
+        rows = self.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=max_length)["input_ids"]
+        lengths = torch.tensor([len(row) for row in rows])
+        flat = torch.tensor([token for row in rows for token in row], dtype=torch.long)
+        text_of = torch.repeat_interleave(torch.arange(len(rows)), lengths)
+        sums = torch.zeros(len(rows), self.table.shape[1]).index_add(0, text_of, F.embedding(flat, self.table))
+        return F.normalize(sums, dim=-1)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        texts: list[str],
+        role: str = "document",
+        *,
+        prompt: str | None = None,
+        max_length: int = 512,
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> FloatArray:
+        """Unit vectors ``(texts, hidden)``; a prompt would only add the same words to every text and is ignored."""
+        parts = [self._embed(texts[start : start + 1024], max_length) for start in range(0, len(texts), 1024)]
+        return np.concatenate([part.numpy() for part in parts]).astype(np.float32)
+
+
+def _input_embeddings(base_model: str | Path) -> torch.Tensor:
+    """Input embeddings in fp32 ``(vocabulary, hidden)``, minus their mean, which says nothing about a text."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(base_model), dtype=torch.float32)
+    table = model.get_input_embeddings().weight.detach().clone()
+    return torch.as_tensor(table - table.mean(dim=0))
+
+
+def unit_rows(vectors: FloatArray) -> FloatArray:
+    """Rows scaled to length one; zero rows stay zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms == 0, 1, norms), dtype=np.float32)
