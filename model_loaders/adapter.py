@@ -96,9 +96,9 @@ def lora_tensors(backbone: nn.Module) -> dict[str, Tensor]:
 
 
 def lora_config_dict(backbone: nn.Module) -> dict[str, Any]:
-    """Return the LoRA config of a peft model as JSON-able values."""
+    """Return the LoRA config of a peft model as JSON-able values; in a file, an adapter is always one for inference."""
     config = backbone.peft_config["default"].to_dict()  # type: ignore[index,union-attr,operator]
-    return {key: plain(value) for key, value in config.items()}
+    return {key: plain(value) for key, value in config.items()} | {"inference_mode": True}
 
 
 def plain(value: Any) -> Any:

@@ -295,7 +295,7 @@ def save(model: EmbedModel, directory: Path) -> None:
     if model.pooling is not None:
         tensors = {name: tensor.detach().cpu() for name, tensor in model.pooling.state_dict().items()}
         adapter.write_tensors(tensors, stage / adapter.POOLING_WEIGHTS)
-    model.tokenizer.tokenizer.save_pretrained(str(stage))
+    model.tokenizer.save(stage)
     Manifest(
         design=model.design_name,
         base_model=model.base_model,

@@ -108,6 +108,11 @@ class TextTokenizer:
         mask = attention_mask.masked_fill(left_out, 0)
         return torch.where(mask.any(dim=1, keepdim=True), mask, attention_mask)
 
+    def save(self, directory: Path) -> None:
+        """Write the tokenizer's files, without the truncation that the last texts needed."""
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.save_pretrained(str(directory))
+
     def _raw(self, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
         options = {"truncation": max_length is not None, "max_length": max_length, "padding": False}
         rows: list[list[int]] = self.tokenizer(list(texts), **options, return_attention_mask=False)["input_ids"]
