@@ -5,8 +5,13 @@ Both are fitted on the same triplets as the designs and offer the same ``encode`
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import random
+import re
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,17 +20,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
 FloatArray = npt.NDArray[np.float32]
-HASHED_TERMS = 2**15
-"""Columns of the TF-IDF vectors: words are hashed, so a word that training never showed still counts."""
+WORD_COLUMNS = 6144
+HASHED_COLUMNS = 2048
 QUERY_TOKENS = 32
 DOCUMENT_TOKENS = 64
 
 
 class Encoder(Protocol):
-    """What the evaluation calls."""
+    """What the evaluation calls; ``version`` changes whenever the vectors may."""
+
+    version: str
 
     def encode(
         self,
@@ -78,15 +84,19 @@ def read_triplets(train_file: str | Path) -> list[tuple[str, str, str]]:
 class TfIdf:
     """Sublinear TF-IDF of words, document frequencies from the training texts.
 
-    Words are hashed to ``HASHED_TERMS`` signed columns instead of reduced by a projection: dot products are those of
-    plain TF-IDF except where two words of the compared texts fall into one column.
+    The most frequent words have a column each; all others, unseen ones included, share ``HASHED_COLUMNS`` signed ones.
+    Dot products are those of plain TF-IDF except where two different rare words of the compared texts share a column,
+    which is seldom because a text holds few of them.
     """
 
     def __init__(self, triplets: Sequence[tuple[str, str, str]]) -> None:
-        self.hashing = HashingVectorizer(n_features=HASHED_TERMS, norm=None, alternate_sign=True)
-        self.frequencies = TfidfTransformer(norm=None)
         texts = sorted({text for query, positive, _ in triplets for text in (query, positive)})
-        self.frequencies.fit(abs(self.hashing.transform(texts)))
+        frequency = Counter(word for text in texts for word in set(words(text)))
+        frequent = sorted(frequency, key=lambda word: (-frequency[word], word))[:WORD_COLUMNS]
+        self.columns = {word: column for column, word in enumerate(frequent)}
+        self.idf = {word: math.log((1 + len(texts)) / (1 + count)) + 1 for word, count in frequency.items()}
+        self.unseen_idf = math.log(1 + len(texts)) + 1
+        self.version = _digest(repr(sorted(self.idf.items())).encode())
 
     def encode(
         self,
@@ -98,11 +108,22 @@ class TfIdf:
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> FloatArray:
-        """Unit vectors ``(texts, HASHED_TERMS)``; prompt and lengths have no meaning here and are ignored."""
-        counts = self.hashing.transform(texts).astype(np.float32)
-        counts.data = np.sign(counts.data) * (1 + np.log(np.maximum(np.abs(counts.data), 1)))
-        weighted = counts.multiply(self.frequencies.idf_.astype(np.float32)[None, :]).toarray()
-        return unit_rows(weighted)
+        """Unit vectors ``(texts, WORD_COLUMNS + HASHED_COLUMNS)``; prompt and lengths mean nothing here."""
+        vectors = np.zeros((len(texts), WORD_COLUMNS + HASHED_COLUMNS), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word, count in Counter(words(text)).items():
+                weight = (1 + math.log(count)) * self.idf.get(word, self.unseen_idf)
+                column = self.columns.get(word)
+                if column is None:
+                    code = zlib.crc32(word.encode())
+                    column, weight = WORD_COLUMNS + code // 2 % HASHED_COLUMNS, weight * (1 - 2 * (code % 2))
+                vectors[row, column] += weight
+        return unit_rows(vectors)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of two characters or more, as scikit-learn's vectorisers take them."""
+    return re.findall(r"(?u)\b\w\w+\b", text.lower())
 
 
 class StaticBag:
@@ -138,6 +159,7 @@ class StaticBag:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+        self.version = _digest(self.table.detach().numpy().tobytes())
 
     def _embed(self, texts: list[str], max_length: int) -> torch.Tensor:
         """Unit means of token vectors ``(texts, dim)``."""
@@ -171,6 +193,10 @@ def _input_embeddings(base_model: str | Path) -> torch.Tensor:
     model = AutoModelForCausalLM.from_pretrained(str(base_model), dtype=torch.float32)
     table = model.get_input_embeddings().weight.detach().clone()
     return torch.as_tensor(table - table.mean(dim=0))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def unit_rows(vectors: FloatArray) -> FloatArray:
