@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from study import run as runner
     from study import table
     from study.config import make_cells, read_study
+    from trainers.command_line import parse
 
     changes = {name: getattr(args, name) for name in ("output_dir", "seeds", "jobs") if getattr(args, name) is not None}
     config = dataclasses.replace(read_study(args.study), **changes)
@@ -59,6 +61,11 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"there is no cell {args.cell!r}; the cells are: {', '.join(one.name for one in cells)}")
         cells_room.run_cell(chosen[0], config, inputs["base_model"], inputs["train_file"], inputs["eval_dir"])
         return 0
+
+    for design in config.designs:  # a mistake in the training flags is told now, not by each cell after the baselines
+        first = next(one for one in cells if one.design == design and one.kind == "design")
+        if not first.done:
+            parse(cells_room.training_arguments(first, config, inputs["base_model"], inputs["train_file"]), design=design)
 
     entry = str(Path(__file__).resolve())
     options = ["--output_dir", config.output_dir, "--seeds", *map(str, config.seeds)]
@@ -83,26 +90,46 @@ def run(args: argparse.Namespace) -> int:
 def prepare(config: Any, study_file: Path) -> dict[str, Any]:
     """Make or find the data and the base model, and say what they are."""
     from model_loaders.backbone import weights_hash
+    from model_loaders.errors import UserError
     from study.config import find_path
 
     base_model = find_path(config.base_model, study_file)
     output_dir = Path(config.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output_dir: {output_dir} cannot be made: {error.strerror}; give another directory") from error
     base_key = weights_hash(Path(base_model)) if Path(base_model).is_dir() else base_model
     if config.corpus is None:
         from evaluation.local_data import content_hash, data_files
 
         train_file, eval_dir = find_path(config.train_file, study_file), find_path(config.eval_dir, study_file)
+        if not Path(eval_dir).is_dir():
+            raise UserError(f"eval_dir: there is no folder {eval_dir}")
         folders = sorted(path for path in Path(eval_dir).iterdir() if path.is_dir() and data_files(path))
-        stamp = Path(train_file).stat() if Path(train_file).exists() else None
-        data_key = [content_hash(folder) for folder in folders] + [train_file, stamp and (stamp.st_size, stamp.st_mtime)]
+        data_key = [content_hash(folder) for folder in folders] + [file_key(Path(train_file))]
         return {"base_model": base_model, "base_key": base_key, "train_file": train_file, "eval_dir": eval_dir,
                 "data_key": repr(data_key)}  # fmt: skip
     from quickstart.corpus import build_corpus
+    from quickstart.split import LeakageError
 
-    corpus = build_corpus(output_dir / "corpus", progress=True)
+    try:
+        corpus = build_corpus(output_dir / "corpus", progress=True)
+    except (OSError, ValueError, LeakageError) as error:
+        raise UserError(f"the corpus could not be made in {output_dir / 'corpus'}: {error}") from error
     return {"base_model": base_model, "base_key": base_key, "train_file": str(corpus.train_file),
             "eval_dir": str(corpus.eval_dir), "data_key": str(corpus.info["content_hash"])}  # fmt: skip
+
+
+def file_key(path: Path) -> str:
+    """Return a hash of a training file's content (of a folder: of its files'), or the name of a hub data set."""
+    if not path.exists():
+        return str(path)
+    digest = hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 def parallelism(jobs: int | None) -> tuple[int, int | None]:

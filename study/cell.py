@@ -46,19 +46,27 @@ def run_cell(cell: Cell, config: StudyConfig, base_model: str, train_file: str, 
 
 def training_arguments(cell: Cell, config: StudyConfig, base_model: str, train_file: str) -> list[str]:
     """Return the trainer's command line for a cell."""
+    from model_loaders.designs import get_design
+
     given = {
+        **config.training,
         "model_name_or_path": base_model,
         "dataset_name": train_file,
         "output_dir": str(cell.adapter),
         "seed": cell.seed,
         "resume_from_checkpoint": True,
-        **config.training,
     }
-    from model_loaders.designs import get_design
 
     if get_design(cell.design).pooling == "none":  # the trainer refuses flags that mean nothing to a design
         given = {name: value for name, value in given.items() if not name.startswith("pooling_")}
-    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return [word for name, value in given.items() for word in (f"--{name}", *words(value))]
+
+
+def words(value: Any) -> list[str]:
+    """Return a YAML value as words of a command line."""
+    if isinstance(value, list):
+        return [str(one) for one in value]
+    return [json.dumps(value) if isinstance(value, dict) else str(value)]
 
 
 def make_baseline(name: str, config: StudyConfig, base_model: str, train_file: str) -> tuple[Any, float]:
@@ -152,8 +160,9 @@ def progress_of(cell: Cell) -> float:
         return 0.85
     try:
         lines = (cell.adapter / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        last, steps = json.loads(lines[-1]), json.loads((cell.adapter / "train_config.json").read_text(encoding="utf-8"))
-        return 0.05 + 0.75 * min(1.0, float(last.get("step", 0)) / max(1, int(steps["max_steps"])))
+        last = json.loads(lines[-1])
+        steps = int(json.loads((cell.adapter / "train_config.json").read_text(encoding="utf-8"))["max_steps"])
+        return 0.05 + 0.75 * min(1.0, float(last.get("step", 0)) / steps) if steps > 0 else 0.4
     except (OSError, ValueError, IndexError, KeyError):
         return 0.0
 

@@ -12,9 +12,14 @@ import yaml
 
 from model_loaders.designs import get_design
 from model_loaders.errors import UserError, nearest
+from model_loaders.manifest import library_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ("mean_pooling", "tfidf", "static_bag")
+# Flags of the trainers that a study sets itself.
+OF_THE_CELL = ("model_name_or_path", "dataset_name", "output_dir", "seed", "resume_from_checkpoint")
+# Flags that decide which texts a baseline sees.
+OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class StudyConfig:
         training: flags of the trainers.
         max_length: tokens a text at most in evaluation; empty for the training's lengths.
         eval_batch_size: texts in one forward pass.
-        jobs: cells at a time; empty for one on a GPU, and two on a CPU with at least two cores.
+        jobs: cells at a time, at least one; empty for one on a GPU, and two on a CPU with at least two cores.
     """
 
     base_model: str
@@ -59,8 +64,17 @@ class StudyConfig:
         Raises:
             UserError: naming the key.
         """
+        self.check_types()
         for name in self.designs:
             get_design(name)
+        for key in ("designs", "seeds"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise UserError(f"{key}: one of {getattr(self, key)} stands there twice; a repeated run says nothing new")
+        for key in OF_THE_CELL:
+            if key in self.training:
+                raise UserError(f"training: {key} is set by the study for each cell; leave it out")
+        if self.jobs is not None and self.jobs < 1:
+            raise UserError(f"jobs: at least 1, not {self.jobs}")
         for name in self.baselines:
             if name not in BASELINES:
                 raise UserError(
@@ -72,6 +86,19 @@ class StudyConfig:
             raise UserError(f"corpus: {self.corpus!r} is unknown; docstrings is the embedded one")
         if self.corpus is None and not (self.train_file and self.eval_dir):
             raise UserError("give train_file and eval_dir, or corpus: docstrings")
+
+    def check_types(self) -> None:
+        """Raise a UserError for a value of another type than its field's."""
+        kinds = {"str": str, "int": int, "list[str]": list, "list[int]": list, "dict[str, Any]": dict}
+        for name, entry in self.__dataclass_fields__.items():
+            value, hint = getattr(self, name), str(entry.type)
+            if value is None and hint.endswith("| None"):
+                continue
+            kind = kinds[hint.removesuffix(" | None")]
+            member = int if hint == "list[int]" else str
+            members_fit = kind is not list or (isinstance(value, list) and all(type(one) is member for one in value))
+            if type(value) is not kind or not members_fit:
+                raise UserError(f"{name}: expected {hint}, found {value!r}")
 
 
 @dataclass(frozen=True)
@@ -122,8 +149,8 @@ def read_study(path: Path) -> StudyConfig:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no study file {path}; try configs/quickstart.yaml") from error
+    except OSError as error:
+        raise UserError(f"no study file can be read at {path} ({error.strerror}); try configs/quickstart.yaml") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -156,16 +183,20 @@ def make_cells(config: StudyConfig, data_key: str, base_key: str) -> list[Cell]:
         base_key: hash of the base model's weights.
     """
     root = Path(config.output_dir) / "cells"
-    shared = {"data": data_key, "base": base_key, "max_length": config.max_length, "tasks": config.tasks}
+    shared: dict[str, Any] = {"data": data_key, "base": base_key, "max_length": config.max_length, "tasks": config.tasks}
+    shared |= {"headline": config.headline, "versions": library_versions()}
+    texts = {key: config.training.get(key) for key in OF_THE_TEXTS}
+    lora = Path(config.training.get("lora_config", ROOT / "configs" / "lora.json"))
+    lora_text = lora.read_text(encoding="utf-8") if lora.is_file() else ""
 
     def folder(name: str, about: dict[str, Any]) -> Path:
         digest = hashlib.sha256(json.dumps({**shared, **about}, sort_keys=True, default=str).encode()).hexdigest()
         return root / f"{name}-{digest[:8]}"
 
-    cells = [Cell(name, "baseline", name, 0, folder(name, {"baseline": name})) for name in config.baselines]
+    cells = [Cell(name, "baseline", name, 0, folder(name, {"baseline": name, "texts": texts})) for name in config.baselines]
     for seed in config.seeds:
         for design in config.designs:
-            about = {"design": asdict(get_design(design)), "seed": seed, "training": config.training}
+            about = {"design": asdict(get_design(design)), "seed": seed, "training": config.training, "lora": lora_text}
             name = f"{design}-seed{seed}"
             cells.append(Cell(name, "design", design, seed, folder(name, about)))
     return cells

@@ -119,9 +119,9 @@ def notes(rows: Sequence[Row], config: StudyConfig) -> list[str]:
     if seeds < 2:
         lines.append("One seed a design: the spread between training runs is unknown, so this table ranks no design.")
     else:
-        lines.append(f"Intervals over {seeds} training runs (Student's t):")
+        lines.append("Intervals over training runs (Student's t), which speak of another run:")
         lines += [
-            f"- {row.name}: over {name.replace('_', ' ')} {shown(gain)}"
+            f"- {row.name}, {row.seeds} runs: over {name.replace('_', ' ')} {shown(gain)}"
             for row in rows
             for name, gain in row.gains_by_run.items()
         ]

@@ -58,7 +58,8 @@ class BatchPlan(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = list(range(self.rows))
         if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
+            # Not seed + epoch: the second epoch of seed 42 would have the order of the first one of seed 43.
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.rows, generator=generator).tolist()
         whole = self.batch_size * self.processes
         for start in range(0, self.rows, whole):

@@ -17,6 +17,7 @@ from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
 from model_loaders.errors import UserError
 from model_loaders.loading import save
+from model_loaders.manifest import read_manifest
 
 STAGE = ".stage"
 STATE = "trainer_state.json"
@@ -87,9 +88,19 @@ def checkpoints(output_dir: Path) -> list[Path]:
 
 
 def load_checkpoint(model: EmbedModel, directory: Path) -> None:
-    """Copy a checkpoint's LoRA and pooling into ``model``, bit for bit."""
-    if not directory.is_dir():
-        raise UserError(f"there is no checkpoint {directory}")
+    """Copy a checkpoint's LoRA and pooling into ``model``, bit for bit.
+
+    Raises:
+        UserError: the checkpoint is of another design, base model, recipe or pooling. Tensors alone would not tell: those of
+            model3 and model5 have the same names and shapes.
+    """
+    saved = read_manifest(directory)
+    pooling = None if model.pooling is None else model.pooling.config.to_dict()
+    ours = {"design": model.design_name, "recipe": model.recipe, "pooling": pooling, "base": model.base_model.weights}
+    theirs = {"design": saved.design, "recipe": saved.recipe, "pooling": saved.pooling, "base": saved.base_model.weights}
+    for what, value in ours.items():
+        if value != theirs[what]:
+            raise UserError(f"cannot go on from {directory}: its {what} is {theirs[what]}, this run's is {value}")
     if model.has_lora:
         path = directory / adapter.LORA_WEIGHTS
         adapter.load_lora(model.backbone, adapter.read_tensors(path), path)

@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "remove_unused_columns": False,  # the columns are texts, not arguments of forward
     # Trainer sets True by itself for anything but a PreTrainedModel, and walks the graph for nothing.
     "ddp_find_unused_parameters": False,
+    # The only buffers are constants of the base LLM.
+    "ddp_broadcast_buffers": False,
 }
 
 # The same flag under another name, with the same values. A name is taken over only if this transformers has the new one.

@@ -37,7 +37,7 @@ def contrastive_loss(
 
 
 def false_negatives(query_hashes: Tensor, document_hashes: Tensor) -> Tensor:
-    """Mark documents that are no negatives: texts equal to the query, or to its positive.
+    """Mark documents that are no negatives: texts equal to the query or to its positive, and other positives of the query.
 
     Args:
         query_hashes: int64 ``(queries,)`` of ``text_hashes``.
@@ -49,6 +49,7 @@ def false_negatives(query_hashes: Tensor, document_hashes: Tensor) -> Tensor:
     count = len(query_hashes)
     positives = document_hashes[:count]
     same = (document_hashes[None] == positives[:, None]) | (document_hashes[None] == query_hashes[:, None])
+    same[:, :count] |= query_hashes[None] == query_hashes[:, None]  # the query stands in the batch twice
     same[torch.arange(count), torch.arange(count)] = False
     return same
 

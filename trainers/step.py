@@ -26,7 +26,7 @@ from trainers.loss import contrastive_loss, false_negatives
 
 # Without a budget the whole graph stays in memory anyway; texts are still encoded in groups of similar length, which
 # saves padding. Groups smaller than this would keep no processor busy.
-GROUP_TOKENS = 8192
+GROUP_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,15 @@ class ContrastiveStep:
         """
         device = next(model.parameters()).device
         ids = batch.ids or [[self.tokenizer.end_token_id]]  # an empty share still takes part in the synchronisation
-        chunks = plan_chunks([len(row) for row in ids], self.chunk_tokens or GROUP_TOKENS)
-        inputs = [self.tokenizer.pad([ids[index] for index in chunk]).to(device) for chunk in chunks]
-        order = torch.tensor([index for chunk in chunks for index in chunk], device=device)
+        inputs, order = self.chunks(ids, device)
 
-        if self.chunk_tokens is not None and len(chunks) > 1:
+        # Every process takes the same way, also one whose share fits one chunk: the first forward through DDP and the
+        # gathers are collectives, and must come in the same order everywhere.
+        if self.chunk_tokens is not None:
             vectors, states = encode_without_graph(unwrapped(model), inputs)
             result, gradient = self.vector_gradient(restore(vectors, order)[: len(batch)], batch)
             gradient = weight * padded_to(gradient, len(ids))[order]
-            parts = gradient.split([len(chunk) for chunk in chunks])
+            parts = gradient.split([len(chunk.input_ids) for chunk in inputs])
             for number, (chunk_input, part, state) in enumerate(zip(inputs, parts, states, strict=True)):
                 with nullcontext() if number == len(inputs) - 1 else no_sync(), random_state(state, device):
                     backward((call(model, chunk_input) * part).sum())
@@ -107,6 +107,17 @@ class ContrastiveStep:
         result, gradient = self.vector_gradient(vectors.detach()[: len(batch)], batch)
         backward((vectors * (weight * padded_to(gradient, len(ids)))).sum())
         return result
+
+    def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
+        """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""
+        inputs, order = self.chunks(batch.ids, next(model.parameters()).device)
+        return restore(encode_without_graph(model, inputs)[0], order)
+
+    def chunks(self, ids: list[list[int]], device: torch.device) -> tuple[list[Batch], Tensor]:
+        """Pad texts of similar length together; returns the chunks, and which text each of their rows is."""
+        groups = plan_chunks([len(row) for row in ids], self.chunk_tokens or GROUP_TOKENS)
+        inputs = [self.tokenizer.pad([ids[index] for index in group]).to(device) for group in groups]
+        return inputs, torch.tensor([index for group in groups for index in group], device=device)
 
     def vector_gradient(self, vectors: Tensor, batch: TripletBatch) -> tuple[StepResult, Tensor]:
         """Return the loss over all processes and its gradient for this process's vectors.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trainers.arguments import ModelArguments, TrainConfig
     from trainers.trainer import ContrastiveTrainer
 
-CONFIG_FILE, RESULT_FILE = "train_config.json", "train_result.json"
+CONFIG_FILE, RESULT_FILE, METRICS_FILE = "train_config.json", "train_result.json", "metrics.jsonl"
 
 
 def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int:
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
     try:
         train(config)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        print(f"{f'process {rank}: ' if rank != '0' else ''}error: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -53,10 +54,13 @@ def train(config: TrainConfig) -> None:
     model: EmbedModel = trainer.model
     before = model.fingerprints()
     if trainer.accelerator.is_main_process:
-        write_json(config.resolved(), output_dir / CONFIG_FILE)
+        if resume is not None:
+            forget_later_metrics(output_dir / METRICS_FILE, int(resume.name.rpartition("-")[2] or 0))
+        write_json(config.resolved() | {"resume_from_checkpoint": None}, output_dir / CONFIG_FILE)
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    moved = float(1.0 - (model.fingerprints() * before).sum(axis=1).min())
-    if resume is None and result.global_step > 0 and moved == 0.0:
+    after = model.fingerprints()
+    moved = float(1.0 - (after * before).sum(axis=1).min())
+    if resume is None and result.global_step > 0 and (after == before).all():
         raise UserError("training changed nothing: the probe texts' vectors are those of the untrained model. Is the learning "
                         "rate 0, or --max_steps within the warm-up?")  # fmt: skip
     trainer.save_model()
@@ -75,6 +79,12 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     from trainers.triplets import read_eval_triplets, read_triplets
 
     check_processes(config.training.world_size, os.environ)
+    if config.training.n_gpu > 1:
+        raise UserError(
+            f"{config.training.n_gpu} GPUs are visible and one process would drive them all, which is slow and not exact. "
+            "Start one process a GPU (accelerate launch --config_file accelerate_config.yaml ...), or choose one: "
+            "CUDA_VISIBLE_DEVICES=0"
+        )
     check_output_dir(config)
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
@@ -106,8 +116,8 @@ def check_engine(engine: str) -> None:
     """Refuse an engine whose gradient was not verified to be that of the joined batch."""
     if engine not in ENGINES:
         raise UserError(
-            f"the launcher chose {engine}, with which this trainer is not verified to give the exact gradient. LoRA and pooling "
-            "fit DDP: accelerate launch --config_file accelerate_config.yaml"
+            f"the launcher chose {engine}, with which this trainer is not verified to give the exact gradient. LoRA and "
+            "the pooling fit DDP: accelerate launch --config_file accelerate_config.yaml"
         )
 
 
@@ -187,13 +197,13 @@ def check_processes(world_size: int, environment: Mapping[str, str]) -> None:
         if meant > world_size:
             raise UserError(
                 f"the environment says {meant} processes ({name}), but accelerate sees {world_size}. On the CPU start with "
-                "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N; on a cluster see docs/training.md."
+                "accelerate launch --config_file configs/accelerate/cpu.yaml --num_processes N."
             )
     launched = "ACCELERATE_MIXED_PRECISION" in environment
     if launched and world_size == 1 and "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment:
         raise UserError(
             "accelerate was told to launch several processes and started only one (as it does for --cpu without "
-            "--multi_gpu). Start with ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N."
+            "--multi_gpu). Start with accelerate launch --config_file configs/accelerate/cpu.yaml --num_processes N."
         )
 
 
@@ -203,12 +213,41 @@ def check_output_dir(config: TrainConfig) -> None:
     from trainers.checkpoints import checkpoints
 
     output_dir = Path(config.training.output_dir)
-    taken = [path.name for path in (output_dir / MANIFEST, *checkpoints(output_dir)) if path.exists()]
-    if taken and not config.training.resume_from_checkpoint:
+    whole = checkpoints(output_dir)
+    finished = (output_dir / MANIFEST).exists()
+    if (whole or finished) and not config.training.resume_from_checkpoint:
         raise UserError(
-            f"--output_dir {output_dir} already holds a run ({taken[-1]}): add --resume_from_checkpoint true to go on, or give "
-            "another directory"
+            f"--output_dir {output_dir} already holds a run ({(whole or [output_dir / MANIFEST])[-1].name}): add "
+            "--resume_from_checkpoint true to go on, or give another directory"
         )
+    if finished and not whole:
+        raise UserError(f"--output_dir {output_dir} holds a finished adapter and no checkpoint to go on from: give another one")
+    if config.training.resume_from_checkpoint and (output_dir / CONFIG_FILE).is_file():
+        check_same_run(json.loads((output_dir / CONFIG_FILE).read_text(encoding="utf-8")), config.resolved(), output_dir)
+
+
+# What may change when a run goes on: how long, how often it says or saves something, where things are.
+CHANGEABLE = ("max_steps", "num_train_epochs", "save_", "logging_", "log_", "eval_", "per_device_eval_", "max_eval_",
+              "dataloader_", "report_to", "run_name", "disable_tqdm", "output_dir", "cache_dir", "resume_",
+              "use_cpu")  # fmt: skip
+
+
+def check_same_run(before: dict[str, Any], now: dict[str, Any], output_dir: Path) -> None:
+    """Refuse to go on with other settings: the saved optimizer and schedule would win, and the record would be wrong."""
+    changed = [name for name in now if before.get(name) != json.loads(json.dumps(now[name], default=str))]
+    refused = [f"--{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed if not name.startswith(CHANGEABLE)]
+    if refused:
+        raise UserError(
+            f"{output_dir} holds a run with other settings: {'; '.join(refused)}. A run goes on only as it was; give another "
+            "--output_dir, or start from its weights with --peft_model_name_or_path"
+        )
+
+
+def forget_later_metrics(path: Path, step: int) -> None:
+    """Drop the lines after ``step``: those steps are run again."""
+    if path.is_file():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if '"step"' in line]
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
 
 
 def find_checkpoint(asked: str | bool | None, output_dir: Path) -> Path | None:

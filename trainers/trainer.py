@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -59,6 +60,7 @@ class ContrastiveTrainer(Trainer):
             rank=self.accelerator.process_index,
         )
         self.seen: dict[str, float] = {}
+        self.last_log = time.monotonic()
 
     # Batches
 
@@ -119,25 +121,32 @@ class ContrastiveTrainer(Trainer):
                 "Lower --learning_rate or --pooling_learning_rate, use --bf16 instead of --fp16, or go on from a checkpoint."
             )
         self._note(tokens=inputs.tokens, accuracy=float(result.accuracy), excluded=float(result.excluded), batches=1)
-        return result.loss * weight
+        loss: Tensor = result.loss * weight
+        return loss
 
     def _note(self, **values: float) -> None:
         for name, value in values.items():
             self.seen[name] = self.seen.get(name, 0.0) + value
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add accuracy and masked share since the last line to Trainer's own figures."""
+        """Add to Trainer's figures those since the last line: accuracy, masked share, real tokens a second.
+
+        The tokens are this process's, times the number of processes.
+        """
         if "loss" in logs and self.seen.get("batches"):
             batches = self.seen["batches"]
             logs = logs | {name: round(self.seen[name] / batches, 4) for name in ("accuracy", "excluded")}
-            logs["tokens"] = self.seen["tokens"]
-            self.seen = {}
+            seconds = time.monotonic() - self.last_log
+            logs["tokens_per_second"] = round(self.seen["tokens"] * self.accelerator.num_processes / max(seconds, 1e-9))
+            self.seen, self.last_log = {}, time.monotonic()
         super().log(logs, *args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Build the optimizer; the pooling has its own learning rate if one was given."""
+        self.optimizer: torch.optim.Optimizer | None
         if self.optimizer is not None or self.pooling_learning_rate is None:
-            return super().create_optimizer(model)
+            inherited: torch.optim.Optimizer = super().create_optimizer(model)
+            return inherited
         chosen: nn.Module = self.model if model is None else model
         decayed = set(self.get_decay_parameter_names(chosen))
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, chosen)
@@ -145,7 +154,7 @@ class ContrastiveTrainer(Trainer):
         for name, parameter in chosen.named_parameters():
             if parameter.requires_grad:
                 groups.setdefault((name.startswith("pooling."), name in decayed), []).append(parameter)
-        self.optimizer = kind(
+        optimizer: torch.optim.Optimizer = kind(
             [
                 {
                     "params": parameters,
@@ -156,7 +165,8 @@ class ContrastiveTrainer(Trainer):
             ],
             **options,
         )
-        return self.optimizer
+        self.optimizer = optimizer
+        return optimizer
 
     # Evaluation of the loss
 
@@ -172,11 +182,9 @@ class ContrastiveTrainer(Trainer):
         step, total = self.contrastive_step, torch.zeros(3)
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
         for batch in self._loader(rows, plan):
-            device = model.device
-            inputs = step.tokenizer.pad(batch.ids).to(device)
-            vectors = model(inputs.input_ids, inputs.attention_mask, inputs.pool_mask)
-            n = batch.queries
-            excluded = false_negatives(batch.hashes[:n], batch.hashes[n:]).to(device) if step.mask_duplicates else None
+            vectors, n = step.encode(model, batch), batch.queries
+            excluded = false_negatives(batch.hashes[:n], batch.hashes[n:]) if step.mask_duplicates else None
+            excluded = None if excluded is None else excluded.to(vectors.device)
             loss, accuracy = contrastive_loss(vectors[:n], vectors[n:], excluded, step.scale)
             total += torch.tensor([float(loss) * n, float(accuracy) * n, n])
         metrics = {
@@ -184,7 +192,7 @@ class ContrastiveTrainer(Trainer):
             f"{metric_key_prefix}_accuracy": float(total[1] / total[2]),
         }
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     # Checkpoints
@@ -202,3 +210,4 @@ class ContrastiveTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_checkpoint(self.model, Path(os.fspath(resume_from_checkpoint)))
+        self.last_log = time.monotonic()

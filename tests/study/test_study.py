@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import json
 import subprocess
@@ -72,12 +73,12 @@ def test_study_from_start_to_table_and_again(study_file: Path) -> None:
 
 def test_a_failing_cell_is_named_and_stops_no_other(study_file: Path) -> None:
     content = yaml.safe_load(study_file.read_text())
-    content["training"]["pooling_heads"] = -1  # refused by the trainer; model1 has no pooling and goes on
+    content["training"] |= {"pooling_learning_rate": 1e30, "max_grad_norm": 0}  # diverges; model1 has no pooling
     study_file.write_text(yaml.safe_dump(content))
     done = run(study_file)
     assert done.returncode == 1
     assert "model5-seed42 failed" in done.stderr
-    assert "pooling_heads" in done.stderr
+    assert "the loss became" in done.stderr
     names = [row["name"] for row in json.loads((study_file.parent / "out" / "comparison.json").read_text())["rows"]]
     assert names == ["mean_pooling", "model1"]
 
@@ -87,6 +88,8 @@ def test_settings_make_the_cell(study_file: Path) -> None:
     cells = make_cells(config, "data", "base")
     assert {cell.folder for cell in cells}.isdisjoint(cell.folder for cell in make_cells(config, "other data", "base"))
     assert {cell.folder for cell in cells}.isdisjoint(cell.folder for cell in make_cells(config, "data", "other base"))
+    longer = {cell.folder for cell in make_cells(dataclasses.replace(config, training={"max_seq_length": 32}), "data", "base")}
+    assert {cell.folder for cell in cells}.isdisjoint(longer)  # baselines too: they see other texts
     config.training["learning_rate"] = 0.02
     changed = {cell.name: cell.folder for cell in make_cells(config, "data", "base")}
     assert all((changed[cell.name] == cell.folder) == (cell.kind == "baseline") for cell in cells)
@@ -101,6 +104,12 @@ def test_settings_make_the_cell(study_file: Path) -> None:
         ({"train_file": None}, "train_file"),
         ({"seeds": []}, "seeds"),
         ({"headline": None}, "headline"),
+        ({"seeds": 42}, "seeds"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"designs": "model1"}, "designs"),
+        ({"training": {"seed": 7}}, "seed"),
+        ({"training": "fast"}, "training"),
+        ({"jobs": 0}, "jobs"),
     ],
 )
 def test_mistakes_in_a_study_file(study_file: Path, change: dict, message: str) -> None:
@@ -109,6 +118,16 @@ def test_mistakes_in_a_study_file(study_file: Path, change: dict, message: str) 
     study_file.write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match=message):
         read_study(study_file)
+
+
+def test_a_typo_in_the_training_flags_is_told_before_anything_runs(study_file: Path) -> None:
+    content = yaml.safe_load(study_file.read_text())
+    content["training"]["learning_ratee"] = 0.1
+    study_file.write_text(yaml.safe_dump(content))
+    done = run(study_file)
+    assert done.returncode == 2
+    assert "learning_rate" in done.stderr
+    assert "started" not in done.stdout
 
 
 def test_unknown_cell_and_missing_file(study_file: Path) -> None:

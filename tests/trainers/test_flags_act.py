@@ -188,12 +188,37 @@ def test_a_directory_with_a_run_is_not_overwritten(world: dict[str, Path], capsy
     assert (world["adapter"] / "adapter_model.safetensors").read_bytes() == before
 
 
-def test_learning_nothing_and_diverging_are_errors(
-    world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("design", ["model1", "model2", "model3", "model4", "model5"])
+def test_learning_nothing_is_an_error(
+    design: str, world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    still = [*arguments(world["base"], world["rows"], tmp_path / "still"), "--max_steps", "2", "--learning_rate", "0"]
-    assert main(still, design="model3") == 1
+    argv = [*arguments(world["base"], world["rows"], tmp_path), "--max_steps", "2", "--learning_rate", "0"]
+    if design == "model1":  # has no pooling
+        start = argv.index("--pooling_latents")
+        argv = argv[:start] + argv[start + 6 :]
+    assert main(argv, design=design) == 1
     assert "changed nothing" in capsys.readouterr().err
+
+
+def test_going_on_as_another_run_is_refused(world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = arguments(world["base"], world["rows"], tmp_path)
+    argv[argv.index("--save_strategy") :] = ["--save_steps", "1", "--resume_from_checkpoint", "true", "--learning_rate", "0.01"]
+    assert main([*argv, "--max_steps", "1"], design="model3") == 0
+    adapter = (tmp_path / "embedder.json").read_bytes()
+    for design, options, told in (
+        ("model5", [], "model3"),  # its tensors have the same names and shapes
+        ("model3", ["--learning_rate", "0.1"], "learning_rate"),
+        ("model3", ["--max_train_samples", "5"], "max_train_samples"),
+    ):
+        assert main([*argv, *options, "--max_steps", "2"], design=design) == 1
+        assert told in capsys.readouterr().err
+        assert (tmp_path / "embedder.json").read_bytes() == adapter
+    assert main([*argv, "--max_steps", "2"], design="model3") == 0  # longer is fine
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_diverging_is_an_error(world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wild = [*arguments(world["base"], world["rows"], tmp_path / "wild"), "--max_steps", "9", "--learning_rate", "1e30"]
     assert main([*wild, "--max_grad_norm", "0"], design="model3") == 1
     assert "the loss became" in capsys.readouterr().err
