@@ -24,6 +24,7 @@ import torch.nn.functional as F
 FloatArray = npt.NDArray[np.float32]
 WORD_COLUMNS = 6144
 HASHED_COLUMNS = 2048
+COLUMN_STD = 0.05
 QUERY_TOKENS = 32
 DOCUMENT_TOKENS = 64
 
@@ -129,7 +130,7 @@ def words(text: str) -> list[str]:
 class StaticBag:
     """A trained vector for each token, averaged over the text's tokens; no order, no context.
 
-    The table starts as the base model's input embeddings, centred. The settings are the best of a few on the dev split.
+    The table starts as the base model's input embeddings, standardised. The settings are the best of a few on the dev split.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class StaticBag:
         *,
         steps: int = 300,
         batch_size: int = 64,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 5e-3,
         temperature: float = 0.1,
         seed: int = 0,
     ) -> None:
@@ -187,12 +188,17 @@ class StaticBag:
 
 
 def _input_embeddings(base_model: str | Path) -> torch.Tensor:
-    """Input embeddings in fp32 ``(vocabulary, hidden)``, minus their mean, which says nothing about a text."""
+    """Input embeddings in fp32 ``(vocabulary, hidden)``, each column centred and scaled to ``COLUMN_STD``.
+
+    A causal language model lets some columns grow that matter for the next word and not for the topic: as they are,
+    training starts from nDCG@10 0.19 and ends at 0.51 on the dev split; scaled, it ends at 0.54 to 0.57 (two seeds).
+    """
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(str(base_model), dtype=torch.float32)
     table = model.get_input_embeddings().weight.detach().clone()
-    return torch.as_tensor(table - table.mean(dim=0))
+    table -= table.mean(dim=0)
+    return torch.as_tensor(COLUMN_STD * table / table.std(dim=0).clamp(min=1e-3))
 
 
 def _digest(data: bytes) -> str:
