@@ -119,7 +119,8 @@ def _wire_context_mean(attention: Any, config: MistralConfig, layer: int) -> Non
 def keep_meaning(model: MistralForCausalLM) -> None:
     """Masks gradients so that training leaves the LSA part and the constant alone.
 
-    Frozen: those columns of the embeddings, those rows of every output projection (attention and feed-forward).
+    No gradient: those columns of the embeddings, those rows of every output projection (attention and feed-forward).
+    An optimizer's weight decay still shrinks the rows that are not zero, which are the wired ones of the attention.
     """
 
     def columns(grad: torch.Tensor) -> torch.Tensor:
