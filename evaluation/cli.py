@@ -115,6 +115,8 @@ def _run(
     from evaluation.report import table, write_csv
     from evaluation.tasks import find_tasks, prompt_keys
 
+    if isinstance(args.tasks, str):
+        raise UserError(f"TASKS must be a list of names, such as [{args.tasks!r}]")
     names = args.tasks or ([] if args.data_dir else paper_tasks)
     tasks = find_tasks(names, args.data_dir, types)
     prompts = read_prompts(Path(args.prompts), prompt_keys(tasks)) if args.prompts else {}

@@ -143,7 +143,11 @@ def iter_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
     try:
         with _open(path) as lines:
             if path.suffix == ".tsv":
-                yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+                table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+                missing = [column for column in columns if column not in (table.fieldnames or ())]
+                if missing:
+                    raise UserError(f"{path}: the first line must name the columns {', '.join(columns)}")
+                yield from table
                 return
             for number, line in enumerate(lines, 1):
                 if line.strip():

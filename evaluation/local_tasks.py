@@ -126,8 +126,10 @@ def _rows_of_subset(task: AbsTask, files: dict[str, Path], kind: str, folder: Pa
     for split in splits:
         if len(rows[split]) < 2:
             raise UserError(f"{files[split]} has {len(rows[split])} rows, a task needs at least 2")
+    if kind != "pair":
+        rows = _labelled(rows)
     columns = {"sts": _sts, "pair": _pair, "classification": _classification, "clustering": _clustering}[kind]
-    return DatasetDict({split: Dataset.from_dict(columns(task, part)) for split, part in _labelled(rows).items()})
+    return DatasetDict({split: Dataset.from_dict(columns(task, part)) for split, part in rows.items()})
 
 
 def _labelled(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
@@ -150,6 +152,9 @@ def _sts(task: Any, rows: list[Row]) -> dict[str, list[Any]]:
 
 
 def _pair(task: Any, rows: list[Row]) -> dict[str, list[Any]]:
+    other = {row["label"] for row in rows} - {0, 1}  # True and False are 1 and 0
+    if other:  # numbering other labels would be a guess at which of them means "a pair"
+        raise UserError(f"{task.metadata.name}: labels of pairs are 0 and 1, found {sorted(map(repr, other))[:3]}")
     return {
         task.input1_column_name: _column(rows, "sentence1"),
         task.input2_column_name: _column(rows, "sentence2"),
@@ -189,7 +194,7 @@ def _retrieval(folder: Path) -> dict[str, Any]:
         query, document = str(row["query-id"]), str(row["corpus-id"])
         if query not in queries or document not in documents:
             raise UserError(f"{path}: query {query!r} or document {document!r} is not in queries or corpus")
-        relevant.setdefault(query, {})[document] = int(row["score"])
+        relevant.setdefault(query, {})[document] = _grade(row["score"], path)
     judged = [query for query in queries if query in relevant]
     if not judged:
         raise UserError(f"{path}: no query has a judgement")
@@ -205,6 +210,16 @@ def _retrieval(folder: Path) -> dict[str, Any]:
         "relevant_docs": relevant,
         "top_ranked": None,
     }
+
+
+def _grade(score: Any, path: Path) -> int:
+    """Return a judgement as the whole number that nDCG needs."""
+    try:
+        if float(score) == int(float(score)):
+            return int(float(score))
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"{path}: a score must be a whole number, found {score!r}")
 
 
 def _reranking(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mteb.abstasks import AbsTask
 
-from evaluation.local_data import MTEB_TYPES, content_hash, data_files, read_settings, task_type
+from evaluation.local_data import MTEB_TYPES, data_files, read_settings, task_type
 from evaluation.local_tasks import fill, local_task
 from evaluation.official_tasks import official_names, official_task
 from model_loaders.errors import UserError, nearest
@@ -49,10 +49,6 @@ class TaskSpec:
         """Read a local task's rows; an official task loads its own when it is evaluated."""
         if self.folder is not None:
             fill(task, self.folder, task_type(self.folder))
-
-    def fingerprint(self) -> str:
-        """Return a hash of a local folder's content, or "" for an official task."""
-        return content_hash(self.folder) if self.folder is not None else ""
 
 
 def find_tasks(

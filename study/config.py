@@ -73,6 +73,9 @@ class StudyConfig:
         for key in OF_THE_CELL:
             if key in self.training:
                 raise UserError(f"training: {key} is set by the study for each cell; leave it out")
+        lexical = [name for name in self.baselines if name != "mean_pooling"]
+        if lexical and self.train_file is not None and not self.train_file.endswith(".jsonl"):
+            raise UserError(f"baselines: {', '.join(lexical)} need train_file to be a .jsonl file, not {self.train_file!r}")
         if self.jobs is not None and self.jobs < 1:
             raise UserError(f"jobs: at least 1, not {self.jobs}")
         for name in self.baselines:

@@ -111,11 +111,14 @@ def as_text(rows: Sequence[Row], config: StudyConfig) -> str:
 
 def notes(rows: Sequence[Row], config: StudyConfig) -> list[str]:
     """Return what the table's numbers mean, and what one seed cannot say."""
+    lexical = [row.name for row in rows if row.name in ("tfidf", "static_bag")]
     seeds = max((row.seeds for row in rows), default=1)
     lines = [
         f"Gains are on {config.headline}, with a 95 % interval over its queries (paired bootstrap): they speak of these "
         "queries and these checkpoints."
     ]
+    if lexical:
+        lines.append(f"{' and '.join(lexical)} read whole texts; the designs and mean pooling cut them to the trained lengths.")
     if seeds < 2:
         lines.append("One seed a design: the spread between training runs is unknown, so this table ranks no design.")
     else:

@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> None:
     if trainer.accelerator.is_main_process:
         if resume is not None:
             forget_later_metrics(output_dir / METRICS_FILE, int(resume.name.rpartition("-")[2] or 0))
-        write_json(config.resolved() | {"resume_from_checkpoint": None}, output_dir / CONFIG_FILE)
+        write_json(recorded(config), output_dir / CONFIG_FILE)
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     after = model.fingerprints()
     moved = float(1.0 - (after * before).sum(axis=1).min())
@@ -69,6 +69,12 @@ def train(config: TrainConfig) -> None:
         write_json(summary, output_dir / RESULT_FILE)
         print(f"saved {model.design_name} to {output_dir} after {result.global_step} steps; "
               f"probe texts moved by up to {moved:.3f} in cosine")  # fmt: skip
+
+
+def recorded(config: TrainConfig) -> dict[str, Any]:
+    """Return the resolved flags, without those that only say how this start of the run came about."""
+    given_here = {"resume_from_checkpoint"} | ({"use_cpu"} - config.given)
+    return {name: value for name, value in config.resolved().items() if name not in given_here}
 
 
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
@@ -223,7 +229,7 @@ def check_output_dir(config: TrainConfig) -> None:
     if finished and not whole:
         raise UserError(f"--output_dir {output_dir} holds a finished adapter and no checkpoint to go on from: give another one")
     if config.training.resume_from_checkpoint and (output_dir / CONFIG_FILE).is_file():
-        check_same_run(json.loads((output_dir / CONFIG_FILE).read_text(encoding="utf-8")), config.resolved(), output_dir)
+        check_same_run(json.loads((output_dir / CONFIG_FILE).read_text(encoding="utf-8")), recorded(config), output_dir)
 
 
 # What may change when a run goes on: how long, how often it says or saves something, where things are.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -172,3 +173,25 @@ def test_bad_prompt_file(tmp_path, text, message):
 
 def test_a_string_is_the_prompt_of_queries():
     assert normalise({"STS": "x"}) == {"STS": {"query": "x"}}
+
+
+def test_labels_of_pairs_are_not_guessed(tmp_path: Path) -> None:
+    rows = [{"sentence1": "a", "sentence2": "b", "label": label} for label in ("match", "no_match")]
+    folder = tmp_path / "Pairs"
+    folder.mkdir()
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (spec,) = find_tasks((), tmp_path)
+    with pytest.raises(UserError, match="0 and 1"):
+        spec.load(spec.task())
+
+
+def test_qrels_need_a_header_and_whole_grades(tmp_path: Path) -> None:
+    folder = tmp_path / "Words"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"id": "d", "text": "a"}\n')
+    (folder / "queries.jsonl").write_text('{"id": "q", "text": "a"}\n')
+    for content, told in (("q\td\t1\n", "columns"), ("query-id\tcorpus-id\tscore\nq\td\t0.7\n", "whole number")):
+        (folder / "qrels" / "test.tsv").write_text(content)
+        (spec,) = find_tasks((), tmp_path)
+        with pytest.raises(UserError, match=told):
+            spec.load(spec.task())
