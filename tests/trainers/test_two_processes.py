@@ -44,9 +44,10 @@ def test_gradients_equal_one_process_on_the_joined_batch(base: Path, tmp_path: P
             assert relative({name: two[rank][name]}, {name: reference + 1e-12}) <= 1e-5, name
 
 
-def test_parameters_after_three_steps(base: Path, tmp_path: Path) -> None:
-    two = run_two(base, "model3", tmp_path, "train")
-    trainer = make_trainer(str(base), "model3", str(tmp_path))
+@pytest.mark.parametrize(("mode", "rows"), [("train", 7), ("ragged", 9)])
+def test_parameters_after_three_steps(base: Path, tmp_path: Path, mode: str, rows: int) -> None:
+    two = run_two(base, "model3", tmp_path, mode)
+    trainer = make_trainer(str(base), "model3", str(tmp_path), rows=rows)
     trainer.args.per_device_train_batch_size = 8
     initial = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()

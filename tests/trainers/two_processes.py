@@ -1,6 +1,7 @@
 """Run by every process of a distributed test: one step on this process's share, or a short training; writes what it got.
 
-``torchrun … two_processes.py BASE DESIGN OUT MODE``; MODE is ``gradients``, ``chunked`` or ``train``.
+``torchrun … two_processes.py BASE DESIGN OUT MODE``; MODE is ``gradients``, ``chunked``, ``train`` or ``ragged``:
+nine rows, so that the second batch has one row and the first process none of it.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ def one_step_gradients(trainer: ContrastiveTrainer, batch_size: int) -> dict[str
 def main() -> None:
     torch.set_num_threads(1)
     base, design, out, mode = sys.argv[1:5]
-    trainer = make_trainer(base, design, out, chunk_tokens=24 if mode == "chunked" else None)
+    rows = 9 if mode == "ragged" else 7
+    trainer = make_trainer(base, design, out, rows=rows, chunk_tokens=24 if mode in ("chunked", "ragged") else None)
     accelerator = trainer.accelerator
     assert accelerator.num_processes == 2, f"world size is {accelerator.num_processes}"
-    if mode == "train":
+    if mode in ("train", "ragged"):
         trainer.train()
         state = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     else:
