@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trainers.arguments import ModelArguments, TrainConfig
     from trainers.trainer import ContrastiveTrainer
 
-CONFIG_FILE, RESULT_FILE, METRICS_FILE = "train_config.json", "train_result.json", "metrics.jsonl"
+RESULT_FILE, METRICS_FILE = "train_result.json", "metrics.jsonl"
 
 
 def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int:
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
 
 def train(config: TrainConfig) -> None:
     """Run one training from its resolved configuration to an adapter directory in ``--output_dir``."""
+    from trainers.preflight import CONFIG_FILE, find_checkpoint, forget_later_metrics
+
     trainer = build_trainer(config)
     output_dir = Path(config.training.output_dir)
     resume = find_checkpoint(config.training.resume_from_checkpoint, output_dir)
@@ -81,17 +83,14 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     """Build model, data and trainer, checking first what is cheap to check."""
     from trainers.banner import MetricsFile, banner
     from trainers.batching import TripletCollator
+    from trainers.preflight import check_engine, check_gpus, check_output_dir, check_processes
     from trainers.trainer import ContrastiveTrainer
     from trainers.triplets import read_eval_triplets, read_triplets
 
     check_processes(config.training.world_size, os.environ)
-    if config.training.n_gpu > 1:
-        raise UserError(
-            f"{config.training.n_gpu} GPUs are visible and one process would drive them all, which is slow and not exact. "
-            "Start one process a GPU (accelerate launch --config_file accelerate_config.yaml ...), or choose one: "
-            "CUDA_VISIBLE_DEVICES=0"
-        )
-    check_output_dir(config)
+    check_gpus(config.training.n_gpu)
+    resume = bool(config.training.resume_from_checkpoint)
+    check_output_dir(Path(config.training.output_dir), recorded(config), resume=resume)
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
@@ -112,19 +111,6 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     if trainer.accelerator.is_main_process:
         print(banner(config, trainer), flush=True)
     return trainer
-
-
-# By the names of accelerate.DistributedType.
-ENGINES = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_XPU")
-
-
-def check_engine(engine: str) -> None:
-    """Refuse an engine whose gradient was not verified to be that of the joined batch."""
-    if engine not in ENGINES:
-        raise UserError(
-            f"the launcher chose {engine}, with which this trainer is not verified to give the exact gradient. LoRA and "
-            "the pooling fit DDP: accelerate launch --config_file accelerate_config.yaml"
-        )
 
 
 def build_model(config: TrainConfig) -> EmbedModel:
@@ -190,86 +176,6 @@ def lora_options(model: ModelArguments) -> dict[str, Any]:
         raise UserError(f"--lora_config {path}: no valid JSON: {error}") from error
     flags = {"r": model.lora_r, "lora_alpha": model.lora_alpha, "lora_dropout": model.lora_dropout}
     return options | {name: value for name, value in flags.items() if value is not None}
-
-
-def check_processes(world_size: int, environment: Mapping[str, str]) -> None:
-    """Refuse to train alone where the launcher meant several processes.
-
-    ``accelerate launch --cpu --num_processes 2`` starts one process and says nothing: it sets MASTER_ADDR, as for several,
-    and no WORLD_SIZE. Each would train on its own batch, with a part of the negatives.
-    """
-    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
-        meant = int(environment.get(name) or 1)
-        if meant > world_size:
-            raise UserError(
-                f"the environment says {meant} processes ({name}), but accelerate sees {world_size}. On the CPU start with "
-                "accelerate launch --config_file configs/accelerate/cpu.yaml --num_processes N."
-            )
-    launched = "ACCELERATE_MIXED_PRECISION" in environment
-    if launched and world_size == 1 and "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment:
-        raise UserError(
-            "accelerate was told to launch several processes and started only one (as it does for --cpu without "
-            "--multi_gpu). Start with accelerate launch --config_file configs/accelerate/cpu.yaml --num_processes N."
-        )
-
-
-def check_output_dir(config: TrainConfig) -> None:
-    """Refuse to overwrite another run."""
-    from model_loaders.manifest import MANIFEST
-    from trainers.checkpoints import checkpoints
-
-    output_dir = Path(config.training.output_dir)
-    whole = checkpoints(output_dir)
-    finished = (output_dir / MANIFEST).exists()
-    if (whole or finished) and not config.training.resume_from_checkpoint:
-        raise UserError(
-            f"--output_dir {output_dir} already holds a run ({(whole or [output_dir / MANIFEST])[-1].name}): add "
-            "--resume_from_checkpoint true to go on, or give another directory"
-        )
-    if finished and not whole:
-        raise UserError(f"--output_dir {output_dir} holds a finished adapter and no checkpoint to go on from: give another one")
-    if config.training.resume_from_checkpoint and (output_dir / CONFIG_FILE).is_file():
-        check_same_run(json.loads((output_dir / CONFIG_FILE).read_text(encoding="utf-8")), recorded(config), output_dir)
-
-
-# What may change when a run goes on: how long, how often it says or saves something, where things are.
-CHANGEABLE = ("max_steps", "num_train_epochs", "save_", "logging_", "log_", "eval_", "per_device_eval_", "max_eval_",
-              "dataloader_", "report_to", "run_name", "disable_tqdm", "output_dir", "cache_dir", "resume_",
-              "use_cpu")  # fmt: skip
-
-
-def check_same_run(before: dict[str, Any], now: dict[str, Any], output_dir: Path) -> None:
-    """Refuse to go on with other settings: the saved optimizer and schedule would win, and the record would be wrong."""
-    changed = [name for name in now if before.get(name) != json.loads(json.dumps(now[name], default=str))]
-    refused = [f"--{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed if not name.startswith(CHANGEABLE)]
-    if refused:
-        raise UserError(
-            f"{output_dir} holds a run with other settings: {'; '.join(refused)}. A run goes on only as it was; give another "
-            "--output_dir, or start from its weights with --peft_model_name_or_path"
-        )
-
-
-def forget_later_metrics(path: Path, step: int) -> None:
-    """Drop the lines after ``step``: those steps are run again."""
-    if path.is_file():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if '"step"' in line]
-        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
-
-
-def find_checkpoint(asked: str | bool | None, output_dir: Path) -> Path | None:
-    """Return the checkpoint to go on from: a given one, or with ``True`` the last whole one, if there is any."""
-    from trainers.checkpoints import checkpoints
-
-    if not asked:
-        return None
-    if asked is not True:
-        return Path(asked)
-    found = checkpoints(output_dir)
-    if not found:
-        print(f"no whole checkpoint in {output_dir}: starting from the beginning")
-        return None
-    print(f"going on from {found[-1]}")
-    return found[-1]
 
 
 def write_json(data: Any, path: Path) -> None:
