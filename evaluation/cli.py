@@ -97,6 +97,8 @@ def main(
         return _run(args, loader, paper_tasks, types)
     except UserError as error:
         made.error(str(error))
+    except OSError as error:
+        made.error(f"{error}. Finished tasks are kept: the same command goes on after them")
     except KeyboardInterrupt:
         print("\nStopped. Finished tasks are kept: the same command goes on after them.", file=sys.stderr)
         return STOPPED

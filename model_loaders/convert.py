@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_loaders.designs import DESIGNS
-from model_loaders.errors import UserError
+from model_loaders.errors import WRITE_ERRORS, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         convert(args)
-    except UserError as error:
+    except (UserError, *WRITE_ERRORS) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"wrote {args.output}; load it with model_loaders.load({str(args.output)!r})")
@@ -41,6 +41,7 @@ def convert(args: argparse.Namespace) -> None:
 
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
         raise UserError(f"{args.output} exists and is not empty; give a new directory")
+    args.output.mkdir(parents=True, exist_ok=True)  # better an error now than after the base model was loaded
     model = load_design(args.design, args.base_model, args.adapter, args.cache_dir, num_heads=args.num_heads, dtype=args.dtype)
     save(model, args.output)
 

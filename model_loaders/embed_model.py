@@ -133,6 +133,12 @@ class EmbedModel(nn.Module):
         """
         if isinstance(texts, str):
             raise UserError("encode takes a list of texts, not one string")
+        texts = list(texts)
+        other = [type(text).__name__ for text in texts if not isinstance(text, str)]
+        if other:
+            raise UserError(f"encode takes strings, found {other[0]}")
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, not {batch_size}")
         chosen = self.recipe.prompt(role) if prompt is None else prompt
         length = self.recipe.length(role) if max_length is None else max_length
         rows = self.tokenizer.ids([render(text, chosen) for text in texts], length)

@@ -57,6 +57,10 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
     def __init__(self, output_dir: Path) -> None:
         self.path = output_dir / "metrics.jsonl"
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Log and save as often as this command says, not as the checkpoint it goes on from remembers."""
+        state.compute_steps(args, state.max_steps)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Write one line."""
         if state.is_world_process_zero and logs:

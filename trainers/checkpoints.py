@@ -15,7 +15,7 @@ from typing import Any
 
 from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
-from model_loaders.errors import UserError
+from model_loaders.errors import WRITE_ERRORS, UserError
 from model_loaders.loading import save
 from model_loaders.manifest import read_manifest
 
@@ -48,10 +48,12 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
     trainer._stage = str(stage)
     try:
         write()
-    except OSError as error:
+    except (*WRITE_ERRORS, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        free = shutil.disk_usage(output_dir).free // 2**20
+        shutil.rmtree(stage, ignore_errors=True)
         raise UserError(
-            f"the checkpoint of step {trainer.state.global_step} could not be written to {output_dir}: {error}. Earlier "
-            "checkpoints are whole; make room and run the same command with --resume_from_checkpoint true."
+            f"the checkpoint of step {trainer.state.global_step} could not be written to {output_dir} ({free} MB free): "
+            f"{error}. Earlier checkpoints are whole; make room and run the same command with --resume_from_checkpoint true."
         ) from error
     finally:
         trainer._stage = None

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from model_loaders.errors import UserError
+from model_loaders.locations import read_json
 from model_loaders.manifest import MANIFEST
-from trainers.checkpoints import checkpoints
+from trainers.checkpoints import STATE, checkpoints
 
 CONFIG_FILE = "train_config.json"
+# Files of base models and published adapters.
+FOREIGN = ("config.json", "model*.safetensors", "pytorch_model*", "adapter_config.json", "adapter_model.*", "attn_pool.pt")
 # By the names of accelerate.DistributedType.
 ENGINES = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_XPU")
 
@@ -55,13 +58,29 @@ def check_gpus(visible: int) -> None:
         )
 
 
-def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: bool) -> None:
+def check_negatives(rows: Any, queries: int, max_negatives: int | None) -> None:
+    """Refuse a batch of one query whose rows have no negatives: there is nothing to tell the positive from.
+
+    Args:
+        rows: the triplets; the first thousand are looked at.
+        queries: of a batch, over all processes.
+        max_negatives: used of a row.
+    """
+    sample = (rows[index]["negatives"][:max_negatives] for index in range(min(len(rows), 1000)))
+    if queries == 1 and not any(sample):
+        raise UserError(
+            "a batch has one query and no negatives, so the loss is always 0: raise --per_device_train_batch_size, or give "
+            "the rows negatives"
+        )
+
+
+def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: str | bool | None) -> None:
     """Refuse to overwrite another run, or to go on as another one.
 
     Args:
         output_dir: of the run.
         record: the flags that decide this run (``train_config.json``).
-        resume: whether the run shall go on.
+        resume: whether the run shall go on, or the checkpoint that it shall go on from.
     """
     whole = checkpoints(output_dir)
     finished = (output_dir / MANIFEST).exists()
@@ -72,8 +91,18 @@ def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: bool) 
         )
     if finished and not whole:
         raise UserError(f"--output_dir {output_dir} holds a finished adapter and no checkpoint to go on from: give another one")
+    foreign = [name for pattern in FOREIGN for name in sorted(output_dir.glob(pattern))]
+    if foreign and not (output_dir / CONFIG_FILE).is_file():
+        raise UserError(
+            f"--output_dir {output_dir} holds a model that is no run of this trainer ({foreign[0].name}), which would be "
+            "overwritten: give another directory"
+        )
+    if isinstance(resume, str):
+        if not (Path(resume) / STATE).is_file() or not (Path(resume).parent / CONFIG_FILE).is_file():
+            raise UserError(f"--resume_from_checkpoint {resume} is no whole checkpoint in the output directory of a run")
+        check_same_run(read_json(Path(resume).parent / CONFIG_FILE), record, Path(resume).parent)
     if resume and (output_dir / CONFIG_FILE).is_file():
-        check_same_run(json.loads((output_dir / CONFIG_FILE).read_text(encoding="utf-8")), record, output_dir)
+        check_same_run(read_json(output_dir / CONFIG_FILE), record, output_dir)
 
 
 # What may change when a run goes on: how long, how often it says or saves something, where things are.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from model_loaders.errors import UserError
+from model_loaders.errors import WRITE_ERRORS, UserError, nearest
 from trainers.command_line import parse
 
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ RESULT_FILE, METRICS_FILE = "train_result.json", "metrics.jsonl"
 
 def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int:
     """Parse the arguments and train; returns the exit status."""
-    config = parse(sys.argv[1:] if argv is None else argv, design=design)
     try:
-        train(config)
-    except UserError as error:
+        train(parse(sys.argv[1:] if argv is None else argv, design=design))
+    except KeyboardInterrupt:
+        print("\nstopped; go on from the last whole checkpoint with --resume_from_checkpoint true", file=sys.stderr)
+        return 130
+    except (UserError, *WRITE_ERRORS) as error:
         rank = os.environ.get("RANK", "0")
         print(f"{f'process {rank}: ' if rank != '0' else ''}error: {error}", file=sys.stderr)
         return 1
@@ -56,8 +58,8 @@ def train(config: TrainConfig) -> None:
     model: EmbedModel = trainer.model
     before = model.fingerprints()
     if trainer.accelerator.is_main_process:
-        if resume is not None:
-            forget_later_metrics(output_dir / METRICS_FILE, int(resume.name.rpartition("-")[2] or 0))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        forget_later_metrics(output_dir / METRICS_FILE, 0 if resume is None else int(resume.name.rpartition("-")[2]))
         write_json(recorded(config), output_dir / CONFIG_FILE)
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     after = model.fingerprints()
@@ -83,15 +85,17 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     """Build model, data and trainer, checking first what is cheap to check."""
     from trainers.banner import MetricsFile, banner
     from trainers.batching import TripletCollator
-    from trainers.preflight import check_engine, check_gpus, check_output_dir, check_processes
+    from trainers.preflight import check_engine, check_gpus, check_negatives, check_output_dir, check_processes
     from trainers.trainer import ContrastiveTrainer
     from trainers.triplets import read_eval_triplets, read_triplets
 
     check_processes(config.training.world_size, os.environ)
     check_gpus(config.training.n_gpu)
-    resume = bool(config.training.resume_from_checkpoint)
+    resume = config.training.resume_from_checkpoint
     check_output_dir(Path(config.training.output_dir), recorded(config), resume=resume)
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
+    queries = config.training.per_device_train_batch_size * config.training.world_size
+    check_negatives(rows, queries, config.data.max_negatives)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     contrastive = config.contrastive
@@ -167,13 +171,21 @@ def continued_recipe(adapter: Any, given: Any, config: TrainConfig) -> Any:
 
 def lora_options(model: ModelArguments) -> dict[str, Any]:
     """Return the LoRA file's options, overridden by the flags that were given."""
+    from peft import LoraConfig
+
     path = Path(model.lora_config)
     try:
-        options: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"--lora_config {path}: there is no such file") from error
+        options = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--lora_config {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"--lora_config {path}: no valid JSON: {error}") from error
+    if not isinstance(options, dict):
+        raise UserError(f"--lora_config {path}: expected an object with the fields of peft.LoraConfig")
+    known = [*LoraConfig.__dataclass_fields__, "peft_type", "task_type"]
+    for key in options:
+        if key not in known:
+            raise UserError(f"--lora_config {path}: unknown key {key!r}{nearest(key, known)}")
     flags = {"r": model.lora_r, "lora_alpha": model.lora_alpha, "lora_dropout": model.lora_dropout}
     return options | {name: value for name, value in flags.items() if value is not None}
 

@@ -18,6 +18,7 @@ from transformers import Trainer
 
 from model_loaders.embed_model import EmbedModel
 from model_loaders.errors import UserError
+from model_loaders.locations import first_line
 from trainers.batching import BatchPlan, TripletBatch, TripletCollator, TripletRows
 from trainers.checkpoints import load_checkpoint, publish_checkpoint, save_checkpoint
 from trainers.loss import contrastive_loss, false_negatives
@@ -207,6 +208,15 @@ class ContrastiveTrainer(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         stage: str | None = getattr(self, "_stage", None)  # while a checkpoint is being written
         return stage or str(super()._get_output_dir(trial))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except Exception as error:  # whatever a damaged file makes torch raise
+            raise UserError(
+                f"the optimizer's state in {checkpoint} cannot be read ({first_line(error)}): delete that checkpoint and run "
+                "the same command, which goes on from the one before"
+            ) from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_checkpoint(self.model, Path(os.fspath(resume_from_checkpoint)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,77 @@ def test_unverified_engines_are_refused(engine: str) -> None:
     with pytest.raises(UserError, match=engine):
         check_engine(engine)
     check_engine("MULTI_GPU")
+
+
+def test_a_model_directory_is_not_overwritten(
+    world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "base"
+    shutil.copytree(world["base"], copy)
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert main(arguments(copy, world["rows"], copy), design="model3") == 1
+    assert "overwritten" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_going_on_from_another_directory_needs_the_same_settings(
+    world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(world["base"], world["rows"], tmp_path / "first")
+    argv[argv.index("--save_strategy") :] = ["--save_steps", "1", "--learning_rate", "0.01"]
+    assert main([*argv, "--max_steps", "1"], design="model3") == 0
+    checkpoint = tmp_path / "first" / "checkpoint-1"
+    argv[argv.index("--output_dir") + 1] = str(tmp_path / "second")
+    onward = [*argv, "--max_steps", "3", "--resume_from_checkpoint", str(checkpoint)]
+    assert main([*onward, "--learning_rate", "0.1"], design="model3") == 1
+    assert "learning_rate" in capsys.readouterr().err
+    assert main([*onward, "--logging_steps", "1"], design="model3") == 0
+    steps = [json.loads(line)["step"] for line in (tmp_path / "second" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [2, 3, 3]  # as often as this command says
+    (tmp_path / "empty").mkdir()
+    assert main([*argv, "--resume_from_checkpoint", str(tmp_path / "empty")], design="model3") == 1
+    assert "no whole checkpoint" in capsys.readouterr().err
+
+
+def test_a_damaged_optimizer_state_is_named(world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = arguments(world["base"], world["rows"], tmp_path)
+    argv[argv.index("--save_strategy") :] = ["--save_steps", "1", "--learning_rate", "0.01"]
+    assert main([*argv, "--max_steps", "1"], design="model3") == 0
+    file = tmp_path / "checkpoint-1" / "optimizer.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert main([*argv, "--max_steps", "2", "--resume_from_checkpoint", "true"], design="model3") == 1
+    assert "checkpoint-1" in capsys.readouterr().err
+
+
+def test_one_query_without_negatives_is_refused(
+    world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*arguments(world["base"], world["rows"], tmp_path), "--per_device_train_batch_size", "1", "--max_negatives", "0"]
+    assert main(argv, design="model3") == 1
+    assert "no negatives" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_message(
+    world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("unexpected pos 85376 vs 85268")  # what torch makes of a full disk
+
+    monkeypatch.setattr(torch, "save", full)
+    argv = arguments(world["base"], world["rows"], tmp_path)
+    argv[argv.index("--save_strategy") :] = ["--save_steps", "1", "--max_steps", "2", "--learning_rate", "0.01"]
+    assert main(argv, design="model3") == 1
+    assert "MB free" in capsys.readouterr().err
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_mistakes_in_a_lora_file(world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (content, told) in enumerate((("[]", "object"), ('{"lora_alfa": 3}', "lora_alpha"), ("{", "JSON"))):
+        file = tmp_path / f"lora{number}.json"
+        file.write_text(content)
+        argv = [*arguments(world["base"], world["rows"], tmp_path / "out"), "--lora_config", str(file)]
+        assert main(argv, design="model3") == 1
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # a refused run leaves nothing behind
