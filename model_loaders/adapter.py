@@ -38,7 +38,7 @@ def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise UserError(
-            f"{path} is no file of tensors that can be read safely (as data, without running code); take a fresh copy"
+            f"{path} is no state dict that can be read safely (as data, without running code); take a fresh copy"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise UserError(f"{path} is no state dict of tensors (found {type(state).__name__}); expected the published pooling")
