@@ -22,7 +22,7 @@ def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
     processes = trainer.accelerator.num_processes
     queries = training.per_device_train_batch_size * processes
     rows = trainer.train_dataset
-    sample = [len(rows[index]["negatives"][: config.data.max_negatives]) for index in range(min(len(rows), 1000))]
+    sample = [len(rows[index]["negatives"]) for index in range(min(len(rows), 1000))]
     negatives = queries - 1 + queries * sum(sample) / max(len(sample), 1)
     parts = {
         "LoRA": sum(p.numel() for name, p in model.named_parameters() if "lora_" in name and p.requires_grad),

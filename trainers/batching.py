@@ -96,14 +96,14 @@ class TripletBatch:
 class TripletCollator:
     """Renders and tokenises rows ``{query, positive, negatives}`` into a ``TripletBatch``."""
 
-    def __init__(self, tokenizer: TextTokenizer, recipe: Recipe, max_negatives: int | None = None) -> None:
-        self.tokenizer, self.recipe, self.max_negatives = tokenizer, recipe, max_negatives
+    def __init__(self, tokenizer: TextTokenizer, recipe: Recipe) -> None:
+        self.tokenizer, self.recipe = tokenizer, recipe
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> TripletBatch:
         """Make one batch; an empty list of rows gives an empty batch."""
         queries = [row["query"] for row in rows]
         positives = [row["positive"] for row in rows]
-        negatives = [text for row in rows for text in row["negatives"][: self.max_negatives]]
+        negatives = [text for row in rows for text in row["negatives"]]
         recipe = self.recipe
         ids = self.tokenizer.ids([render(text, recipe.query_prompt) for text in queries], recipe.length("query"))
         documents = [render(text, recipe.document_prompt) for text in positives + negatives]

@@ -58,15 +58,14 @@ def check_gpus(visible: int) -> None:
         )
 
 
-def check_negatives(rows: Any, queries: int, max_negatives: int | None) -> None:
+def check_negatives(rows: Any, queries: int) -> None:
     """Refuse a batch of one query whose rows have no negatives: there is nothing to tell the positive from.
 
     Args:
         rows: the triplets; the first thousand are looked at.
         queries: of a batch, over all processes.
-        max_negatives: used of a row.
     """
-    sample = (rows[index]["negatives"][:max_negatives] for index in range(min(len(rows), 1000)))
+    sample = (rows[index]["negatives"] for index in range(min(len(rows), 1000)))
     if queries == 1 and not any(sample):
         raise UserError(
             "a batch has one query and no negatives, so the loss is always 0: raise --per_device_train_batch_size, or give "

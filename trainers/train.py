@@ -94,8 +94,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     resume = config.training.resume_from_checkpoint
     check_output_dir(Path(config.training.output_dir), recorded(config), resume=resume)
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
-    queries = config.training.per_device_train_batch_size * config.training.world_size
-    check_negatives(rows, queries, config.data.max_negatives)
+    check_negatives(rows, config.training.per_device_train_batch_size * config.training.world_size)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     contrastive = config.contrastive
@@ -103,7 +102,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         model,
         config.training,
         rows,
-        TripletCollator(model.tokenizer, model.recipe, config.data.max_negatives),
+        TripletCollator(model.tokenizer, model.recipe),
         eval_rows=eval_rows,
         loss_scale=contrastive.loss_scale,
         mask_duplicates=contrastive.loss == "default",
