@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -73,16 +73,24 @@ class TripletBatch:
     """One process's share of a batch, tokenised and not padded.
 
     Attributes:
-        ids: token ids of the queries, then the positives, then all negatives.
+        ids: token ids of the queries, then the positives, then all negatives, query by query.
         queries: number of queries.
         hashes: int64, one a text, in the order of ``ids``.
         texts: the queries, for messages.
+        negatives: int64 ``(queries,)``: how many negatives each query brings.
+        in_batch: bool ``(queries,)``: whether other queries' documents are negatives of this one too.
+        places: where each query's row stands, for messages.
+        truncated: how many queries, and how many documents, were cut to the longest length.
     """
 
     ids: list[list[int]]
     queries: int
     hashes: Tensor
     texts: list[str]
+    negatives: Tensor
+    in_batch: Tensor
+    places: list[str] = field(default_factory=list)
+    truncated: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,7 +116,14 @@ class TripletCollator:
         ids = self.tokenizer.ids([render(text, recipe.query_prompt) for text in queries], recipe.length("query"))
         documents = [render(text, recipe.document_prompt) for text in positives + negatives]
         ids += self.tokenizer.ids(documents, recipe.length("document"))
-        return TripletBatch(ids, len(rows), text_hashes(queries + positives + negatives), queries)
+        return TripletBatch(
+            ids,
+            len(rows),
+            text_hashes(queries + positives + negatives),
+            queries,
+            negatives=torch.tensor([len(row["negatives"]) for row in rows], dtype=torch.int64),
+            in_batch=torch.ones(len(rows), dtype=torch.bool),
+        )
 
 
 def plan_chunks(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
