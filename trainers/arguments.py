@@ -148,6 +148,19 @@ class ContrastiveArguments:
         metadata={"help": "default: InfoNCE in which texts equal to the query or its positive are no negatives; "
                           "published: the published formula to the letter, duplicates included."},
     )  # fmt: skip
+    similarity_margin: float | None = field(
+        default=None,
+        metadata={"help": "Also leave out negatives whose cosine with the query is above the positive's by more than this, as "
+                          "probable unlabelled positives; a negative margin leaves out close ones from below too."},
+    )  # fmt: skip
+    both_directions: bool = field(
+        default=False,
+        metadata={"help": "Average the loss with that of each positive looking for its query among all queries."},
+    )
+    negatives_across_processes: bool = field(
+        default=True,
+        metadata={"help": "Texts of every process are negatives for every other one. false: a query sees its own process's."},
+    )
     pooling_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the trainable pooling. Unset: --learning_rate."}
     )
@@ -166,6 +179,11 @@ class ContrastiveArguments:
         _positive(self, "loss_scale", "chunk_tokens")
         if self.pooling_learning_rate is not None and self.pooling_learning_rate < 0:
             raise UserError(f"--pooling_learning_rate must be 0 or more, got {self.pooling_learning_rate}")
+        if self.loss == "published" and (self.similarity_margin is not None or self.both_directions):
+            raise UserError("--loss published is the published formula to the letter, without --similarity_margin and "
+                            "--both_directions: leave those out, or use --loss default")  # fmt: skip
+        if self.similarity_margin is not None and not -2 <= self.similarity_margin <= 2:
+            raise UserError(f"--similarity_margin is a difference of cosines, in [-2, 2], got {self.similarity_margin}")
 
 
 @dataclass(frozen=True)

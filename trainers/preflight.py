@@ -15,17 +15,6 @@ from trainers.checkpoints import STATE, checkpoints
 CONFIG_FILE = "train_config.json"
 # Files of base models and published adapters.
 FOREIGN = ("config.json", "model*.safetensors", "pytorch_model*", "adapter_config.json", "adapter_model.*", "attn_pool.pt")
-# By the names of accelerate.DistributedType.
-ENGINES = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_XPU")
-
-
-def check_engine(engine: str) -> None:
-    """Refuse an engine whose gradient was not verified to be that of the joined batch."""
-    if engine not in ENGINES:
-        raise UserError(
-            f"the launcher chose {engine}, with which this trainer is not verified to give the exact gradient. LoRA and "
-            "the pooling fit DDP: accelerate launch --config_file accelerate_config.yaml"
-        )
 
 
 def check_processes(world_size: int, environment: Mapping[str, str]) -> None:

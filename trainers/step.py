@@ -2,31 +2,34 @@
 
 The gradient goes in two parts. First the loss's gradient with respect to this process's vectors: all processes gather
 all vectors, each computes the same loss, and keeps the rows of the gradient that are its own. Then from the vectors into
-the parameters, by a backward pass through the wrapped model, so that DDP averages over the processes; multiplying the
+the parameters, by backward passes through the wrapped model, so that its engine averages over the processes; multiplying the
 vectors' gradient by their number cancels that mean. The result is the gradient of the joined batch.
 
 With a token budget (gradient caching, arXiv 2101.06983) the texts are encoded twice, in chunks: without a graph to get the
-vectors, and with one, chunk by chunk and with the same dropout, to send the vectors' gradient back.
+vectors, and with one, chunk by chunk and with the same dropout, to send the vectors' gradient back. Where no process has more
+than one chunk, once is enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model_loaders.tokenising import Batch, TextTokenizer
 from trainers.batching import TripletBatch, plan_chunks
-from trainers.loss import contrastive_loss, false_negatives
+from trainers.engines import Engine
+from trainers.loss import ContrastiveLoss, LossBatch, LossResult
 
 # Without a budget the whole graph stays in memory anyway; texts are still encoded in groups of similar length, which
 # saves padding. Groups smaller than this would keep no processor busy.
 GROUP_TOKENS = 4096
+SAMPLE = 256  # vectors that a step shows of itself
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,26 @@ class StepResult:
         accuracy: share of queries whose positive scores highest.
         excluded: share of query-document pairs that were left out as false negatives.
         candidates: documents that a query is compared with.
+        queries: fp32 ``(at most 256, dim)``: unit vectors of the batch's first queries.
+        positives: those of their positives.
     """
 
     loss: Tensor
     accuracy: Tensor
     excluded: Tensor
     candidates: int
+    queries: Tensor
+    positives: Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """What every process knows of another one's part of the batch: how many of each there are."""
+
+    queries: int
+    texts: int
+    chunks: int
+    alone: int  # queries that other queries' documents are no negatives of
 
 
 @dataclass(frozen=True)
@@ -52,95 +69,126 @@ class ContrastiveStep:
 
     Attributes:
         tokenizer: pads the chunks.
-        scale: 1 / temperature.
-        mask_duplicates: leave texts equal to the query or its positive out of the negatives.
+        engine: reduces the gradients.
+        loss: of all vectors.
         chunk_tokens: padded tokens of one forward pass (gradient caching), or ``None``.
+        across_processes: whether the texts of every process are negatives for every other one.
         processes: how many processes share the batch.
         rank: this process among them.
     """
 
     tokenizer: TextTokenizer
-    scale: float = 20.0
-    mask_duplicates: bool = True
+    engine: Engine
+    loss: ContrastiveLoss = field(default_factory=ContrastiveLoss)
     chunk_tokens: int | None = None
+    across_processes: bool = True
     processes: int = 1
     rank: int = 0
 
-    def __call__(
-        self,
-        model: nn.Module,
-        batch: TripletBatch,
-        backward: Callable[[Tensor], None],
-        no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        weight: float = 1.0,
-    ) -> StepResult:
-        """Run forward and backward.
+    def __call__(self, model: nn.Module, batch: TripletBatch, weight: float = 1.0) -> StepResult:
+        """Run forward and backward; adds into the parameters' gradients.
 
         Args:
-            model: the wrapped model (DDP), so that its gradients are synchronised.
+            model: the wrapped model, so that its gradients are synchronised.
             batch: this process's share; may be empty where there are several processes.
-            backward: called with a scalar to differentiate, once a chunk; adds into the parameters' gradients.
-            no_sync: makes a context in which gradients are not synchronised; all chunks but the last run in it.
             weight: the loss's weight, 1 / number of accumulated batches.
         """
-        device = next(model.parameters()).device
-        ids = batch.ids or [[self.tokenizer.end_token_id]]  # an empty share still takes part in the synchronisation
-        inputs, order = self.chunks(ids, device)
+        device, engine = next(model.parameters()).device, self.engine
+        groups = plan_chunks([len(row) for row in batch.ids], self.chunk_tokens or GROUP_TOKENS)
+        shares = gather_shares(batch, len(groups), device, self.processes)
+        most = max(share.chunks for share in shares)
+        # An empty share still takes part in the synchronisation, and with FSDP2 every forward pass is one.
+        inputs, order = self.pad(batch.ids, groups, device, at_least=most if engine.forward_is_collective else 1)
 
-        # Every process takes the same way, also one whose share fits one chunk: the first forward through DDP and the
+        # Every process takes the same way, also one whose share fits one chunk: the first forward pass through DDP and the
         # gathers are collectives, and must come in the same order everywhere.
-        if self.chunk_tokens is not None:
-            vectors, states = encode_without_graph(unwrapped(model), inputs)
-            result, gradient = self.vector_gradient(restore(vectors, order)[: len(batch)], batch)
-            gradient = weight * padded_to(gradient, len(ids))[order]
-            parts = gradient.split([len(chunk.input_ids) for chunk in inputs])
-            for number, (chunk_input, part, state) in enumerate(zip(inputs, parts, states, strict=True)):
-                with nullcontext() if number == len(inputs) - 1 else no_sync(), random_state(state, device):
-                    backward((call(model, chunk_input) * part).sum())
-            return result
-
-        groups = []
-        for number, chunk_input in enumerate(inputs):
-            with nullcontext() if number == len(inputs) - 1 else no_sync():
-                groups.append(call(model, chunk_input))
-        vectors = restore(torch.cat(groups), order)
-        result, gradient = self.vector_gradient(vectors.detach()[: len(batch)], batch)
-        backward((vectors * (weight * padded_to(gradient, len(ids)))).sum())
+        if self.chunk_tokens is not None and most > 1:
+            vectors, states = encode_without_graph(engine.without_graph(model), inputs)
+            result, gradient = self.vector_gradient(restore(vectors, order)[: len(batch)], batch, shares)
+            parts = padded_to(weight * gradient, len(order))[order].split([len(chunk.input_ids) for chunk in inputs])
+            with engine.step(model):
+                for number, (chunk, part, state) in enumerate(zip(inputs, parts, states, strict=True)):
+                    with engine.chunk(model, last=number == len(inputs) - 1), random_state(state, device):
+                        engine.backward(model, (call(model, chunk) * part).sum())
+        else:
+            outputs = []
+            for number, chunk in enumerate(inputs):
+                with engine.chunk(model, last=number == len(inputs) - 1):
+                    outputs.append(call(model, chunk))
+            vectors = restore(torch.cat(outputs), order)
+            result, gradient = self.vector_gradient(vectors.detach()[: len(batch)], batch, shares)
+            with engine.step(model):
+                engine.backward(model, (vectors * padded_to(weight * gradient, len(order))).sum())
         return result
 
     def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
         """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""
-        inputs, order = self.chunks(batch.ids, next(model.parameters()).device)
+        groups = plan_chunks([len(row) for row in batch.ids], self.chunk_tokens or GROUP_TOKENS)
+        inputs, order = self.pad(batch.ids, groups, next(model.parameters()).device)
         return restore(encode_without_graph(model, inputs)[0], order)
 
-    def chunks(self, ids: list[list[int]], device: torch.device) -> tuple[list[Batch], Tensor]:
-        """Pad texts of similar length together; returns the chunks, and which text each of their rows is."""
-        groups = plan_chunks([len(row) for row in ids], self.chunk_tokens or GROUP_TOKENS)
-        inputs = [self.tokenizer.pad([ids[index] for index in group]).to(device) for group in groups]
-        return inputs, torch.tensor([index for group in groups for index in group], device=device)
+    def pad(
+        self, ids: list[list[int]], groups: list[list[int]], device: torch.device, at_least: int = 1
+    ) -> tuple[list[Batch], Tensor]:
+        """Pad each group of texts; returns the chunks, and which text each of their rows is.
 
-    def vector_gradient(self, vectors: Tensor, batch: TripletBatch) -> tuple[StepResult, Tensor]:
+        Args:
+            ids: token ids of the texts.
+            groups: indices into ``ids``.
+            device: where the chunks go.
+            at_least: chunks to make; those beyond ``groups`` hold one dummy text each, with an index after the texts'.
+        """
+        dummies = range(len(ids), len(ids) + max(0, at_least - len(groups)))
+        inputs = [self.tokenizer.pad([ids[index] for index in group]).to(device) for group in groups]
+        inputs += [self.tokenizer.pad([[self.tokenizer.end_token_id]]).to(device) for _ in dummies]
+        return inputs, torch.tensor([index for group in groups for index in group] + list(dummies), device=device)
+
+    def vector_gradient(self, vectors: Tensor, batch: TripletBatch, shares: Sequence[Share]) -> tuple[StepResult, Tensor]:
         """Return the loss over all processes and its gradient for this process's vectors.
 
         Args:
             vectors: ``(texts, dim)`` fp32, without graph, in the order of ``batch.ids``.
             batch: this process's share.
+            shares: of all processes.
 
         Returns:
             The result, and the gradient ``(texts, dim)`` times the number of processes.
         """
         own = vectors.clone().requires_grad_(True)
-        hashes = batch.hashes.to(own.device)
-        counts = gather_counts(batch.queries, len(batch), own.device, self.processes)
-        blocks = gather_blocks(own, [total for _, total in counts], self.rank)
-        hash_blocks = gather_blocks(hashes, [total for _, total in counts], self.rank)
-        queries, documents = split_roles(blocks, [count for count, _ in counts])
-        query_hashes, document_hashes = split_roles(hash_blocks, [count for count, _ in counts])
-        excluded = false_negatives(query_hashes, document_hashes) if self.mask_duplicates else None
-        loss, accuracy = contrastive_loss(queries, documents, excluded, self.scale)
-        (gradient,) = torch.autograd.grad(loss, own)
-        share = torch.zeros_like(loss) if excluded is None else excluded.float().mean()
-        return StepResult(loss.detach(), accuracy, share, len(documents)), gradient * self.processes
+        joined = self.join(own, batch, shares)
+        found = self.loss(joined)
+        # Each process's queries have their own loss where negatives are not shared; the mean is over all queries.
+        part = 1.0 if self.across_processes else len(joined.queries) / sum(share.queries for share in shares)
+        (gradient,) = torch.autograd.grad(found.loss * part, own)
+        if not self.across_processes and self.processes > 1:
+            found = mean_over_processes(found, part)
+        shown = [
+            F.normalize(side[:SAMPLE].detach(), dim=-1) for side in (joined.queries, joined.documents[: len(joined.queries)])
+        ]
+        result = StepResult(found.loss.detach(), found.accuracy, found.excluded, len(joined.documents), *shown)
+        return result, gradient * self.processes
+
+    def join(self, own: Tensor, batch: TripletBatch, shares: Sequence[Share]) -> LossBatch:
+        """Gather what the loss is computed from; the own vectors keep their graph.
+
+        Args:
+            own: ``(texts, dim)`` of this process, in the order of ``batch.ids``.
+            batch: this process's share.
+            shares: of the processes to gather from, all of them or this one's alone.
+        """
+        device, rank = own.device, self.rank
+        hashes, facts = batch.hashes.to(device), torch.stack([batch.negatives, batch.in_batch.long()], dim=1).to(device)
+        if not self.across_processes or len(shares) == 1:
+            shares, rank = [shares[rank] if len(shares) > 1 else shares[0]], 0
+        texts, queries = [share.texts for share in shares], [share.queries for share in shares]
+        vectors, documents = split_roles(gather_blocks(own, texts, rank), queries)
+        query_hashes, document_hashes = split_roles(gather_blocks(hashes, texts, rank), queries)
+        negatives, in_batch = torch.cat(gather_blocks(facts, queries, rank)).unbind(dim=1)
+        number = torch.arange(len(vectors), device=device)
+        hard = len(documents) - len(vectors)
+        owners = torch.cat([number, number.repeat_interleave(negatives, output_size=hard)])
+        alone = any(share.alone for share in shares)
+        return LossBatch(vectors, documents, query_hashes, document_hashes, owners, in_batch.bool() if alone else None)
 
 
 def call(model: nn.Module, batch: Batch) -> Tensor:
@@ -185,20 +233,22 @@ def padded_to(gradient: Tensor, rows: int) -> Tensor:
     return torch.cat([gradient, gradient.new_zeros(rows - len(gradient), gradient.shape[1])])
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside DDP: a pass without graph needs no synchronisation."""
-    inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-    return inner  # type: ignore[no-any-return]
-
-
-def gather_counts(queries: int, texts: int, device: torch.device, processes: int) -> list[tuple[int, int]]:
-    """Return every process's numbers of queries and of texts, by rank."""
-    own = torch.tensor([queries, texts], device=device)
+def gather_shares(batch: TripletBatch, chunks: int, device: torch.device, processes: int) -> list[Share]:
+    """Return what every process's part of the batch holds, by rank."""
+    own = [batch.queries, len(batch), chunks, int((~batch.in_batch).sum())]
     if processes == 1:
-        return [(queries, texts)]
-    counts = [torch.empty_like(own) for _ in range(processes)]
-    dist.all_gather(counts, own)
-    return [(int(count[0]), int(count[1])) for count in counts]
+        return [Share(*own)]
+    facts = torch.tensor(own, device=device)
+    everyone = [torch.empty_like(facts) for _ in range(processes)]
+    dist.all_gather(everyone, facts)
+    return [Share(*row) for row in torch.stack(everyone).tolist()]
+
+
+def mean_over_processes(own: LossResult, part: float) -> LossResult:
+    """Average results over the queries of all processes; ``part`` of them are this process's."""
+    values = part * torch.stack([own.loss.detach(), own.accuracy, own.excluded])
+    dist.all_reduce(values)
+    return LossResult(*values)
 
 
 def gather_blocks(own: Tensor, rows: Sequence[int], rank: int) -> list[Tensor]:

@@ -85,7 +85,8 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     """Build model, data and trainer, checking first what is cheap to check."""
     from trainers.banner import MetricsFile, banner
     from trainers.batching import TripletCollator
-    from trainers.preflight import check_engine, check_gpus, check_negatives, check_output_dir, check_processes
+    from trainers.loss import ContrastiveLoss
+    from trainers.preflight import check_gpus, check_negatives, check_output_dir, check_processes
     from trainers.trainer import ContrastiveTrainer
     from trainers.triplets import read_eval_triplets, read_triplets
 
@@ -104,13 +105,17 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         rows,
         TripletCollator(model.tokenizer, model.recipe),
         eval_rows=eval_rows,
-        loss_scale=contrastive.loss_scale,
-        mask_duplicates=contrastive.loss == "default",
+        loss=ContrastiveLoss(
+            contrastive.loss_scale,
+            mask_duplicates=contrastive.loss == "default",
+            similarity_margin=contrastive.similarity_margin,
+            both_directions=contrastive.both_directions,
+        ),
+        negatives_across_processes=contrastive.negatives_across_processes,
         chunk_tokens=contrastive.chunk_tokens,
         pooling_learning_rate=contrastive.pooling_learning_rate,
         callbacks=[MetricsFile(Path(config.training.output_dir))],
     )
-    check_engine(str(trainer.accelerator.distributed_type.value))
     if trainer.accelerator.is_main_process:
         print(banner(config, trainer), flush=True)
     return trainer

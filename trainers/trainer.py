@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,8 +21,9 @@ from model_loaders.errors import UserError
 from model_loaders.locations import first_line
 from trainers.batching import BatchPlan, TripletBatch, TripletCollator, TripletRows
 from trainers.checkpoints import load_checkpoint, publish_checkpoint, save_checkpoint
-from trainers.loss import contrastive_loss, false_negatives
-from trainers.step import ContrastiveStep
+from trainers.engines import engine_of
+from trainers.loss import ContrastiveLoss
+from trainers.step import ContrastiveStep, gather_shares
 
 
 class ContrastiveTrainer(Trainer):
@@ -40,9 +41,9 @@ class ContrastiveTrainer(Trainer):
         collator: TripletCollator,
         *,
         eval_rows: Any = None,
-        loss_scale: float = 20.0,
-        mask_duplicates: bool = True,
+        loss: ContrastiveLoss | None = None,
         chunk_tokens: int | None = None,
+        negatives_across_processes: bool = True,
         pooling_learning_rate: float | None = None,
         callbacks: list[Any] | None = None,
     ) -> None:
@@ -54,9 +55,10 @@ class ContrastiveTrainer(Trainer):
         self.pooling_learning_rate = pooling_learning_rate
         self.contrastive_step = ContrastiveStep(
             tokenizer=model.tokenizer,
-            scale=loss_scale,
-            mask_duplicates=mask_duplicates,
+            engine=engine_of(self.accelerator),
+            loss=loss or ContrastiveLoss(),
             chunk_tokens=chunk_tokens,
+            across_processes=negatives_across_processes,
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
         )
@@ -113,8 +115,7 @@ class ContrastiveTrainer(Trainer):
         """Add one batch's gradient; returns its loss over all processes, divided by the accumulated batches."""
         model.train()
         weight = 1.0 / self.current_gradient_accumulation_steps
-        backward: Callable[[Tensor], None] = self.accelerator.backward
-        result = self.contrastive_step(model, inputs, backward, partial(self.accelerator.no_sync, model), weight)
+        result = self.contrastive_step(model, inputs, weight)
         if not math.isfinite(float(result.loss)):
             shown = "; ".join(repr(text[:60]) for text in inputs.texts[:3])
             raise UserError(
@@ -122,6 +123,7 @@ class ContrastiveTrainer(Trainer):
                 "Lower --learning_rate or --pooling_learning_rate, use --bf16 instead of --fp16, or go on from a checkpoint."
             )
         self._note(tokens=inputs.tokens, accuracy=float(result.accuracy), excluded=float(result.excluded), batches=1)
+        self.contrastive_step.engine.finish(model)
         loss: Tensor = result.loss * weight
         return loss
 
@@ -181,13 +183,11 @@ class ContrastiveTrainer(Trainer):
         model: EmbedModel = self.model
         model.eval()
         step, total = self.contrastive_step, torch.zeros(3)
+        alone = replace(step, processes=1, rank=0)
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
         for batch in self._loader(rows, plan):
-            vectors, n = step.encode(model, batch), batch.queries
-            excluded = false_negatives(batch.hashes[:n], batch.hashes[n:]) if step.mask_duplicates else None
-            excluded = None if excluded is None else excluded.to(vectors.device)
-            loss, accuracy = contrastive_loss(vectors[:n], vectors[n:], excluded, step.scale)
-            total += torch.tensor([float(loss) * n, float(accuracy) * n, n])
+            found = alone.loss(alone.join(step.encode(model, batch), batch, gather_shares(batch, 1, model.device, 1)))
+            total += batch.queries * torch.tensor([float(found.loss), float(found.accuracy), 1.0])
         metrics = {
             f"{metric_key_prefix}_loss": float(total[0] / total[2]),
             f"{metric_key_prefix}_accuracy": float(total[1] / total[2]),

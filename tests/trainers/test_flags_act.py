@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import triplets, write_base
 from trainers.arguments import GROUPS
 from trainers.command_line import parse
-from trainers.preflight import check_engine, check_processes, find_checkpoint
+from trainers.preflight import check_processes, find_checkpoint
 from trainers.train import build_trainer, main
 
 SMALL = ["--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4", "--lora_dropout", "0"]
@@ -107,13 +107,15 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "max_eval_samples": ["--eval_dataset", w["six_rows"], "--max_eval_samples", "2"],
         "loss_scale": ["--loss_scale", "10"],
         "loss": ["--loss", "published"],
+        "similarity_margin": ["--similarity_margin", "-0.5"],
+        "both_directions": ["--both_directions"],
         "pooling_learning_rate": ["--pooling_learning_rate", "0.5"],
         "chunk_tokens": ["--chunk_tokens", "24"],
     }
 
 
 # Tested elsewhere: needs a GPU (its refusal is in test_arguments), a hub, or rows that stop the run.
-ELSEWHERE = {"load_in_4bit", "load_in_8bit", "cache_dir", "dataset_file_path", "on_invalid_rows"}
+ELSEWHERE = {"load_in_4bit", "load_in_8bit", "cache_dir", "dataset_file_path", "on_invalid_rows", "negatives_across_processes"}
 
 
 def test_the_table_names_every_flag(world: dict[str, Path]) -> None:
@@ -245,15 +247,6 @@ def test_fewer_processes_than_meant_are_refused(environment: dict[str, str]) -> 
         check_processes(1, environment)
     check_processes(1, {})
     check_processes(4, {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"})
-
-
-@pytest.mark.parametrize("engine", ["DEEPSPEED", "FSDP"])
-def test_unverified_engines_are_refused(engine: str) -> None:
-    from model_loaders.errors import UserError
-
-    with pytest.raises(UserError, match=engine):
-        check_engine(engine)
-    check_engine("MULTI_GPU")
 
 
 def test_a_model_directory_is_not_overwritten(

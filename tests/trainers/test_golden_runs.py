@@ -14,7 +14,7 @@ from model_loaders.loading import load_design
 from model_loaders.manifest import Recipe
 from model_loaders.published import NAMES
 from trainers.batching import TripletCollator
-from trainers.loss import contrastive_loss
+from trainers.loss import ContrastiveLoss, LossBatch
 from trainers.trainer import ContrastiveTrainer
 
 RUNS = ["m1", "m2", "m3", "m5", "m1_accum", "m5_accum"]
@@ -47,7 +47,9 @@ def golden_trainer(parity: Path, run: str, output_dir: Path, chunk_tokens: int |
     )  # fmt: skip
     rows = [{"query": r["query"], "positive": r["positive"], "negatives": [r["negative"]]} for r in golden["data"]]
     collator = TripletCollator(model.tokenizer, Recipe(max_length=golden["max_seq_length"]))
-    trainer = RecordingTrainer(model, args, rows, collator, mask_duplicates=False, chunk_tokens=chunk_tokens)
+    trainer = RecordingTrainer(
+        model, args, rows, collator, loss=ContrastiveLoss(mask_duplicates=False), chunk_tokens=chunk_tokens
+    )
     trainer.losses, trainer.first_gradients = [], {}
     return trainer, spec
 
@@ -101,7 +103,7 @@ def test_loss_and_gradients_equal_the_published_ones(parity: Path) -> None:
     for case in cases:
         roles = [role for role in ("q", "p", "n") if f"{case}.{role}" in golden.files]
         q, *documents = (torch.tensor(golden[f"{case}.{role}"]).requires_grad_() for role in roles)
-        loss, _ = contrastive_loss(q, torch.cat(documents), scale=float(golden["scale"]))
+        loss = ContrastiveLoss(float(golden["scale"]), mask_duplicates=False)(LossBatch(q, torch.cat(documents))).loss
         loss.backward()
         prefix = "full_" if f"{case}.full_loss" in golden.files else ""
         assert abs(loss.item() - float(golden[f"{case}.{prefix}loss"])) < 1e-6, case
