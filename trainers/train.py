@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
 def train(config: TrainConfig) -> None:
     """Run one training from its resolved configuration to an adapter directory in ``--output_dir``."""
     from trainers.preflight import CONFIG_FILE, find_checkpoint, forget_later_metrics
+    from trainers.progress import show_progress
 
     trainer = build_trainer(config)
     output_dir = Path(config.training.output_dir)
@@ -61,7 +62,11 @@ def train(config: TrainConfig) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
         forget_later_metrics(output_dir / METRICS_FILE, 0 if resume is None else int(resume.name.rpartition("-")[2]))
         write_json(recorded(config), output_dir / CONFIG_FILE)
-    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    progress = show_progress(trainer)
+    try:
+        result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finally:
+        progress.close()  # or an error's message would stand behind the bar
     after = model.fingerprints()
     moved = float(1.0 - (after * before).sum(axis=1).min())
     if resume is None and result.global_step > 0 and (after == before).all():
@@ -83,9 +88,10 @@ def recorded(config: TrainConfig) -> dict[str, Any]:
 
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     """Build model, data and trainer, checking first what is cheap to check."""
-    from trainers.banner import MetricsFile, banner
+    from trainers.banner import banner
     from trainers.batching import TripletCollator
     from trainers.loss import ContrastiveLoss
+    from trainers.metrics import MetricsFile
     from trainers.preflight import check_gpus, check_negatives, check_output_dir, check_processes
     from trainers.trainer import ContrastiveTrainer
     from trainers.triplets import read_eval_triplets, read_triplets

@@ -1,0 +1,92 @@
+"""How far a run is: one bar on a terminal, else a plain line for each log; on the first process only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
+
+# What is shown of a log line, in this order; metrics.jsonl has everything.
+SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy")
+
+
+def show_progress(trainer: Any) -> Progress:
+    """Replace the trainer's own progress callbacks, which would print every log twice or as a dict."""
+    for callback in (PrinterCallback, DEFAULT_PROGRESS_CALLBACK):
+        trainer.remove_callback(callback)
+    progress = Progress()
+    trainer.add_callback(progress)
+    return progress
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """A bar where stdout and stderr are terminals and --disable_tqdm is not given, else plain lines on stdout."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.started, self.first_step = time.monotonic(), 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock, and the bar where there is one."""
+        self.started, self.first_step = time.monotonic(), state.global_step
+        if state.is_world_process_zero and not args.disable_tqdm and sys.stdout.isatty() and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", dynamic_ncols=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        """Show loss, accuracy and speed."""
+        figures = shown(logs or {})
+        if not state.is_world_process_zero or not figures:
+            return
+        if self.bar is not None and "loss" in figures:
+            self.bar.set_postfix_str("  ".join(figures.values()))
+            return
+        parts = [f"step {state.global_step}/{state.max_steps}", *figures.values()]
+        if "loss" in figures and state.global_step > self.first_step:
+            pace = (time.monotonic() - self.started) / (state.global_step - self.first_step)
+            parts.append(f"left {timedelta(seconds=round(pace * (state.max_steps - state.global_step)))}")
+        self.say("  ".join(parts))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the finished bar on the screen."""
+        self.close()
+
+    def say(self, line: str) -> None:
+        """Print a line without tearing the bar."""
+        if self.bar is not None:
+            self.bar.write(line)
+        else:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        """End the bar's line; to be called when training stops for whatever reason."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def shown(logs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the figures of a log line that are shown, by name, as text."""
+    texts = {name: f"{name} {logs[name]:.3g}" for name in SHOWN if name in logs}
+    if "tokens_per_second" in logs:
+        texts["tokens_per_second"] = f"{quantity(logs['tokens_per_second'])} tokens/s"
+    return texts
+
+
+def quantity(value: float) -> str:
+    """Return a number with three digits and k or M: ``14.2k``."""
+    for limit, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{letter}"
+    return f"{value:.3g}"
