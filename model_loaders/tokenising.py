@@ -62,9 +62,13 @@ class TextTokenizer:
         if tokenizer.pad_token_id is None:  # only a filler: masks do not come from it
             tokenizer.pad_token = self.end_token
         # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
-        self._appends_end = self._raw(["a b"], max_length=None)[0][-1:] == [self.end_token_id]
+        self._appends_end = self._raw(["a b"], max_length=None)[0][0][-1:] == [self.end_token_id]
 
     def ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        """Tokenise rendered texts, as `tokenise` does; returns the ids alone."""
+        return self.tokenise(texts, max_length)[0]
+
+    def tokenise(self, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], list[bool]]:
         """Tokenise rendered texts.
 
         Args:
@@ -72,20 +76,19 @@ class TextTokenizer:
             max_length: tokens a text at most, special tokens included; longer texts lose their end, but not EOS.
 
         Returns:
-            One list of ids a text, each ending with ``end_token_id``.
+            One list of ids a text, each ending with ``end_token_id``; and whether the text was longer than that.
         """
         if max_length < 2:
             raise UserError(f"the maximum length must be at least 2 tokens (a token and EOS), not {max_length}")
         if not texts:
-            return []
-        if self._appends_end:
-            rows = self._raw(texts, max_length)
-        else:
-            rows = [[*row, self.end_token_id] for row in self._raw(texts, max_length - 1)]
+            return [], []
+        rows, cut = self._raw(texts, max_length if self._appends_end else max_length - 1)
+        if not self._appends_end:
+            rows = [[*row, self.end_token_id] for row in rows]
         for row, text in zip(rows, texts, strict=True):
             if row[-1] != self.end_token_id:
                 raise UserError(f"the tokens of {text[:60]!r} do not end with the pooled token {self.end_token_id}")
-        return rows
+        return rows, cut
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of ids on the right to the longest; returns int64 ids and masks ``(batch, longest)``."""
@@ -113,10 +116,22 @@ class TextTokenizer:
         self.tokenizer.backend_tokenizer.no_truncation()
         self.tokenizer.save_pretrained(str(directory))
 
-    def _raw(self, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
-        options = {"truncation": max_length is not None, "max_length": max_length, "padding": False}
-        rows: list[list[int]] = self.tokenizer(list(texts), **options, return_attention_mask=False)["input_ids"]
-        return rows
+    def _raw(self, texts: Sequence[str], max_length: int | None) -> tuple[list[list[int]], list[bool]]:
+        """Return the tokenizer's own ids of each text, and whether it cut them to ``max_length``."""
+        options = {"padding": False, "return_attention_mask": False}
+        found = self.tokenizer(list(texts), truncation=max_length is not None, max_length=max_length, **options)
+        rows: list[list[int]] = found["input_ids"]
+        if max_length is None:
+            return rows, [False] * len(rows)
+        encodings = found.encodings  # None where the tokenizer is written in Python
+
+        def is_cut(index: int) -> bool:
+            if encodings is not None:
+                return bool(encodings[index].overflowing)
+            return len(self._raw([texts[index]], None)[0][0]) > max_length
+
+        # Only a row of the full length can have been cut: the others are not asked.
+        return rows, [len(row) >= max_length and is_cut(index) for index, row in enumerate(rows)]
 
 
 def load_tokenizer(directory: Path) -> Any:

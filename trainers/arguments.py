@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_loaders.errors import UserError
+from trainers.data_config import resolve
 
 # Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.
 DEFAULT_LORA_CONFIG = str(Path(__file__).resolve().parent.parent / "configs" / "lora.json")
@@ -89,6 +90,16 @@ class DataArguments:
         metadata={"help": "Triplets: a hub name, or a local file or folder of JSONL (.gz), Parquet or CSV with the keys "
                           "query, positive, negative (a string or a list). A local path wins over a hub name."},
     )  # fmt: skip
+    dataset_config: str | list[dict[str, Any]] | None = field(
+        default=None,
+        metadata={"help": "Several data sets instead of --dataset_name: a YAML list, see configs/data/example.yaml. What an "
+                          "entry does not say (split, max_negatives, ...) is what the flags here say."},
+    )  # fmt: skip
+    batching: str = field(
+        default="homogeneous",
+        metadata={"help": "With --dataset_config: homogeneous for batches of one data set, on all processes; blended for "
+                          "batches of all rows mixed; a number between 0 and 1 for that share of homogeneous batches."},
+    )  # fmt: skip
     dataset_file_path: str | None = field(
         default=None,
         metadata={"help": "A local file or folder instead of --dataset_name; beside a --dataset_name: the file in it."},
@@ -108,6 +119,11 @@ class DataArguments:
     max_negatives: int | None = field(
         default=None, metadata={"help": "Use the first N negatives of a row; 0: in-batch only. Unset: all of them."}
     )
+    in_batch_negatives: bool = field(
+        default=True,
+        metadata={"help": "Texts of other rows are negatives too. False for rows that share positives, such as class "
+                          "labels: each query is then compared with its own negatives alone, and needs at least one."},
+    )  # fmt: skip
     eval_dataset: str | None = field(
         default=None,
         metadata={"help": "Triplets to evaluate the loss on, named as in --dataset_name. They are evaluated after each "
@@ -126,14 +142,23 @@ class DataArguments:
     def __post_init__(self) -> None:
         """Check that there is data, and that the numbers make sense.
 
+        The entries of ``dataset_config`` are read here, and stand in it resolved, so that the record of a run holds them.
+
         Raises:
-            UserError: naming the flags.
+            UserError: naming the flags, or ``file:line`` of a data set.
         """
-        if not (self.dataset_name or self.dataset_file_path):
-            raise UserError("no training data: give --dataset_name (hub name, local file or folder)")
+        if self.dataset_config is not None and (self.dataset_name or self.dataset_file_path):
+            raise UserError("--dataset_config names the data: leave --dataset_name and --dataset_file_path out")
+        if not (self.dataset_name or self.dataset_file_path or self.dataset_config):
+            raise UserError("no training data: give --dataset_name (hub name, local file or folder), or --dataset_config")
+        mixing(self.batching)
         _positive(self, "max_seq_length", "query_max_length", "max_train_samples", "max_eval_samples")
         if self.max_negatives is not None and self.max_negatives < 0:
             raise UserError(f"--max_negatives must be 0 or more, got {self.max_negatives}")
+        if not self.in_batch_negatives and self.max_negatives == 0:
+            raise UserError("--in_batch_negatives false and --max_negatives 0 leave no negatives at all: give one of them")
+        if self.dataset_config is not None:
+            self.dataset_config = resolve(self.dataset_config, self)
         if self.eval_dataset is None and self.max_eval_samples is not None:
             raise UserError("--max_eval_samples has nothing to limit: give --eval_dataset too")
 
@@ -236,6 +261,21 @@ FROM_THE_ADAPTER_UNLESS_GIVEN = ("pooling_heads", "query_prompt", "document_prom
 
 # Mean nothing to a design without a trainable pooling.
 OF_THE_POOLING = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooling_learning_rate")
+
+
+def mixing(batching: str) -> Literal["homogeneous", "blended"] | float:
+    """Return what ``--batching`` means: one of its names, or a share of batches in (0, 1)."""
+    if batching == "homogeneous":
+        return "homogeneous"
+    if batching == "blended":
+        return "blended"
+    try:
+        share = float(batching)
+    except ValueError:
+        share = -1.0
+    if not 0.0 < share < 1.0:
+        raise UserError(f"--batching takes homogeneous, blended or a number between 0 and 1, not {batching!r}")
+    return share
 
 
 def _positive(arguments: Any, *names: str) -> None:

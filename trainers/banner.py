@@ -17,7 +17,7 @@ def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
     processes = trainer.accelerator.num_processes
     queries = training.per_device_train_batch_size * processes
     rows = trainer.train_dataset
-    sample = [len(rows[index]["negatives"]) for index in range(min(len(rows), 1000))]
+    sample = [len(row["negatives"]) for row in rows.sample(1000)]
     negatives = queries - 1 + queries * sum(sample) / max(len(sample), 1)
     parts = {
         "LoRA": sum(p.numel() for name, p in model.named_parameters() if "lora_" in name and p.requires_grad),
@@ -30,6 +30,7 @@ def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
         f"base model      {model.base_model.name_or_path} ({frozen:,} frozen parameters, {model.dtype}, {model.device})",
         "trainable       " + ", ".join(f"{name} {count:,}" for name, count in parts.items()),
         f"triplets        {len(rows):,}",
+        *data_lines(config, trainer),
         f"batch           {queries} queries ({training.per_device_train_batch_size} x {processes} processes), "
         f"about {negatives:.0f} negatives a query",
         f"lengths         queries {recipe.length('query')} tokens, documents {recipe.length('document')}",
@@ -44,3 +45,18 @@ def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
             "negatives. For a larger contrastive batch raise --per_device_train_batch_size and bound memory by --chunk_tokens."
         )
     return "\n".join(lines)
+
+
+def data_lines(config: TrainConfig, trainer: ContrastiveTrainer) -> list[str]:
+    """Say what an epoch takes of each data set, where there are several."""
+    rows = trainer.train_dataset
+    total = sum(share.taken for share in rows.shares)
+    if len(rows.parts) == 1:
+        return []
+    lines = [f"batching        {config.data.batching}, {len(trainer.plan()):,} batches of {total:,} rows an epoch"]
+    for part, share in zip(rows.parts, rows.shares, strict=True):
+        alone = "" if part.in_batch else ", no in-batch negatives"
+        lines.append(
+            f"  {part.label:<13} {share.taken:,} of {share.rows:,} rows an epoch, {share.taken / total:.1%} of all{alone}"
+        )
+    return lines

@@ -250,6 +250,11 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
         raise UserError("--torch_dtype float16 without --fp16 has no loss scaling, and gradients underflow to 0: add "
                         "--fp16, or use --torch_dtype bfloat16 (or float32)")  # fmt: skip
     _check_evaluation(values)
+    if values.get("batching", "homogeneous") != "homogeneous":
+        if values.get("dataset_config") is None:
+            raise UserError("--batching says how several data sets are mixed; with one, all batches are the same: leave it out")
+        if values.get("train_sampling_strategy") == "sequential":
+            raise UserError("--batching mixes rows, --train_sampling_strategy sequential takes them in order: give one of them")
     lora_config = values.get("lora_config")
     if lora_config is not None and not Path(lora_config).is_file():
         raise UserError(f"--lora_config {lora_config}: there is no such file")

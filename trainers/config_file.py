@@ -1,7 +1,9 @@
-"""A YAML file whose keys are the flags, read with the line of every key so that errors can name it."""
+"""YAML read with the line of every key, so that errors can name it: a file of flags, or a list of such mappings."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,28 +27,56 @@ def read_config(path: str) -> dict[str, Entry]:
     Raises:
         UserError: no such file, no YAML, no mapping, or a key that is there twice (YAML would take the last one).
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    loader = yaml.SafeLoader(text)
-    try:
-        root = loader.get_single_node()
+    with _root(path, "--config") as (loader, root):
         if root is None:
             return {}
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{path}:{root.start_mark.line + 1}: expected lines of `flag: value`")
-        entries: dict[str, Entry] = {}
-        for key_node, value_node in root.value:
-            key = str(loader.construct_object(key_node, deep=True)).removeprefix("--").replace("-", "_")
-            where = f"{path}:{key_node.start_mark.line + 1}"
-            if key in entries:
-                raise UserError(f"{where}: {key} is already set in {entries[key].where}: remove one of them")
-            entries[key] = Entry(loader.construct_object(value_node, deep=True), where)
-        return entries
+        return _entries(loader, root, path)
+
+
+def read_list(path: str, flag: str) -> list[tuple[str, dict[str, Entry]]]:
+    """Read a YAML list of mappings; returns of each where it begins (``file:line``), and its entries.
+
+    Raises:
+        UserError: as `read_config`; ``flag`` is how the error calls the file.
+    """
+    with _root(path, flag) as (loader, root):
+        if not isinstance(root, yaml.SequenceNode) or not root.value:
+            line = "" if root is None else f":{root.start_mark.line + 1}"
+            raise UserError(f"{path}{line}: expected a list, each entry beginning with `- name: ...`")
+        found = []
+        for node in root.value:
+            where = f"{path}:{node.start_mark.line + 1}"
+            if not isinstance(node, yaml.MappingNode):
+                raise UserError(f"{where}: expected an entry of `key: value`, beginning with `- name: ...`")
+            found.append((where, _entries(loader, node, path)))
+        return found
+
+
+@contextlib.contextmanager
+def _root(path: str, flag: str) -> Iterator[tuple[yaml.SafeLoader, yaml.Node | None]]:
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{flag} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    loader = yaml.SafeLoader(text)
+    try:
+        yield loader, loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         raise UserError(f"{path}{line}: no valid YAML: {getattr(error, 'problem', None) or error}") from error
     finally:
         loader.dispose()
+
+
+def _entries(loader: yaml.SafeLoader, node: yaml.MappingNode, path: str) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for key_node, value_node in node.value:
+        key = str(loader.construct_object(key_node, deep=True)).removeprefix("--").replace("-", "_")
+        where = f"{path}:{key_node.start_mark.line + 1}"
+        if key in entries:
+            raise UserError(f"{where}: {key} is already set in {entries[key].where}: remove one of them")
+        entries[key] = Entry(loader.construct_object(value_node, deep=True), where)
+    return entries

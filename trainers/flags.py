@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from model_loaders.errors import UserError
 
-Kind = Literal["bool", "int", "float", "str", "list", "json"]
+Kind = Literal["bool", "int", "float", "str", "list", "json", "records"]
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
-_EXPECTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
+_EXPECTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text",
+             "records": "a path, or a list of entries"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Flag:
 
     Attributes:
         name: the field's name; the flag is ``--name``.
-        kind: what its value is converted to; ``list`` collapses to a text when it has one element.
+        kind: what its value is converted to; ``list`` collapses to a text when it has one element, ``records``
+            is a path or a list of mappings.
         default: the field's default.
         help: the help text.
         choices: the valid values, or none.
@@ -55,6 +57,8 @@ class Flag:
             if not self.optional:
                 raise UserError(f"{where} needs a value")
             return None
+        if self.kind == "records" and not isinstance(value, Mapping):
+            return value if isinstance(value, list) else str(value)
         if self.kind == "json":
             return value if isinstance(value, Mapping) else str(value)
         if self.kind == "list":
@@ -113,6 +117,8 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
             return "str", tuple(str(value.value) for value in member), optional
     if any(member is dict or typing.get_origin(member) is dict for member in members):
         return "json", (), optional
+    if any(typing.get_origin(member) is list and typing.get_origin(typing.get_args(member)[0]) is dict for member in members):
+        return "records", (), optional
     # list[DebugOption] and the like take their members as one text, which is in the union as well.
     if any(typing.get_origin(member) is list and typing.get_args(member) == (str,) for member in members):
         return "list", (), optional

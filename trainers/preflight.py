@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_loaders.errors import UserError
 from model_loaders.locations import read_json
 from model_loaders.manifest import MANIFEST
 from trainers.checkpoints import STATE, checkpoints
+
+if TYPE_CHECKING:
+    from trainers.rows import TripletRows
 
 CONFIG_FILE = "train_config.json"
 # Files of base models and published adapters.
@@ -47,19 +50,21 @@ def check_gpus(visible: int) -> None:
         )
 
 
-def check_negatives(rows: Any, queries: int) -> None:
-    """Refuse a batch of one query whose rows have no negatives: there is nothing to tell the positive from.
+def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool) -> None:
+    """Refuse batches of one query whose rows have no negatives: there is nothing to tell the positive from.
 
     Args:
-        rows: the triplets; the first thousand are looked at.
-        queries: of a batch, over all processes.
+        rows: the triplets.
+        queries: of a batch that are compared with each other's documents.
+        homogeneous: whether all batches are of one data set.
     """
-    sample = (rows[index]["negatives"] for index in range(min(len(rows), 1000)))
-    if queries == 1 and not any(sample):
-        raise UserError(
-            "a batch has one query and no negatives, so the loss is always 0: raise --per_device_train_batch_size, or give "
-            "the rows negatives"
-        )
+    for part, share in zip(rows.parts, rows.shares, strict=True):
+        largest = min(queries, share.taken) if homogeneous or len(rows.parts) == 1 else queries
+        if largest == 1 and not part.has_negatives():
+            raise UserError(
+                f"{part.label}: every batch has one query and no negatives, so its loss is always 0: raise "
+                "--per_device_train_batch_size, give the rows negatives, or mix small data sets with --batching blended"
+            )
 
 
 def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: str | bool | None) -> None:

@@ -88,6 +88,7 @@ def recorded(config: TrainConfig) -> dict[str, Any]:
 
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     """Build model, data and trainer, checking first what is cheap to check."""
+    from trainers.arguments import mixing
     from trainers.banner import banner
     from trainers.batching import TripletCollator
     from trainers.loss import ContrastiveLoss
@@ -101,7 +102,9 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     resume = config.training.resume_from_checkpoint
     check_output_dir(Path(config.training.output_dir), recorded(config), resume=resume)
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
-    check_negatives(rows, config.training.per_device_train_batch_size * config.training.world_size)
+    sharing = config.training.world_size if config.contrastive.negatives_across_processes else 1
+    queries = config.training.per_device_train_batch_size * sharing
+    check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     contrastive = config.contrastive
@@ -111,6 +114,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         rows,
         TripletCollator(model.tokenizer, model.recipe),
         eval_rows=eval_rows,
+        mixing=mixing(config.data.batching),
         loss=ContrastiveLoss(
             contrastive.loss_scale,
             mask_duplicates=contrastive.loss == "default",

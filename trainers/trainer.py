@@ -19,10 +19,12 @@ from transformers import Trainer
 from model_loaders.embed_model import EmbedModel
 from model_loaders.errors import UserError
 from model_loaders.locations import first_line
-from trainers.batching import BatchPlan, TripletBatch, TripletCollator, TripletRows
+from trainers.batching import TripletBatch, TripletCollator
 from trainers.checkpoints import load_checkpoint, publish_checkpoint, save_checkpoint
 from trainers.engines import engine_of
 from trainers.loss import ContrastiveLoss
+from trainers.plan import BatchPlan, Mixing
+from trainers.rows import TripletRows
 from trainers.step import ContrastiveStep, gather_shares
 
 
@@ -41,18 +43,19 @@ class ContrastiveTrainer(Trainer):
         collator: TripletCollator,
         *,
         eval_rows: Any = None,
+        mixing: Mixing = "homogeneous",
         loss: ContrastiveLoss | None = None,
         chunk_tokens: int | None = None,
         negatives_across_processes: bool = True,
         pooling_learning_rate: float | None = None,
         callbacks: list[Any] | None = None,
     ) -> None:
-        evaluated = None if eval_rows is None else TripletRows(eval_rows)
+        evaluated = None if eval_rows is None else TripletRows.of(eval_rows)
         super().__init__(
-            model=model, args=args, data_collator=collator, train_dataset=TripletRows(train_rows), eval_dataset=evaluated,
+            model=model, args=args, data_collator=collator, train_dataset=TripletRows.of(train_rows), eval_dataset=evaluated,
             callbacks=callbacks,
         )  # fmt: skip
-        self.pooling_learning_rate = pooling_learning_rate
+        self.mixing, self.pooling_learning_rate = mixing, pooling_learning_rate
         self.contrastive_step = ContrastiveStep(
             tokenizer=model.tokenizer,
             engine=engine_of(self.accelerator),
@@ -67,18 +70,18 @@ class ContrastiveTrainer(Trainer):
 
     # Batches
 
-    def plan(self, rows: int, batch_size: int, *, shuffle: bool) -> BatchPlan:
+    def plan(self) -> BatchPlan:
         """Return the plan of this process's batches."""
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        accelerator = self.accelerator
+        shuffle = str(getattr(self.args, "train_sampling_strategy", "random")) != "sequential"
         return BatchPlan(
-            rows, batch_size, seed=seed, shuffle=shuffle, rank=accelerator.process_index, processes=accelerator.num_processes
-        )
+            self.train_dataset.shares, self.args.per_device_train_batch_size, seed=seed, shuffle=shuffle, mixing=self.mixing,
+            rank=self.accelerator.process_index, processes=self.accelerator.num_processes,
+        )  # fmt: skip
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of this process's ``TripletBatch``es; accelerate must not shard it again."""
-        shuffle = str(getattr(self.args, "train_sampling_strategy", "random")) != "sequential"
-        plan = self.plan(len(self.train_dataset), self.args.per_device_train_batch_size, shuffle=shuffle)
+        plan = self.plan()
         loader = self._loader(self.train_dataset, plan)
         loader.set_epoch = plan.set_epoch  # type: ignore[attr-defined]  # called by Trainer at each epoch
         return loader
@@ -100,7 +103,8 @@ class ContrastiveTrainer(Trainer):
 
     def num_examples(self, dataloader: DataLoader[Any]) -> int:
         """Return the number of rows of an epoch."""
-        return len(dataloader.dataset)  # type: ignore[arg-type]
+        plan: Any = dataloader.batch_sampler
+        return int(plan.rows)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Return 0: Trainer's estimate knows only models that take one ``input_ids``."""

@@ -22,11 +22,12 @@ class InvalidRowError(ValueError):
 
 @dataclass(frozen=True)
 class Triplet:
-    """A query, a text that answers it, and 0..k texts that do not."""
+    """A query, a text that answers it, 0..k texts that do not, and where they stand (``file:line``)."""
 
     query: str
     positive: str
     negatives: list[str]
+    place: str = ""
 
 
 @dataclass
@@ -39,13 +40,16 @@ class Report:
     examples: list[str] = field(default_factory=list)  # the first invalid rows: file:line: reason
     misspelt: int = 0
     several_positives: int = 0
+    negatives: list[int] = field(default_factory=list)  # triplets with 0, 1, 2, … negatives
     ignored_keys: list[str] = field(default_factory=list)
 
 
-def triplets_of(row: Any, report: Report, max_negatives: int | None = None) -> list[Triplet]:
+def triplets_of(
+    row: Any, report: Report, max_negatives: int | None = None, *, in_batch: bool = True, place: str = ""
+) -> list[Triplet]:
     """Return the triplets of one row: one for each positive, each with the row's first ``max_negatives`` negatives.
 
-    Texts are kept as they are, white space included.
+    Texts are kept as they are, white space included. Without in-batch negatives a row needs negatives of its own.
 
     Raises:
         InvalidRowError: with the reason.
@@ -68,7 +72,9 @@ def triplets_of(row: Any, report: Report, max_negatives: int | None = None) -> l
     else:
         positives = [_text(value, "positive")]
     negatives = _negatives(row.get("negative"))[:max_negatives]
-    return [Triplet(query, positive, negatives) for positive in positives]
+    if not negatives and not in_batch:
+        raise InvalidRowError("no 'negative', and without in-batch negatives nothing else to tell the positive from")
+    return [Triplet(query, positive, negatives, place) for positive in positives]
 
 
 def _check_keys(row: dict[Any, Any], report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Training data in, a ``datasets.Dataset`` of checked triplets out, on disk as Arrow.
+"""Training data in, checked triplets out, on disk as Arrow.
 
 Rows are streamed through the checks into one Arrow file, which is then mapped into memory: data larger than memory works.
 The file is named after a hash of the data's content and of what was asked for, so that a changed file is never read from
@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Any
 from model_loaders.errors import UserError
 from model_loaders.locations import first_line, looks_local, neighbour
 from trainers.arguments import DataArguments
+from trainers.data_config import DataSet, data_sets, evaluation_set
+from trainers.plan import apportion, repeated
+from trainers.rows import Part, TripletRows
 from trainers.triplet_files import data_files, is_data_file, rows
 from trainers.triplet_rows import InvalidRowError, Report, Triplet, triplets_of
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the prepared file; part of its name
+FORMAT = 2  # of the prepared file; part of its name
 EXAMPLES = 5  # invalid rows that an error shows
 BATCH_ROWS = 1000  # rows of one Arrow record batch
 DEFAULT_SPLITS = (DataArguments.dataset_split, DataArguments.eval_dataset_split)
@@ -43,44 +46,66 @@ class _Source:
     rows: Callable[[], Iterator[tuple[str, Any]]]
 
 
-def read_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -> Dataset:
+def read_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -> TripletRows:
     """Read the training triplets.
 
     Args:
-        data: which data (``dataset_name``, ``dataset_file_path``), and what to do with invalid rows;
+        data: which data (``dataset_name``, ``dataset_file_path`` or ``dataset_config``), and what to do with invalid rows;
             ``max_train_samples`` takes the first N triplets, and nothing after them is read.
-        cache_dir: where the prepared file goes; None for the Hugging Face datasets cache.
+        cache_dir: where the prepared files go; None for the Hugging Face datasets cache.
 
     Returns:
-        The columns ``query: str``, ``positive: str``, ``negatives: list[str]`` (0..k a row). A row with several
-        positives has become as many triplets, one after the other.
+        The data sets behind each other. Their columns are ``query: str``, ``positive: str``, ``negatives: list[str]`` (0..k
+        a row) and ``place: str`` (``file:line``, or ``name[split]:row N``). A row with several positives has become as
+        many triplets, one after the other.
 
     Raises:
         UserError: no such data, a damaged line, invalid rows, or no rows at all.
     """
-    source = _locate(data.dataset_name, data.dataset_file_path, data.dataset_split, cache_dir)
-    return _read(source, data, data.max_train_samples, cache_dir)
+    chosen = data_sets(data)
+    read = [_read(one, data.on_invalid_rows, cache_dir) for one in chosen]
+    sizes = [len(rows) for rows, _ in read]
+    if any(one.weight is not None for one in chosen):
+        taken = apportion(sum(sizes), [one.weight or 0.0 for one in chosen])
+    else:
+        taken = [repeated(size, one.repeat or 1.0) for one, size in zip(chosen, sizes, strict=True)]
+    for one, count in zip(chosen, taken, strict=True):
+        if count == 0:
+            raise UserError(
+                f"{one.label}: its weight of {one.weight} is less than one of an epoch's {sum(sizes)} rows; raise it"
+            )
+    return TripletRows(
+        [_part(one, rows, report, count) for one, (rows, report), count in zip(chosen, read, taken, strict=True)]
+    )
 
 
-def read_eval_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -> Dataset | None:
+def read_eval_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -> TripletRows | None:
     """Read the triplets of ``eval_dataset``, as `read_triplets` does; None if there is none."""
-    if data.eval_dataset is None:
+    chosen = evaluation_set(data)
+    if chosen is None:
         return None
-    source = _locate(data.eval_dataset, None, data.eval_dataset_split, cache_dir)
-    return _read(source, data, data.max_eval_samples, cache_dir)
+    rows, report = _read(chosen, data.on_invalid_rows, cache_dir)
+    return TripletRows([_part(chosen, rows, report, len(rows))])
 
 
-def _read(source: _Source, data: DataArguments, limit: int | None, cache_dir: str | Path | None) -> Dataset:
+def _part(one: DataSet, rows: Dataset, report: Report, taken: int) -> Part:
+    return Part(rows, one.label, taken, one.query_prompt, one.document_prompt, one.in_batch_negatives, tuple(report.negatives))
+
+
+def _read(one: DataSet, on_invalid_rows: str, cache_dir: str | Path | None) -> tuple[Dataset, Report]:
     from datasets import Dataset
 
-    asked = [FORMAT, source.fingerprint, data.on_invalid_rows, data.max_negatives, limit]
+    source = _locate(one.name, one.file, one.split, cache_dir)
+    # Whether rows need negatives decides which of them are invalid.
+    asked = [FORMAT, source.fingerprint, on_invalid_rows, one.max_negatives, one.max_train_samples, one.in_batch_negatives]
     key = hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
     folder = _cache_folder(cache_dir)
     arrow, beside = folder / f"{key}.arrow", folder / f"{key}.json"
     if not (arrow.exists() and beside.exists()):
-        _prepare(source, arrow, beside, limit=limit, data=data)
-    _say(source.name, Report(**json.loads(beside.read_text(encoding="utf-8"))))
-    return Dataset.from_file(str(arrow))
+        _prepare(source, arrow, beside, one=one, on_invalid_rows=on_invalid_rows)
+    report = Report(**json.loads(beside.read_text(encoding="utf-8")))
+    _say(source.name, report)
+    return Dataset.from_file(str(arrow)), report
 
 
 def _locate(name: str | None, file_path: str | None, split: str, cache_dir: str | Path | None) -> _Source:
@@ -165,7 +190,7 @@ def _cache_folder(cache_dir: str | Path | None) -> Path:
     return folder
 
 
-def _prepare(source: _Source, arrow: Path, beside: Path, *, limit: int | None, data: DataArguments) -> None:
+def _prepare(source: _Source, arrow: Path, beside: Path, *, one: DataSet, on_invalid_rows: str) -> None:
     """Write the Arrow file and its report under other names, then rename them: whole or not at all.
 
     Several processes may do so at once; each writes its own, and the last rename wins with the same content.
@@ -174,8 +199,8 @@ def _prepare(source: _Source, arrow: Path, beside: Path, *, limit: int | None, d
     os.close(handle)
     try:
         report = Report()
-        _write(Path(unfinished), _checked(source, report, limit, data.max_negatives))
-        _judge(source.name, report, data.on_invalid_rows)
+        _write(Path(unfinished), _checked(source, report, one))
+        _judge(source.name, report, on_invalid_rows)
         finished_report = Path(f"{unfinished}.json")
         finished_report.write_text(json.dumps(dataclasses.asdict(report)), encoding="utf-8")
         finished_report.replace(beside)
@@ -187,12 +212,12 @@ def _prepare(source: _Source, arrow: Path, beside: Path, *, limit: int | None, d
         Path(unfinished).unlink(missing_ok=True)
 
 
-def _checked(source: _Source, report: Report, limit: int | None, max_negatives: int | None) -> Iterator[Triplet]:
-    """Yield valid triplets, at most ``limit``, and count the others in ``report``."""
+def _checked(source: _Source, report: Report, one: DataSet) -> Iterator[Triplet]:
+    """Yield valid triplets, at most ``max_train_samples``, and count the others in ``report``."""
     for where, row in source.rows():
         report.rows += 1
         try:
-            triplets = triplets_of(row, report, max_negatives)
+            triplets = triplets_of(row, report, one.max_negatives, in_batch=one.in_batch_negatives, place=where)
         except InvalidRowError as error:
             report.invalid += 1
             if len(report.examples) < EXAMPLES:
@@ -201,7 +226,10 @@ def _checked(source: _Source, report: Report, limit: int | None, max_negatives: 
         for triplet in triplets:
             yield triplet
             report.triplets += 1
-            if report.triplets == limit:
+            count = len(triplet.negatives)
+            report.negatives += [0] * (count + 1 - len(report.negatives))
+            report.negatives[count] += 1
+            if report.triplets == one.max_train_samples:
                 return
 
 
@@ -209,7 +237,9 @@ def _write(path: Path, triplets: Iterator[Triplet]) -> None:
     """Write an Arrow stream in batches of `BATCH_ROWS`; memory holds one of them."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    schema = pa.schema({"query": pa.string(), "positive": pa.string(), "negatives": pa.list_(pa.string())})
+    schema = pa.schema(
+        {"query": pa.string(), "positive": pa.string(), "negatives": pa.list_(pa.string()), "place": pa.string()}
+    )
     batch: list[dict[str, Any]] = []
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for triplet in triplets:

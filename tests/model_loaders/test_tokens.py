@@ -84,7 +84,12 @@ def test_a_tokenizer_that_hides_the_end_token_is_noticed(tmp_path: Path) -> None
     """Checked, not hoped for: a tokenizer that appends EOS to some texts only."""
     tokenizer = tokenizer_of(tmp_path, appends_eos=True)
     raw = tokenizer._raw
-    tokenizer._raw = lambda texts, max_length: [row[:-1] if len(row) > 3 else row for row in raw(texts, max_length)]  # type: ignore[method-assign]
+
+    def hiding(texts: Any, max_length: int | None) -> Any:
+        rows, cut = raw(texts, max_length)
+        return [row[:-1] if len(row) > 3 else row for row in rows], cut
+
+    tokenizer._raw = hiding  # type: ignore[method-assign]
     with pytest.raises(UserError, match="do not end with the pooled token"):
         tokenizer.ids(["word1 word2"], 64)
 
@@ -126,8 +131,11 @@ class Recorder:
         self.tokenizer, self.seen = tokenizer, []
 
     def ids(self, texts: list[str], max_length: int) -> list[list[int]]:
+        return self.tokenise(texts, max_length)[0]
+
+    def tokenise(self, texts: list[str], max_length: int) -> tuple[list[list[int]], list[bool]]:
         self.seen += [(text.encode(), max_length) for text in texts]
-        return self.tokenizer.ids(texts, max_length)
+        return self.tokenizer.tokenise(texts, max_length)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tokenizer, name)

@@ -100,13 +100,22 @@ def test_our_defaults(minimal: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
-def test_each_flag_of_ours_reaches_the_configuration(name: str, minimal: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_flag_of_ours_reaches_the_configuration(
+    name: str, minimal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flag = OWN[name]
     extra = {"eval_dataset_split": ["--eval_dataset", "e"], "max_eval_samples": ["--eval_dataset", "e"]}.get(name, [])
     value = str(ROOT / "pyproject.toml") if name == "lora_config" else "float32" if name == "torch_dtype" else example(flag)
     if name.startswith("load_in"):
         monkeypatch.setattr("trainers.command_line._check_quantisation", lambda model: None)
+    if name in ("dataset_config", "batching"):  # these speak of several data sets, in a file
+        mix = write(tmp_path / "mix.yaml", "- name: some/data\n- name: other/data\n")
+        minimal = ["--dataset_config", mix, *minimal[2:]]
+        value = {"dataset_config": mix, "batching": "0.25"}[name]
     config = parse([*minimal, *extra, f"--{name}", value], design="model3")
+    if name == "dataset_config":
+        assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
+        return
     group = next(part for part in (config.model, config.data, config.contrastive) if hasattr(part, name))
     assert getattr(group, name) == flag.convert(value, "")
     assert getattr(group, name) != flag.default

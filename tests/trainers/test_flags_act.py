@@ -63,7 +63,8 @@ def observe(argv: list[str]) -> dict[str, Any]:
     calls: list[int] = []
     model.register_forward_hook(lambda *_: calls.append(1))
     trainer.current_gradient_accumulation_steps = 1
-    loss = float(trainer.training_step(model, next(iter(trainer.get_train_dataloader()))))
+    batch = next(iter(trainer.get_train_dataloader()))
+    loss = float(trainer.training_step(model, batch))
     optimizer = trainer.create_optimizer()
     return {
         "loss": loss,
@@ -98,6 +99,7 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "document_prompt": ["--document_prompt", "word9 "],
         "dataset_name": ["--dataset_name", w["six_rows"]],
         "dataset_split": ["--dataset_name", w["split"], "--dataset_split", "validation"],
+        "in_batch_negatives": ["--in_batch_negatives", "false"],
         "max_seq_length": ["--max_seq_length", "3"],
         "query_max_length": ["--query_max_length", "3"],
         "max_train_samples": ["--max_train_samples", "5"],
@@ -114,8 +116,10 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
     }
 
 
-# Tested elsewhere: needs a GPU (its refusal is in test_arguments), a hub, or rows that stop the run.
-ELSEWHERE = {"load_in_4bit", "load_in_8bit", "cache_dir", "dataset_file_path", "on_invalid_rows", "negatives_across_processes"}
+# Tested elsewhere: needs a GPU (its refusal is in test_arguments), a hub, several data sets (test_data_config) or
+# processes, or rows that stop the run.
+ELSEWHERE = {"load_in_4bit", "load_in_8bit", "cache_dir", "dataset_file_path", "on_invalid_rows", "dataset_config", "batching",
+             "negatives_across_processes"}  # fmt: skip
 
 
 def test_the_table_names_every_flag(world: dict[str, Path]) -> None:
@@ -294,7 +298,7 @@ def test_one_query_without_negatives_is_refused(
 ) -> None:
     argv = [*arguments(world["base"], world["rows"], tmp_path), "--per_device_train_batch_size", "1", "--max_negatives", "0"]
     assert main(argv, design="model3") == 1
-    assert "no negatives" in capsys.readouterr().err
+    assert "one query and no negatives" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_one_message(

@@ -42,9 +42,13 @@ def read(tmp_path: Path) -> Read:
 
     def run(name: Path | str | None, **options: Any) -> list[dict[str, Any]]:
         data = DataArguments(dataset_name=None if name is None else str(name), **options)
-        return list(read_triplets(data, cache_dir=tmp_path / "cache"))
+        return texts_of(read_triplets(data, cache_dir=tmp_path / "cache"))
 
     return run
+
+
+def texts_of(rows: Any) -> list[dict[str, Any]]:
+    return [{key: row[key] for key in ("query", "positive", "negatives")} for row in rows]
 
 
 def lines(rows: list[Any]) -> str:
@@ -102,8 +106,9 @@ def test_columns_and_types_of_the_result(tmp_path: Path) -> None:
     from datasets import Features, List, Value
 
     data = DataArguments(dataset_name=str(jsonl(tmp_path / "d.jsonl", ROWS[3:])))  # no negative anywhere
-    result = read_triplets(data, cache_dir=tmp_path / "cache")
-    expected = Features({"query": Value("string"), "positive": Value("string"), "negatives": List(Value("string"))})
+    result = read_triplets(data, cache_dir=tmp_path / "cache").parts[0].rows
+    texts = {"query": Value("string"), "positive": Value("string"), "negatives": List(Value("string"))}
+    expected = Features({**texts, "place": Value("string")})
     assert result.features == expected
     assert result.cache_files and Path(result.cache_files[0]["filename"]).is_relative_to(tmp_path / "cache")  # on disk
 
@@ -133,7 +138,7 @@ def test_a_folder_with_splits_is_not_trained_on_with_its_test_set(read: Read, tm
     assert "'other'" in message(read, folder, dataset_split="other")
     data = DataArguments(dataset_name="d", eval_dataset=str(folder))
     evaluation = read_eval_triplets(data, cache_dir=tmp_path / "cache")
-    assert evaluation is not None and list(evaluation) == READ[2:3]
+    assert evaluation is not None and texts_of(evaluation) == READ[2:3]
 
 
 def test_evaluation_triplets(tmp_path: Path) -> None:
@@ -141,7 +146,7 @@ def test_evaluation_triplets(tmp_path: Path) -> None:
     assert read_eval_triplets(DataArguments(dataset_name=path), cache_dir=tmp_path) is None
     data = DataArguments(dataset_name="missing", eval_dataset=path, max_eval_samples=2, max_train_samples=1)
     result = read_eval_triplets(data, cache_dir=tmp_path)
-    assert result is not None and list(result) == READ[:2]
+    assert result is not None and texts_of(result) == READ[:2]
 
 
 def test_dataset_file_path(read: Read, tmp_path: Path) -> None:
@@ -180,6 +185,14 @@ def test_several_positives_become_as_many_triplets(read: Read, tmp_path: Path, c
     ]  # fmt: skip
     assert "1 rows have several positives" in caplog.text
     assert [row["positive"] for row in read(path, max_train_samples=1)] == ["a"]
+
+
+def test_each_triplet_knows_its_place(tmp_path: Path) -> None:
+    """The line in the file, also behind blank lines; the triplets of one row have one place."""
+    path = tmp_path / "d.jsonl"
+    path.write_text(lines(ROWS[:1]) + "\n" + lines([{"query": "q", "positive": ["a", "b"]}]))
+    rows = read_triplets(DataArguments(dataset_name=str(path)), cache_dir=tmp_path / "cache")
+    assert [row["place"] for row in rows] == [f"{path}:1", f"{path}:3", f"{path}:3"]
 
 
 def test_more_rows_than_one_batch(read: Read, tmp_path: Path) -> None:
@@ -378,7 +391,7 @@ def test_a_hub_name_without_network_fails_soon_and_says_what_to_do(
         assert part in error
 
 
-def test_a_hub_data_set_is_checked_row_by_row(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_data_set_is_checked_row_by_row(read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
     import huggingface_hub
 
@@ -395,3 +408,5 @@ def test_a_hub_data_set_is_checked_row_by_row(read: Read, monkeypatch: pytest.Mo
     assert "owner/data[train[:50%]]:row 2: 'query' is empty" in error
     assert (asked["name"], asked["data_files"], asked["split"]) == ("owner/data", "part.jsonl", "train[:50%]")
     assert read("owner/data", on_invalid_rows="skip") == [{"query": "q", "positive": "p", "negatives": ["n"]}]
+    data = DataArguments(dataset_name="owner/data", on_invalid_rows="skip")
+    assert [row["place"] for row in read_triplets(data, cache_dir=tmp_path)] == ["owner/data[train]:row 1"]
