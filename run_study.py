@@ -103,11 +103,12 @@ def prepare(config: Any, study_file: Path) -> dict[str, Any]:
     if config.corpus is None:
         from evaluation.local_data import content_hash, data_files
 
-        train_file, eval_dir = find_path(config.train_file, study_file), find_path(config.eval_dir, study_file)
+        mix = config.training.get("dataset_config")
+        train_file, eval_dir = find_path(config.train_file or mix, study_file), find_path(config.eval_dir, study_file)
         if not Path(eval_dir).is_dir():
             raise UserError(f"eval_dir: there is no folder {eval_dir}")
         folders = sorted(path for path in Path(eval_dir).iterdir() if path.is_dir() and data_files(path))
-        data_key = [content_hash(folder) for folder in folders] + [file_key(Path(train_file))]
+        data_key = [content_hash(folder) for folder in folders] + [mix_key(train_file) if mix else file_key(Path(train_file))]
         return {"base_model": base_model, "base_key": base_key, "train_file": train_file, "eval_dir": eval_dir,
                 "data_key": repr(data_key)}  # fmt: skip
     from quickstart.corpus import build_corpus
@@ -130,6 +131,14 @@ def file_key(path: Path) -> str:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def mix_key(path: str) -> str:
+    """Return what decides the training data behind ``dataset_config``: its entries, with the content of their files."""
+    from trainers.arguments import DataArguments
+
+    entries: Any = DataArguments(dataset_config=path).dataset_config
+    return repr([entry | {"name": file_key(Path(entry["name"]))} for entry in entries])
 
 
 def parallelism(jobs: int | None) -> tuple[int, int | None]:

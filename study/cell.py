@@ -48,10 +48,11 @@ def training_arguments(cell: Cell, config: StudyConfig, base_model: str, train_f
     """Return the trainer's command line for a cell."""
     from model_loaders.designs import get_design
 
+    data = "dataset_config" if "dataset_config" in config.training else "dataset_name"
     given = {
         **config.training,
         "model_name_or_path": base_model,
-        "dataset_name": train_file,
+        data: train_file,
         "output_dir": str(cell.adapter),
         "seed": cell.seed,
         "resume_from_checkpoint": True,

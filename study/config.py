@@ -37,7 +37,7 @@ class StudyConfig:
         tasks: names of tasks; empty for all in ``eval_dir``.
         headline: the task whose scores are compared query by query, and that untrained models are scored on.
         baselines: any of ``mean_pooling`` (of the untrained base), ``tfidf``, ``static_bag`` (a trained embedding table).
-        training: flags of the trainers.
+        training: flags of the trainers; a ``dataset_config`` in it stands instead of ``train_file``.
         max_length: tokens a text at most in evaluation; empty for the training's lengths.
         eval_batch_size: texts in one forward pass.
         jobs: cells at a time, at least one; empty for one on a GPU, and two on a CPU with at least two cores.
@@ -73,9 +73,15 @@ class StudyConfig:
         for key in OF_THE_CELL:
             if key in self.training:
                 raise UserError(f"training: {key} is set by the study for each cell; leave it out")
+        mix = self.training.get("dataset_config")
+        if mix is not None and not isinstance(mix, str):
+            raise UserError(f"training: dataset_config takes the path of a file, not {mix!r}")
+        if mix is not None and (self.train_file or self.corpus):
+            raise UserError("training: dataset_config names the training data: leave train_file and corpus out")
         lexical = [name for name in self.baselines if name != "mean_pooling"]
-        if lexical and self.train_file is not None and not self.train_file.endswith(".jsonl"):
-            raise UserError(f"baselines: {', '.join(lexical)} need train_file to be a .jsonl file, not {self.train_file!r}")
+        train_file = self.train_file or mix
+        if lexical and train_file is not None and not train_file.endswith(".jsonl"):
+            raise UserError(f"baselines: {', '.join(lexical)} need train_file to be a .jsonl file, not {train_file!r}")
         if self.jobs is not None and self.jobs < 1:
             raise UserError(f"jobs: at least 1, not {self.jobs}")
         for name in self.baselines:
@@ -87,8 +93,8 @@ class StudyConfig:
             raise UserError("designs and seeds: give at least one of each")
         if self.corpus not in (None, "docstrings"):
             raise UserError(f"corpus: {self.corpus!r} is unknown; docstrings is the embedded one")
-        if self.corpus is None and not (self.train_file and self.eval_dir):
-            raise UserError("give train_file and eval_dir, or corpus: docstrings")
+        if self.corpus is None and not (train_file and self.eval_dir):
+            raise UserError("give train_file (or dataset_config in training) and eval_dir, or corpus: docstrings")
 
     def check_types(self) -> None:
         """Raise a UserError for a value of another type than its field's."""
@@ -190,6 +196,8 @@ def make_cells(config: StudyConfig, data_key: str, base_key: str) -> list[Cell]:
     shared |= {"headline": config.headline, "versions": library_versions()}
     texts = {key: config.training.get(key) for key in OF_THE_TEXTS}
     lora = Path(config.training.get("lora_config", ROOT / "configs" / "lora.json"))
+    # The data's content is in data_key, also that of the file behind dataset_config; its name decides nothing.
+    training = {key: value for key, value in config.training.items() if key != "dataset_config"}
     lora_text = lora.read_text(encoding="utf-8") if lora.is_file() else ""
 
     def folder(name: str, about: dict[str, Any]) -> Path:
@@ -199,7 +207,7 @@ def make_cells(config: StudyConfig, data_key: str, base_key: str) -> list[Cell]:
     cells = [Cell(name, "baseline", name, 0, folder(name, {"baseline": name, "texts": texts})) for name in config.baselines]
     for seed in config.seeds:
         for design in config.designs:
-            about = {"design": asdict(get_design(design)), "seed": seed, "training": config.training, "lora": lora_text}
+            about = {"design": asdict(get_design(design)), "seed": seed, "training": training, "lora": lora_text}
             name = f"{design}-seed{seed}"
             cells.append(Cell(name, "design", design, seed, folder(name, about)))
     return cells

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import run_study
 from model_loaders.errors import UserError
 from study.config import make_cells, read_study
 from tests.conftest import ROOT, triplets
@@ -95,9 +96,41 @@ def test_settings_make_the_cell(study_file: Path) -> None:
     assert all((changed[cell.name] == cell.folder) == (cell.kind == "baseline") for cell in cells)
 
 
+def test_several_data_sets_key_the_cells_by_their_content(study_file: Path) -> None:
+    content = yaml.safe_load(study_file.read_text())
+    del content["train_file"]
+    content["training"]["dataset_config"] = "mix.yaml"
+    content["designs"] = ["model1"]
+    study_file.write_text(yaml.safe_dump(content))
+    mix = study_file.with_name("mix.yaml")
+    mix.write_text("- name: train.jsonl\n")
+
+    def folders() -> list[Path]:
+        config = read_study(study_file)
+        inputs = run_study.prepare(config, study_file)
+        return [cell.folder for cell in make_cells(config, inputs["data_key"], inputs["base_key"])]
+
+    first = folders()
+    mix.write_text("# the same\n- name: train.jsonl\n  repeat: 1\n")
+    assert folders() == first
+    mix.write_text("- name: train.jsonl\n  repeat: 0.5\n")
+    second = folders()
+    train_file = study_file.with_name("train.jsonl")
+    train_file.write_text("".join(train_file.read_text().splitlines(keepends=True)[1:]))
+    assert len({*first, *second, *folders()}) == 3 * len(first)
+
+    done = run(study_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = next((study_file.parent / "out").glob("cells/model1*/adapter/train_config.json"))
+    assert json.loads(record.read_text())["dataset_config"][0]["repeat"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"training": {"dataset_config": "mix.yaml"}}, "leave train_file"),
+        ({"training": {"dataset_config": [{"name": "d"}]}, "train_file": None}, "path of a file"),
+        ({"training": {"dataset_config": "mix.yaml"}, "train_file": None, "baselines": ["tfidf"]}, "need train_file"),
         ({"designes": ["model1"]}, "designs"),
         ({"designs": ["model9"]}, "model9"),
         ({"baselines": ["tfidff"]}, "tfidf"),
