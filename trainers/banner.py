@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model_loaders.manifest import library_versions
+from trainers.preflight import check_positions
 
 if TYPE_CHECKING:
     from trainers.arguments import TrainConfig
@@ -39,6 +40,8 @@ def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
         f"seed            {training.seed}",
         "versions        " + ", ".join(f"{name} {version}" for name, version in library_versions().items()),
     ]
+    if note := check_positions(model):
+        lines.append(f"note            {note}")
     if training.gradient_accumulation_steps > 1:
         lines.append(
             f"note            accumulating {training.gradient_accumulation_steps} batches averages their gradients; it adds no "

@@ -124,7 +124,8 @@ def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
         training_values.setdefault("eval_strategy", "steps" if "eval_steps" in values else "epoch")
     training_values["resume_from_checkpoint"] = _resume(values.get("resume_from_checkpoint"))
     training = build_training_arguments(training_values)
-    _check_writable(training.output_dir)
+    if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
+        _check_writable(training.output_dir)
     return TrainConfig(chosen, model, data, contrastive, training, frozenset(values))
 
 

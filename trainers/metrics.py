@@ -1,13 +1,113 @@
-"""Every figure of a run, a line for each log: ``metrics.jsonl``."""
+"""The figures of a run: what a step's batches add up to between two logs, and ``metrics.jsonl``."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import TrainerCallback
+
+from model_loaders.manifest import Recipe
+from trainers.batching import TripletBatch
+from trainers.collapse import collapse_figures, collapse_warning
+from trainers.step import StepResult
+
+
+@dataclass
+class Seen:
+    """Adds up batches; nothing is moved from the device before a line is logged.
+
+    Attributes:
+        batches: since the last line.
+        counts: of this process since the last line: tokens, queries, documents, cut queries, cut documents.
+        total: the same over all processes, of all lines that this start of the run has logged.
+        shares: sums over ``batches`` of accuracy and excluded pairs, on the device.
+        sample: queries and positives of the last batch.
+        since: when the last line was logged.
+    """
+
+    batches: int = 0
+    counts: Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.int64))
+    total: Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.int64))
+    shares: Tensor | None = None
+    sample: tuple[Tensor, Tensor] | None = None
+    since: float = field(default_factory=time.monotonic)
+
+    def restart(self) -> None:
+        """Start the clock."""
+        self.since = time.monotonic()
+
+    def add(self, batch: TripletBatch, result: StepResult) -> None:
+        """Take note of a batch and of what its step found."""
+        documents = len(batch) - batch.queries
+        self.counts += torch.tensor([batch.tokens, batch.queries, documents, *batch.truncated])
+        shares = torch.stack([result.accuracy.float(), result.excluded.float()])
+        self.shares = shares if self.shares is None else self.shares + shares
+        self.batches += 1
+        self.sample = result.queries, result.positives
+
+    def take(self, accelerator: Any) -> tuple[dict[str, float], str]:
+        """Return the figures since the last line and what looks collapsed, and start anew; called on every process."""
+        assert self.shares is not None and self.sample is not None
+        counts = self.everywhere(accelerator)
+        accuracy, excluded = (self.shares / self.batches).tolist()
+        tokens, seconds = int(counts[0]), time.monotonic() - self.since
+        collapse = collapse_figures(*self.sample)
+        figures = {
+            "accuracy": round(accuracy, 4),
+            "excluded": round(excluded, 4),
+            "tokens_per_second": round(tokens / max(seconds, 1e-9)),
+            **truncation(counts),
+            **collapse,
+        }
+        warning = collapse_warning(collapse, len(self.sample[0]))
+        self.batches, self.counts, self.shares, self.sample = 0, torch.zeros_like(self.counts), None, None
+        self.total += counts
+        self.restart()
+        return figures, warning
+
+    def everywhere(self, accelerator: Any) -> Tensor:
+        """Return the counts of all processes together; called on every process."""
+        summed: Tensor = accelerator.reduce(self.counts.to(accelerator.device), reduction="sum")
+        return summed.cpu()
+
+    def truncated(self, accelerator: Any) -> dict[str, float]:
+        """Return which shares of the texts were cut since the run was started; called on every process."""
+        return truncation(self.total + self.everywhere(accelerator))
+
+
+LARGE_SHARE = 0.1  # of texts that are cut: more than this is worth a warning
+
+
+def truncation_warning(shares: Mapping[str, float], recipe: Recipe) -> str:
+    """Return a warning about texts that are cut, or an empty string.
+
+    Args:
+        shares: of `truncation`.
+        recipe: its lengths are shown.
+    """
+    lengths = {"queries": recipe.length("query"), "documents": recipe.length("document")}
+    large = [
+        f"{shares[f'truncated_{texts}']:.0%} of the {texts} are cut to {length} tokens"
+        for texts, length in lengths.items()
+        if shares[f"truncated_{texts}"] > LARGE_SHARE
+    ]
+    return f"{' and '.join(large)}: raise --max_seq_length or --query_max_length, or split them" if large else ""
+
+
+def truncation(counts: Tensor) -> dict[str, float]:
+    """Return the shares of queries and documents that were cut to the longest length, from the counts of `Seen`."""
+    _, queries, documents, cut_queries, cut_documents = counts.tolist()
+    return {
+        "truncated_queries": round(cut_queries / max(1, queries), 4),
+        "truncated_documents": round(cut_documents / max(1, documents), 4),
+    }
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]

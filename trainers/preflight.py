@@ -67,6 +67,32 @@ def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool) -> No
             )
 
 
+def check_positions(model: Any) -> str:
+    """Compare the longest text with the base model's positions.
+
+    Returns:
+        What a run should say of itself: texts may be longer than those that a base model with computed positions (rotary,
+        ALiBi) has learned from; it encodes them, less well. Empty if they are not.
+
+    Raises:
+        UserError: the base model has a table of positions, and longer texts would end in an index error when they come.
+    """
+    longest, known = max(model.recipe.length("query"), model.recipe.length("document")), positions(model)
+    if known is None or longest <= known:
+        return ""
+    told = f"texts of up to {longest} tokens, {model.base_model.name_or_path} knows {known} positions"
+    tables = ("wpe", "embed_positions", "position_embeddings")
+    if any(name.endswith(tables) and hasattr(module, "num_embeddings") for name, module in model.backbone.named_modules()):
+        raise UserError(f"{told}: lower --max_seq_length and --query_max_length to {known} at most")
+    return f"{told}: what it makes of later ones is not what it has learned"
+
+
+def positions(model: Any) -> int | None:
+    """Return how many positions the base model was made for, or None where its config has no such number."""
+    number: int | None = getattr(model.backbone.config, "max_position_embeddings", None)
+    return number
+
+
 def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: str | bool | None) -> None:
     """Refuse to overwrite another run, or to go on as another one.
 

@@ -56,13 +56,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         if "loss" in figures and state.global_step > self.first_step:
             pace = (time.monotonic() - self.started) / (state.global_step - self.first_step)
             parts.append(f"left {timedelta(seconds=round(pace * (state.max_steps - state.global_step)))}")
-        self.say("  ".join(parts))
+        self.write("  ".join(parts))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the finished bar on the screen."""
         self.close()
 
-    def say(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Print a line without tearing the bar."""
         if self.bar is not None:
             self.bar.write(line)
@@ -74,6 +74,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def say(line: str) -> None:
+    """Print a line on stderr without tearing a bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
 
 
 def shown(logs: Mapping[str, Any]) -> dict[str, str]:

@@ -43,6 +43,7 @@ class StepResult:
         candidates: documents that a query is compared with.
         queries: fp32 ``(at most 256, dim)``: unit vectors of the batch's first queries.
         positives: those of their positives.
+        vectors: fp32 ``(texts, dim)`` of this process, in the order of its ``TripletBatch.ids``.
     """
 
     loss: Tensor
@@ -51,6 +52,7 @@ class StepResult:
     candidates: int
     queries: Tensor
     positives: Tensor
+    vectors: Tensor
 
 
 @dataclass(frozen=True)
@@ -162,10 +164,10 @@ class ContrastiveStep:
         (gradient,) = torch.autograd.grad(found.loss * part, own)
         if not self.across_processes and self.processes > 1:
             found = mean_over_processes(found, part)
-        shown = [
-            F.normalize(side[:SAMPLE].detach(), dim=-1) for side in (joined.queries, joined.documents[: len(joined.queries)])
-        ]
-        result = StepResult(found.loss.detach(), found.accuracy, found.excluded, len(joined.documents), *shown)
+        count = min(SAMPLE, len(joined.queries))
+        queries, positives = (F.normalize(side[:count].detach(), dim=-1) for side in (joined.queries, joined.documents))
+        loss = found.loss.detach()
+        result = StepResult(loss, found.accuracy, found.excluded, len(joined.documents), queries, positives, vectors)
         return result, gradient * self.processes
 
     def join(self, own: Tensor, batch: TripletBatch, shares: Sequence[Share]) -> LossBatch:

@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
 
 def train(config: TrainConfig) -> None:
     """Run one training from its resolved configuration to an adapter directory in ``--output_dir``."""
+    from trainers.metrics import truncation_warning
     from trainers.preflight import CONFIG_FILE, find_checkpoint, forget_later_metrics
-    from trainers.progress import show_progress
+    from trainers.progress import say, show_progress
 
     trainer = build_trainer(config)
     output_dir = Path(config.training.output_dir)
@@ -73,11 +74,15 @@ def train(config: TrainConfig) -> None:
         raise UserError("training changed nothing: the probe texts' vectors are those of the untrained model. Is the learning "
                         "rate 0, or --max_steps within the warm-up?")  # fmt: skip
     trainer.save_model()
+    truncated = trainer.seen.truncated(trainer.accelerator)
     if trainer.accelerator.is_main_process:
-        summary = {"steps": result.global_step, "largest_cosine_change_of_a_probe_text": moved, **result.metrics}
+        summary = {"steps": result.global_step, "largest_cosine_change_of_a_probe_text": moved, **truncated, **result.metrics}
         write_json(summary, output_dir / RESULT_FILE)
         print(f"saved {model.design_name} to {output_dir} after {result.global_step} steps; "
-              f"probe texts moved by up to {moved:.3f} in cosine")  # fmt: skip
+              f"probe texts moved by up to {moved:.3f} in cosine; cut were "
+              f"{truncated['truncated_queries']:.1%} of the queries, {truncated['truncated_documents']:.1%} of the documents")  # fmt: skip
+        if warning := truncation_warning(truncated, model.recipe):
+            say(f"warning: {warning}")
 
 
 def recorded(config: TrainConfig) -> dict[str, Any]:
@@ -93,7 +98,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     from trainers.batching import TripletCollator
     from trainers.loss import ContrastiveLoss
     from trainers.metrics import MetricsFile
-    from trainers.preflight import check_gpus, check_negatives, check_output_dir, check_processes
+    from trainers.preflight import check_gpus, check_negatives, check_output_dir, check_positions, check_processes
     from trainers.trainer import ContrastiveTrainer
     from trainers.triplets import read_eval_triplets, read_triplets
 
@@ -107,6 +112,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
+    check_positions(model)
     contrastive = config.contrastive
     trainer = ContrastiveTrainer(
         model,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -22,7 +20,10 @@ from model_loaders.locations import first_line
 from trainers.batching import TripletBatch, TripletCollator
 from trainers.checkpoints import load_checkpoint, publish_checkpoint, save_checkpoint
 from trainers.engines import engine_of
+from trainers.finite import check_finite
 from trainers.loss import ContrastiveLoss
+from trainers.metrics import Seen
+from trainers.progress import say
 from trainers.plan import BatchPlan, Mixing
 from trainers.rows import TripletRows
 from trainers.step import ContrastiveStep, gather_shares
@@ -65,8 +66,8 @@ class ContrastiveTrainer(Trainer):
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
         )
-        self.seen: dict[str, float] = {}
-        self.last_log = time.monotonic()
+        self.seen = Seen()
+        self.warned = False
 
     # Batches
 
@@ -120,32 +121,23 @@ class ContrastiveTrainer(Trainer):
         model.train()
         weight = 1.0 / self.current_gradient_accumulation_steps
         result = self.contrastive_step(model, inputs, weight)
-        if not math.isfinite(float(result.loss)):
-            shown = "; ".join(repr(text[:60]) for text in inputs.texts[:3])
-            raise UserError(
-                f"the loss became {float(result.loss)} at step {self.state.global_step + 1} (queries: {shown}, …). "
-                "Lower --learning_rate or --pooling_learning_rate, use --bf16 instead of --fp16, or go on from a checkpoint."
-            )
-        self._note(tokens=inputs.tokens, accuracy=float(result.accuracy), excluded=float(result.excluded), batches=1)
+        step, processes = self.state.global_step + 1, self.accelerator.num_processes
+        scaled = self.accelerator.mixed_precision == "fp16"
+        check_finite(model, inputs, result, step=step, processes=processes, loss_scaling=scaled)
         self.contrastive_step.engine.finish(model)
+        self.seen.add(inputs, result)
         loss: Tensor = result.loss * weight
         return loss
 
-    def _note(self, **values: float) -> None:
-        for name, value in values.items():
-            self.seen[name] = self.seen.get(name, 0.0) + value
-
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add to Trainer's figures those since the last line: accuracy, masked share, real tokens a second.
-
-        The tokens are this process's, times the number of processes.
-        """
-        if "loss" in logs and self.seen.get("batches"):
-            batches = self.seen["batches"]
-            logs = logs | {name: round(self.seen[name] / batches, 4) for name in ("accuracy", "excluded")}
-            seconds = time.monotonic() - self.last_log
-            logs["tokens_per_second"] = round(self.seen["tokens"] * self.accelerator.num_processes / max(seconds, 1e-9))
-            self.seen, self.last_log = {}, time.monotonic()
+        """Add to Trainer's figures those of the batches since the last line, over all processes."""
+        if "loss" in logs and self.seen.batches:
+            figures, warning = self.seen.take(self.accelerator)
+            logs = logs | figures
+            started = self.state.global_step > 0.1 * self.state.max_steps  # before, an untrained pooling may look so
+            if warning and started and self.is_world_process_zero() and not self.warned:
+                self.warned = True
+                say(f"warning: {warning}")
         super().log(logs, *args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -224,4 +216,4 @@ class ContrastiveTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_checkpoint(self.model, Path(os.fspath(resume_from_checkpoint)))
-        self.last_log = time.monotonic()
+        self.seen.restart()

@@ -1,0 +1,148 @@
+"""What is not finite stops the run before the optimizer applies it, on every process, and names the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model_loaders.errors import UserError
+from tests.conftest import ROOT, triplets
+from tests.trainers.test_progress import arguments
+from trainers.command_line import parse
+from trainers.finite import check_finite
+from trainers.train import build_trainer, main
+
+
+def poisoned(base: Path, folder: Path, *more: str) -> list[str]:
+    """A command whose fifth row has a negative that no finite vector comes of."""
+    argv = arguments(base, folder, *more)
+    rows = [{"query": row["query"], "positive": row["positive"], "negative": ["word1", "word2"]} for row in triplets(8)]
+    rows[4]["negative"] = ["word1", "unknown"]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return argv
+
+
+def break_unknown_words(model: Any) -> None:
+    """Make the vector of every text with an unknown word NaN."""
+    model.backbone.get_input_embeddings().weight.data[0] = float("nan")
+
+
+def trained(trainer: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in trainer.model.trained_tensors().items()}
+
+
+def test_the_row_of_a_vector_that_is_not_finite_is_named(base: Path, tmp_path: Path) -> None:
+    argv = poisoned(base, tmp_path, "--per_device_train_batch_size", "8")
+    trainer = build_trainer(parse(argv, design="model3"))
+    break_unknown_words(trainer.model)
+    before = trained(trainer)
+    with pytest.raises(UserError, match=r"step 1 .* vectors of 1 row: ") as caught:
+        trainer.train()
+    row = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[4])
+    assert repr(row["query"][:60]) in str(caught.value)
+    assert all(torch.equal(tensor, trained(trainer)[name]) for name, tensor in before.items())
+
+
+def test_parameters_are_named_when_only_the_gradient_is_not_finite(base: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(parse(arguments(base, tmp_path, "--max_grad_norm", "0"), design="model3"))
+    parameter = trainer.model.pooling.latents
+    parameter.register_hook(lambda gradient: gradient * float("inf") if trainer.state.global_step == 2 else gradient)
+    steps: list[dict[str, torch.Tensor]] = []
+    original = trainer.training_step
+
+    def noted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        steps.append(trained(trainer))
+        return original(*args, **kwargs)
+
+    trainer.training_step = noted
+    with pytest.raises(
+        UserError, match=r"step 3 .*gradients of 1 parameter: pooling\.latents; the batch's 4 rows: .* and 1 more"
+    ):
+        trainer.train()
+    assert all(torch.equal(tensor, trained(trainer)[name]) for name, tensor in steps[2].items())
+    assert any(not torch.equal(tensor, trained(trainer)[name]) for name, tensor in steps[0].items())
+
+
+def test_infinite_gradients_belong_to_loss_scaling(base: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(parse(arguments(base, tmp_path), design="model1"))
+    trainer.current_gradient_accumulation_steps = 1
+    batch = next(iter(trainer.get_train_dataloader()))
+    result = trainer.contrastive_step(trainer.model, batch)
+    next(p for p in trainer.model.parameters() if p.grad is not None).grad.fill_(float("inf"))
+    check_finite(trainer.model, batch, result, step=1, loss_scaling=True)
+    with pytest.raises(UserError, match="gradients of 1 parameter"):
+        check_finite(trainer.model, batch, result, step=1)
+    bad = replace(result, loss=torch.tensor(float("nan")))  # no scaler heals a forward pass
+    with pytest.raises(UserError, match="loss nan"):
+        check_finite(trainer.model, batch, bad, step=1, loss_scaling=True)
+
+
+def test_a_large_but_finite_gradient_is_none_of_this(base: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(parse(arguments(base, tmp_path), design="model1"))
+    batch = next(iter(trainer.get_train_dataloader()))
+    result = trainer.contrastive_step(trainer.model, batch)
+    for parameter in trainer.model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.fill_(1e30)  # its square overflows
+    check_finite(trainer.model, batch, result, step=1)
+
+
+def test_the_status_is_1_and_the_last_checkpoint_stays_whole(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trainers.step
+
+    argv = arguments(base, tmp_path)
+    argv[argv.index("--save_strategy") : argv.index("--save_strategy") + 2] = ["--save_steps", "1"]
+    calls, original = [0], trainers.step.call
+
+    def broken(model: Any, batch: Any) -> torch.Tensor:
+        calls[0] += model.training
+        vectors = original(model, batch)
+        return vectors * float("nan") if calls[0] == 3 else vectors
+
+    monkeypatch.setattr(trainers.step, "call", broken)
+    assert main(argv, design="model1") == 1
+    told = capsys.readouterr().err
+    assert "error: step 3 is not finite" in told and "--resume_from_checkpoint true" in told
+    assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    assert not (tmp_path / "out" / "embedder.json").exists()
+    monkeypatch.undo()
+    assert main([*argv, "--resume_from_checkpoint", "true"], design="model1") == 0
+
+
+PROCESSES = """
+import sys
+sys.path.insert(0, {root!r})
+import torch
+torch.set_num_threads(1)
+from tests.trainers.test_finite import break_unknown_words
+from trainers import train
+build = train.build_trainer
+def broken(config):
+    trainer = build(config)
+    break_unknown_words(trainer.model)
+    return trainer
+train.build_trainer = broken
+sys.exit(train.main(sys.argv[1:], design="model1"))
+"""
+
+
+def test_all_processes_leave_together(base: Path, tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(PROCESSES.format(root=str(ROOT)))
+    argv = poisoned(base, tmp_path, "--train_sampling_strategy", "sequential")
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script), *argv]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    named = [line for line in done.stderr.splitlines() if "is not finite" in line]
+    assert named and all("process 1: not finite are vectors of 1 row" in line for line in named), done.stderr[-3000:]

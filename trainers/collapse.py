@@ -1,0 +1,66 @@
+"""Does training still tell texts apart? Three figures of a batch's vectors, and when they look like a collapse."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Measured at the start and in the course of healthy runs, mean cosines of 0.9 are common (a decoder's states lie in a
+# narrow cone) and harmless: what counts is whether a query is nearer to its positive than to other texts.
+SAME_COSINE, NO_MARGIN = 0.99, 0.01
+ONE_DIRECTION, ENOUGH = 2.0, 16
+
+
+def collapse_figures(queries: Tensor, positives: Tensor) -> dict[str, float]:
+    """Measure a batch's spread.
+
+    Args:
+        queries: ``(queries, dim)`` unit vectors.
+        positives: ``(queries, dim)``: those of their positives.
+
+    Returns:
+        ``mean_cosine``: mean cosine of two different queries. ``margin``: mean cosine of a query with its positive minus
+        that with other queries' positives. ``effective_rank``: exponential of the entropy of the normalised eigenvalues of
+        the queries' covariance (Roy and Vetterli, EUSIPCO 2007, for its eigenvalues instead of singular values): along
+        how many directions the queries vary, at most one fewer than there are queries. Nothing for less than two queries.
+    """
+    count = len(queries)
+    if count < 2:
+        return {}
+    queries, positives = queries.double().cpu(), positives.double().cpu()
+    among, across = queries @ queries.T, queries @ positives.T  # (queries, queries)
+    pairs = count * (count - 1)
+    centred = queries - queries.mean(dim=0)
+    # The non-zero eigenvalues of the (dim, dim) covariance, up to a factor, from the smaller matrix.
+    eigenvalues = torch.linalg.eigvalsh(centred @ centred.T).clamp(min=0)
+    share = eigenvalues / eigenvalues.sum().clamp(min=1e-300)
+    own = across.diagonal().sum()
+    figures = {
+        "mean_cosine": (among.sum() - among.diagonal().sum()) / pairs,
+        "margin": own / count - (across.sum() - own) / pairs,
+        "effective_rank": torch.special.entr(share).sum().exp(),
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def collapse_warning(figures: dict[str, float], queries: int) -> str:
+    """Return what looks collapsed, or an empty string.
+
+    Args:
+        figures: of `collapse_figures`.
+        queries: from how many queries.
+    """
+    if not figures:
+        return ""
+    advice = "lower --learning_rate, lengthen --warmup_steps, or look whether the queries and positives differ at all"
+    if figures["mean_cosine"] > SAME_COSINE and figures["margin"] < NO_MARGIN:
+        return (
+            f"the vectors look collapsed: two queries have a mean cosine of {figures['mean_cosine']}, and positives are nearer "
+            f"than other texts by {figures['margin']} only; {advice}"
+        )
+    if queries >= ENOUGH and figures["effective_rank"] < ONE_DIRECTION:
+        return (
+            f"the vectors look collapsed: {queries} queries vary along {figures['effective_rank']} directions (effective "
+            f"rank); {advice}"
+        )
+    return ""
