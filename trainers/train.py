@@ -78,9 +78,11 @@ def train(config: TrainConfig) -> None:
     if trainer.accelerator.is_main_process:
         summary = {"steps": result.global_step, "largest_cosine_change_of_a_probe_text": moved, **truncated, **result.metrics}
         write_json(summary, output_dir / RESULT_FILE)
-        print(f"saved {model.design_name} to {output_dir} after {result.global_step} steps; "
-              f"probe texts moved by up to {moved:.3f} in cosine; cut were "
-              f"{truncated['truncated_queries']:.1%} of the queries, {truncated['truncated_documents']:.1%} of the documents")  # fmt: skip
+        print(
+            f"saved {model.design_name} to {output_dir} after {result.global_step} steps; "
+            f"probe texts moved by up to {moved:.3f} in cosine; cut were {truncated['truncated_queries']:.1%} of the queries, "
+            f"{truncated['truncated_documents']:.1%} of the documents"
+        )
         if warning := truncation_warning(truncated, model.recipe):
             say(f"warning: {warning}")
 

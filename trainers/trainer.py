@@ -23,8 +23,8 @@ from trainers.engines import engine_of
 from trainers.finite import check_finite
 from trainers.loss import ContrastiveLoss
 from trainers.metrics import Seen
-from trainers.progress import say
 from trainers.plan import BatchPlan, Mixing
+from trainers.progress import say
 from trainers.rows import TripletRows
 from trainers.step import ContrastiveStep, gather_shares
 

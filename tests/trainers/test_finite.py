@@ -47,7 +47,7 @@ def test_the_row_of_a_vector_that_is_not_finite_is_named(base: Path, tmp_path: P
     with pytest.raises(UserError, match=r"step 1 .* vectors of 1 row: ") as caught:
         trainer.train()
     row = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[4])
-    assert repr(row["query"][:60]) in str(caught.value)
+    assert f"rows.jsonl:5 {row['query'][:60]!r}. The weights" in str(caught.value)
     assert all(torch.equal(tensor, trained(trainer)[name]) for name, tensor in before.items())
 
 
@@ -145,4 +145,5 @@ def test_all_processes_leave_together(base: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     named = [line for line in done.stderr.splitlines() if "is not finite" in line]
-    assert named and all("process 1: not finite are vectors of 1 row" in line for line in named), done.stderr[-3000:]
+    assert named, done.stderr[-3000:]
+    assert all("process 1: not finite are vectors of 1 row: " in line and "rows.jsonl:5" in line for line in named)

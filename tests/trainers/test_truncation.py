@@ -53,6 +53,12 @@ def test_a_tenth_is_no_warning() -> None:
     assert "50% of the queries are cut to 10 tokens and 25% of the documents are cut to 20 tokens" in told
 
 
+def test_what_is_cut_is_counted(base: Path, tmp_path: Path) -> None:
+    assert main(arguments(base, tmp_path, "--query_max_length", "4"), design="model1") == 0  # BOS, three words, EOS
+    result = json.loads((tmp_path / "out" / "train_result.json").read_text())
+    assert result["truncated_queries"] == 1.0 and result["truncated_documents"] == 0.0
+
+
 class WithTable(nn.Module):
     """What GPT-2 has of positions."""
 
