@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
-        return 130
+        return getattr(stopped, "exit_code", 130)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,6 +15,10 @@ class UserError(Exception):
     """What is wrong, where, why, and what to do next. Scripts print it and exit with a non-zero status."""
 
 
+class SharedError(UserError):
+    """An error that every process of a run raises; the first one says it for all."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the valid name nearest to ``name``, or an empty string."""
     match = difflib.get_close_matches(name, list(valid), n=1)

@@ -33,7 +33,8 @@ def run_cell(cell: Cell, config: StudyConfig, base_model: str, train_file: str, 
     from model_loaders import load
     from trainers.arguments import TrainConfig
     from trainers.command_line import parse
-    from trainers.train import RESULT_FILE, build_model, train
+    from trainers.run_files import RESULT_FILE
+    from trainers.train import build_model, train
 
     training: TrainConfig = parse(training_arguments(cell, config, base_model, train_file), design=cell.design)
     untrained = score(build_model(training), cell, config, eval_dir, only=config.headline)
@@ -153,7 +154,7 @@ def stop_with_parent() -> None:
 
 def progress_of(cell: Cell) -> float:
     """Return how far a cell is, 0 to 1, from what its folder holds: training counts 0.8, evaluation the rest."""
-    from trainers.train import RESULT_FILE
+    from trainers.run_files import RESULT_FILE
 
     if cell.done:
         return 1.0

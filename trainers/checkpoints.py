@@ -1,7 +1,8 @@
 """Checkpoints: an adapter directory beside Trainer's optimizer, scheduler and random states, whole or not at all.
 
 Trainer writes straight into ``checkpoint-N``; a run that is killed meanwhile leaves half a checkpoint, which the next run
-would pick. Here it writes into a stage directory, which is renamed when everything is on disk.
+would pick. Here it writes into a stage directory; what was written is read back and compared, sealed, and only then renamed.
+Older checkpoints go after that.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
-from model_loaders.errors import WRITE_ERRORS, UserError
+from model_loaders.errors import WRITE_ERRORS, SharedError, UserError
 from model_loaders.loading import save
+from model_loaders.locations import first_line, read_json
 from model_loaders.manifest import read_manifest
+from trainers.seal import SEAL, write_seal
+from trainers.together import first_trouble
 
 STAGE = ".stage"
-STATE = "trainer_state.json"
+STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
 
 
 def save_checkpoint(model: EmbedModel, directory: Path) -> None:
@@ -30,44 +37,145 @@ def save_checkpoint(model: EmbedModel, directory: Path) -> None:
     model.train(training)
 
 
+def trained_state(model: EmbedModel) -> dict[str, dict[str, Tensor]]:
+    """Return what training changes, by file name and under the names in the files, on the CPU.
+
+    The one place that knows where these tensors are; called on the process that writes them.
+    """
+    state = {}
+    if model.has_lora:
+        state[adapter.LORA_WEIGHTS] = adapter.lora_tensors(model.backbone)
+    if model.pooling is not None:
+        pooling = model.pooling.state_dict()
+        state[adapter.POOLING_WEIGHTS] = {name: tensor.detach().cpu() for name, tensor in pooling.items()}
+    return state
+
+
 def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
-    """Let ``write`` fill a stage directory, then rename its checkpoint into the output directory and drop old ones.
+    """Let ``write`` fill a stage directory, check it, rename its checkpoint into the output directory and drop old ones.
 
     Args:
         trainer: whose ``_get_output_dir`` answers ``trainer._stage`` while it is set.
         write: Trainer's own way of saving; called on every process.
+
+    Raises:
+        SharedError: on every process, if one of them could not write, or if what was written does not read back. The stage
+            is gone then, and the earlier checkpoints are as they were.
     """
-    output_dir = Path(trainer.args.output_dir)
+    output_dir, main = Path(trainer.args.output_dir), trainer.args.should_save
+    step, processes = trainer.state.global_step, trainer.args.world_size
     stage = output_dir / STAGE
-    name = f"checkpoint-{trainer.state.global_step}"
-    main = trainer.args.should_save
-    if main:
+    staged, published = stage / f"checkpoint-{step}", output_dir / f"checkpoint-{step}"
+
+    def begin() -> None:
         shutil.rmtree(stage, ignore_errors=True)
-        (stage / name).mkdir(parents=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer._stage = str(stage)
-    try:
-        write()
-    except (*WRITE_ERRORS, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        free = shutil.disk_usage(output_dir).free // 2**20
-        shutil.rmtree(stage, ignore_errors=True)
-        raise UserError(
-            f"the checkpoint of step {trainer.state.global_step} could not be written to {output_dir} ({free} MB free): "
-            f"{error}. Earlier checkpoints are whole; make room and run the same command with --resume_from_checkpoint true."
-        ) from error
-    finally:
-        trainer._stage = None
-    trainer.accelerator.wait_for_everyone()
-    if main:
-        for file in (stage / name).rglob("*"):
+        staged.mkdir(parents=True)
+
+    def check_and_seal() -> None:
+        for file in staged.rglob("*"):
             flush(file)
-        shutil.rmtree(output_dir / name, ignore_errors=True)
-        (stage / name).rename(output_dir / name)
+        read_back(staged, trained_state(trainer.model), step=step, ranks=0 if trainer.args.save_only_model else processes)
+        write_seal(staged, step=step, processes=processes)
+        flush(staged / SEAL)
+        flush(staged)
+
+    def publish() -> None:
+        if published.exists():
+            published.rename(stage / "replaced")
+        staged.rename(published)
         flush(output_dir)
+
+    # What only the first process does, and what all do. All learn of a failure before anyone goes on.
+    for action in (begin if main else nothing, write, check_and_seal if main else nothing, publish if main else nothing):
+        trainer._stage = str(stage)
+        trouble = first_trouble(attempt(action))
+        trainer._stage = None
+        if trouble is not None:
+            free = shutil.disk_usage(output_dir).free // 2**20
+            if main:
+                shutil.rmtree(stage, ignore_errors=True)
+            raise SharedError(
+                f"the checkpoint of step {step} could not be written to {output_dir} ({free} MB free): {trouble}\n"
+                "Earlier checkpoints are whole. Once the cause is gone (a full disk: make room), the same command with "
+                "--resume_from_checkpoint true goes on from the last one."
+            )
+    if main:
+        limit = trainer.args.save_total_limit
+        for old in checkpoints(output_dir)[: -limit or None] if limit else []:
+            old.rename(stage / old.name)  # a checkpoint is never seen half-deleted
         shutil.rmtree(stage, ignore_errors=True)
-        for old in checkpoints(output_dir)[: -trainer.args.save_total_limit or None] if trainer.args.save_total_limit else []:
-            shutil.rmtree(old)
     trainer.accelerator.wait_for_everyone()
+
+
+def nothing() -> None:
+    """Do nothing, where another process acts."""
+
+
+def attempt(action: Callable[[], None]) -> str | None:
+    """Return what went wrong in writing, or None."""
+    try:
+        action()
+    except UserError as error:
+        return str(error)
+    except (*WRITE_ERRORS, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        return first_line(error)
+    return None
+
+
+def read_back(directory: Path, expected: dict[str, dict[str, Tensor]], *, step: int, ranks: int) -> None:
+    """Read a checkpoint that was just written, and compare its weights bit for bit with those in memory.
+
+    Args:
+        directory: the checkpoint.
+        expected: `trained_state`.
+        step: number of steps that it is of.
+        ranks: how many processes have written their random state.
+
+    The bytes mostly come from the operating system's cache: this finds what was not written, or written wrongly, not what
+    the medium loses later; that is what the seal is for.
+
+    Raises:
+        UserError: naming the file.
+    """
+    read_manifest(directory)
+    if (saved := read_json(directory / STATE).get("global_step")) != step:
+        raise UserError(f"{STATE} does not read back: it says step {saved}, not {step}")
+    check_weights(directory, expected)
+    for rank in range(ranks):
+        name = "rng_state.pth" if ranks == 1 else f"rng_state_{rank}.pth"
+        if not (directory / name).is_file():
+            raise UserError(f"{name} is not there: --output_dir must be on a file system that all machines share")
+    for path in sorted([*directory.glob("*.pt"), *directory.glob("*.pth")]):
+        try:
+            load_state(path)
+        except Exception as error:  # whatever a damaged file makes torch raise
+            raise UserError(f"{path.name} does not read back ({first_line(error)})") from error
+
+
+def check_weights(directory: Path, expected: dict[str, dict[str, Tensor]]) -> None:
+    """Compare the weights in a directory bit for bit with those in memory (`trained_state`)."""
+    for name, tensors in expected.items():
+        found = adapter.read_tensors(directory / name)
+        adapter.check_tensors(found, tensors, directory / name)
+        for key, tensor in tensors.items():
+            if not same_bits(found[key], tensor):
+                raise UserError(f"{name} does not read back: {key} differs from what is in memory")
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same dtype, shape and bytes (unlike ``==``, to which 0.0 is -0.0)."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    first, second = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other))
+    return torch.equal(first, second)
+
+
+def load_state(path: Path) -> Any:
+    """Read an optimizer's, a scheduler's or the random generators' state, as data only."""
+    from transformers.trainer_pt_utils import safe_globals
+
+    with safe_globals():
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def flush(path: Path) -> None:
@@ -80,11 +188,11 @@ def flush(path: Path) -> None:
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
-    """Return the whole checkpoints in ``output_dir``, oldest first; half-written ones are left out."""
+    """Return the checkpoints in ``output_dir``, oldest first. Each was whole when it got its name."""
     found = [
         (int(match[1]), path)
         for path in output_dir.glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / STATE).is_file()
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and path.is_dir()
     ]
     return [path for _, path in sorted(found)]
 

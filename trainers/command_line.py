@@ -308,15 +308,13 @@ def _resume(value: str | None) -> str | bool | None:
 
 
 def _check_writable(output_dir: str) -> None:
-    """Make the output directory and write to it once: better now than after the first hours."""
+    """Write to the output directory, or where it will be made, once: better now than after the first hours."""
     path = Path(output_dir)
-    new = not path.exists()
+    while not path.exists() and path != path.parent:  # several processes check at once: none makes or removes a directory
+        path = path.parent
     try:
-        path.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(tempfile.TemporaryFile(dir=path)):
             pass
-        if new:  # a run that is refused later leaves nothing behind
-            path.rmdir()
     except OSError as error:
         raise UserError(
             f"--output_dir {output_dir} cannot be written: {error.strerror or error}; give another directory"

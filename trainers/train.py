@@ -23,63 +23,93 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from model_loaders.errors import WRITE_ERRORS, UserError, nearest
+from model_loaders.errors import WRITE_ERRORS, SharedError, UserError, nearest
 from trainers.command_line import parse
+from trainers.run_files import CONFIG_FILE, RESULT_FILE
+from trainers.stopping import Stopped, stop_requests
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
     from trainers.arguments import ModelArguments, TrainConfig
+    from trainers.stopping import StopRequest
     from trainers.trainer import ContrastiveTrainer
-
-RESULT_FILE, METRICS_FILE = "train_result.json", "metrics.jsonl"
 
 
 def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int:
     """Parse the arguments and train; returns the exit status."""
+    rank = os.environ.get("RANK", "0")
     try:
-        train(parse(sys.argv[1:] if argv is None else argv, design=design))
+        with stop_requests():
+            config = parse(sys.argv[1:] if argv is None else argv, design=design)
+        train(config)
+    except Stopped as stopped:
+        if rank == "0":
+            print(f"\n{stopped}", file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
-        print("\nstopped; go on from the last whole checkpoint with --resume_from_checkpoint true", file=sys.stderr)
+        print("\nstopped; go on from the last checkpoint with --resume_from_checkpoint true", file=sys.stderr)
         return 130
     except (UserError, *WRITE_ERRORS) as error:
-        rank = os.environ.get("RANK", "0")
-        print(f"{f'process {rank}: ' if rank != '0' else ''}error: {error}", file=sys.stderr)
+        if rank == "0" or not isinstance(error, SharedError):
+            print(f"{f'process {rank}: ' if rank != '0' else ''}error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def train(config: TrainConfig) -> None:
-    """Run one training from its resolved configuration to an adapter directory in ``--output_dir``."""
-    from trainers.metrics import truncation_warning
-    from trainers.preflight import CONFIG_FILE, find_checkpoint, forget_later_metrics
-    from trainers.progress import say, show_progress
+    """Run one training from its resolved configuration to an adapter directory in ``--output_dir``.
 
+    Raises:
+        UserError: the run cannot start, go on or be written.
+        Stopped: a signal asked for it; what was trained so far is in a checkpoint.
+    """
+    with stop_requests() as stop:
+        _train(config, stop)
+
+
+def _train(config: TrainConfig, stop: StopRequest) -> None:
+    from trainers.flow import CheckpointFlow
+    from trainers.metrics import truncation_warning
+    from trainers.progress import say, show_progress
+    from trainers.resuming import clear_leftovers, find_checkpoint, is_finished, step_of
+    from trainers.together import from_first
+
+    output_dir, world_size = Path(config.training.output_dir), config.training.world_size  # starts the process group
+    asked = config.training.resume_from_checkpoint
+    if asked and from_first(lambda: is_finished(output_dir, recorded(config))):
+        if config.training.process_index == 0:
+            print(f"the run in {output_dir} is finished, and its adapter is there; raise --max_steps or --num_train_epochs to "
+                  "train it further")  # fmt: skip
+        return
     trainer = build_trainer(config)
-    output_dir = Path(config.training.output_dir)
-    resume = find_checkpoint(config.training.resume_from_checkpoint, output_dir)
+    resume = from_first(lambda: find_checkpoint(asked, output_dir, processes=world_size))
     model: EmbedModel = trainer.model
     before = model.fingerprints()
     if trainer.accelerator.is_main_process:
         output_dir.mkdir(parents=True, exist_ok=True)
-        forget_later_metrics(output_dir / METRICS_FILE, 0 if resume is None else int(resume.name.rpartition("-")[2]))
+        clear_leftovers(output_dir, -1 if resume is None else step_of(resume))
         write_json(recorded(config), output_dir / CONFIG_FILE)
+    trainer.add_callback(CheckpointFlow(stop, trainer.evaluate))
     progress = show_progress(trainer)
     try:
-        result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        steps, metrics = trainer.train_from(resume)
     finally:
         progress.close()  # or an error's message would stand behind the bar
+    if stop.agreed:
+        raise Stopped(stop.agreed, f"after step {steps}, which is saved in {output_dir / f'checkpoint-{steps}'}; the same "
+                                   "command with --resume_from_checkpoint true goes on from there")  # fmt: skip
     after = model.fingerprints()
     moved = float(1.0 - (after * before).sum(axis=1).min())
-    if resume is None and result.global_step > 0 and (after == before).all():
+    if resume is None and steps > 0 and (after == before).all():
         raise UserError("training changed nothing: the probe texts' vectors are those of the untrained model. Is the learning "
                         "rate 0, or --max_steps within the warm-up?")  # fmt: skip
-    trainer.save_model()
+    trainer.save_final(output_dir)
     truncated = trainer.seen.truncated(trainer.accelerator)
     if trainer.accelerator.is_main_process:
-        summary = {"steps": result.global_step, "largest_cosine_change_of_a_probe_text": moved, **truncated, **result.metrics}
+        summary = {"steps": steps, "largest_cosine_change_of_a_probe_text": moved, **truncated, **metrics}
         write_json(summary, output_dir / RESULT_FILE)
         print(
-            f"saved {model.design_name} to {output_dir} after {result.global_step} steps; "
+            f"saved {model.design_name} to {output_dir} after {steps} steps; "
             f"probe texts moved by up to {moved:.3f} in cosine; cut were {truncated['truncated_queries']:.1%} of the queries, "
             f"{truncated['truncated_documents']:.1%} of the documents"
         )
@@ -100,7 +130,8 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     from trainers.batching import TripletCollator
     from trainers.loss import ContrastiveLoss
     from trainers.metrics import MetricsFile
-    from trainers.preflight import check_gpus, check_negatives, check_output_dir, check_positions, check_processes
+    from trainers.preflight import check_gpus, check_negatives, check_positions, check_processes
+    from trainers.resuming import check_output_dir
     from trainers.trainer import ContrastiveTrainer
     from trainers.triplets import read_eval_triplets, read_triplets
 

@@ -13,12 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
+from transformers.trainer_callback import TrainerState
 
 from model_loaders.embed_model import EmbedModel
-from model_loaders.errors import UserError
-from model_loaders.locations import first_line
+from model_loaders.errors import SharedError, UserError
 from trainers.batching import TripletBatch, TripletCollator
-from trainers.checkpoints import load_checkpoint, publish_checkpoint, save_checkpoint
+from trainers.checkpoints import (
+    STATE,
+    attempt,
+    check_weights,
+    load_checkpoint,
+    publish_checkpoint,
+    save_checkpoint,
+    trained_state,
+)
 from trainers.engines import engine_of
 from trainers.finite import check_finite
 from trainers.loss import ContrastiveLoss
@@ -27,6 +35,8 @@ from trainers.plan import BatchPlan, Mixing
 from trainers.progress import say
 from trainers.rows import TripletRows
 from trainers.step import ContrastiveStep, gather_shares
+from trainers.stopping import leave_signals_to_the_parent
+from trainers.together import first_trouble
 
 
 class ContrastiveTrainer(Trainer):
@@ -94,6 +104,8 @@ class ContrastiveTrainer(Trainer):
             batch_sampler=plan,
             collate_fn=self.data_collator,
             num_workers=workers,
+            worker_init_fn=leave_signals_to_the_parent,
+            generator=torch.Generator(),  # or starting a loader would draw from the random state that dropout draws from
             prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
             persistent_workers=self.args.dataloader_persistent_workers if workers else False,
         )
@@ -205,14 +217,39 @@ class ContrastiveTrainer(Trainer):
         stage: str | None = getattr(self, "_stage", None)  # while a checkpoint is being written
         return stage or str(super()._get_output_dir(trial))
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        try:
-            super()._load_optimizer_and_scheduler(checkpoint)
-        except Exception as error:  # whatever a damaged file makes torch raise
-            raise UserError(
-                f"the optimizer's state in {checkpoint} cannot be read ({first_line(error)}): delete that checkpoint and run "
-                "the same command, which goes on from the one before"
-            ) from error
+    def train_from(self, checkpoint: Path | None) -> tuple[int, dict[str, float]]:
+        """Train to the end, from a checkpoint if one is given; returns the number of steps and Trainer's figures.
+
+        A checkpoint of the last step is only loaded: Trainer would train one step more before it looks at the limit.
+        """
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(checkpoint / STATE))
+            limit = self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
+            if state.global_step > limit:
+                raise UserError(
+                    f"{checkpoint} is at step {state.global_step}, and this run shall have {limit} (--max_steps, "
+                    "--num_train_epochs): nothing is taken back. Give a checkpoint of an earlier step and another --output_dir"
+                )
+            if state.global_step == limit:
+                self.state = state
+                self._load_from_checkpoint(str(checkpoint))
+                return limit, {}
+        result = self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return result.global_step, result.metrics
+
+    def save_final(self, directory: Path) -> None:
+        """Write the adapter where the run ends, and read it back."""
+
+        def write() -> None:
+            self.save_model(str(directory))
+            if self.args.should_save:
+                check_weights(directory, trained_state(self.model))
+
+        if trouble := first_trouble(attempt(write)):
+            raise SharedError(
+                f"the adapter could not be written to {directory}: {trouble}\nOnce the cause is gone (a full disk: make "
+                "room), the same command with --resume_from_checkpoint true writes it."
+            )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_checkpoint(self.model, Path(os.fspath(resume_from_checkpoint)))

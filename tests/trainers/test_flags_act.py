@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import triplets, write_base
 from trainers.arguments import GROUPS
 from trainers.command_line import parse
-from trainers.preflight import check_processes, find_checkpoint
+from trainers.preflight import check_processes
+from trainers.resuming import find_checkpoint
 from trainers.train import build_trainer, main
 
 SMALL = ["--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4", "--lora_dropout", "0"]

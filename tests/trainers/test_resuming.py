@@ -1,0 +1,374 @@
+"""What a run finds in its output directory, and what it makes of it: damage, ends, other settings, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model_loaders.errors import UserError
+from tests.conftest import ROOT, triplets
+from trainers.checkpoints import checkpoints
+from trainers.resuming import check_resumable, find_checkpoint, forget_later_metrics
+from trainers.seal import SEAL, damage, write_seal
+from trainers.stopping import SIGNALS
+from trainers.train import main
+from trainers.trainer import ContrastiveTrainer
+
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def command(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Makes a command line: six rows, batches of two, a checkpoint after each step."""
+    rows = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    lines = [{"query": r["query"], "positive": r["positive"], "negative": r["negatives"]} for r in triplets(6)]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def make(output: Path, **flags: Any) -> list[str]:
+        settings = {
+            "model_name_or_path": base, "dataset_name": rows, "output_dir": output, "use_cpu": "true", "disable_tqdm": "true",
+            "per_device_train_batch_size": 2, "learning_rate": 0.01, "lora_dropout": 0.3, "logging_steps": 1,
+            "pooling_latents": 6, "pooling_heads": 2, "pooling_head_dim": 4,
+            "save_steps": 1, "max_steps": 4, "resume_from_checkpoint": "true",
+        } | flags  # fmt: skip
+        return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of four steps."""
+    output = tmp_path_factory.mktemp("finished") / "run"
+    assert main(command(output), design="model3") == 0
+    return output
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the run, as if it was killed before its end."""
+    copy = shutil.copytree(finished, tmp_path / "run")
+    for name in ("train_result.json", "embedder.json", "adapter_model.safetensors", "pooling.safetensors"):
+        (copy / name).unlink()
+    return copy
+
+
+def weights(output: Path) -> bytes:
+    return b"".join((output / name).read_bytes() for name in ("adapter_model.safetensors", "pooling.safetensors"))
+
+
+def metrics(output: Path) -> list[dict[str, Any]]:
+    """Lines of metrics without what depends on the clock."""
+    clock = ("time", "tokens_per_second")
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in clock} for line in lines if "train_runtime" not in line]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+# Damage
+
+
+@pytest.mark.parametrize("harm", [flip, cut, Path.unlink], ids=["flipped", "cut", "missing"])
+def test_damage_to_any_file_is_named(run: Path, tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    whole = run / "checkpoint-4"
+    assert damage(whole) is None
+    for file in sorted(whole.iterdir()):
+        copy = shutil.copytree(whole, tmp_path / "copy")
+        harm(copy / file.name)
+        named = "" if file.name == SEAL and harm is flip else file.name  # it may be another file's checksum that is wrong
+        trouble = damage(copy)
+        assert trouble is not None and named in trouble, file.name
+        shutil.rmtree(copy)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    run: Path, finished: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(run / "checkpoint-4" / "pooling.safetensors")
+    cut(run / "checkpoint-3" / "optimizer.pt")
+    assert main(command(run), design="model3") == 0
+    told = capsys.readouterr().out
+    assert "checkpoint-4 is damaged: pooling.safetensors" in told and "checkpoint-3 is damaged: optimizer.pt" in told
+    assert (run / "damaged-checkpoint-4").is_dir() and (run / "damaged-checkpoint-3").is_dir()  # nothing is deleted
+    assert weights(run) == weights(finished) and metrics(run) == metrics(finished)
+
+
+def test_with_no_whole_checkpoint_nothing_starts_over(run: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in checkpoints(run):
+        flip(path / "optimizer.pt")
+    assert main(command(run), design="model3") == 1
+    assert "no checkpoint" in (told := capsys.readouterr().err) and "optimizer.pt" in told
+    assert len(checkpoints(run)) == 4
+
+
+def test_a_damaged_checkpoint_that_was_named_is_refused(
+    run: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(run / "checkpoint-4" / "adapter_model.safetensors")
+    assert main(command(run, resume_from_checkpoint=run / "checkpoint-4"), design="model3") == 1
+    assert "adapter_model.safetensors" in capsys.readouterr().err
+
+
+# Writing
+
+
+def test_what_does_not_read_back_is_removed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = ContrastiveTrainer._save_rng_state
+
+    def save_wrongly(self: ContrastiveTrainer, directory: str) -> None:
+        save(self, directory)
+        if self.state.global_step == 2:
+            flip(Path(directory) / "pooling.safetensors")
+
+    monkeypatch.setattr(ContrastiveTrainer, "_save_rng_state", save_wrongly)
+    assert main(command(tmp_path / "run"), design="model3") == 1
+    assert "does not read back" in capsys.readouterr().err
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-1"]
+    assert not (tmp_path / "run" / ".stage").exists()
+    assert damage(tmp_path / "run" / "checkpoint-1") is None
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_state_that_cannot_be_loaded_is_noticed_when_written(
+    command: Command, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = torch.save
+
+    def save_half(content: Any, path: Any, **options: Any) -> None:
+        save(content, path, **options)
+        if str(path).endswith(name):
+            Path(path).write_bytes(Path(path).read_bytes()[: Path(path).stat().st_size // 2])
+
+    monkeypatch.setattr(torch, "save", save_half)
+    assert main(command(tmp_path / "run", max_steps=1), design="model3") == 1
+    assert name in capsys.readouterr().err
+    assert not checkpoints(tmp_path / "run")
+
+
+def test_old_checkpoints_go_after_the_new_one_is_whole(command: Command, tmp_path: Path) -> None:
+    assert main(command(tmp_path / "run", save_total_limit=2), design="model3") == 0
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-3", "checkpoint-4"]
+
+
+# Ends
+
+
+def test_a_finished_run_says_so(
+    finished: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(finished, tmp_path / "run")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    monkeypatch.setattr("trainers.train.build_trainer", None)  # no model is loaded for that
+    assert main(command(copy), design="model3") == 0
+    assert "is finished" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    assert main(command(copy, learning_rate=0.1), design="model3") == 1
+    assert "learning_rate" in capsys.readouterr().err
+
+
+def test_a_run_that_was_killed_in_its_final_save_trains_no_step_more(run: Path, finished: Path, command: Command) -> None:
+    """Four steps end within an epoch of three; Trainer alone would train a fifth."""
+    assert main(command(run), design="model3") == 0
+    assert weights(run) == weights(finished) and metrics(run) == metrics(finished)
+    assert json.loads((run / "train_result.json").read_text())["steps"] == 4
+
+
+def test_a_finished_run_goes_on_when_it_shall_be_longer(run: Path, command: Command, tmp_path: Path) -> None:
+    constant = {"lr_scheduler_type": "constant"}
+    assert main(command(tmp_path / "short", **constant), design="model3") == 0
+    assert main(command(tmp_path / "short", max_steps=7, **constant), design="model3") == 0
+    assert main(command(tmp_path / "long", max_steps=7, **constant), design="model3") == 0
+    assert weights(tmp_path / "short") == weights(tmp_path / "long")
+    assert metrics(tmp_path / "short") == metrics(tmp_path / "long")
+
+
+def test_steps_are_not_taken_back(run: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(run, max_steps=2), design="model3") == 1
+    assert "is at step 4" in capsys.readouterr().err
+
+
+def test_without_checkpoints_a_run_whose_end_was_cut_starts_again(finished: Path, command: Command, tmp_path: Path) -> None:
+    assert main(command(tmp_path / "run", save_strategy="no"), design="model3") == 0
+    (tmp_path / "run" / "train_result.json").unlink()
+    assert main(command(tmp_path / "run", save_strategy="no"), design="model3") == 0
+    assert weights(tmp_path / "run") == weights(finished)
+
+
+# Other settings
+
+
+def test_another_number_of_processes_is_refused(run: Path) -> None:
+    with pytest.raises(UserError, match="1 processes, and this is one with 2"):
+        find_checkpoint(True, run, processes=2)
+    write_seal(run / "checkpoint-4", step=4, processes=8)
+    with pytest.raises(UserError, match="Start 8"):
+        find_checkpoint(True, run, processes=1)
+
+
+@pytest.mark.parametrize("flag", ["per_device_train_batch_size", "chunk_tokens", "gradient_accumulation_steps", "seed"])
+def test_another_batch_is_refused(run: Path, command: Command, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(run, **{flag: 3}), design="model3") == 1
+    assert f"--{flag} was" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_optimizer_is_refused(command: Command, tmp_path: Path) -> None:
+    assert main(command(tmp_path / "run", save_only_model="true", max_steps=1), design="model3") == 0
+    with pytest.raises(UserError, match="save_only_model"):
+        check_resumable(tmp_path / "run" / "checkpoint-1", 1)
+
+
+def test_later_checkpoints_are_not_mixed_with_new_ones(run: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(run, resume_from_checkpoint=run / "checkpoint-2"), design="model3") == 1
+    assert "checkpoint-3, checkpoint-4" in capsys.readouterr().err
+
+
+# What is logged
+
+
+def test_later_and_cut_lines_of_metrics_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines = ['{"step": 1, "loss": 3}', '{"step": 2, "loss": 2}', '{"step": 2, "eval_loss": 2}', '{"step": 3, "loss": 1}']
+    path.write_text("\n".join([*lines, '{"step": 3, "train_run']))
+    forget_later_metrics(path, 3)
+    assert path.read_text().splitlines() == lines
+    forget_later_metrics(path, 2)
+    assert path.read_text().splitlines() == lines[:3]
+    path.write_text("\n".join([*lines, '{"step": 3, "train_runtime": 9}', '{"step": 4, "loss": 1}', ""]))
+    forget_later_metrics(path, 4)
+    assert path.read_text().splitlines() == lines
+    forget_later_metrics(path, -1)
+    assert path.read_text() == ""
+
+
+def test_an_epochs_evaluation_is_in_its_checkpoint(command: Command, tmp_path: Path, base: Path) -> None:
+    """The epoch's last step is saved when its evaluation is logged: a kill cannot come between."""
+    rows = command(tmp_path)[command(tmp_path).index("--dataset_name") + 1]
+    evaluated = {"eval_dataset": rows, "eval_strategy": "epoch", "logging_strategy": "epoch", "max_steps": 6}
+    assert main(command(tmp_path / "run", **evaluated), design="model3") == 0
+    history = json.loads((tmp_path / "run" / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
+    assert [line["step"] for line in history if "eval_loss" in line] == [3]
+    assert [line["step"] for line in history if "loss" in line] == [3]
+
+    for name in ("checkpoint-4", "checkpoint-5", "checkpoint-6"):
+        shutil.rmtree(tmp_path / "run" / name)
+    before, logged = weights(tmp_path / "run"), metrics(tmp_path / "run")
+    (tmp_path / "run" / "train_result.json").unlink()
+    assert main(command(tmp_path / "run", **evaluated), design="model3") == 0
+    assert weights(tmp_path / "run") == before and metrics(tmp_path / "run") == logged
+
+
+# Signals
+
+
+def signalled_at(step: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process sent a signal in the middle of a step."""
+    train = ContrastiveTrainer.training_step
+
+    def training_step(self: ContrastiveTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == step - 1:
+            os.kill(os.getpid(), number)
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(ContrastiveTrainer, "training_step", training_step)
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
+def test_a_signal_saves_and_leaves(
+    name: str, status: int, finished: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    before = [signal.getsignal(number) for number in SIGNALS]
+    flags = {"save_strategy": "no", "save_only_model": "true", "resume_from_checkpoint": "true"}
+    with monkeypatch.context() as patch:
+        signalled_at(2, getattr(signal, name), patch)
+        assert main(command(tmp_path / "run", **flags), design="model3") == status
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    told = capsys.readouterr().err
+    assert "after step 2" in told and "checkpoint-2" in told and "--resume_from_checkpoint true" in told
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-2"]
+    assert not (tmp_path / "run" / "train_result.json").exists() and not (tmp_path / "run" / "embedder.json").exists()
+    assert main(command(tmp_path / "run", **flags), design="model3") == 0
+    assert weights(tmp_path / "run") == weights(finished) and metrics(tmp_path / "run") == metrics(finished)
+
+
+def test_a_signal_in_the_last_step_ends_as_planned(
+    finished: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signalled_at(4, signal.SIGTERM, monkeypatch)
+    assert main(command(tmp_path / "run"), design="model3") == 0
+    assert weights(tmp_path / "run") == weights(finished)
+
+
+def test_an_evaluation_that_a_stop_left_out_is_made_up_for(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = command(tmp_path)[command(tmp_path).index("--dataset_name") + 1]
+    evaluated = {"eval_dataset": rows, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "no"}
+    assert main(command(tmp_path / "whole", **evaluated), design="model3") == 0
+    with monkeypatch.context() as patch:
+        signalled_at(2, signal.SIGTERM, patch)
+        assert main(command(tmp_path / "run", **evaluated), design="model3") == 143
+    assert not any("eval_loss" in line for line in metrics(tmp_path / "run"))
+    assert main(command(tmp_path / "run", **evaluated), design="model3") == 0
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_a_signal_before_the_first_step_leaves_at_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trainers.train.build_trainer", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(command(tmp_path / "run"), design="model3") == 143
+    assert "before the first step" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+SIGNALS_ALONE = """
+import os, signal, time
+from trainers import stopping
+stopping.SAME_CTRL_C_SECONDS = 0.3
+with stopping.stop_requests() as stop:
+    stop.phase = "training"
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)  # as torchrun hands on what the terminal has sent already
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.asked == signal.SIGINT
+    time.sleep(0.4)
+    print("still here", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+print("never here")
+"""
+
+
+def test_a_second_ctrl_c_leaves_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNALS_ALONE], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (130, "still here\n"), done.stderr
+    assert done.stderr.count("Ctrl-C again") == 1 and "left at once" in done.stderr
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    code = "import os, signal\nfrom trainers import stopping\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    code += "with stopping.stop_requests() as stop:\n    os.kill(os.getpid(), signal.SIGINT)\n    assert not stop.asked\n"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0

@@ -1,0 +1,194 @@
+"""What the output directory holds, and from where a run goes on: nothing is overwritten, and no step is lost silently."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from model_loaders.errors import UserError
+from model_loaders.locations import read_json
+from model_loaders.manifest import MANIFEST
+from trainers.checkpoints import OPTIMIZER, STAGE, checkpoints
+from trainers.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
+from trainers.seal import SEAL, damage, read_seal
+
+# Files of base models and published adapters.
+FOREIGN = ("config.json", "model*.safetensors", "pytorch_model*", "adapter_config.json", "adapter_model.*", "attn_pool.pt")
+# What may change when a run goes on: how long, how often it says or saves something, where things are.
+CHANGEABLE = ("max_steps", "num_train_epochs", "save_", "logging_", "log_", "eval_", "per_device_eval_", "max_eval_",
+              "dataloader_", "report_to", "run_name", "disable_tqdm", "output_dir", "cache_dir", "resume_",
+              "use_cpu")  # fmt: skip
+
+
+def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: str | bool | None) -> None:
+    """Refuse to overwrite another run, or to go on as another one.
+
+    Args:
+        output_dir: of the run.
+        record: the flags that decide this run (``train_config.json``).
+        resume: whether the run shall go on, or the checkpoint that it shall go on from.
+    """
+    there = checkpoints(output_dir)
+    adapter, ended = (output_dir / MANIFEST).exists(), (output_dir / RESULT_FILE).exists()
+    if (there or adapter) and not resume:
+        raise UserError(
+            f"--output_dir {output_dir} already holds a run ({there[-1].name if there else MANIFEST}): add "
+            "--resume_from_checkpoint true to go on, or give another directory"
+        )
+    # A run without checkpoints that was killed between its adapter and its result starts again.
+    if adapter and not there and (ended or not (output_dir / CONFIG_FILE).is_file()):
+        raise UserError(f"--output_dir {output_dir} holds a finished adapter and no checkpoint to go on from: give another one")
+    foreign = [name for pattern in FOREIGN for name in sorted(output_dir.glob(pattern))]
+    if foreign and not (output_dir / CONFIG_FILE).is_file():
+        raise UserError(
+            f"--output_dir {output_dir} holds a model that is no run of this trainer ({foreign[0].name}), which would be "
+            "overwritten: give another directory"
+        )
+    if isinstance(resume, str):
+        chosen = Path(resume)
+        if not (chosen / SEAL).is_file() or not (chosen.parent / CONFIG_FILE).is_file():
+            raise UserError(f"--resume_from_checkpoint {resume} is no whole checkpoint in the output directory of a run")
+        check_same_run(read_json(chosen.parent / CONFIG_FILE), record, chosen.parent)
+        later = [path.name for path in there if step_of(path) > step_of(chosen)]
+        if later:
+            raise UserError(
+                f"--output_dir {output_dir} holds later checkpoints than {chosen.name} ({', '.join(later)}), which would be "
+                "mixed with those to come: delete them, or give another --output_dir"
+            )
+    if resume and (output_dir / CONFIG_FILE).is_file():
+        check_same_run(read_json(output_dir / CONFIG_FILE), record, output_dir)
+
+
+def check_same_run(before: dict[str, Any], now: dict[str, Any], output_dir: Path) -> None:
+    """Refuse to go on with other settings: the saved optimizer and schedule would win, and the record would be wrong."""
+    changed = [name for name in changes(before, now) if not name.startswith(CHANGEABLE)]
+    refused = [f"--{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed]
+    if refused:
+        raise UserError(
+            f"{output_dir} holds a run with other settings: {'; '.join(refused)}. A run goes on only as it was; give another "
+            "--output_dir, or start from its weights with --peft_model_name_or_path"
+        )
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the names of the settings that are not what they were."""
+    return [name for name in now if before.get(name) != json.loads(json.dumps(now[name], default=str))]
+
+
+def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
+    """Whether this very run has ended there, with its adapter and its result.
+
+    Raises:
+        UserError: another run has.
+    """
+    if not all((output_dir / name).is_file() for name in (RESULT_FILE, MANIFEST, CONFIG_FILE)):
+        return False
+    before = read_json(output_dir / CONFIG_FILE)
+    check_same_run(before, record, output_dir)
+    return not {"max_steps", "num_train_epochs"} & set(changes(before, record))
+
+
+def find_checkpoint(asked: str | bool | None, output_dir: Path, *, processes: int = 1) -> Path | None:
+    """Return the checkpoint to go on from: a given one, or with ``True`` the last whole one, if there is any.
+
+    With ``True``, a damaged newest checkpoint is put aside under another name, and the run goes on from the one before.
+
+    Raises:
+        UserError: the given one is damaged, or all of them are; or it cannot be gone on from with these processes.
+    """
+    if not asked:
+        return None
+    if asked is not True:
+        if trouble := damage(Path(asked)):
+            raise UserError(f"{asked} is damaged: {trouble}. Give an earlier checkpoint, or restore the file from a copy")
+        return check_resumable(Path(asked), processes)
+    found = checkpoints(output_dir)
+    if not found:
+        print(f"no checkpoint in {output_dir}: starting from the beginning")
+        return None
+    damaged: dict[Path, str] = {}
+    for path in reversed(found):
+        if trouble := damage(path):
+            damaged[path] = trouble
+            continue
+        check_resumable(path, processes)
+        for lost, why in damaged.items():
+            aside = free_name(lost.with_name(f"damaged-{lost.name}"))
+            lost.rename(aside)
+            print(f"warning: {lost} is damaged: {why}. It is {aside.name} now; its steps are run again from {path.name}")
+        print(f"going on from {path}")
+        return path
+    listed = "; ".join(f"{path.name}: {why}" for path, why in damaged.items())
+    raise UserError(
+        f"no checkpoint in {output_dir} is whole ({listed}). Restore one from a copy; or delete {output_dir} to start from the "
+        "beginning"
+    )
+
+
+def free_name(path: Path) -> Path:
+    """Return the path, or one beside it that nothing is called yet."""
+    number = 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{path.name.partition('.')[0]}.{number}")
+    return path
+
+
+def check_resumable(checkpoint: Path, processes: int) -> Path:
+    """Return a whole checkpoint if a run with this many processes can go on from it exactly."""
+    before = read_seal(checkpoint)["processes"]
+    if before != processes:
+        raise UserError(
+            f"{checkpoint} is of a run with {before} processes, and this is one with {processes}: a batch is that of all "
+            f"processes together, and each has its own random state. Start {before}, or begin a new run from these weights "
+            "with --peft_model_name_or_path and another --output_dir"
+        )
+    if not (checkpoint / OPTIMIZER).is_file():
+        raise UserError(
+            f"{checkpoint} holds no optimizer (--save_only_model): a run cannot go on from it exactly. Begin a new run from "
+            "its weights with --peft_model_name_or_path and another --output_dir"
+        )
+    return checkpoint
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step of a checkpoint from its directory's name."""
+    number = checkpoint.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
+
+
+def clear_leftovers(output_dir: Path, step: int) -> None:
+    """Remove what a run that goes on from ``step`` does not build on: half a checkpoint, the old result, later metrics."""
+    shutil.rmtree(output_dir / STAGE, ignore_errors=True)
+    (output_dir / RESULT_FILE).unlink(missing_ok=True)
+    forget_later_metrics(output_dir / METRICS_FILE, step)
+
+
+def forget_later_metrics(path: Path, step: int) -> None:
+    """Cut the file before the first line after ``step``, whose steps are run again, or that a kill cut short.
+
+    The summaries at the ends of earlier starts (``train_runtime``) go too: the run writes one when it ends. Cutting needs no
+    room on the disk, and a kill finds the file either as it was or cut.
+    """
+    if not path.is_file():
+        return
+    kept = 0
+    with path.open("rb") as stream:
+        for line in stream:
+            entry = parsed(line)
+            if entry is None or entry["step"] > step or "train_runtime" in entry:
+                break
+            kept += len(line)
+    os.truncate(path, kept)
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return a whole line of metrics, or None."""
+    try:
+        entry = json.loads(line)
+        return entry if line.endswith(b"\n") and isinstance(entry.get("step"), int) else None
+    except (ValueError, AttributeError):
+        return None

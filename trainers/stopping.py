@@ -1,0 +1,109 @@
+"""Signals: a run that is told to stop finishes its step, saves a checkpoint, says how to go on, and leaves.
+
+SIGTERM is what clusters and launchers send before they kill, SIGINT is Ctrl-C, SIGUSR1 is what SLURM sends ahead of time
+where it is asked to. A handler sets a flag and nothing else: saving in the middle of a step would keep random states that
+are ahead of the weights. ``trainers/flow.py`` looks at the flag at the end of each step, on all processes together.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+
+# torchrun hands Ctrl-C on to processes that the terminal has already told: that is not a second Ctrl-C.
+SAME_CTRL_C_SECONDS = 2.0
+
+
+class Stopped(KeyboardInterrupt):
+    """The run was told to stop, and did. No ``Exception``, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(f"stopped by {told(number)} {what}")
+        self.exit_code = 128 + number  # 143 for SIGTERM, 130 for Ctrl-C
+
+
+def told(number: int) -> str:
+    """Return what a signal is called."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+class StopRequest:
+    """Whether this process was told to stop, and what that means now.
+
+    Attributes:
+        asked: number of the signal that came while training, 0 for none.
+        agreed: the signal that all processes stop for at the end of this step, 0 for none.
+        phase: ``preparing``: a signal ends the process at once; ``training``: it sets ``asked``; ``ending``: what is left is
+            the final adapter, which takes less time than to come back for it, so the run ends as it would have.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.agreed, self.phase = 0, 0, "preparing"
+        self.first_ctrl_c: float | None = None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal; called by Python between two bytecodes of the main thread."""
+        if number == signal.SIGINT and self.again():
+            say("left at once; the checkpoints that are there are whole")
+            os._exit(128 + number)
+        if self.phase == "preparing":
+            raise Stopped(number, "before the first step; run the same command again")
+        if not self.asked:
+            self.asked = int(number)
+            todo = "finishing this step and saving" if self.phase == "training" else "saving the final adapter"
+            hint = "; press Ctrl-C again to leave at once" if number == signal.SIGINT else ""
+            say(f"{told(number)}: {todo}{hint}")
+
+    def again(self) -> bool:
+        """Whether this Ctrl-C is a second one, later than a launcher's echo of the first."""
+        now = time.monotonic()
+        if self.first_ctrl_c is None:
+            self.first_ctrl_c = now
+            return False
+        return now - self.first_ctrl_c > SAME_CTRL_C_SECONDS
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Handle the signals inside the block, and give them back to who had them before.
+
+    A signal that is ignored stays so (``nohup``, jobs in the background of a script). Outside the main thread, where Python
+    allows no handlers, nothing is handled.
+    """
+    request = StopRequest()
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, request.handle)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_signals_to_the_parent(worker: int = 0) -> None:
+    """Ignore the signals in a worker that loads data: its parent stops it.
+
+    Terminals and clusters send to all processes of a job. A worker that ends by itself is an error in the parent, which
+    would not get as far as saving.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def say(text: str) -> None:
+    """Print a line on the first process; unbuffered, as a handler may interrupt another print."""
+    if os.environ.get("RANK", "0") == "0":
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{text}\n".encode())
