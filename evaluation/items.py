@@ -5,11 +5,12 @@
 | type                       | a line is | further keys                                                              |
 |----------------------------|-----------|---------------------------------------------------------------------------|
 | Retrieval, Reranking       | a query   | `ndcg_at_10`, `recall_at_100` and the task's main score where it has one a query |
-| STS, PairClassification    | a pair    | `score` (cosine), `gold`                                                  |
+| STS, PairClassification    | a pair    | `score` (cosine), `gold`, `group`                                         |
 | Classification             | a text    | `gold`, `predicted` (a label of each of the runs)                         |
-| Clustering                 | a draw    | `v_measure`                                                               |
+| Clustering                 | a draw    | `level`, `v_measure`, `documents` (there were), `drawn` (of them)         |
 
-Ids are the query's own, else the row's number. The mean of a query's main score over a subset is mteb's score of it.
+Pairs have the same `group` if they share a text, directly or through other pairs: they are no independent evidence. Ids are
+the query's own, else the row's number. The mean of a query's main score over a subset is mteb's score of it.
 Read it with `read_items`, or `pandas.read_json(path, lines=True, dtype={"id": str})`.
 """
 
@@ -18,10 +19,11 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mteb.abstasks import (
     AbsTask,
     AbsTaskClassification,
@@ -30,6 +32,8 @@ from mteb.abstasks import (
     AbsTaskRetrieval,
     AbsTaskSTS,
 )
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Item = dict[str, Any]
 # pytrec_eval's names of mteb's scores
@@ -71,8 +75,10 @@ def record_items(task: Any, path: Path, predictions: Path | None = None) -> None
         return scores_hook(scores, qrels, results, hf_split=hf_split, hf_subset=hf_subset) if scores_hook else {}
 
     def keep_predictions(found: Any, model: Any, folder: Path, hf_split: str, hf_subset: str) -> None:
-        if not isinstance(task, AbsTaskRetrieval) and keeps_items(task):
-            data = task.dataset.get(hf_subset, task.dataset)[hf_split]
+        data = task.dataset.get(hf_subset, task.dataset)[hf_split] if not isinstance(task, AbsTaskRetrieval) else None
+        if isinstance(task, AbsTaskClustering):  # its scores come with the result, `write_draws`
+            task.sizes_of_draws = {**getattr(task, "sizes_of_draws", {}), (hf_subset, hf_split): _sizes(task, found, data)}
+        elif data is not None and keeps_items(task):
             _replace(path, _items(task, found, data), hf_subset, hf_split)
         if predictions is not None:
             save_hook(found, model, predictions, hf_split=hf_split, hf_subset=hf_subset)
@@ -88,26 +94,48 @@ def _trec_name(score: str) -> str:
 
 
 def _items(task: Any, found: Any, data: Any) -> list[Item]:
-    if isinstance(task, AbsTaskClustering):
-        return []
     if isinstance(task, AbsTaskClassification):
         gold, runs = data[task.label_column_name], found
         by_text = zip(gold, zip(*runs, strict=True), strict=True)
         return [{"gold": _plain(g), "predicted": [_plain(p) for p in predicted]} for g, predicted in by_text]
     if isinstance(task, AbsTaskPairClassification) and len(data) == 1:  # mteb's old layout, all pairs in one row
         data = data[0]
-    gold = data["score" if isinstance(task, AbsTaskSTS) else task.label_column_name]
-    return [{"score": s, "gold": _plain(g)} for s, g in zip(found["cosine_scores"], gold, strict=True)]
+    sts = isinstance(task, AbsTaskSTS)
+    gold = data["score" if sts else task.label_column_name]
+    first, second = task.column_names if sts else (task.input1_column_name, task.input2_column_name)
+    groups = connected(data[first], data[second])
+    pairs = zip(found["cosine_scores"], gold, groups, strict=True)
+    return [{"score": score, "gold": _plain(of_pair), "group": group} for score, of_pair, group in pairs]
+
+
+def connected(first: Sequence[str], second: Sequence[str]) -> list[int]:
+    """Return a number for each pair of texts, the same for pairs that share a text, directly or through other pairs."""
+    nodes: dict[str, int] = {}
+    ends = [[nodes.setdefault(text, len(nodes)) for text in texts] for texts in (first, second)]
+    graph = coo_array((np.ones(len(ends[0])), (ends[0], ends[1])), shape=(len(nodes), len(nodes)))
+    return [int(number) for number in connected_components(graph, directed=False)[1][ends[0]]]
+
+
+def _sizes(task: Any, found: Mapping[str, list[Any]], data: Any) -> dict[str, int]:
+    """Return how many documents a clustering task embedded, by mteb's rule, and how many one draw took."""
+    documents = len(data)
+    if task.max_fraction_of_documents_to_embed is not None:
+        documents = int(task.max_fraction_of_documents_to_embed * documents)
+    elif task.max_document_to_embed is not None:
+        documents = min(task.max_document_to_embed, documents)
+    return {"documents": documents, "drawn": max(len(draw) for draws in found.values() for draw in draws)}
 
 
 def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def write_draws(path: Path, subset: str, split: str, v_measures: Mapping[str, list[float]] | list[float]) -> None:
-    """Write the V-measure of each bootstrap draw of a clustering task, from mteb's scores."""
+def write_draws(
+    path: Path, subset: str, split: str, v_measures: Mapping[str, list[float]] | list[float], sizes: Mapping[str, int]
+) -> None:
+    """Write the V-measure of each bootstrap draw of a clustering task, from mteb's scores, with the sizes of the draws."""
     levels = v_measures if isinstance(v_measures, Mapping) else {"Level 0": v_measures}
-    rows = [{"level": level, "v_measure": value} for level, values in levels.items() for value in values]
+    rows = [{"level": level, "v_measure": value, **sizes} for level, values in levels.items() for value in values]
     _replace(path, rows, subset, split)
 
 

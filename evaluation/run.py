@@ -135,7 +135,9 @@ class Run:
         if isinstance(task, AbsTaskClustering):
             for split, entries in result.scores.items():
                 for entry in entries:
-                    write_draws(items_path(self.folder, spec.name), entry["hf_subset"], split, entry["v_measures"])
+                    subset = entry["hf_subset"]
+                    sizes = getattr(task, "sizes_of_draws", {}).get((subset, split), {})
+                    write_draws(items_path(self.folder, spec.name), subset, split, entry["v_measures"], sizes)
         meta = self.model.mteb_model_meta
         recipe = {
             "task": spec.name,

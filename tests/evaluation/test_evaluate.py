@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.encoder import MtebEncoder
 from evaluation.evaluate import evaluate
-from evaluation.items import read_items
+from evaluation.items import connected, read_items
 from evaluation.report import table, write_csv
 from evaluation.tasks import find_tasks
 from model_loaders.errors import UserError
@@ -48,11 +48,18 @@ def test_items_average_to_the_main_score(tmp_path, data_dir):
         assert np.mean([item[key] for item in items[name]]) == pytest.approx(result.score(name), abs=1e-5)
     assert [item["id"] for item in items["TinyRetrieval"]] == [f"q{i}" for i in range(30)]
     assert len(items["TinyClustering"]) == 10
+    assert {(item["documents"], item["drawn"]) for item in items["TinyClustering"]} == {(60, 16_384)}  # drawn with replacement
+    assert all("group" in item for item in items["TinyPair"])
     hits = [np.mean([p == item["gold"] for p in item["predicted"]]) for item in items["TinyClassification"]]
     assert len(items["TinyClassification"][0]["predicted"]) == 10
     assert np.mean(hits) == pytest.approx(result.score("TinyClassification"), abs=1e-5)
     assert {item["gold"] for item in items["TinyPair"]} == {0, 1}
     assert items["STS17"][0]["subset"] == "en-en"
+
+
+def test_pairs_that_share_a_text_directly_or_not_have_one_group():
+    groups = connected(["a", "c", "e", "g", "b"], ["b", "d", "f", "g", "d"])
+    assert groups[0] == groups[1] == groups[4] and len(set(groups)) == 3
 
 
 def test_results_are_reused_until_data_version_recipe_or_prompt_change(tmp_path, data_dir):
