@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     rows = table.make_rows(cells, config)
     if rows:
         print("\n" + table.as_text(rows, config) + "\n")
-        about = {"study": dataclasses.asdict(config), **inputs, "failed": failed}
+        folders = [one.folder.name for one in cells]  # older settings leave theirs beside these
+        about = {"study": dataclasses.asdict(config), **inputs, "cells": folders, "failed": failed}
         print("saved " + ", ".join(str(path) for path in table.save(rows, config, about)))
     for name, reason in failed.items():
         print(f"\n{name} failed: {reason}", file=sys.stderr)
