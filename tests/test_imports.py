@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 OURS = set(MAY_IMPORT)
 ROOMS = [room for room in MAY_IMPORT if (ROOT / room / "__init__.py").is_file()]
-LIBRARIES_OF = {"pooling": {"torch"}, "comparison": {"numpy", "scipy", "statsmodels", "matplotlib", "jinja2"}}
+LIBRARIES_OF = {"pooling": {"torch"}, "comparison": {"numpy", "scipy", "statsmodels", "matplotlib", "jinja2", "yaml"}}
 
 
 def sources(room: str) -> list[Path]:

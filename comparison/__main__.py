@@ -1,0 +1,98 @@
+"""``python -m comparison DIR DIR … --output_dir OUT``: compare studies of ours and folders in mteb's layout."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from comparison.errors import ComparisonError, nearest
+
+FAILED, USAGE, STOPPED = 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes no abbreviations; an unknown flag is an error that names the nearest one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and leave with status 2."""
+        self.exit(USAGE, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    made = Parser(prog="python -m comparison", description=__doc__, allow_abbrev=False)
+    flag = made.add_argument
+    flag("directories", nargs="+", type=Path, metavar="DIR",
+         help="output of a study or of run_mteb.py, or a folder with <org>__<model>/<revision>/<Task>.json")  # fmt: skip
+    flag("--output_dir", type=Path, required=True, help="gets comparison.md, comparison.csv, comparison.json and scores.csv")
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("--baseline", metavar="NAME", help="compare every other system with this one (default: the first)")
+    which.add_argument("--all_pairs", action="store_true", help="compare everybody with everybody: more tests, so weaker ones")
+    flag("--margin", type=float, default=0.01, help="differences within it count as none (default: %(default)s, one point)")
+    flag("--systems", nargs="+", metavar="NAME", help="only these systems")
+    flag("--tasks", nargs="+", metavar="TASK", help="only these tasks")
+    flag("--families", type=Path, metavar="FILE", help="YAML that says which tasks are related; see comparison/families.yaml")
+    flag("--same_revision", action="store_true", help="leave out tasks whose results state different revisions of the data")
+    flag("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare, print the claims and save everything; returns the exit status: 1 for results that cannot be compared."""
+    made = parser()
+    args, unknown = made.parse_known_args(argv)
+    if unknown:
+        name = unknown[0].split("=")[0]
+        made.error(f"unknown argument {name!r}{nearest(name, made._option_string_actions)}")
+    if not 0 < args.margin < 1:
+        made.error(f"--margin {args.margin}: scores are between 0 and 1, so give a fraction such as 0.01 for one point")
+    try:
+        run(args)
+    except ComparisonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return STOPPED
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, compare, print and save."""
+    from comparison.compare import Options, compare
+    from comparison.families import read_families
+    from comparison.pairing import find_system
+    from comparison.reading import read
+    from comparison.saving import save
+    from comparison.selection import select
+    from comparison.systems import only
+    from comparison.tables import as_markdown
+
+    families = read_families(args.families)
+    reading = read(args.directories)
+    names = [system.name for system in reading.systems]
+    baseline = None if args.all_pairs else find_system(args.baseline or names[0], names)
+    if args.systems:
+        chosen = [find_system(name, names) for name in args.systems]
+        if baseline is not None and args.baseline is None:
+            baseline = chosen[0]
+        reading = only(reading, list(dict.fromkeys([*chosen, *([baseline] if baseline else [])])))
+    table = select(reading, families, args.tasks)
+    found = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
+    about: dict[str, Any] = {
+        "directories": [str(directory) for directory in args.directories],
+        "families_file": str(args.families) if args.families else "comparison/families.yaml",
+        "seed": args.seed,
+        "same_revision": args.same_revision,
+    }
+    paths = save(found, args.output_dir, about)
+    print(as_markdown(found, whole=False))
+    if args.baseline is None and not args.all_pairs:
+        print(f"Everybody is compared with {baseline}, the first; choose with --baseline NAME or --all_pairs.")
+    print("saved " + ", ".join(str(path) for path in paths))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The procedure: categories one by one, comparisons of a category as one family of tests, then the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from scipy import stats
+
+from comparison.claims import another_run, as_published, mark_of, other_tasks, sensitivities, these_tasks
+from comparison.effects import describe
+from comparison.families import Families
+from comparison.item_scores import Items, read_items
+from comparison.multiple import holm, letters, reachable
+from comparison.outcome import ALPHA, Category, Comparison, Contrast, Ranks
+from comparison.overall import Part, Runs, compare_overall, runs_of
+from comparison.pairing import Pair, choose_pairs, make_pair, mean_score
+from comparison.seeds import Variances, variance_parts
+from comparison.selection import Table
+from comparison.within import Within, within_task
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        baseline: the system that the others are compared with; None for all pairs.
+        margin: differences within it count as none, in score units.
+        same_revision: leave out, pair by pair, tasks whose results state different revisions of the data.
+        seed: of everything random.
+    """
+
+    baseline: str | None
+    margin: float = 0.01
+    same_revision: bool = False
+    seed: int = 0
+
+
+def compare(table: Table, families: Families, options: Options) -> Comparison:
+    """Compare the systems of a table.
+
+    Raises:
+        ComparisonError: there is no such baseline, or a file of item scores is damaged.
+    """
+    wanted = choose_pairs(table.systems, options.baseline)
+    notes = list(table.notes)
+    drafts = [_category(table, name, families, wanted, options, notes) for name in table.categories]
+    categories = _whole_table([draft for draft in drafts if draft.contrasts], options.baseline is None)
+    counted = _counted(categories)
+    notes += [f"{draft.name}: no two compared systems have a common task" for draft in drafts if not draft.contrasts]
+    parts = _parts(categories, wanted)
+    overall = compare_overall(parts, _runs(table, categories, parts), options.seed)
+    return Comparison(dict(table.runs), options.baseline, options.margin, categories, overall, counted, notes)
+
+
+def _category(
+    table: Table, name: str, families: Families, wanted: Sequence[tuple[str, str]], options: Options, notes: list[str]
+) -> Category:
+    tasks = table.categories[name]
+    every = [make_pair(table, tasks, families, names, options.same_revision) for names in wanted]
+    pairs = [pair for pair in every if pair.differences]
+    scores = {
+        system: {task: mean_score(table, system, task) for task in tasks if (system, task) in table.scores}
+        for system in table.systems
+    }
+    return Category(
+        name=name,
+        tasks=list(tasks),
+        families=families.group(tasks),
+        scores=scores,
+        means={system: float(np.mean(list(of.values()))) if len(of) == len(tasks) else None for system, of in scores.items()},
+        contrasts=_contrasts(table, tasks, families, pairs, options, notes) if pairs else [],
+        skipped=[(pair.a, pair.b) for pair in every if not pair.differences],
+        groups=None,
+        ranks=rank_systems({system: of for system, of in scores.items() if len(of) == len(tasks)}),
+        variances=_variances(table, tasks),
+    )
+
+
+def _contrasts(
+    table: Table, tasks: Sequence[str], families: Families, pairs: Sequence[Pair], options: Options, notes: list[str]
+) -> list[Contrast]:
+    """Make the contrasts of one category; marks and what counts other categories are set by `_whole_table`."""
+    others = other_tasks(pairs, families.group(tasks), options.margin, options.seed)
+    found = zip(
+        pairs,
+        these_tasks(_within(table, pairs, options.seed, notes)),
+        others,
+        another_run(table, pairs, others),
+        as_published(pairs, tasks, options.seed),
+        sensitivities(table, pairs, families, options.seed),
+        strict=True,
+    )
+    return [
+        Contrast(
+            a=pair.a,
+            b=pair.b,
+            differences=pair.differences,
+            missing=pair.missing,
+            families=pair.families,
+            by_task=describe(list(pair.differences.values())),
+            by_family=describe(pair.of_families),
+            these_tasks=these,
+            other_tasks=other,
+            another_run=run,
+            as_published=published,
+            sensitivity=sensitivity,
+            mark="",
+            checkpoint=run.p is None,
+        )
+        for pair, these, other, run, published, sensitivity in found
+    ]
+
+
+def _within(table: Table, pairs: Sequence[Pair], seed: int, notes: list[str]) -> list[dict[str, Within]]:
+    """Compare every pair within its tasks, where both have scores item by item of the same items."""
+
+    @cache
+    def items(system: str, task: str) -> tuple[Items, ...] | None:
+        kept = []
+        for score, value in zip(table.files[system, task], table.scores[system, task], strict=True):
+            if score is not None and np.isfinite(value):
+                one = read_items(score.items, table.cells[task], float(value)) if score.items else None
+                if one is None:
+                    return None
+                kept.append(one)
+        return tuple(kept) or None
+
+    made: list[dict[str, Within]] = []
+    unlike, ungrouped, other_measure = set(), set(), set()
+    for pair in pairs:
+        made.append({})
+        for task in pair.differences if table.files else ():
+            ours, other = items(pair.a, task), items(pair.b, task)
+            if ours is None or other is None:
+                continue
+            found = within_task(ours, other, seed)
+            if found is None:
+                unlike.add(f"{pair.a} and {pair.b} on {task}")
+            else:
+                made[-1][task] = found
+                if found.unit == "pairs" and not found.grouped:
+                    ungrouped.add(task)
+                if abs(found.difference - pair.differences[task]) > 1e-3:
+                    other_measure.add(f"{task} ({found.metric})")
+    said = {
+        "scores item by item that cannot be compared (other items, or no error can be given)": unlike,
+        "pairs taken as independent, because the files do not say which share a text": ungrouped,
+        "claims on these tasks are of another measure than the main score": other_measure,
+    }
+    notes += [f"{what}: {', '.join(sorted(which))}" for what, which in said.items() if which]
+    return made
+
+
+def rank_systems(scores: Mapping[str, Mapping[str, float]]) -> Ranks | None:
+    """Return Friedman's test and mean ranks of systems with the same tasks; None below three systems or two tasks."""
+    values = np.array([list(of.values()) for of in scores.values()])
+    if len(scores) < 3 or values.shape[1] < 2:
+        return None
+    places = stats.rankdata(-values, axis=0).mean(axis=1)
+    count, tasks = values.shape
+    found = stats.friedmanchisquare(*values)
+    quantile = stats.studentized_range.ppf(1 - ALPHA, count, np.inf) / np.sqrt(2)
+    difference = float(quantile * np.sqrt(count * (count + 1) / (6 * tasks)))
+    ranks = {name: float(place) for name, place in zip(scores, places, strict=True)}
+    return Ranks(ranks, tasks, float(found.statistic), float(found.pvalue), difference)
+
+
+def _variances(table: Table, tasks: Sequence[str]) -> Variances | None:
+    """Return where scores vary, over systems with the same number of runs, at least two, and all tasks."""
+    complete = [
+        np.array([table.scores[system, task] for task in tasks]).T
+        for system in table.systems
+        if table.runs[system] > 1 and all((system, task) in table.scores for task in tasks)
+    ]
+    complete = [scores for scores in complete if np.isfinite(scores).all()]
+    most = max((len(scores) for scores in complete), default=0)
+    chosen = [scores for scores in complete if len(scores) == most]
+    return variance_parts(np.array(chosen)) if len(chosen) > 1 else None
+
+
+def _counted(categories: Sequence[Category]) -> int:
+    floors = [min(one.other_tasks.p_floor for one in category.contrasts) for category in categories]
+    return reachable(floors, ALPHA)
+
+
+def _whole_table(categories: Sequence[Category], all_pairs: bool) -> list[Category]:
+    """Adjust over categories, and mark what can be claimed."""
+    counted = _counted(categories)
+    table_wide = iter(holm([one.as_published.p for category in categories for one in category.contrasts]))
+    made = []
+    for category in categories:
+        contrasts = [
+            replace(
+                one,
+                other_tasks=replace(one.other_tasks, p_table=min(1.0, counted * one.other_tasks.p)),
+                as_published=replace(one.as_published, p_holm_table=next(table_wide)),
+                mark=mark_of(one.these_tasks, one.other_tasks, one.another_run, counted),
+            )
+            for one in category.contrasts
+        ]
+        groups = _groups(category, contrasts) if all_pairs and any(one.other_tasks.decidable for one in contrasts) else None
+        made.append(replace(category, contrasts=contrasts, groups=groups))
+    return made
+
+
+def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]:
+    """Return letters: systems that share one are not separated by claim B (and C where runs were repeated)."""
+    names = [system for system, scores in category.scores.items() if scores]
+    names.sort(key=lambda system: -float(np.mean(list(category.scores[system].values()))))
+    return letters(names, [frozenset((one.a, one.b)) for one in contrasts if one.mark in ("*", "**")])
+
+
+def _parts(categories: Sequence[Category], wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Part]]:
+    """Return what each category gives to each comparison over all of them."""
+    parts: dict[tuple[str, str], dict[str, Part]] = {names: {} for names in wanted}
+    for category in categories:
+        first = {task: family[0] for family in category.families for task in family}
+        for one in category.contrasts:
+            means = [float(np.mean([one.differences[task] for task in tasks])) for tasks in one.families]
+            named = {first[tasks[0]]: mean for tasks, mean in zip(one.families, means, strict=True)}
+            sign = float(np.sign(one.by_family.mean)) if one.mark in ("*", "**") else 0.0
+            parts[one.a, one.b][category.name] = Part(named, sign)
+    return parts
+
+
+def _runs(
+    table: Table, categories: Sequence[Category], parts: Mapping[tuple[str, str], Mapping[str, Part]]
+) -> dict[tuple[str, str], Runs]:
+    families = {(one.a, one.b, category.name): one.families for category in categories for one in category.contrasts}
+    return {
+        names: runs_of(table, names, {name: families[*names, name] for name in of_pair})
+        for names, of_pair in parts.items()
+        if of_pair
+    }

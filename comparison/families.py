@@ -1,0 +1,96 @@
+"""Which category a task belongs to, and which tasks are related: `families.yaml`, and what a user's file changes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from comparison.errors import ComparisonError
+
+DEFAULT = Path(__file__).with_name("families.yaml")
+
+
+@dataclass(frozen=True)
+class Families:
+    """A map of tasks.
+
+    Attributes:
+        category: of each named task.
+        family: of each named task: its family's first member.
+    """
+
+    category: Mapping[str, str] = field(default_factory=dict)
+    family: Mapping[str, str] = field(default_factory=dict)
+
+    def category_of(self, task: str) -> str | None:
+        """Return the category of a task or of the task that it is a version of; None if it is not named."""
+        return self.category.get(task) or self.category.get(root(task))
+
+    def knows(self, task: str) -> bool:
+        """Return whether the task, or the task that it is a version of, is named."""
+        return self.category_of(task) is not None
+
+    def group(self, tasks: Iterable[str]) -> list[list[str]]:
+        """Return the families among `tasks`, both in the order in which they occur."""
+        groups: dict[str, list[str]] = {}
+        for task in tasks:
+            key = self.family.get(task) or self.family.get(root(task)) or root(task)
+            groups.setdefault(key, []).append(task)
+        return list(groups.values())
+
+
+def root(task: str) -> str:
+    """Return a task's name without its version: RedditClustering for RedditClustering.v2, FEVER for FEVERHardNegatives."""
+    return re.sub(r"(HardNegatives)?(\.v\d+)?$", "", task)
+
+
+def read_families(path: Path | None = None) -> Families:
+    """Return the map of `families.yaml`, changed by the file at `path` where one is given.
+
+    Raises:
+        ComparisonError: the file cannot be read, or is no mapping of categories to lists of tasks.
+    """
+    made = parse_families(_read(DEFAULT), str(DEFAULT))
+    if path is None:
+        return made
+    given = parse_families(_read(path), str(path))
+    return Families({**made.category, **given.category}, {**made.family, **given.family})
+
+
+def parse_families(content: Any, source: str = "the families") -> Families:
+    """Make the map from what a file holds: category -> list of tasks and of lists of tasks.
+
+    Raises:
+        ComparisonError: another shape, or a task that stands there twice.
+    """
+    wanted = f"{source}: expected categories, each with a list of tasks and of lists of tasks, as in {DEFAULT}"
+    if not isinstance(content, dict):
+        raise ComparisonError(wanted)
+    category: dict[str, str] = {}
+    family: dict[str, str] = {}
+    for name, entries in content.items():
+        if not isinstance(entries, list):
+            raise ComparisonError(wanted)
+        for entry in entries:
+            tasks = entry if isinstance(entry, list) else [entry]
+            if not tasks or not all(isinstance(task, str) for task in tasks):
+                raise ComparisonError(f"{wanted}; {entry!r} is neither")
+            for task in tasks:
+                if task in category:
+                    raise ComparisonError(f"{source}: {task} stands there twice")
+                category[task], family[task] = str(name), tasks[0]
+    return Families(category, family)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ComparisonError(f"the families cannot be read from {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ComparisonError(f"{path} is no valid YAML: {error}") from error

@@ -1,0 +1,149 @@
+"""Another training run: tasks crossed with seeds, what seed noise would overturn a result, and where variance comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from comparison.effects import CONFIDENCE, Interval, combine, t_interval, t_test
+
+
+@dataclass(frozen=True)
+class SeedVariance:
+    """Variance over training runs of a design's mean score.
+
+    Attributes:
+        value: the variance of one run.
+        df: its degrees of freedom.
+        source: ``own`` (three runs or more of the design itself), or ``pooled`` over all designs with several runs.
+    """
+
+    value: float
+    df: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """A difference of means with both tasks and runs as samples.
+
+    Attributes:
+        mean: mean difference.
+        interval: 95 %.
+        p: two-sided, one comparison.
+        df: Satterthwaite's degrees of freedom.
+        source: where the variance over runs is from: ``own`` or ``pooled`` (weaker: designs taken to vary alike).
+    """
+
+    mean: float
+    interval: Interval
+    p: float
+    df: float
+    source: str
+
+
+Variance = tuple[SeedVariance | None, SeedVariance | None]
+
+
+def seed_variances(means: Sequence[np.ndarray]) -> list[SeedVariance | None]:
+    """Return each design's variance over runs, from its run means ``(runs,)``.
+
+    A design with three runs or more has its own; another one takes the variance pooled over all designs with at least two
+    runs, if that has two degrees of freedom; None where nothing is known.
+    """
+    several = [(float(np.var(runs, ddof=1)), len(runs) - 1) for runs in means if len(runs) > 1]
+    df = sum(freedom for _, freedom in several)
+    pooled = SeedVariance(sum(value * freedom for value, freedom in several) / df, df, "pooled") if df >= 2 else None
+    return [SeedVariance(float(np.var(runs, ddof=1)), len(runs) - 1, "own") if len(runs) > 2 else pooled for runs in means]
+
+
+def crossed(units: np.ndarray, runs: tuple[int, int], variances: Variance) -> Crossed | None:
+    """Test a difference over units (families of tasks) and training runs together.
+
+    Args:
+        units: differences of the designs' means over their runs, ``(families,)``.
+        runs: how many of each design.
+        variances: over runs of each design's mean; None where unknown.
+
+    Returns:
+        None with fewer than two units, or where the variance over runs is unknown.
+    """
+    return crossed_mean([units], runs, variances)
+
+
+def crossed_mean(strata: Sequence[np.ndarray], runs: tuple[int, int], variances: Variance) -> Crossed | None:
+    """Test a mean of means over units and training runs: each stratum (category) of units counts the same.
+
+    V = sum(s²/T)/C² + v_a/S_a + v_b/S_b with Satterthwaite's degrees of freedom: the idea of Clark's quasi-F (1973).
+    Slightly conservative, since seed x task noise is in the units and in the runs.
+    """
+    first, second = variances
+    if min(map(len, strata)) < 2 or first is None or second is None:
+        return None
+    count = len(strata)
+    parts: list[tuple[float, float]] = [
+        (float(np.var(units, ddof=1)) / len(units) / count**2, len(units) - 1) for units in strata
+    ]
+    if first.source == second.source == "pooled":  # one estimate, not two independent ones
+        parts.append((first.value * (1 / runs[0] + 1 / runs[1]), first.df))
+    else:
+        parts += [(variance.value / size, variance.df) for variance, size in ((first, runs[0]), (second, runs[1]))]
+    mean = float(np.mean([np.mean(units) for units in strata]))
+    error, df = combine(parts)
+    source = "own" if first.source == second.source == "own" else "pooled"
+    return Crossed(mean, t_interval(mean, error, df), t_test(mean, error, df), df, source)
+
+
+def overturning_seed_sd(units: np.ndarray, runs: tuple[int, int] = (1, 1)) -> float | None:
+    """Return the seed noise above which a difference could be chance: the sd over runs of a design's mean score.
+
+    The 95 % t interval over units and runs reaches zero there. None with fewer than two units; 0 where it reaches zero
+    already.
+    """
+    if len(units) < 2:
+        return None
+    quantile = float(special.stdtrit(len(units) - 1, (1 + CONFIDENCE) / 2))
+    room = (float(np.mean(units)) / quantile) ** 2 - float(np.var(units, ddof=1)) / len(units)
+    return float(np.sqrt(max(0.0, room) / (1 / runs[0] + 1 / runs[1])))
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Standard deviations of the parts of a score: tasks, design x task, training run, and run x task with what is left.
+
+    Negative estimates of a variance are shown as 0.
+    """
+
+    task: float
+    design_by_task: float
+    run: float
+    run_by_task: float
+
+
+def variance_parts(scores: np.ndarray) -> Variances | None:
+    """Return the parts by analysis of variance; None without two designs, two runs and two tasks.
+
+    Args:
+        scores: ``(designs, runs, tasks)``, runs nested in designs.
+    """
+    designs, runs, tasks = scores.shape
+    if min(designs, runs, tasks) < 2:
+        return None
+    cells, run_means, task_means = scores.mean(axis=1), scores.mean(axis=2), scores.mean(axis=(0, 1))
+    design_means, grand = scores.mean(axis=(1, 2)), scores.mean()
+    left = scores - cells[:, None, :] - run_means[:, :, None] + design_means[:, None, None]
+    of_left = (left**2).sum() / (designs * (runs - 1) * (tasks - 1))
+    of_runs = tasks * ((run_means - design_means[:, None]) ** 2).sum() / (designs * (runs - 1))
+    crossing = cells - design_means[:, None] - task_means[None, :] + grand
+    of_crossing = runs * (crossing**2).sum() / ((designs - 1) * (tasks - 1))
+    of_tasks = designs * runs * ((task_means - grand) ** 2).sum() / (tasks - 1)
+    parts = (
+        (of_tasks - of_crossing) / (designs * runs),
+        (of_crossing - of_left) / runs,
+        (of_runs - of_left) / tasks,
+        of_left,
+    )
+    return Variances(*(float(np.sqrt(max(0.0, part))) for part in parts))

@@ -1,0 +1,134 @@
+"""What is compared: systems (models, designs, baselines), their training runs, and the scores of each run by task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from comparison.errors import ComparisonError
+
+
+@dataclass(frozen=True)
+class Score:
+    """A result file of one task.
+
+    Attributes:
+        task: mteb's name of it.
+        entries: main score by (split, subset); NaN where the file says so or says nothing.
+        category: type of task as the file's origin or its metrics show it.
+        dataset_revision: which data; None if not stated.
+        mteb_version: None if not stated.
+        file: the result file.
+        items: the file with scores item by item; None if there is none.
+        external: whether the model's authors reported it themselves.
+    """
+
+    task: str
+    entries: Mapping[tuple[str, str], float]
+    category: str
+    dataset_revision: str | None
+    mteb_version: str | None
+    file: Path
+    items: Path | None = None
+    external: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run (checkpoint) of a system: its scores by task, and the reasons of the tasks that failed."""
+
+    label: str
+    scores: Mapping[str, Score]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class System:
+    """A model, design or baseline with its runs; `source` is the directory that was given."""
+
+    name: str
+    source: Path
+    runs: tuple[Run, ...]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks that any run has a score of."""
+        return list(dict.fromkeys(task for run in self.runs for task in run.scores))
+
+
+@dataclass
+class Reading:
+    """Everything that was read, and what was left out or needs saying, as sentences."""
+
+    systems: list[System] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def merge(readings: Sequence[Reading]) -> Reading:
+    """Put what several directories hold together under names that are unique.
+
+    A name is cut to its last part where that is still unique. Where two directories hold the same name (two studies with
+    the same designs), the directory's name is added.
+
+    Raises:
+        ComparisonError: the same results twice, or fewer than two systems.
+    """
+    systems = [system for reading in readings for system in reading.systems]
+    notes = [note for reading in readings for note in reading.notes]
+    _refuse_twins(systems)
+    for short in (lambda name: name.rsplit("/", 1)[-1], lambda name: name):
+        names = [short(system.name) for system in systems]
+        if len(set(names)) == len(names):
+            break
+    else:
+        names = [
+            f"{system.name} ({_apart(system, systems)})" if names.count(system.name) > 1 else system.name for system in systems
+        ]
+    made = [replace(system, name=name) for system, name in zip(systems, names, strict=True)]
+    if len(made) < 2:
+        found = f"only one: {made[0].name}" if made else "none"
+        raise ComparisonError(f"a comparison needs two systems, found {found}; give one more results folder")
+    return Reading(made, notes)
+
+
+def only(reading: Reading, names: Sequence[str]) -> Reading:
+    """Return the systems of these names, in this order.
+
+    Raises:
+        ComparisonError: fewer than two.
+    """
+    if len(names) < 2:
+        raise ComparisonError(f"a comparison needs two systems, --systems names one: {names[0]}")
+    by_name = {system.name: system for system in reading.systems}
+    return Reading([by_name[name] for name in names], reading.notes)
+
+
+def _refuse_twins(systems: Sequence[System]) -> None:
+    for number, one in enumerate(systems):
+        for other in systems[:number]:
+            if one.name == other.name and _values(one) == _values(other):
+                places = f"in {other.source} and in {one.source}" if other.source != one.source else f"under {one.source}"
+                raise ComparisonError(f"the same results of {one.name} twice, {places}; give them once")
+
+
+def _values(system: System) -> list[object]:
+    runs = (sorted(run.scores.items()) for run in system.runs)
+    return [[(task, sorted((key, str(value)) for key, value in score.entries.items())) for task, score in run] for run in runs]
+
+
+def _apart(system: System, systems: Sequence[System]) -> str:
+    """Return the shortest end of the system's directory that no other system of its name has."""
+    others = [other.source.parts for other in systems if other.name == system.name and other.source != system.source]
+    parts = system.source.parts
+    for count in range(1, len(parts) + 1):
+        if all(other[-count:] != parts[-count:] for other in others):
+            return "/".join(parts[-count:])
+    return str(system.source)
+
+
+def finite(value: object) -> float:
+    """Return a JSON value as a float, NaN where it is no number."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) else math.nan  # type: ignore[arg-type]

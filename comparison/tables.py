@@ -1,0 +1,228 @@
+"""The comparison as Markdown: what each claim says, the numbers beside it, and what was left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from comparison.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison
+from comparison.wording import (
+    chance,
+    count,
+    escape,
+    exact_span,
+    families_text,
+    other_cell,
+    points,
+    run_cell,
+    span,
+    these_cell,
+    verdict,
+)
+
+LEGEND = (
+    "Differences are a - b in points (hundredths of the score), tests two-sided. Intervals have 95 % for one comparison, "
+    "p-values are adjusted for all comparisons of the category. Three claims are kept apart:",
+    "",
+    "- **these tasks** `o`: other queries, pairs or texts of the same tasks. Units are resampled within tasks; p by Holm over "
+    "the comparisons of the category.",
+    "- **other tasks** `*`: other tasks of this kind. Exact sign flips by family of related tasks, step-down max-T over the "
+    "comparisons of the category; `**` also holds over the whole table. Below six families no p can reach .05.",
+    "- **another run**: other training runs, too. With one run of each the star says *checkpoint*: it speaks of two trained "
+    "files, and would be chance if the scores of another run differed by more than the sd that is given.",
+    "",
+    "What each number means: docs/statistics.md.",
+)
+
+
+def as_markdown(found: Comparison, whole: bool = True) -> str:
+    """Return the comparison as Markdown.
+
+    Args:
+        found: the outcome.
+        whole: with the tests as published, scores by system and per-task differences; without, the claims only.
+    """
+    systems = ", ".join(f"{escape(name)} ({runs} runs)" if runs > 1 else escape(name) for name, runs in found.systems.items())
+    against = f"each with {escape(found.baseline)}" if found.baseline is not None else "all pairs"
+    lines = ["# Comparison", "", f"{len(found.systems)} systems, {against}: {systems}.", "", *LEGEND, ""]
+    for category in found.categories:
+        lines += [*claims(category, found.margin), ""]
+        if whole:
+            lines += [*published(category), "", *means(category), ""]
+    lines += overall(found)
+    if found.notes:
+        lines += ["## Left out, and worth knowing", "", *(f"- {escape(note)}" for note in found.notes), ""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def claims(category: Category, margin: float) -> list[str]:
+    """Return the table of the three claims of a category, and what belongs to it."""
+    sizes = [
+        count(len(category.tasks), "task", "tasks"),
+        count(len(category.families), "family", "families"),
+        count(len(category.contrasts), "comparison", "comparisons"),
+    ]
+    lines = [
+        f"## {escape(category.name)}: {', '.join(sizes)}",
+        "",
+        f"Related: {families_text(category)}.",
+        "",
+    ]
+    rows = [
+        [
+            f"{escape(one.a)} - {escape(one.b)}",
+            f"{one.by_task.units} / {one.other_tasks.families}",
+            points(one.by_task.mean),
+            these_cell(one),
+            other_cell(one),
+            span(one.other_tasks.new_task),
+            run_cell(one),
+            verdict(one, margin),
+        ]
+        for one in category.contrasts
+    ]
+    head = ["a - b", "tasks / families", "mean", "these tasks", "other tasks", "one new task", "another run", "verdict"]
+    lines += [*table(head, rows), "", *groups(category)]
+    for one in category.contrasts:
+        if one.sensitivity:
+            lost = one.sensitivity
+            lines.append(
+                f"- {escape(one.a)} - {escape(one.b)} with failures counted as losses ({lost.failed_a} and {lost.failed_b}): "
+                f"mean {points(lost.mean)}, other tasks p {chance(lost.p)}"
+            )
+        if one.missing:
+            who = "; ".join(f"{escape(task)}: {escape(name)}" for task, name in one.missing.items())
+            lines.append(f"- {escape(one.a)} - {escape(one.b)}: {count(len(one.missing), 'task', 'tasks')} not common ({who})")
+    for a, b in category.skipped:
+        lines.append(f"- {escape(a)} - {escape(b)}: no common task")
+    return lines
+
+
+def groups(category: Category) -> list[str]:
+    """Return who is not separated from whom."""
+    if category.groups is not None:
+        listed = ", ".join(f"{escape(name)} {letters}" for name, letters in category.groups.items())
+        return [f"Groups, by mean: {listed}. Who shares a letter is not separated on other tasks; this is not transitive.", ""]
+    if len({one.b for one in category.contrasts}) > 1 or not any(one.other_tasks.decidable for one in category.contrasts):
+        return []
+    base = category.contrasts[0].b
+    starred = {one.a: one.by_family.mean > 0 for one in category.contrasts if one.mark in ("*", "**")}
+    parts = {
+        f"better than {escape(base)}": [name for name, better in starred.items() if better],
+        "not separated from it": [one.a for one in category.contrasts if one.a not in starred],
+        "worse": [name for name, better in starred.items() if not better],
+    }
+    listed = "; ".join(f"{what}: {', '.join(map(escape, names))}" for what, names in parts.items() if names)
+    return [f"Groups, on other tasks: {listed}.", ""]
+
+
+def published(category: Category) -> list[str]:
+    """Return effect sizes, over families where intervals speak of other tasks, and Wilcoxon's test as papers report it."""
+    sizes = [
+        [
+            f"{escape(one.a)} - {escape(one.b)}",
+            f"{one.by_task.wins}-{one.by_task.losses}-{one.by_task.ties}",
+            f"{one.by_task.rank_biserial:+.2f}",
+            f"{points(one.by_task.mean)} / {points(one.by_task.hodges_lehmann)}",
+            f"{points(one.by_family.mean)} {span(one.by_family.interval)}",
+            f"{points(one.by_family.hodges_lehmann)} {exact_span(one.by_family.hodges_lehmann_interval)}",
+        ]
+        for one in category.contrasts
+    ]
+    tests = [
+        [
+            f"{escape(one.a)} - {escape(one.b)}",
+            str(one.by_task.units),
+            *map(chance, (one.as_published.p, one.as_published.p_holm, one.as_published.p_holm_table)),
+            *map(chance, (one.as_published.p_max_t, one.as_published.p_floor)),
+        ]
+        for one in category.contrasts
+    ]
+    head = ["a - b", "wins-losses-ties", "rank-biserial", "mean / Hodges-Lehmann over tasks", "mean over families, t",
+            "Hodges-Lehmann over families, exact"]  # fmt: skip
+    columns = ["a - b", "n", "Wilcoxon p", "Holm, category", "Holm, table", "max-T by task", "smallest p"]
+    about = (
+        "As papers report it, tasks counted as independent, which related ones are not: Wilcoxon's exact test over tasks, "
+        "zeros as Pratt. These p-values stand in no claim above."
+    )
+    return [*table(head, sizes), "", about, "", *table(columns, tests)]
+
+
+def means(category: Category) -> list[str]:
+    """Return the mean score of each system, which is shown only where it has all tasks, and where scores vary."""
+    complete = {name: mean for name, mean in category.means.items() if mean is not None}
+    places = category.ranks.systems if category.ranks else {}
+    rows = [
+        [escape(name), f"{100 * mean:.2f}", f"{places[name]:.2f}" if name in places else "–"]
+        for name, mean in sorted(complete.items(), key=lambda pair: -pair[1])
+    ]
+    lines = table(["all tasks", "mean score", "mean rank"], rows) if rows else ["No system has all tasks: no means are shown."]
+    partial = [f"{escape(name)} ({len(of)} of {len(category.tasks)})" for name, of in category.scores.items()
+               if category.means[name] is None]  # fmt: skip
+    if partial and rows:
+        lines += ["", f"Without a mean, since tasks are missing: {', '.join(partial)}."]
+    if category.ranks:
+        lines += [
+            "",
+            f"Friedman p {chance(category.ranks.p)}, Nemenyi's critical difference of mean ranks "
+            f"{category.ranks.critical_difference:.2f}; ranks depend on who else is compared and say nothing of size.",
+        ]
+    if category.variances:
+        parts = category.variances
+        lines += [
+            "",
+            f"Scores vary (sd, points) by task {100 * parts.task:.2f}, design x task {100 * parts.design_by_task:.2f}, "
+            f"run {100 * parts.run:.2f}, run x task {100 * parts.run_by_task:.2f}.",
+        ]
+    lines += within(category)
+    return lines
+
+
+def within(category: Category) -> list[str]:
+    """Return the differences on each task with their intervals, where scores are kept item by item."""
+    rows = []
+    for one in category.contrasts:
+        these = one.these_tasks
+        for task, found in these.tasks.items() if these else ():
+            p = these.p_tasks[task] if these else 1.0
+            groups = f"{found.units} groups of " if found.items != found.units else ""
+            rows.append(
+                [
+                    f"{escape(one.a)} - {escape(one.b)}",
+                    escape(task),
+                    escape(found.metric),
+                    f"{groups}{found.items} {found.unit}",
+                    f"{points(found.difference)} {span(found.interval)}",
+                    f"{chance(p)}{' o' if p <= ALPHA else ''}",
+                ]
+            )
+    return ["", *table(["a - b", "task", "measure", "items", "difference", "p, Holm over these"], rows)] if rows else []
+
+
+def overall(found: Comparison) -> list[str]:
+    """Return the table over all categories."""
+    if not found.overall:
+        return []
+    rows = []
+    for one in found.overall:
+        better = escape(one.a if one.mean > 0 else one.b)
+        says = f"{better} better{', checkpoints' if one.p_run is None else ''}" if one.p <= ALPHA else "not separated"
+        if one.p <= ALPHA and one.p_run is not None and one.p_run > ALPHA:
+            says = f"{better} better in these runs, but another run may say otherwise"
+        if one.families < FEWEST_FAMILIES:
+            says = f"cannot be decided with {one.families} families"
+        if one.opposed:
+            says = "categories contradict each other: no overall winner"
+        sizes = [str(len(one.categories)), str(one.families)]
+        rows.append([f"{escape(one.a)} - {escape(one.b)}", *sizes, points(one.mean), chance(one.p), chance(one.p_run), says])
+    about = (
+        "The mean of the categories' means over families, sign flips by family within categories; for another run the crossed "
+        "test, too."
+    )
+    names = ["a - b", "categories", "families", "mean", "p, other tasks", "p, another run", "verdict"]
+    return ["## All categories", "", about, "", *table(names, rows), ""]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]

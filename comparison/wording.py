@@ -1,0 +1,122 @@
+"""Numbers and verdicts in words; names of systems and tasks are data and are escaped wherever Markdown is written."""
+
+from __future__ import annotations
+
+import re
+
+from comparison.effects import Interval
+from comparison.outcome import ALPHA, Category, Contrast
+
+
+def escape(text: str) -> str:
+    """Return a text as Markdown that shows it literally, in one line."""
+    line = " ".join(text.split())
+    return re.sub(r"([\\`*\[\]<>|~&]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z]))", r"\\\1", line)
+
+
+def points(value: float | None) -> str:
+    """Return a difference in points of a hundred, such as ``+2.04``."""
+    return "–" if value is None else f"{100 * value:+.2f}"
+
+
+def span(interval: Interval | None) -> str:
+    """Return an interval in points, such as ``[+0.71, +3.41]``; a dash where there is none."""
+    return "–" if interval is None else f"[{points(interval.low)}, {points(interval.high)}]"
+
+
+def exact_span(interval: Interval | None) -> str:
+    """Return an exact interval with its confidence, which is rarely 95 % to the point."""
+    return f"{span(interval)} {100 * interval.confidence:.1f} %" if interval else "no interval has 95 %"
+
+
+def chance(p: float | None) -> str:
+    """Return a p-value with the digits that matter: ``.023``, ``.0005``, ``< .0001``."""
+    if p is None:
+        return "–"
+    if p < 0.0001:
+        return "< .0001"
+    return f"{p:.4f}".removeprefix("0") if p < 0.01 else f"{p:.3f}".removeprefix("0")
+
+
+def verdict(one: Contrast, margin: float) -> str:
+    """Return what can be said of one comparison, in one line of Markdown: claim A where it is made, then B and C."""
+    these = one.these_tasks
+    said = [_on_other_tasks(one)]
+    if these is not None and these.p_adjusted <= ALPHA:
+        kept = "" if len(these.tasks) == one.by_task.units else f" ({len(these.tasks)} of them)"
+        said.insert(0, f"on these tasks{kept} {escape(one.a if these.mean > 0 else one.b)} better, these runs")
+    if one.other_tasks.equivalent:
+        said.append(f"equivalent within {100 * margin:g} {'point' if margin == 0.01 else 'points'}")
+    return "; ".join(said)
+
+
+def _on_other_tasks(one: Contrast) -> str:
+    better, worse = (one.a, one.b) if one.by_family.mean > 0 else (one.b, one.a)
+    other = one.other_tasks
+    if one.mark in ("*", "**"):
+        whole = "also over the whole table, " if one.mark == "**" else ""
+        return f"{escape(better)} better than {escape(worse)} on other tasks of this kind ({whole}{_whose(one)})"
+    if not other.decidable:
+        ahead = one.a if one.by_task.wins > one.by_task.losses else one.b
+        agree = max(one.by_task.wins, one.by_task.losses)
+        seen = f"{escape(ahead)} ahead on {agree} of {one.by_task.units}" if agree else "no difference on any task"
+        return f"on other tasks it cannot be decided with {count(other.families, 'family', 'families')} ({seen})"
+    if other.p <= ALPHA:
+        return f"{escape(better)} better on other tasks in these runs, but another run may say otherwise"
+    return f"not separated on other tasks; the data allow {span(one.by_family.interval)}"
+
+
+def _whose(one: Contrast) -> str:
+    run = one.another_run
+    if one.checkpoint:
+        return f"checkpoint{overturned(one)}"
+    source = ", seed noise pooled over designs" if run.source == "pooled" else ""
+    return f"{run.runs[0]} and {run.runs[1]} runs{source}"
+
+
+def these_cell(one: Contrast) -> str:
+    """Return claim A of a comparison."""
+    these = one.these_tasks
+    if these is None:
+        return "–"
+    part = f" ({len(these.tasks)} of {one.by_task.units} tasks)" if len(these.tasks) < one.by_task.units else ""
+    mark = " o" if these.p_adjusted <= ALPHA else ""
+    return f"{points(these.mean)} {span(these.interval)}, p {chance(these.p_adjusted)}{mark}{part}"
+
+
+def other_cell(one: Contrast) -> str:
+    """Return claim B of a comparison."""
+    other = one.other_tasks
+    if not other.decidable:
+        return f"floor {chance(other.p_floor)}"
+    star = f" {escape(one.mark)}{' checkpoint' if one.checkpoint else ''}" if one.mark in ("*", "**") else ""
+    return f"{points(one.by_family.mean)} {span(one.by_family.interval)}, p {chance(other.p)}{star}"
+
+
+def run_cell(one: Contrast) -> str:
+    """Return claim C of a comparison."""
+    run = one.another_run
+    runs = "one run each" if run.runs == (1, 1) else f"{run.runs[0]} and {run.runs[1]} runs"
+    if run.p is None:
+        return f"{runs}, seed noise unknown"
+    if not one.other_tasks.decidable:
+        return f"{runs}, cannot be decided"
+    weak = ", pooled (weak)" if run.source == "pooled" else ""
+    return f"{span(run.interval)}, p {chance(run.p)}, {runs}{weak}"
+
+
+def overturned(one: Contrast) -> str:
+    """Return the seed noise that would make a comparison chance, for one whose interval over families excludes zero."""
+    limit = one.another_run.overturned_by
+    return f": chance if a run's mean has sd > {100 * limit:.2f}" if limit else ": with any seed noise it could be chance"
+
+
+def families_text(category: Category) -> str:
+    """Return the families of a category that have several tasks."""
+    related = [" + ".join(escape(task) for task in family) for family in category.families if len(family) > 1]
+    return "; ".join(related) if related else "no two tasks are known to be related"
+
+
+def count(number: int, one: str, several: str) -> str:
+    """Return a number and what it counts: ``1 family``, ``6 families``."""
+    return f"{number} {one if number == 1 else several}"

@@ -1,0 +1,110 @@
+"""Effects over a handful of units: the textbook's intervals, the new task, equivalence, seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from comparison.effects import describe, equivalence_p, new_task_interval
+from comparison.seeds import crossed, overturning_seed_sd, seed_variances, variance_parts
+
+VALUES = np.array([0.021, -0.004, 0.013, 0.0, 0.031, 0.008, 0.017])
+
+
+def test_description_is_the_textbooks() -> None:
+    found = describe(VALUES)
+    expected = stats.ttest_1samp(VALUES, 0)
+    interval = expected.confidence_interval()
+    assert (found.wins, found.losses, found.ties, found.units) == (5, 1, 1, 7)
+    assert found.p_t == pytest.approx(expected.pvalue)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert found.rank_biserial == pytest.approx((found.w_plus - found.w_minus) / (found.w_plus + found.w_minus))
+
+
+def test_one_unit_has_no_interval() -> None:
+    found = describe([0.1])
+    assert found.interval is None and found.sd is None and found.p_wilcoxon == 1.0 and found.hodges_lehmann_interval is None
+
+
+def test_equal_systems() -> None:
+    found = describe(np.zeros(6))
+    assert (found.p_wilcoxon, found.p_sign_flip, found.p_t, found.rank_biserial) == (1.0, 1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("margin", [0.005, 0.02, 0.0234, 0.03])
+def test_equivalent_exactly_where_the_90_per_cent_interval_is_inside(margin: float) -> None:
+    interval = describe(VALUES).interval_90
+    assert interval is not None
+    assert (equivalence_p(VALUES, margin) <= 0.05) == interval.inside(margin)
+
+
+def test_a_new_task_without_related_ones_is_the_textbooks() -> None:
+    found, expected = new_task_interval([[value] for value in VALUES]), describe(VALUES).new_unit
+    assert found is not None and expected is not None
+    assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    half = stats.t.ppf(0.975, 6) * VALUES.std(ddof=1) * np.sqrt(1 + 1 / 7)
+    assert found.high - found.low == pytest.approx(2 * half)
+
+
+def test_a_large_family_does_not_narrow_the_new_task() -> None:
+    family = [0.08, -0.06, 0.05, -0.07]  # its mean is 0, its tasks are not
+    found = new_task_interval([family, [0.0], [0.001]])
+    assert found is not None and found.high - found.low > 0.2
+
+
+def test_crossed_is_the_formula() -> None:
+    units, first, second = (
+        np.array([0.02, 0.01, 0.03, 0.015, 0.0, 0.025]),
+        np.array([0.5, 0.51, 0.49]),
+        np.array([0.48, 0.5, 0.46]),
+    )
+    variances = seed_variances([first, second])
+    found = crossed(units, (3, 3), (variances[0], variances[1]))
+    parts = [units.var(ddof=1) / 6, first.var(ddof=1) / 3, second.var(ddof=1) / 3]
+    df = sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / 2 + parts[2] ** 2 / 2)
+    assert found is not None and found.source == "own" and found.df == pytest.approx(df)
+    assert found.p == pytest.approx(2 * stats.t.sf(units.mean() / np.sqrt(sum(parts)), df))
+
+
+def test_two_runs_pool_their_variance_and_one_alone_says_nothing() -> None:
+    means = [np.array([0.5, 0.52]), np.array([0.4, 0.41]), np.array([0.6])]
+    variances = seed_variances(means)
+    assert all(one is not None and one.source == "pooled" and one.df == 2 for one in variances)
+    assert variances[2] is not None and variances[2].value == pytest.approx((0.0002 + 0.00005) / 2)
+    assert seed_variances([np.array([0.5, 0.52]), np.array([0.6])]) == [None, None]  # one degree of freedom is too little
+    assert crossed(np.ones(6), (1, 1), (None, None)) is None
+
+
+def test_three_runs_of_the_baseline_are_lent_to_the_others() -> None:
+    variances = seed_variances([np.array([0.50, 0.52, 0.51]), np.array([0.6])])
+    assert variances[0] is not None and variances[0].source == "own"
+    found = crossed(VALUES, (3, 1), (variances[0], variances[1]))
+    assert found is not None and found.source == "pooled"
+
+
+def test_a_result_stands_up_to_its_tipping_point() -> None:
+    limit = overturning_seed_sd(VALUES)
+    assert limit is not None and limit > 0
+    error = np.sqrt(VALUES.var(ddof=1) / 7 + 2 * limit**2)
+    assert VALUES.mean() == pytest.approx(stats.t.ppf(0.975, 6) * error)
+    assert overturning_seed_sd(VALUES - VALUES.mean()) == 0.0
+    assert overturning_seed_sd(VALUES[:1]) is None
+
+
+def test_variances_are_found_again() -> None:
+    generator = np.random.default_rng(0)
+    scores = (
+        0.2 * generator.normal(size=(1, 1, 400))
+        + 0.05 * generator.normal(size=(40, 1, 400))
+        + 0.03 * generator.normal(size=(40, 6, 1))
+        + 0.01 * generator.normal(size=(40, 6, 400))
+    )
+    found = variance_parts(scores)
+    assert found is not None
+    assert found.task == pytest.approx(0.2, rel=0.1)
+    assert found.design_by_task == pytest.approx(0.05, rel=0.05)
+    assert found.run == pytest.approx(0.03, rel=0.15)
+    assert found.run_by_task == pytest.approx(0.01, rel=0.05)
+    assert variance_parts(scores[:, :1]) is None
