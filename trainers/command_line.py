@@ -55,6 +55,10 @@ MEANT: dict[str, str] = {
 }
 
 
+# Which data a run is trained on.
+OF_THE_DATA = ("dataset_name", "dataset_config")
+
+
 @dataclass(frozen=True)
 class Given:
     """A flag that was given: its raw value, and how an error names the place (``--name`` or ``file:line: name``)."""
@@ -100,16 +104,8 @@ def _show(text: str) -> NoReturn:
 def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
     own = {name: flag for group in GROUPS for name, flag in flags_of(group).items()}
     inherited = inherited_flags()
-    flags = {**own, **inherited}
-    command_line, config_path = _read_argv(argv, flags, with_design=design is None)
-    config = read_config(config_path) if config_path else {}
-    config_given = {key: Given(entry.value, f"{entry.where}: {key}") for key, entry in config.items()}
-    _check_known(config_given, flags)
-
-    chosen = _design(design, command_line.pop("design", None), config_given.pop("design", None))
-    # The command line overrides the file; old names are translated first, so that either may use either.
-    given = {**_translate(config_given, flags), **_translate(command_line, flags)}
-    values = {name: flags[name].convert(entry.value, entry.where) for name, entry in given.items()}
+    values, command_line, of_design = read_values(argv, {**own, **inherited}, with_design=design is None)
+    chosen = _design(design, *of_design)
     refuse(values, inherited)
     _check_combinations(values, chosen, on_command_line=command_line)
 
@@ -127,6 +123,34 @@ def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         _check_writable(training.output_dir)
     return TrainConfig(chosen, model, data, contrastive, training, frozenset(values))
+
+
+def read_values(
+    argv: Sequence[str], flags: Mapping[str, Flag], *, with_design: bool
+) -> tuple[dict[str, Any], dict[str, Given], tuple[Given | None, Given | None]]:
+    """Read a command line, and the file behind its ``--config``.
+
+    Args:
+        argv: the arguments without the script's name.
+        flags: those that there are, by name.
+        with_design: whether ``--design`` is one too.
+
+    Returns:
+        The converted values of what is given; what stands on the command line; the design, given there and in the file.
+
+    Raises:
+        UserError: an unknown flag or key, or a value of another type.
+    """
+    command_line, config_path = _read_argv(argv, flags, with_design=with_design)
+    config = read_config(config_path) if config_path else {}
+    config_given = {key: Given(entry.value, f"{entry.where}: {key}") for key, entry in config.items()}
+    _check_known(config_given, flags)
+    designs = command_line.pop("design", None), config_given.pop("design", None)
+    if any(name in command_line for name in OF_THE_DATA):  # it names the data, whichever of these the file uses
+        config_given = {name: entry for name, entry in config_given.items() if name not in OF_THE_DATA}
+    # The command line overrides the file; old names are translated first, so that either may use either.
+    given = {**_translate(config_given, flags), **_translate(command_line, flags)}
+    return {name: flags[name].convert(entry.value, entry.where) for name, entry in given.items()}, command_line, designs
 
 
 class _Parser(argparse.ArgumentParser):

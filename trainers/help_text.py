@@ -41,7 +41,7 @@ def short(design: str | None) -> str:
     lines = _head(design)
     for group in GROUPS:
         lines += ["", f"{(group.__doc__ or '').strip()}"]
-        lines += _table(flags_of(group).values())
+        lines += table(flags_of(group).values())
     lines += ["", "Training (transformers.TrainingArguments; all of them: --help_all):"]
     for name, text in EVERYDAY.items():
         lines += _entry(f"--{name}", text)
@@ -53,9 +53,9 @@ def full(design: str | None, inherited: Mapping[str, Flag]) -> str:
     lines = _head(design)
     for group in GROUPS:
         lines += ["", f"{(group.__doc__ or '').strip()}"]
-        lines += _table(flags_of(group).values())
+        lines += table(flags_of(group).values())
     lines += ["", "Inherited from transformers.TrainingArguments:"]
-    lines += _table(flag for name, flag in inherited.items() if name not in REFUSED)
+    lines += table(flag for name, flag in inherited.items() if name not in REFUSED)
     lines += ["", "Other names that are understood:"]
     for old, new in RENAMED.items():
         lines += _entry(f"--{old}", f"--{new}")
@@ -77,7 +77,8 @@ def _head(design: str | None) -> list[str]:
     return lines
 
 
-def _table(flags: Iterable[Flag]) -> list[str]:
+def table(flags: Iterable[Flag]) -> list[str]:
+    """Return a line or more for each flag."""
     lines: list[str] = []
     for flag in flags:
         text = " ".join(flag.help.split())

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from trainers.stopping import Stopped, stop_requests
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
+    from model_loaders.manifest import Recipe
     from trainers.arguments import ModelArguments, TrainConfig
     from trainers.stopping import StopRequest
     from trainers.trainer import ContrastiveTrainer
@@ -189,7 +190,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
             num_heads=model.pooling_heads if "pooling_heads" in config.given else None,
             trainable=True,
         )
-        loaded.recipe = continued_recipe(loaded.recipe, recipe, config)
+        loaded.recipe = continued_recipe(loaded.recipe, recipe, config.given)
         return loaded
     if model.model_name_or_path is None:
         raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
@@ -212,13 +213,13 @@ def build_model(config: TrainConfig) -> EmbedModel:
     )
 
 
-def continued_recipe(adapter: Any, given: Any, config: TrainConfig) -> Any:
-    """Return the adapter's recipe with the prompts and lengths that were given for this run."""
+def continued_recipe(adapter: Recipe, given: Recipe, flags: Collection[str]) -> Recipe:
+    """Return the adapter's recipe, with what this run gives of prompts and lengths: ``flags`` are the names of those given."""
     import dataclasses
 
-    flags = {"query_prompt": "query_prompt", "document_prompt": "document_prompt"}
-    flags |= {"max_seq_length": "max_length", "query_max_length": "query_max_length"}
-    changed = {field: getattr(given, field) for flag, field in flags.items() if flag in config.given}
+    fields = {"query_prompt": "query_prompt", "document_prompt": "document_prompt"}
+    fields |= {"max_seq_length": "max_length", "query_max_length": "query_max_length"}
+    changed = {field: getattr(given, field) for flag, field in fields.items() if flag in flags}
     return dataclasses.replace(adapter, **changed)
 
 

@@ -163,6 +163,17 @@ def test_what_goes_together(words: list[str], told: str, folder: Path, capsys: p
     assert told in capsys.readouterr().err
 
 
+def test_the_command_line_names_the_data_whichever_way_the_file_does(folder: Path, tmp_path: Path) -> None:
+    path = str(mix(folder, "- name: first.jsonl\n"))
+    words = ["--model_name_or_path", "m", "--output_dir", str(tmp_path / "out"), "--config", str(tmp_path / "recipe.yaml")]
+    (tmp_path / "recipe.yaml").write_text("dataset_name: owner/name\n")
+    data = parse([*words, "--dataset_config", path], design="model1").data
+    assert data.dataset_name is None and isinstance(data.dataset_config, list)
+    (tmp_path / "recipe.yaml").write_text(f"dataset_config: {path}\n")
+    data = parse([*words, "--dataset_name", "d"], design="model1").data
+    assert data.dataset_name == "d" and data.dataset_config is None
+
+
 # How the rows are treated
 
 
