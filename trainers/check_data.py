@@ -129,7 +129,7 @@ def parse_check(argv: Sequence[str]) -> Check:
     """
     from trainers.command_line import read_values
     from trainers.inherited_arguments import inherited_flags
-    from trainers.preflight import CONFIG_FILE
+    from trainers.run_files import CONFIG_FILE
 
     own = flags_of(CheckArguments)
     flags = {**{name: flag for group in GROUPS for name, flag in flags_of(group).items()}, **inherited_flags(), **own}
@@ -236,13 +236,17 @@ def seen_report(asked: Check, rows: TripletRows) -> dict[str, Any]:
 
 
 def last_checkpoint(run: str | None) -> tuple[int, int]:
-    """Return the last checkpoint's step, 0 without one, and how many processes wrote it: each its random state."""
+    """Return the step of a run's last checkpoint and how many processes wrote it; step 0 and one process without any."""
     from trainers.checkpoints import checkpoints
+    from trainers.seal import read_seal
 
-    whole = checkpoints(Path(run)) if run is not None else []
-    if not whole:
-        return 0, 1
-    return int(whole[-1].name.rpartition("-")[2]), max(1, len(list(whole[-1].glob("rng_state_*.pth"))))
+    for path in reversed(checkpoints(Path(run)) if run is not None else []):
+        try:
+            sealed = read_seal(path)
+        except ValueError:  # a damaged one, from which no run would go on
+            continue
+        return int(sealed["step"]), int(sealed["processes"])
+    return 0, 1
 
 
 def tokenizer_and_recipe(asked: Check) -> tuple[TextTokenizer | None, Recipe]:

@@ -184,7 +184,7 @@ def test_a_run_is_asked_afterwards(check: Any, base: Path, tmp_path: Path) -> No
              "--per_device_train_batch_size", "4", "--max_steps", "5", "--save_steps", "4", "--learning_rate", "0.01",
              "--disable_tqdm", "true", "--lora_dropout", "0"]  # fmt: skip
     assert train(words, design="model1") == 0
-    (out / "checkpoint-5" / "trainer_state.json").unlink()  # as if it had been killed before the last one
+    (out / "checkpoint-5" / "checkpoint.json").unlink()  # damaged: the run would go on from the one before
     report = check("--run", out)
     assert [(one["moment"], one["steps"]) for one in report["seen"]] == [("4", 4), ("5", 5)]
     assert report["seen"][0]["data sets"][0]["queries"] == 14  # three batches of ten rows, one of four
@@ -196,13 +196,12 @@ def test_a_run_is_asked_afterwards(check: Any, base: Path, tmp_path: Path) -> No
 
 def test_the_processes_of_a_run_are_those_of_its_checkpoint(tmp_path: Path) -> None:
     from trainers.check_data import last_checkpoint
+    from trainers.seal import write_seal
 
-    checkpoint = tmp_path / "checkpoint-7"
-    checkpoint.mkdir()
-    for name in ("rng_state_0.pth", "rng_state_1.pth", "trainer_state.json", "embedder.json"):
-        (checkpoint / name).write_text("{}")
+    assert last_checkpoint(None) == last_checkpoint(str(tmp_path)) == (0, 1)
+    (tmp_path / "checkpoint-7").mkdir()
+    write_seal(tmp_path / "checkpoint-7", step=7, processes=2)
     assert last_checkpoint(str(tmp_path)) == (7, 2)
-    assert last_checkpoint(None) == (0, 1)
 
 
 @pytest.mark.parametrize(
