@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,6 +136,54 @@ def test_a_kill_in_the_middle_of_a_write(warm: Warm, base: Path, tmp_path: Path)
     assert "going on from" in run.log.read_text()
     assert run.weights() == undisturbed.weights()
     assert run.metrics() == undisturbed.metrics()
+
+
+def test_a_signal_to_all_processes_of_a_job(warm: Warm, base: Path, tmp_path: Path) -> None:
+    """As a terminal or a cluster sends it: the workers that load data must not end before the checkpoint is written."""
+    run = Run(base, tmp_path / "a", save_strategy="no")
+    pid = warm.start(run.argv, run.log, design="model5")
+    wait_until(run.trained(2), run.log)
+    os.killpg(pid, signal.SIGTERM)
+    assert warm.wait(pid) == 143, run.log.read_text()[-2000:]
+    step = run.metrics()[-1]["step"]
+    assert f"after step {step}, which is saved" in run.log.read_text()
+    assert [path.name for path in run.output.glob("checkpoint-*")] == [f"checkpoint-{step}"]
+
+
+def test_a_file_that_cannot_be_written(warm: Warm, base: Path, tmp_path: Path) -> None:
+    flags = {"steps": 2, "dataloader_num_workers": 0}
+    undisturbed, run = Run(base, tmp_path / "a", **flags), Run(base, tmp_path / "b", **flags)
+    finish(warm, undisturbed)
+    assert warm.wait(warm.start(run.argv, run.log, design="model5", file_limit=1_000_000)) == 1
+    told = run.log.read_text()
+    assert told.count("error:") == 1 and "the checkpoint of step 2 could not be written" in told and "Traceback" not in told
+    assert not list(run.output.glob("checkpoint-*")) and not (run.output / ".stage").exists()
+    finish(warm, run)
+    assert run.weights() == undisturbed.weights()
+
+
+@pytest.mark.slow
+def test_a_full_disk(base: Path, tmp_path: Path) -> None:
+    """A disk of 8 MB, on which the fourth checkpoint of 2.4 MB finds no room."""
+    if subprocess.run(["unshare", "--map-root-user", "--mount", "true"], check=False).returncode != 0:
+        pytest.skip("no mounts of one's own here")
+    flags = {"steps": 5, "save_steps": 1, "save_total_limit": 9}
+    undisturbed, run = Run(base, tmp_path / "a", **flags), Run(base, tmp_path / "b", **flags)
+    run.output.mkdir()
+    with Warm(own_mounts=True) as warm:
+        finish(warm, undisturbed)
+        warm.shell(f"mount -t tmpfs -o size=8m none {run.output}")
+        assert warm.wait(warm.start(run.argv, run.log, design="model5")) == 1
+        told = run.log.read_text()
+        assert told.count("error:") == 1 and "the checkpoint of step 4 could not be written" in told and "Traceback" not in told
+        there = warm.shell(f"ls -A {run.output}").split()
+        assert sorted(there) == ["checkpoint-1", "checkpoint-2", "checkpoint-3", "metrics.jsonl", "train_config.json"]
+        warm.shell(f"rm -r {run.output}/checkpoint-1 {run.output}/checkpoint-2")
+        finish(warm, run)
+        assert "going on from" in run.log.read_text().rpartition("checkpoint-3")[0]
+        warm.shell(f"cp -r {run.output} {tmp_path / 'copy'}")
+    run.output = tmp_path / "copy"
+    assert run.weights() == undisturbed.weights() and run.metrics() == undisturbed.metrics()
 
 
 @pytest.mark.slow

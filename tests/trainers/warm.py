@@ -20,12 +20,19 @@ SECONDS = 120.0  # longest that a process may take
 
 
 class Warm:
-    """The parent, as a context manager."""
+    """The parent, as a context manager.
+
+    Args:
+        own_mounts: give it and its children mounts of their own, so that it may mount a small disk.
+    """
+
+    def __init__(self, *, own_mounts: bool = False) -> None:
+        self.prefix = ["unshare", "--map-root-user", "--mount"] if own_mounts else []
 
     def __enter__(self) -> Warm:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.server = subprocess.Popen(
-            [sys.executable, "-m", "tests.trainers.warm"], cwd=ROOT, env=environment, text=True,
+            [*self.prefix, sys.executable, "-m", "tests.trainers.warm"], cwd=ROOT, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         self.running: set[int] = set()
@@ -62,6 +69,10 @@ class Warm:
             for rank in range(2)
         ]
 
+    def shell(self, command: str) -> str:
+        """Run a shell command where the children run, and return what it says."""
+        return self.ask(shell=command)
+
     def wait(self, pid: int) -> int:
         """Return a process's exit status, below 0 for a signal."""
         code = self.ask(wait=pid)
@@ -82,9 +93,15 @@ def serve() -> None:
 
     for line in sys.stdin:
         question = json.loads(line)
-        answer = wait_for(question["wait"]) if "wait" in question else os.fork()
-        if answer == 0 and "argv" in question:
-            become(question)
+        answer: Any
+        if "shell" in question:
+            answer = subprocess.run(question["shell"], shell=True, check=True, capture_output=True, text=True).stdout
+        elif "wait" in question:
+            answer = wait_for(question["wait"])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                become(question)
         print(json.dumps(answer), flush=True)
 
 
