@@ -62,8 +62,8 @@ class Largest:
         self.group: Any = None
         if several() and dist.get_backend() != "gloo" and dist.is_gloo_available():
             self.group = dist.new_group(backend="gloo")
-        on_cpu = not several() or dist.get_backend(self.group) == "gloo"
-        self.device = torch.device("cpu") if on_cpu else torch.device("cuda", torch.cuda.current_device())
+        on_cpu = not several() or self.group is not None or dist.get_backend() == "gloo"
+        self.device = torch.device("cpu") if on_cpu else torch.device(torch.accelerator.current_device_index())
 
     def __call__(self, number: int) -> int:
         """Return the largest ``number`` of all processes."""

@@ -189,7 +189,9 @@ def test_a_finished_run_says_so(
 
 def test_a_run_that_was_killed_in_its_final_save_trains_no_step_more(run: Path, finished: Path, command: Command) -> None:
     """Four steps end within an epoch of three; Trainer alone would train a fifth."""
+    (run / ".stage" / "checkpoint-4").mkdir(parents=True)  # of a kill before that; takes room on the disk
     assert main(command(run), design="model3") == 0
+    assert not (run / ".stage").exists()
     assert weights(run) == weights(finished) and metrics(run) == metrics(finished)
     assert json.loads((run / "train_result.json").read_text())["steps"] == 4
 
@@ -261,10 +263,15 @@ def test_later_and_cut_lines_of_metrics_are_forgotten(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
-def test_an_epochs_evaluation_is_in_its_checkpoint(command: Command, tmp_path: Path, base: Path) -> None:
+def test_an_epochs_evaluation_is_in_its_checkpoint(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The epoch's last step is saved when its evaluation is logged: a kill cannot come between."""
     rows = command(tmp_path)[command(tmp_path).index("--dataset_name") + 1]
     evaluated = {"eval_dataset": rows, "eval_strategy": "epoch", "logging_strategy": "epoch", "max_steps": 6}
+    with monkeypatch.context() as patch:
+        patch.setattr(ContrastiveTrainer, "evaluate", None)
+        with pytest.raises(TypeError, match="NoneType"):
+            main(command(tmp_path / "run", **evaluated), design="model3")
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-1", "checkpoint-2"]
     assert main(command(tmp_path / "run", **evaluated), design="model3") == 0
     history = json.loads((tmp_path / "run" / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
     assert [line["step"] for line in history if "eval_loss" in line] == [3]

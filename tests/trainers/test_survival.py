@@ -257,3 +257,14 @@ def test_sigterm_to_one_of_two_processes(warm: Warm, base: Path, tmp_path: Path)
     (run.output / "train_result.json").unlink()
     assert warm.wait(warm.start(run.argv, run.log, design="model5")) == 1
     assert "2 processes" in run.log.read_text()
+
+
+@pytest.mark.slow
+def test_all_processes_end_when_one_cannot_write(warm: Warm, base: Path, tmp_path: Path) -> None:
+    """The second process has no room for its random state: nobody waits for it, and one error is told."""
+    run = Run(base, tmp_path / "a", steps=2, max_train_samples=8, pooling=POOLING_OF_TESTS)
+    pids = warm.start_two(run.argv, run.log, design="model5", file_limits=(0, 10_000))
+    assert [warm.wait(pid) for pid in pids] == [1, 1]
+    told = run.log.with_suffix(".0").read_text() + run.log.with_suffix(".1").read_text()
+    assert told.count("error:") == 1 and "of step 2 could not be written" in told and ": process 1: " in told, told[-3000:]
+    assert not list(run.output.glob("checkpoint-*")) and not (run.output / ".stage").exists()

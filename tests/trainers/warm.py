@@ -55,19 +55,18 @@ class Warm:
         self.running.add(pid)
         return pid
 
-    def start_two(self, argv: list[str], log: Path, **settings: Any) -> list[int]:
-        """Start a command on two processes that find each other, as a launcher would."""
+    def start_two(self, argv: list[str], log: Path, *, file_limits: tuple[int, int] = (0, 0), **settings: Any) -> list[int]:
+        """Start a command on two processes that find each other, as a launcher would; 0 is no limit."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
                   "ACCELERATE_USE_CPU": "true"}  # fmt: skip
-        return [
-            self.start(
-                argv, log.with_suffix(f".{rank}"), env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, **settings
-            )
-            for rank in range(2)
-        ]
+        pids = []
+        for rank, limit in enumerate(file_limits):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            pids.append(self.start(argv, log.with_suffix(f".{rank}"), env=common | own, file_limit=limit, **settings))
+        return pids
 
     def shell(self, command: str) -> str:
         """Run a shell command where the children run, and return what it says."""
