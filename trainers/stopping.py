@@ -94,13 +94,24 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 def leave_signals_to_the_parent(worker: int = 0) -> None:
-    """Ignore the signals in a worker that loads data: its parent stops it.
+    """In a worker that loads data, take signals from its parent only.
 
     Terminals and clusters send to all processes of a job. A worker that ends by itself is an error in the parent, which
-    would not get as far as saving.
+    would not get as far as saving. The parent itself ends workers with SIGTERM, and waits for that when it exits.
     """
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # tells who sent it; not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=end_with_the_parent, daemon=True).start()
+
+
+def end_with_the_parent() -> None:
+    """Wait for the parent's SIGTERM, and end the process."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def say(text: str) -> None:

@@ -379,3 +379,28 @@ def test_an_ignored_signal_stays_ignored() -> None:
     code = "import os, signal\nfrom trainers import stopping\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     code += "with stopping.stop_requests() as stop:\n    os.kill(os.getpid(), signal.SIGINT)\n    assert not stop.asked\n"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+WORKER_ALONE = """
+import os, signal, subprocess, sys, time
+from trainers.stopping import leave_signals_to_the_parent
+reader, writer = os.pipe()
+worker = os.fork()
+if worker == 0:
+    leave_signals_to_the_parent()
+    os.write(writer, b"!")
+    time.sleep(30)
+    sys.exit(3)
+os.read(reader, 1)
+for name in ("TERM", "INT", "USR1"):
+    subprocess.run(["kill", f"-{name}", str(worker)], check=True)  # as others send it
+time.sleep(0.3)
+assert os.waitpid(worker, os.WNOHANG) == (0, 0)
+os.kill(worker, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+"""
+
+
+def test_a_data_worker_ends_with_its_parent_only() -> None:
+    done = subprocess.run([sys.executable, "-c", WORKER_ALONE], cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert done.stdout == "0\n", done.stderr
