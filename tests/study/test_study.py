@@ -113,7 +113,10 @@ def test_several_data_sets_key_the_cells_by_their_content(study_file: Path) -> N
     first = folders()
     mix.write_text("# the same\n- name: train.jsonl\n  repeat: 1\n")
     assert folders() == first
-    mix.write_text("- name: train.jsonl\n  repeat: 0.5\n")
+    renamed = mix.rename(mix.with_name("renamed.yaml"))
+    study_file.write_text(study_file.read_text().replace("mix.yaml", "renamed.yaml"))
+    assert folders() == first
+    renamed.write_text("- name: train.jsonl\n  repeat: 0.5\n")
     second = folders()
     train_file = study_file.with_name("train.jsonl")
     train_file.write_text("".join(train_file.read_text().splitlines(keepends=True)[1:]))

@@ -209,7 +209,8 @@ def test_rows_without_any_negative_are_invalid_where_there_are_no_others(folder:
         folder / "first.jsonl", [{"query": "q", "positive": "p"}, {"query": "q", "positive": "p", "negative": "n"}]
     )
     assert len(read(path, tmp_path, on_invalid_rows="skip").parts[0]) == 1
-    data = DataArguments(dataset_name=str(more))  # the same file, otherwise treated: not taken from the cache
+    # The same file, otherwise treated: not taken from the cache.
+    data = DataArguments(dataset_name=str(more), on_invalid_rows="skip")
     assert len(read_triplets(data, cache_dir=tmp_path / "cache")) == 2
 
 
