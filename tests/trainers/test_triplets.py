@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from model_loaders.errors import UserError
+from tests.conftest import ROOT
 from trainers.arguments import DataArguments
 from trainers.triplets import read_eval_triplets, read_triplets
 
@@ -200,6 +203,45 @@ def test_more_rows_than_one_batch(read: Read, tmp_path: Path) -> None:
     result = read(jsonl(tmp_path / "d.jsonl", rows))
     assert [row["query"] for row in result] == [row["query"] for row in rows]
     assert [len(row["negatives"]) for row in result] == [index % 3 for index in range(2500)]
+
+
+MEASURE = """
+import re, sys
+from pathlib import Path
+import datasets, pyarrow, torch
+from trainers.arguments import DataArguments
+from trainers.plan import BatchPlan
+from trainers.triplets import read_triplets
+
+def own_megabytes():  # without the pages of mapped files, which the system takes back when it needs them
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+before = own_megabytes()
+rows = read_triplets(DataArguments(dataset_name=sys.argv[1]), cache_dir=sys.argv[2])
+prepared, texts = own_megabytes(), 0
+for batch in BatchPlan(rows.shares, 64, seed=1):
+    texts += sum(2 + len(row["negatives"]) for row in rows.__getitems__(batch))
+print(texts, prepared - before, own_megabytes() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
+def test_data_larger_than_memory(tmp_path: Path) -> None:
+    """300 MB of rows are prepared and read in random order in a tenth of that."""
+    path, filler, rows = tmp_path / "d.jsonl", "some words " * 60, 0
+    with path.open("w", encoding="utf-8") as stream:
+        while stream.tell() < 300e6:
+            rows += 1
+            stream.write(
+                json.dumps({"query": f"query {rows}", "positive": filler, "negative": [f"{k} {filler}" for k in "abc"]})
+            )
+            stream.write("\n")
+    command = [sys.executable, "-c", MEASURE, str(path), str(tmp_path / "cache")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    texts, prepared, read = done.stdout.split()
+    assert int(texts) == 5 * rows
+    assert max(float(prepared), float(read)) < 60, done.stdout
 
 
 def test_no_random_state_is_touched(read: Read, tmp_path: Path) -> None:
