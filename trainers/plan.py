@@ -96,7 +96,7 @@ class BatchPlan(Sampler[list[int]]):
     one, whose share for a process may be no row at all. Of several, each data set's rows of an epoch are spread evenly over
     as few batches as hold them, so that none has a few rows only; batches of a data set come evenly spaced over the epoch,
     each at a random place in its stretch of it, so that after any number of steps the data sets have been seen in the
-    ratio of the whole epoch, to about a batch.
+    ratio of the whole epoch, to a few batches.
     """
 
     def __init__(
