@@ -211,6 +211,17 @@ class ContrastiveArguments:
             raise UserError(f"--similarity_margin is a difference of cosines, in [-2, 2], got {self.similarity_margin}")
 
 
+@dataclass
+class RunArguments:
+    """What the command does."""
+
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Two steps on the longest batch, save, load, encode and compare; say the peak memory, leave "
+                          "nothing behind."},
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One resolved run.
@@ -222,6 +233,7 @@ class TrainConfig:
         contrastive: loss.
         training: ``transformers.TrainingArguments``.
         given: names of the flags that the command line or the YAML file set, as opposed to defaults.
+        run: what this command does with it.
     """
 
     design: str
@@ -230,6 +242,7 @@ class TrainConfig:
     contrastive: ContrastiveArguments
     training: Any  # transformers.TrainingArguments, which is not imported here
     given: frozenset[str] = frozenset()
+    run: RunArguments = field(default_factory=RunArguments)  # not part of what is recorded
 
     def resolved(self) -> dict[str, Any]:
         """Return every flag and its value, ready for JSON or YAML; as ``--config`` it gives the same run again.
@@ -250,7 +263,7 @@ class TrainConfig:
         return values
 
 
-GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments)
+GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, RunArguments)
 
 # With --peft_model_name_or_path these come with the adapter. The published layout does not say its number of heads,
 # so --pooling_heads stays a question there and is not in this list.

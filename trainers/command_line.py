@@ -27,6 +27,7 @@ from trainers.arguments import (
     ContrastiveArguments,
     DataArguments,
     ModelArguments,
+    RunArguments,
     TrainConfig,
 )
 from trainers.config_file import read_config
@@ -112,6 +113,7 @@ def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
     model = ModelArguments(**{name: values[name] for name in flags_of(ModelArguments) if name in values})
     data = DataArguments(**{name: values[name] for name in flags_of(DataArguments) if name in values})
     contrastive = ContrastiveArguments(**{name: values[name] for name in flags_of(ContrastiveArguments) if name in values})
+    run = RunArguments(**{name: values[name] for name in flags_of(RunArguments) if name in values})
     if not values.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
     _check_quantisation(model)
@@ -122,7 +124,7 @@ def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
     training = build_training_arguments(training_values)
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         _check_writable(training.output_dir)
-    return TrainConfig(chosen, model, data, contrastive, training, frozenset(values))
+    return TrainConfig(chosen, model, data, contrastive, training, frozenset(values), run)
 
 
 def read_values(

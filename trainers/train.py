@@ -76,6 +76,11 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     from trainers.together import from_first
 
     output_dir, world_size = Path(config.training.output_dir), config.training.world_size  # starts the process group
+    if config.run.dry_run:
+        from trainers.dry_run import dry_run
+
+        dry_run(config)
+        return
     asked = config.training.resume_from_checkpoint
     if asked and from_first(lambda: is_finished(output_dir, recorded(config))):
         if config.training.process_index == 0:

@@ -116,7 +116,7 @@ def test_each_flag_of_ours_reaches_the_configuration(
     if name == "dataset_config":
         assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
         return
-    group = next(part for part in (config.model, config.data, config.contrastive) if hasattr(part, name))
+    group = next(part for part in (config.model, config.data, config.contrastive, config.run) if hasattr(part, name))
     assert getattr(group, name) == flag.convert(value, "")
     assert getattr(group, name) != flag.default
     assert name in config.given

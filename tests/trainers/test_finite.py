@@ -18,7 +18,10 @@ from tests.conftest import ROOT, triplets
 from tests.trainers.test_progress import arguments
 from trainers.command_line import parse
 from trainers.finite import check_finite
+from trainers.stand_ins import FewChunks
 from trainers.train import build_trainer, main
+
+SMALL = ("--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4")
 
 
 def poisoned(base: Path, folder: Path, *more: str) -> list[str]:
@@ -40,7 +43,7 @@ def trained(trainer: Any) -> dict[str, torch.Tensor]:
 
 
 def test_the_row_of_a_vector_that_is_not_finite_is_named(base: Path, tmp_path: Path) -> None:
-    argv = poisoned(base, tmp_path, "--per_device_train_batch_size", "8")
+    argv = poisoned(base, tmp_path, "--per_device_train_batch_size", "8", *SMALL)
     trainer = build_trainer(parse(argv, design="model3"))
     break_unknown_words(trainer.model)
     before = trained(trainer)
@@ -52,7 +55,7 @@ def test_the_row_of_a_vector_that_is_not_finite_is_named(base: Path, tmp_path: P
 
 
 def test_parameters_are_named_when_only_the_gradient_is_not_finite(base: Path, tmp_path: Path) -> None:
-    trainer = build_trainer(parse(arguments(base, tmp_path, "--max_grad_norm", "0"), design="model3"))
+    trainer = build_trainer(parse(arguments(base, tmp_path, "--max_grad_norm", "0", *SMALL), design="model3"))
     parameter = trainer.model.pooling.latents
     parameter.register_hook(lambda gradient: gradient * float("inf") if trainer.state.global_step == 2 else gradient)
     steps: list[dict[str, torch.Tensor]] = []
@@ -105,7 +108,7 @@ def test_the_status_is_1_and_the_last_checkpoint_stays_whole(
     calls, original = [0], trainers.step.call
 
     def broken(model: Any, batch: Any) -> torch.Tensor:
-        calls[0] += model.training
+        calls[0] += model.training and not isinstance(model, FewChunks)  # the memory plan makes a step, too
         vectors = original(model, batch)
         return vectors * float("nan") if calls[0] == 3 else vectors
 

@@ -1,0 +1,179 @@
+"""The memory that a step is planned to need is what it needs: every tensor counted, beside a run with memory."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import LORA, ROOT, new_model, triplets
+from trainers.batching import TripletCollator
+from trainers.live_bytes import LiveBytes
+from trainers.longest import longest_batch
+from trainers.loss import ContrastiveLoss
+from trainers.memory_plan import main, optimizer_values, plan_step, plan_training
+from trainers.rows import TripletRows
+from trainers.stand_ins import Alone
+from trainers.step import ContrastiveStep
+from trainers.trainer import ContrastiveTrainer
+
+WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+
+
+def test_live_bytes_counts_storages_once_until_they_are_freed() -> None:
+    weight = torch.ones(100)
+    with LiveBytes([weight]) as live:
+        weight.view(10, 10).mul_(2)  # no new memory
+        assert live.live == 0
+        first = torch.zeros(1000)  # 4,000 bytes
+        second = first[:10].view(5, 2)
+        assert live.live == 4000
+        del first
+        assert live.live == 4000  # the view keeps it
+        del second
+        assert live.live == 0 and live.peak == 4000
+        leaf = torch.ones(50, requires_grad=True)
+        kept = (leaf * 2).exp()  # autograd keeps exp's result, which is alive anyway
+        assert live.live == 400
+        kept.sum().backward()
+        assert live.live == 600  # and the gradient
+    assert live.peak >= 600
+
+
+def measured(model: nn.Module, step: ContrastiveStep, batch: Any) -> int:
+    """Peak of tensor bytes above the model in one step."""
+    with LiveBytes([*model.parameters(), *model.buffers()]) as live:
+        step(model, batch)
+    return live.peak
+
+
+@pytest.mark.parametrize("chunk_tokens", [None, 64])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("design", ["model1", "model3", "model5"])
+def test_a_plan_is_what_a_step_takes(
+    make_base: Callable[..., Path], design: str, checkpointing: bool, chunk_tokens: int | None
+) -> None:
+    model = new_model(design, make_base(**WIDE), lora=LORA | {"lora_dropout": 0.1}).train()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    step = ContrastiveStep(model.tokenizer, Alone(), chunk_tokens=chunk_tokens)
+    batch = TripletCollator(model.tokenizer, model.recipe)(triplets(24, negatives=2))
+    plan = plan_step(model, step, batch, optimizer="sgd", checkpointing=checkpointing)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in weights.items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    # What differs is 5 kB a chunk, its random state, which would not show in a model of any size.
+    assert plan.above_model == pytest.approx(measured(model, step, batch), rel=0.06)
+
+
+def test_stand_ins_hold_what_chunks_hold(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import trainers.memory_plan
+    import trainers.step
+
+    for module in (trainers.step, trainers.memory_plan):
+        monkeypatch.setattr(module, "GROUP_TOKENS", 64)  # twelve groups, of which four run
+    model = new_model("model3", base).train()
+    step = ContrastiveStep(model.tokenizer, Alone())
+    batch = TripletCollator(model.tokenizer, model.recipe)(triplets(48, negatives=1))
+    plan = plan_step(model, step, batch, optimizer="sgd")
+    assert plan.above_model == pytest.approx(measured(model, step, batch), rel=0.05)
+
+
+def test_what_adds_to_a_plan(base: Path) -> None:
+    model = new_model("model3", base).train()
+    trained = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    batch = TripletCollator(model.tokenizer, model.recipe)(triplets(8))
+
+    def plan(processes: int = 1, **options: Any) -> Any:
+        step = ContrastiveStep(model.tokenizer, Alone(), loss=ContrastiveLoss(), processes=processes)
+        return plan_step(model, step, batch, **options)
+
+    adam = plan()
+    assert adam.optimizer == 2 * trained
+    assert plan(optimizer="sgd").above_model == adam.above_model - 2 * trained
+    assert plan(accumulating=True).above_model > adam.above_model  # gradients are there when the next batch comes
+    two = plan(processes=2)
+    assert two.buffers == trained and two.gathered > 0
+    assert plan(autocast=torch.bfloat16).activations != adam.activations
+    assert [optimizer_values(name) for name in ("adamw_torch", "adamw_8bit", "sgd", "lion_32bit")] == [2.0, 0.5, 0.0, 1.0]
+
+
+def test_the_longest_batch_is_that_of_most_tokens(base: Path) -> None:
+    from datasets import Dataset
+
+    model = new_model("model1", base)
+    collator = TripletCollator(model.tokenizer, model.recipe)
+    data = triplets(30, negatives=2)
+    data[7]["negatives"] = ["word1 " * 40]
+    data[21]["positive"] = "word2 " * 30
+    for rows in (data, Dataset.from_list(data)):
+        batch = longest_batch(TripletRows.of(rows), collator, 2)
+        assert batch.texts == [data[7]["query"], data[21]["query"]]
+    assert longest_batch(TripletRows.of(data), collator, 99).queries == 30
+
+
+def test_a_plan_from_a_config_alone(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text((base / "config.json").read_text())  # no weights, no tokenizer
+    argv = ["--design", "model3", "--model_name_or_path", str(tmp_path), "--dataset_name", "nowhere/data", "--use_cpu",
+            "--per_device_train_batch_size", "4", "--pooling_heads", "2", "--pooling_head_dim", "4"]  # fmt: skip
+
+    def told(*more: str) -> str:
+        assert main([*argv, *more]) == 0
+        return capsys.readouterr().out
+
+    plain = told("--max_seq_length", "32")
+    assert "1 processes of 4 queries with 1 hard negatives each" in plain and "optimizer" in plain
+    assert "DDP buffers" in told("--max_seq_length", "32", "--processes", "8")
+    assert len({plain, told("--max_seq_length", "64"), told("--max_seq_length", "32", "--negatives", "5")}) == 3
+    assert main([*argv, "--model_name_or_path", str(tmp_path / "missing")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("design", ["model1", "model3", "model5"])
+def test_a_plan_of_more_than_a_gigabyte(
+    make_base: Callable[..., Path], tmp_path: Path, design: str, checkpointing: bool, record_property: Any
+) -> None:
+    """Two whole steps of a training with AdamW; the second one finds the optimizer's state."""
+    from transformers import TrainingArguments
+
+    layers = 12 if checkpointing else 6
+    base = make_base(
+        hidden_size=768, intermediate_size=2048, num_hidden_layers=layers, num_attention_heads=12, num_key_value_heads=4,
+        head_dim=64, initializer_range=0.02,
+    )  # fmt: skip
+    pooling = {"latents": 64, "heads": 8, "head_dim": 64}
+    model = new_model(design, base, lora=LORA | {"r": 16, "lora_dropout": 0.1}, pooling_sizes=pooling)
+    args = TrainingArguments(
+        output_dir=str(tmp_path), report_to="none", use_cpu=True, save_strategy="no", disable_tqdm=True, max_steps=2,
+        remove_unused_columns=False, per_device_train_batch_size=48 if checkpointing else 8,
+        activation_checkpointing=checkpointing,
+    )  # fmt: skip
+    collator = TripletCollator(model.tokenizer, model.recipe)
+    rows = [{**row, "positive": row["positive"] + " word3" * 120} for row in triplets(96)]
+    trainer = ContrastiveTrainer(model, args, rows, collator)
+    batch = longest_batch(trainer.train_dataset, collator, args.per_device_train_batch_size)
+    plan = plan_training(trainer, batch)
+    gc.collect()
+    with LiveBytes([*model.parameters(), *model.buffers()]) as live:
+        trainer.train()
+    record_property("planned and measured", json.dumps([plan.above_model, live.peak]))
+    print(f"{design} checkpointing {checkpointing}: planned {plan.above_model:,}, measured {live.peak:,}")
+    assert live.peak >= 1e9
+    assert plan.above_model == pytest.approx(live.peak, rel=0.15)
+
+
+def test_the_command_runs_from_elsewhere(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    script = str(ROOT / "trainers" / "memory_plan.py")
+    done = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "--negatives" in done.stdout

@@ -1,0 +1,110 @@
+"""What stands in for the parts of a run when its step is planned without memory: launcher, most chunks, tokenizer, texts."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model_loaders.manifest import Recipe
+from model_loaders.tokenising import TextTokenizer
+from trainers.batching import TripletBatch
+from trainers.engines import Engine
+from trainers.live_bytes import LiveBytes
+
+EDGE = 2  # chunks at either end that really run
+
+
+class Alone(Engine):
+    """One process without a launcher."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def without_graph(self, model: nn.Module) -> nn.Module:
+        """Return the model itself."""
+        return model
+
+    def chunk(self, model: nn.Module, *, last: bool) -> Any:
+        """Nothing to synchronise."""
+        return nullcontext()
+
+    def backward(self, model: nn.Module, scalar: Tensor) -> None:
+        """Add the scalar's gradient into the parameters'."""
+        scalar.backward()  # type: ignore[no-untyped-call]
+
+
+class FewChunks(nn.Module):
+    """Encodes the first and the last chunks; those between are stand-ins that keep as much memory a token as the first.
+
+    Args:
+        model: encodes.
+        chunks: how many there will be.
+        live: counts what the first one keeps.
+    """
+
+    def __init__(self, model: Any, chunks: int, live: LiveBytes) -> None:
+        super().__init__()
+        self.dim = int(model.dim)
+        self.model, self.chunks, self.live = model, chunks, live
+        self.calls = {True: 0, False: 0}
+        self.kept = 0.0  # bytes a padded token
+        self.anchor = nn.Parameter(next(model.parameters()).new_zeros((), dtype=torch.float32))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor) -> Tensor:
+        """Return vectors ``(batch, dim)``, or what stands for them."""
+        with_graph = torch.is_grad_enabled()
+        number = self.calls[with_graph]
+        self.calls[with_graph] += 1
+        runs = number < EDGE or number >= self.chunks - EDGE if with_graph else number == 0
+        shape = (len(input_ids), self.dim)
+        if not runs and not with_graph:
+            return input_ids.new_zeros(shape, dtype=torch.float32)
+        if not runs:
+            held = input_ids.new_empty(int(self.kept * input_ids.numel()), dtype=torch.uint8)
+            stand_in: Tensor = StandIn.apply(self.anchor, held, shape)
+            return stand_in
+        before = self.live.live
+        vectors: Tensor = self.model(input_ids, attention_mask, pool_mask)
+        if with_graph and number == 0:
+            self.kept = (self.live.live - before) / input_ids.numel()
+        return vectors
+
+
+class StandIn(torch.autograd.Function):
+    """Vectors that depend on nothing, and keep a block of memory until their backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, held: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Keep ``held``; return vectors."""
+        ctx.save_for_backward(held)
+        return anchor.new_zeros(shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Let go."""
+        return gradient.sum(), None, None
+
+
+class NoText(TextTokenizer):
+    """Pads token ids that stand for no text."""
+
+    def __init__(self) -> None:
+        self.tokenizer = SimpleNamespace(pad_token_id=0)
+        self.unpooled_token_ids, self.end_token_id = (), 0
+
+
+def batch_of_lengths(recipe: Recipe, queries: int, negatives: int) -> TripletBatch:
+    """Return a batch whose texts all have the most tokens that they may have."""
+    lengths = [recipe.length("query")] * queries + [recipe.length("document")] * (queries * (1 + negatives))
+    return TripletBatch(
+        [[0] * length for length in lengths],
+        queries,
+        torch.arange(len(lengths)),
+        [""] * queries,
+        negatives=torch.full((queries,), negatives),
+        in_batch=torch.ones(queries, dtype=torch.bool),
+    )
