@@ -29,7 +29,8 @@ def these_tasks(found: Sequence[Mapping[str, Within]]) -> list[TheseTasks | None
         mean = float(np.mean([within.difference for within in tasks.values()]))
         error, df = combine([((within.error / len(tasks)) ** 2, within.df) for within in tasks.values()])
         p = t_test(mean, error, df)
-        drafts.append(TheseTasks(dict(tasks), mean, t_interval(mean, error, df), p, p, {}))
+        limit = overturning_seed_sd(mean, error, df)
+        drafts.append(TheseTasks(dict(tasks), mean, t_interval(mean, error, df), p, p, {}, limit))
     adjusted = iter(holm([draft.p for draft in drafts if draft]))
     of_tasks = iter(holm([within.p for tasks in found for within in tasks.values()]))
     return [
@@ -90,10 +91,16 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
             p_crossed=one.p if one else None,
             df=one.df if one else None,
             source=one.source if one else None,
-            overturned_by=overturning_seed_sd(pair.of_families, runs),
+            overturned_by=_overturned_by(pair.of_families, runs),
         )
         for number, (pair, other, (runs, one)) in enumerate(zip(pairs, others, found, strict=True))
     ]
+
+
+def _overturned_by(units: np.ndarray, runs: tuple[int, int]) -> float | None:
+    if len(units) < 2:
+        return None
+    return overturning_seed_sd(float(units.mean()), float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1, runs)
 
 
 def as_published(pairs: Sequence[Pair], tasks: Sequence[str], seed: int = 0) -> list[AsPublished]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -12,14 +11,13 @@ from scipy import stats
 from comparison.claims import another_run, as_published, mark_of, other_tasks, sensitivities, these_tasks
 from comparison.effects import describe
 from comparison.families import Families
-from comparison.item_scores import Items, read_items
+from comparison.item_evidence import compare_items
 from comparison.multiple import holm, letters, reachable
 from comparison.outcome import ALPHA, Category, Comparison, Contrast, Ranks
 from comparison.overall import Part, Runs, compare_overall, runs_of
 from comparison.pairing import Pair, choose_pairs, make_pair, mean_score
 from comparison.seeds import Variances, variance_parts
 from comparison.selection import Table
-from comparison.within import Within, within_task
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def _contrasts(
     others = other_tasks(pairs, families.group(tasks), options.margin, options.seed)
     found = zip(
         pairs,
-        these_tasks(_within(table, pairs, options.seed, notes)),
+        these_tasks(compare_items(table, pairs, options.seed, notes)),
         others,
         another_run(table, pairs, others),
         as_published(pairs, tasks, options.seed),
@@ -113,46 +111,6 @@ def _contrasts(
         )
         for pair, these, other, run, published, sensitivity in found
     ]
-
-
-def _within(table: Table, pairs: Sequence[Pair], seed: int, notes: list[str]) -> list[dict[str, Within]]:
-    """Compare every pair within its tasks, where both have scores item by item of the same items."""
-
-    @cache
-    def items(system: str, task: str) -> tuple[Items, ...] | None:
-        kept = []
-        for score, value in zip(table.files[system, task], table.scores[system, task], strict=True):
-            if score is not None and np.isfinite(value):
-                one = read_items(score.items, table.cells[task], float(value)) if score.items else None
-                if one is None:
-                    return None
-                kept.append(one)
-        return tuple(kept) or None
-
-    made: list[dict[str, Within]] = []
-    unlike, ungrouped, other_measure = set(), set(), set()
-    for pair in pairs:
-        made.append({})
-        for task in pair.differences if table.files else ():
-            ours, other = items(pair.a, task), items(pair.b, task)
-            if ours is None or other is None:
-                continue
-            found = within_task(ours, other, seed)
-            if found is None:
-                unlike.add(f"{pair.a} and {pair.b} on {task}")
-            else:
-                made[-1][task] = found
-                if found.unit == "pairs" and not found.grouped:
-                    ungrouped.add(task)
-                if abs(found.difference - pair.differences[task]) > 1e-3:
-                    other_measure.add(f"{task} ({found.metric})")
-    said = {
-        "scores item by item that cannot be compared (other items, or no error can be given)": unlike,
-        "pairs taken as independent, because the files do not say which share a text": ungrouped,
-        "claims on these tasks are of another measure than the main score": other_measure,
-    }
-    notes += [f"{what}: {', '.join(sorted(which))}" for what, which in said.items() if which]
-    return made
 
 
 def rank_systems(scores: Mapping[str, Mapping[str, float]]) -> Ranks | None:
@@ -208,9 +166,13 @@ def _whole_table(categories: Sequence[Category], all_pairs: bool) -> list[Catego
 
 
 def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]:
-    """Return letters: systems that share one are not separated by claim B (and C where runs were repeated)."""
-    names = [system for system, scores in category.scores.items() if scores]
-    names.sort(key=lambda system: -float(np.mean(list(category.scores[system].values()))))
+    """Return letters: systems that share one are not separated by claim B (and C where runs were repeated).
+
+    By mean score, best first; those without all tasks follow, since means over different tasks have no order.
+    """
+    complete = {name: mean for name, mean in category.means.items() if mean is not None}
+    names = sorted(complete, key=lambda name: -complete[name])
+    names += [name for name, scores in category.scores.items() if scores and name not in complete]
     return letters(names, [frozenset((one.a, one.b)) for one in contrasts if one.mark in ("*", "**")])
 
 

@@ -30,7 +30,7 @@ from comparison.errors import ComparisonError
 PLAIN = {"subset", "split", "id", "level", "group", "documents", "drawn"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # told apart by identity, so that what is computed of them can be kept
 class Items:
     """Items of one task and run, those of the compared split and subsets, sorted by subset and id.
 

@@ -28,6 +28,7 @@ class TheseTasks:
         p: two-sided, this comparison alone.
         p_adjusted: Holm over the category's comparisons.
         p_tasks: Holm over all tasks x comparisons of the category, by task.
+        overturned_by: the sd over runs of a mean score above which the difference could be chance.
     """
 
     tasks: dict[str, Within]
@@ -36,6 +37,7 @@ class TheseTasks:
     p: float
     p_adjusted: float
     p_tasks: dict[str, float]
+    overturned_by: float
 
 
 @dataclass(frozen=True)

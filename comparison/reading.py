@@ -51,6 +51,9 @@ def read(directories: Sequence[Path]) -> Reading:
 def _read_one(directory: Path) -> Reading:
     found = read_study(directory, read_revision) if is_study(directory) else read_folder(directory)
     if not found.systems:
+        studies = [str(path) for path in sorted(directory.iterdir()) if path.is_dir() and is_study(path)]
+        if studies:
+            raise ComparisonError(f"{directory} holds studies; give them themselves: {' '.join(studies)}")
         raise ComparisonError(
             f"{directory} holds no results: no mteb result files (<organisation>__<model>/<revision>/<Task>.json) and no "
             "finished cell of a study; give the --output_dir of run_mteb.py or of a study, or a clone of mteb's results"

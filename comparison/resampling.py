@@ -6,6 +6,7 @@ Everything is done on the numbers of distinct values, so that one resample costs
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -42,6 +43,7 @@ def statistic_of(kind: str) -> Statistic:
     return spearman if kind == "correlation" else average_precision
 
 
+@lru_cache(maxsize=1024)  # a system is in several comparisons
 def bootstrap(items: Items, seed: int, resamples: int = RESAMPLES) -> tuple[float, np.ndarray]:
     """Return the statistic and its bootstrap draws ``(resamples,)``, groups of connected pairs drawn within each subset.
 

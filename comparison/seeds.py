@@ -97,16 +97,12 @@ def crossed_mean(strata: Sequence[np.ndarray], runs: tuple[int, int], variances:
     return Crossed(mean, t_interval(mean, error, df), t_test(mean, error, df), df, source)
 
 
-def overturning_seed_sd(units: np.ndarray, runs: tuple[int, int] = (1, 1)) -> float | None:
+def overturning_seed_sd(mean: float, error: float, df: float, runs: tuple[int, int] = (1, 1)) -> float:
     """Return the seed noise above which a difference could be chance: the sd over runs of a design's mean score.
 
-    The 95 % t interval over units and runs reaches zero there. None with fewer than two units; 0 where it reaches zero
-    already.
+    The 95 % t interval over units and runs reaches zero there; 0 where it reaches zero without any seed noise.
     """
-    if len(units) < 2:
-        return None
-    quantile = float(special.stdtrit(len(units) - 1, (1 + CONFIDENCE) / 2))
-    room = (float(np.mean(units)) / quantile) ** 2 - float(np.var(units, ddof=1)) / len(units)
+    room = (mean / float(special.stdtrit(df, (1 + CONFIDENCE) / 2))) ** 2 - error**2
     return float(np.sqrt(max(0.0, room) / (1 / runs[0] + 1 / runs[1])))
 
 

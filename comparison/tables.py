@@ -28,8 +28,8 @@ LEGEND = (
     "the comparisons of the category.",
     "- **other tasks** `*`: other tasks of this kind. Exact sign flips by family of related tasks, step-down max-T over the "
     "comparisons of the category; `**` also holds over the whole table. Below six families no p can reach .05.",
-    "- **another run**: other training runs, too. With one run of each the star says *checkpoint*: it speaks of two trained "
-    "files, and would be chance if the scores of another run differed by more than the sd that is given.",
+    "- **another run**: other training runs, too. With one run of each a mark says *checkpoint*: it speaks of two trained "
+    "files, and could be chance if the mean score had a larger sd over training runs than is given.",
     "",
     "What each number means: docs/statistics.md.",
 )
@@ -40,12 +40,16 @@ def as_markdown(found: Comparison, whole: bool = True) -> str:
 
     Args:
         found: the outcome.
-        whole: with the tests as published, scores by system and per-task differences; without, the claims only.
+        whole: with the tests as published, means and per-task differences, and categories of which nothing can be claimed;
+            without, the claims only.
     """
     systems = ", ".join(f"{escape(name)} ({runs} runs)" if runs > 1 else escape(name) for name, runs in found.systems.items())
     against = f"each with {escape(found.baseline)}" if found.baseline is not None else "all pairs"
     lines = ["# Comparison", "", f"{len(found.systems)} systems, {against}: {systems}.", "", *LEGEND, ""]
     for category in found.categories:
+        if not whole and not any(one.other_tasks.decidable or one.these_tasks for one in category.contrasts):
+            lines += [heading(category), "", "Nothing can be claimed: too few families, and no scores item by item.", ""]
+            continue
         lines += [*claims(category, found.margin), ""]
         if whole:
             lines += [*published(category), "", *means(category), ""]
@@ -55,19 +59,19 @@ def as_markdown(found: Comparison, whole: bool = True) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
-def claims(category: Category, margin: float) -> list[str]:
-    """Return the table of the three claims of a category, and what belongs to it."""
+def heading(category: Category) -> str:
+    """Return the heading of a category, with what its tests count."""
     sizes = [
         count(len(category.tasks), "task", "tasks"),
         count(len(category.families), "family", "families"),
         count(len(category.contrasts), "comparison", "comparisons"),
     ]
-    lines = [
-        f"## {escape(category.name)}: {', '.join(sizes)}",
-        "",
-        f"Related: {families_text(category)}.",
-        "",
-    ]
+    return f"## {escape(category.name)}: {', '.join(sizes)}"
+
+
+def claims(category: Category, margin: float) -> list[str]:
+    """Return the table of the three claims of a category, and what belongs to it."""
+    lines = [heading(category), "", f"Related: {families_text(category)}.", ""]
     rows = [
         [
             f"{escape(one.a)} - {escape(one.b)}",
@@ -101,7 +105,10 @@ def claims(category: Category, margin: float) -> list[str]:
 def groups(category: Category) -> list[str]:
     """Return who is not separated from whom."""
     if category.groups is not None:
-        listed = ", ".join(f"{escape(name)} {letters}" for name, letters in category.groups.items())
+        some = [name for name in category.groups if category.means[name] is None]
+        listed = ", ".join(
+            f"{escape(name)}{' (tasks missing)' if name in some else ''} {letters}" for name, letters in category.groups.items()
+        )
         return [f"Groups, by mean: {listed}. Who shares a letter is not separated on other tasks; this is not transitive.", ""]
     if len({one.b for one in category.contrasts}) > 1 or not any(one.other_tasks.decidable for one in category.contrasts):
         return []
@@ -186,6 +193,7 @@ def within(category: Category) -> list[str]:
         for task, found in these.tasks.items() if these else ():
             p = these.p_tasks[task] if these else 1.0
             groups = f"{found.units} groups of " if found.items != found.units else ""
+            checkpoint = " checkpoint" if one.checkpoint else ""
             rows.append(
                 [
                     f"{escape(one.a)} - {escape(one.b)}",
@@ -193,7 +201,7 @@ def within(category: Category) -> list[str]:
                     escape(found.metric),
                     f"{groups}{found.items} {found.unit}",
                     f"{points(found.difference)} {span(found.interval)}",
-                    f"{chance(p)}{' o' if p <= ALPHA else ''}",
+                    f"{chance(p)}{f' o{checkpoint}' if p <= ALPHA else ''}",
                 ]
             )
     return ["", *table(["a - b", "task", "measure", "items", "difference", "p, Holm over these"], rows)] if rows else []

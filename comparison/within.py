@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from comparison.effects import Interval, combine, t_interval, t_test
-from comparison.exact import DRAWN, sign_flip
+from comparison.exact import sign_flip
 from comparison.item_scores import Items
 from comparison.resampling import RESAMPLES, SWAPS, bootstrap, rank_swaps
 
 UNITS = {"queries": "queries", "correlation": "pairs", "precision": "pairs", "accuracy": "texts", "draws": "documents"}
+FLIPS = 9_999
 FLIPPED_AT_ONCE = 500
 
 
@@ -30,7 +31,7 @@ FLIPPED_AT_ONCE = 500
 class Effort:
     """How often is resampled: sign flips of queries, bootstraps and rank swaps of pairs."""
 
-    flips: int = DRAWN
+    flips: int = FLIPS
     resamples: int = RESAMPLES
     swaps: int = SWAPS
 
@@ -155,7 +156,7 @@ def _made(first: Items, difference: float, parts: list[tuple[float, int]], p: fl
     )
 
 
-def flip_test(differences: np.ndarray, seed: int = 0, flips: int = DRAWN) -> float:
+def flip_test(differences: np.ndarray, seed: int = 0, flips: int = FLIPS) -> float:
     """Return the p-value of the sum of ``(items,)`` differences under flips of their signs, (b + 1) / (B + 1)."""
     values = differences[differences != 0]
     if values.size <= 16:
@@ -165,6 +166,7 @@ def flip_test(differences: np.ndarray, seed: int = 0, flips: int = DRAWN) -> flo
     beyond = 0
     for start in range(0, flips, FLIPPED_AT_ONCE):  # in blocks: memory stays small for many queries
         count = min(FLIPPED_AT_ONCE, flips - start)
-        plus = generator.integers(0, 2, size=(count, values.size), dtype=np.int8).astype(np.float32) @ values.astype(np.float32)
+        drawn = np.frombuffer(generator.bytes(count * -(-values.size // 8)), dtype=np.uint8).reshape(count, -1)
+        plus = np.unpackbits(drawn, axis=1, count=values.size).astype(np.float32) @ values.astype(np.float32)
         beyond += int((np.abs(2 * plus - values.sum()) >= size - max(limit, 1e-6 * size)).sum())
     return (beyond + 1) / (flips + 1)

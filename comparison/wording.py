@@ -44,7 +44,8 @@ def verdict(one: Contrast, margin: float) -> str:
     said = [_on_other_tasks(one)]
     if these is not None and these.p_adjusted <= ALPHA:
         kept = "" if len(these.tasks) == one.by_task.units else f" ({len(these.tasks)} of them)"
-        said.insert(0, f"on these tasks{kept} {escape(one.a if these.mean > 0 else one.b)} better, these runs")
+        whose = f"checkpoint{overturned(these.overturned_by)}" if one.checkpoint else "these runs"
+        said.insert(0, f"on these tasks{kept} {escape(one.a if these.mean > 0 else one.b)} better ({whose})")
     if one.other_tasks.equivalent:
         said.append(f"equivalent within {100 * margin:g} {'point' if margin == 0.01 else 'points'}")
     return "; ".join(said)
@@ -69,7 +70,7 @@ def _on_other_tasks(one: Contrast) -> str:
 def _whose(one: Contrast) -> str:
     run = one.another_run
     if one.checkpoint:
-        return f"checkpoint{overturned(one)}"
+        return f"checkpoint{overturned(run.overturned_by)}"
     source = ", seed noise pooled over designs" if run.source == "pooled" else ""
     return f"{run.runs[0]} and {run.runs[1]} runs{source}"
 
@@ -80,7 +81,7 @@ def these_cell(one: Contrast) -> str:
     if these is None:
         return "–"
     part = f" ({len(these.tasks)} of {one.by_task.units} tasks)" if len(these.tasks) < one.by_task.units else ""
-    mark = " o" if these.p_adjusted <= ALPHA else ""
+    mark = f" o{' checkpoint' if one.checkpoint else ''}" if these.p_adjusted <= ALPHA else ""
     return f"{points(these.mean)} {span(these.interval)}, p {chance(these.p_adjusted)}{mark}{part}"
 
 
@@ -105,9 +106,8 @@ def run_cell(one: Contrast) -> str:
     return f"{span(run.interval)}, p {chance(run.p)}, {runs}{weak}"
 
 
-def overturned(one: Contrast) -> str:
-    """Return the seed noise that would make a comparison chance, for one whose interval over families excludes zero."""
-    limit = one.another_run.overturned_by
+def overturned(limit: float | None) -> str:
+    """Return the seed noise that would make a marked comparison chance."""
     return f": chance if a run's mean has sd > {100 * limit:.2f}" if limit else ": with any seed noise it could be chance"
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from comparison.__main__ import FAILED, USAGE, main
+from comparison.effects import equivalence_p
+from comparison.multiple import holm
 from tests.comparison.conftest import Write, write_items, write_result
 from tests.conftest import ROOT, SHARED
 
@@ -111,9 +113,10 @@ def test_items_give_a_claim_on_these_tasks(write: Write, tmp_path: Path) -> None
     better, same = contrast(tmp_path / "out", "b"), contrast(tmp_path / "out", "c")
     assert better["mark"] == "o" and same["mark"] == ""
     assert better["these_tasks"]["tasks"]["Mine"]["units"] == 200
-    assert "on these tasks b better, these runs; on other tasks it cannot be decided with 1 family" in (
-        tmp_path / "out" / "comparison.md"
-    ).read_text(encoding="utf-8")
+    assert better["these_tasks"]["overturned_by"] > 0.01
+    text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert "on these tasks b better (checkpoint: chance if a run's mean has sd >" in text and " o checkpoint |" in text
+    assert "on other tasks it cannot be decided with 1 family (b ahead on 1 of 1)" in text
 
 
 def test_failures_count_as_losses_beside_the_result(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,6 +184,45 @@ def test_a_margin_and_own_families(write: Write, tmp_path: Path) -> None:
     assert wide["other_tasks"]["families"] == 7 and wide["other_tasks"]["p_equivalent"] <= 0.05
     assert run(root, "--output_dir", tmp_path / "out", "--margin", "0.003") == 0
     assert contrast(tmp_path / "out", "b")["other_tasks"]["p_equivalent"] > 0.05
+
+
+def test_equivalence_is_claimed_for_all_comparisons_together(write: Write, tmp_path: Path) -> None:
+    root = write({"o/a": scores(0, 0, 0.006)} | {f"o/{name}": scores(0, n, 0.006) for n, name in enumerate("bcdef", 1)})
+    assert (
+        run(root, "--output_dir", tmp_path / "many") == 0
+        and run(root, "--systems", "a", "b", "--output_dir", tmp_path / "one") == 0
+    )
+    many, one = (contrast(tmp_path / name, "b")["other_tasks"]["p_equivalent"] for name in ("many", "one"))
+    assert many > one
+    every = [x["other_tasks"]["p_equivalent"] for x in outcome(tmp_path / "many")["categories"][0]["contrasts"]]
+    alone = [equivalence_p(np.array(families_of(x)), 0.01) for x in outcome(tmp_path / "many")["categories"][0]["contrasts"]]
+    assert every == pytest.approx(holm(alone))
+
+
+def families_of(found: dict[str, Any]) -> list[float]:
+    return [float(np.mean([found["differences"][task] for task in tasks])) for tasks in found["families"]]
+
+
+def test_the_whole_table_counts_the_categories_that_could_be_significant(write: Write, tmp_path: Path) -> None:
+    root = write({"o/a": scores(0, 0), "o/b": scores(0.03, 1)})
+    for name, level in (("a", 0.5), ("b", 0.6)):
+        write({f"o/{name}": {f"Odd{n}": level + 0.003 * n * (name == "b") for n in range(8)}}, metric="accuracy")
+        write({f"o/{name}": {f"Few{n}": level for n in range(3)}}, metric="map")
+    assert run(root, "--output_dir", tmp_path / "out") == 0
+    found = outcome(tmp_path / "out")
+    assert found["counted"] == 2 and len(found["categories"]) == 3
+    for category in found["categories"]:
+        other = category["contrasts"][0]["other_tasks"]
+        assert other["p_table"] == min(1.0, 2 * other["p"])
+
+
+def test_items_of_other_scores_are_not_used(write: Write, tmp_path: Path) -> None:
+    root = write({"o/a": {"NQ": 0.5}, "o/b": {"NQ": 0.6}})
+    for name in "ab":
+        write_items(root / f"o__{name}" / "rev", "NQ", [{"ndcg_at_10": 0.2 + 0.01 * n} for n in range(9)])
+    assert run(root, "--output_dir", tmp_path / "out") == 0
+    assert contrast(tmp_path / "out", "b")["these_tasks"] is None
+    assert any("a on NQ" in note and "not used" in note for note in outcome(tmp_path / "out")["notes"])
 
 
 def test_chosen_systems(write: Write, tmp_path: Path) -> None:

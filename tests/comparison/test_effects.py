@@ -38,6 +38,7 @@ def test_equivalent_exactly_where_the_90_per_cent_interval_is_inside(margin: flo
     interval = describe(VALUES).interval_90
     assert interval is not None
     assert (equivalence_p(VALUES, margin) <= 0.05) == interval.inside(margin)
+    assert equivalence_p(-VALUES, margin) == equivalence_p(VALUES, margin)
 
 
 def test_a_new_task_without_related_ones_is_the_textbooks() -> None:
@@ -85,12 +86,11 @@ def test_three_runs_of_the_baseline_are_lent_to_the_others() -> None:
 
 
 def test_a_result_stands_up_to_its_tipping_point() -> None:
-    limit = overturning_seed_sd(VALUES)
-    assert limit is not None and limit > 0
-    error = np.sqrt(VALUES.var(ddof=1) / 7 + 2 * limit**2)
-    assert VALUES.mean() == pytest.approx(stats.t.ppf(0.975, 6) * error)
-    assert overturning_seed_sd(VALUES - VALUES.mean()) == 0.0
-    assert overturning_seed_sd(VALUES[:1]) is None
+    mean, error = VALUES.mean(), VALUES.std(ddof=1) / np.sqrt(7)
+    for runs in ((1, 1), (3, 1)):
+        limit = overturning_seed_sd(mean, error, 6, runs)
+        assert mean == pytest.approx(stats.t.ppf(0.975, 6) * np.sqrt(error**2 + limit**2 * (1 / runs[0] + 1 / runs[1])))
+    assert overturning_seed_sd(error, error, 6) == 0.0
 
 
 def test_variances_are_found_again() -> None:

@@ -74,11 +74,14 @@ def test_seeds_in_names_are_runs_of_one_system(write: Write) -> None:
 def test_a_study_with_seeds_failures_and_older_settings(write_study: Write) -> None:
     scores = {"tfidf": 0.2, "model1-seed1": 0.5, "model1-seed2": 0.6, "model2-seed1": 0.4}
     study = write_study({cell: {"NQ": score} for cell, score in scores.items()}, failed={"model2-seed2": "out of memory\nat …"})
-    shutil.copytree(next(study.glob("cells/tfidf-*")), study / "cells" / "tfidf-ffffffff")  # not among the study's cells
+    older = study / "cells" / "tfidf-ffffffff"  # not among the study's cells, whatever its time
+    shutil.copytree(next(study.glob("cells/tfidf-*")), older)
+    (older / "scores.json").write_text(json.dumps({"scores": {"NQ": {"score": 0.9, "type": "Retrieval"}}}))
+    os.utime(older, (2e9, 2e9))
     (study / "cells" / "model3-seed1-00000000").mkdir()
     table = table_of(study)
     assert table.runs == {"model1": 2, "model2": 2, "tfidf": 1}
-    assert list(table.scores["model1", "NQ"]) == [0.5, 0.6]
+    assert list(table.scores["model1", "NQ"]) == [0.5, 0.6] and table.scores["tfidf", "NQ"] == [0.2]
     assert table.failed["model2", "NQ"] == 1 and said(table, "model2 on NQ (1)")
 
 
@@ -114,6 +117,9 @@ def test_one_split_and_subset_for_everybody(write: Write, tmp_path: Path) -> Non
     assert table.cells == {"MSMARCO": {("dev", "default")}, "STS17": {("test", "en-en")}, "Odd": {("validation", "x")}}
     assert table.scores["a", "MSMARCO"] == [0.4] and ("b", "MSMARCO") not in table.scores
     assert table.scores["b", "STS17"] == [0.7]
+    both = {"Amazon": {"test": [entry(0.3, "de"), entry(0.9, "en")]}}
+    english = table_of(write({"o/a": both, "o/b": both | {"Other": 0.1}}, root="english"))
+    assert english.scores["a", "Amazon"] == [0.9], "English alone, though all have German too"
     assert said(table, "b on MSMARCO (has test; compared is dev, default)")
     assert said(table, "several subsets", "STS17 (en-en)") and said(table, "not compared: train")
 
@@ -172,8 +178,9 @@ def test_types_are_guessed_from_metrics(write: Write, category: str) -> None:
     assert said(table, "in no map of families", "Mine")
 
 
-def test_refusals_name_what_is_wrong(write: Write, tmp_path: Path) -> None:
+def test_refusals_name_what_is_wrong(write: Write, write_study: Write, tmp_path: Path) -> None:
     root = write(TWO)
+    write_study({"model1-seed1": {"NQ": 0.5}}, root="many/first")
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "x.json").write_text('{"a": 1}')
@@ -183,6 +190,7 @@ def test_refusals_name_what_is_wrong(write: Write, tmp_path: Path) -> None:
         "is given twice": [root, tmp_path / "copy" / ".." / "results"],
         "empty holds no results": [root, tmp_path / "empty"],
         "notes holds no results": [root, tmp_path / "notes"],
+        "many holds studies; give them themselves: .*many/first": [root, tmp_path / "many"],
         "the same results of org/a twice": [root, tmp_path / "copy"],
         "needs two systems, found only one: a": [root / "org__a"],
     }

@@ -83,6 +83,13 @@ def test_pairs_that_share_texts_are_less_evidence() -> None:
     assert together.error > 1.15 * alone.error
 
 
+def test_the_error_of_pairs_is_the_bootstraps_widened_for_its_size() -> None:
+    ours, other = pairs(np.random.default_rng(7), 24, connected=4)
+    found = within_task([ours], [other], seed=2, effort=QUICK)
+    spread = np.std(bootstrap(ours, 2, 300)[1] - bootstrap(other, 2, 300)[1], ddof=1)
+    assert found is not None and found.units == 6 and found.error == pytest.approx(spread * np.sqrt(6 / 5))
+
+
 def test_both_systems_are_drawn_with_the_same_resamples() -> None:
     ours, _ = pairs(np.random.default_rng(6), 80)
     shifted = replace(ours, values=3 * ours.values + 1)  # another scale, the same order

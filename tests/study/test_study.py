@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import run_study
+from comparison.__main__ import main as compare
 from model_loaders.errors import UserError
 from study.config import make_cells, read_study
 from tests.conftest import ROOT, triplets
@@ -58,6 +59,10 @@ def test_study_from_start_to_table_and_again(study_file: Path) -> None:
     out = study_file.parent / "out"
     saved = json.loads((out / "comparison.json").read_text())
     assert [row["name"] for row in saved["rows"]] == ["mean_pooling", "model1", "model5"]
+    assert compare([str(out), "--baseline", "model1", "--output_dir", str(out / "compared")]) == 0
+    (category,) = json.loads((out / "compared" / "comparison.json").read_text())["categories"]
+    assert [one["a"] for one in category["contrasts"]] == ["mean_pooling", "model5"]
+    assert category["contrasts"][0]["these_tasks"]["tasks"]["WordRetrieval"]["units"] == 16
     for row in saved["rows"][1:]:
         assert row["untrained"] is not None
         assert row["gains"]["mean_pooling"]["items"] == 16
