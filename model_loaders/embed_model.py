@@ -71,6 +71,12 @@ class EmbedModel(nn.Module):
         return self.base_model.quantisation or str(self.backbone.dtype).removeprefix("torch.")
 
     @property
+    def _no_split_modules(self) -> list[str]:
+        """Class names of the base LLM's layers, by which FSDP2 shards."""
+        base = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
+        return sorted(getattr(base, "_no_split_modules", None) or ())
+
+    @property
     def has_lora(self) -> bool:
         """Whether the backbone carries LoRA."""
         return hasattr(self.backbone, "peft_config")

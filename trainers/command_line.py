@@ -41,6 +41,7 @@ from trainers.inherited_arguments import (
     inherited_flags,
     refuse,
 )
+from trainers.launcher import check_launcher
 
 # What other toolkits call a flag, where spelling alone would suggest another one.
 MEANT: dict[str, str] = {
@@ -121,6 +122,9 @@ def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
     if data.eval_dataset is not None:
         training_values.setdefault("eval_strategy", "steps" if "eval_steps" in values else "epoch")
     training_values["resume_from_checkpoint"] = _resume(values.get("resume_from_checkpoint"))
+    import torch
+
+    check_launcher(os.environ, values, has_accelerator=torch.accelerator.is_available())
     training = build_training_arguments(training_values)
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         _check_writable(training.output_dir)

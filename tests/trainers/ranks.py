@@ -178,7 +178,7 @@ def break_on_purpose(what: str) -> Any:
 
 def prepare(engine: str) -> dict[str, Any]:
     """Make accelerate honour an engine on the CPU, which it does on GPUs only; returns arguments for the trainer."""
-    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.state import PartialState
     from accelerate.utils import DistributedType
 
     if engine == "fsdp2":
@@ -188,9 +188,11 @@ def prepare(engine: str) -> dict[str, Any]:
 
         sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None  # type: ignore[attr-defined]  # compiles for minutes
         PartialState._prepare_backend = lambda self, *a, **k: ("gloo", DistributedType.MULTI_CPU)
-        config = json.loads((Path(__file__).parents[2] / "configs" / "accelerate" / "zero2.json").read_text())
+        config = {
+            "zero_optimization": {"stage": 2}, "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",
+            "gradient_clipping": "auto", "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
+        }  # fmt: skip
         return {"use_cpu": False, "deepspeed": config}
-    assert AcceleratorState is not None
     return {}
 
 
@@ -202,8 +204,8 @@ def shard(trainer: ShareTrainer) -> None:
     for state in (AcceleratorState._shared_state, PartialState._shared_state):
         state["distributed_type"] = DistributedType.FSDP
     AcceleratorState._shared_state["fsdp_plugin"] = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["MistralDecoderLayer"],
-        cpu_ram_efficient_loading=False, state_dict_type="FULL_STATE_DICT",
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False,
+        state_dict_type="FULL_STATE_DICT",
     )  # fmt: skip
     trainer.is_fsdp_enabled = True
 
@@ -212,7 +214,8 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
     world = job["world"]
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="",
+        MASTER_PORT=str(port), ACCELERATE_USE_CPU=str(job["engine"] != "zero2").lower(), OMP_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="",
     )  # fmt: skip
     torch.set_num_threads(1)
     options = prepare(job["engine"])

@@ -92,7 +92,7 @@ def test_lora_as_published() -> None:
 
 
 def test_the_launcher_files_are_there() -> None:
-    assert {path.stem for path in LAUNCHER_FILES[1:]} >= {"single_gpu", "ddp", "cpu"}
+    assert {path.stem for path in LAUNCHER_FILES[1:]} >= {"single_gpu", "ddp", "cpu", "fsdp2", "zero2"}
 
 
 @pytest.mark.parametrize("path", LAUNCHER_FILES, ids=lambda path: path.stem)
@@ -110,6 +110,8 @@ def test_launcher_files_load(path: Path) -> None:
         ("../accelerate_config", {"multi_gpu": True, "num_processes": 8, "mixed_precision": "bf16"}),
         ("accelerate/ddp", {"multi_gpu": True, "num_processes": 2, "mixed_precision": "bf16"}),
         ("accelerate/single_gpu", {"multi_gpu": False, "num_processes": 1, "mixed_precision": "bf16"}),
+        ("accelerate/fsdp2", {"use_fsdp": True, "fsdp_version": 2, "num_processes": 8, "mixed_precision": "no"}),
+        ("accelerate/zero2", {"use_deepspeed": True, "zero_stage": 2, "num_processes": 8, "mixed_precision": "no"}),
         # multi_gpu, or accelerate starts one process
         ("accelerate/cpu", {"multi_gpu": True, "use_cpu": True, "num_processes": 2, "mixed_precision": "no"}),
     ],
@@ -117,6 +119,24 @@ def test_launcher_files_load(path: Path) -> None:
 def test_what_the_launcher_makes_of_them(name: str, expected: dict[str, Any]) -> None:
     arguments = launcher_arguments(CONFIGS / f"{name}.yaml", "script.py")
     assert {key: getattr(arguments, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "zero2"])
+def test_the_trainer_accepts_what_the_files_ask_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the environment that the launcher makes of them."""
+    import argparse
+
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+    from trainers import launcher
+
+    monkeypatch.setattr(launcher, "find_spec", lambda name: object())
+    arguments = launcher_arguments(CONFIGS / "accelerate" / f"{name}.yaml", "script.py")
+    arguments.deepspeed_fields_from_accelerate_config = ""  # as the launcher sets it
+    assert isinstance(arguments, argparse.Namespace)
+    environment = prepare_deepspeed_cmd_env(arguments)[1] if name == "zero2" else prepare_multi_gpu_env(arguments)
+    assert environment["ACCELERATE_USE_DEEPSPEED" if name == "zero2" else "ACCELERATE_USE_FSDP"] == "true"
+    launcher.check_launcher(environment, {}, has_accelerator=True)
 
 
 def test_the_published_launch_line(tmp_path: Path) -> None:

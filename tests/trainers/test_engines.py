@@ -1,0 +1,64 @@
+"""FSDP2 and DeepSpeed ZeRO-2, on two gloo processes, give the gradients and weights of one process.
+
+accelerate offers both on GPUs only; `ranks.prepare` and `ranks.shard` make it honour them on the CPU, for these tests alone.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainers.ranks import Case, job_of
+from tests.trainers.test_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference
+from tests.trainers.test_step import relative
+
+pytestmark = pytest.mark.slow
+
+CASES = [
+    Case(f"{design}-{name}-{chunk}", design, splits, chunk)
+    for design in ("model1", "model3", "model5")
+    for name, splits in (("even", EVEN2), ("ragged", RAGGED2), ("empty", EMPTY2))
+    for chunk in (None, 24)
+] + [
+    Case("model2", "model2", RAGGED2, 24),
+    Case("model4", "model4", RAGGED2, 24),
+    Case("checkpointing", "model5", RAGGED2, 24, checkpointing=True),
+    Case("adam", "model5", RAGGED2, 24, arguments=ADAM),
+    Case("clipped", "model5", RAGGED2, 24, arguments={"max_grad_norm": 1.0}),
+    Case("local", "model1", RAGGED2, 24, options={"negatives_across_processes": False}),
+]
+ACCUMULATION = Case("accumulation", "model3", [*RAGGED2, [3, 4]], 24, arguments={"gradient_accumulation_steps": 2})
+WRAPPERS = {"fsdp2": "FSDPEmbedModel", "zero2": "DeepSpeedEngine"}
+
+
+@pytest.fixture(scope="module", params=["fsdp2", "zero2"])
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "zero2" and find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed (pip install -e '.[deepspeed]')")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def found(engine: str, base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp(engine)
+    cases = [*CASES, ACCUMULATION] if engine == "fsdp2" else CASES
+    launch([job_of(2, engine, base, folder, cases)], folder)
+    return {case.name: [torch.load(folder / f"{case.name}-{rank}.pt", weights_only=True) for rank in (0, 1)] for case in cases}
+
+
+@pytest.mark.parametrize("case", [*CASES, ACCUMULATION], ids=lambda case: case.name)
+def test_equals_one_process(engine: str, found: dict[str, list[dict[str, Any]]], base: Path, case: Case) -> None:
+    if case.name not in found:
+        pytest.skip("refused with this engine")
+    ranks = found[case.name]
+    assert [rank["world"] for rank in ranks] == [2, 2]
+    assert {rank["wrapper"] for rank in ranks} == {WRAPPERS[engine]}
+    if case.name == "local":  # another loss than one process's; what it is stands in test_processes.py, with DDP
+        assert relative(ranks[0]["weights"], reference(case, base)["weights"]) > 100 * NOISE
+        assert all(torch.equal(ranks[0]["weights"][name], weight) for name, weight in ranks[1]["weights"].items())
+        return
+    check(ranks, reference(case, base), 5e-5 if case.name == "adam" else 1e-6)
