@@ -86,7 +86,7 @@ def load_lora(backbone: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
         else "Give the base model that it was trained on."
     )
     check_tensors(tensors, expected, path, hint)
-    peft.set_peft_model_state_dict(backbone, tensors)
+    copy_into(expected, tensors)
 
 
 def lora_tensors(backbone: nn.Module) -> dict[str, Tensor]:
@@ -94,7 +94,27 @@ def lora_tensors(backbone: nn.Module) -> dict[str, Tensor]:
     import peft
 
     state = peft.get_peft_model_state_dict(backbone, save_embedding_layers=False)
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+    return {name: whole(tensor) for name, tensor in state.items()}
+
+
+def whole(tensor: Any) -> Tensor:
+    """Copy a tensor to the CPU; one that is sharded (FSDP2) is gathered first, in which every process must take part."""
+    gathered = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    copy: Tensor = gathered.detach().to("cpu", copy=True).contiguous()
+    return copy
+
+
+@torch.no_grad()
+def copy_into(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Copy values into the tensors of the same names; of a sharded one (FSDP2) each process takes its part."""
+    for name, target in targets.items():
+        value = values[name]
+        if hasattr(target, "full_tensor"):
+            from torch.distributed.tensor import distribute_tensor
+
+            sharded: Any = target
+            value = distribute_tensor(value.to(target.device), sharded.device_mesh, sharded.placements, src_data_rank=None)
+        target.copy_(value)
 
 
 def lora_config_dict(backbone: nn.Module) -> dict[str, Any]:

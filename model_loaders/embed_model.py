@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,6 @@ class EmbedModel(nn.Module):
         vectors = states[:, 0] if self.pooling is None else self.pooling(states, state_mask)
         return F.normalize(vectors.float(), dim=-1)
 
-    @torch.inference_mode()
     def encode(
         self,
         texts: Sequence[str],
@@ -152,12 +152,16 @@ class EmbedModel(nn.Module):
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         was_training = self.training
         self.eval()
-        for start in progress(range(0, len(rows), batch_size), show_progress):
-            chosen_rows = order[start : start + batch_size]
-            batch = self.tokenizer.pad([rows[index] for index in chosen_rows]).to(self.device)
-            # Not self(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype.
-            encoded = EmbedModel.forward(self, batch.input_ids, batch.attention_mask, batch.pool_mask)
-            vectors[chosen_rows] = encoded.cpu().numpy()
+        # Not self(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype. But a
+        # sharded model (FSDP2) gathers its parameters when it is called, and could not train on what inference mode made.
+        sharded = hasattr(self, "unshard")
+        forward = self if sharded else partial(EmbedModel.forward, self)
+        with torch.inference_mode(not sharded), torch.no_grad():
+            for start in progress(range(0, len(rows), batch_size), show_progress):
+                chosen_rows = order[start : start + batch_size]
+                batch = self.tokenizer.pad([rows[index] for index in chosen_rows]).to(self.device)
+                encoded = forward(batch.input_ids, batch.attention_mask, batch.pool_mask)
+                vectors[chosen_rows] = encoded.cpu().numpy()
         self.train(was_training)
         return vectors
 

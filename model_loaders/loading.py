@@ -279,22 +279,25 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def save(model: EmbedModel, directory: Path) -> None:
+def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
     """Write a whole adapter directory: LoRA, pooling, tokenizer, manifest with fingerprints.
+
+    Where the parameters are sharded (FSDP2) every process must call this, and one of them writes.
 
     Everything is written to a directory inside it and moved out file by file, the manifest last: a directory with a
     manifest is whole.
     """
+    tensors, fingerprints = trained_tensors(model), model.fingerprints()
+    if not write:
+        return
     stage = directory / ".partial"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
+    for name, content in tensors.items():
+        adapter.write_tensors(content, stage / name)
     if model.has_lora:
-        adapter.write_tensors(adapter.lora_tensors(model.backbone), stage / adapter.LORA_WEIGHTS)
         config = adapter.lora_config_dict(model.backbone) | {"base_model_name_or_path": model.base_model.name_or_path}
         (stage / adapter.LORA_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    if model.pooling is not None:
-        tensors = {name: tensor.detach().cpu() for name, tensor in model.pooling.state_dict().items()}
-        adapter.write_tensors(tensors, stage / adapter.POOLING_WEIGHTS)
     model.tokenizer.save(stage)
     Manifest(
         design=model.design_name,
@@ -303,7 +306,7 @@ def save(model: EmbedModel, directory: Path) -> None:
         recipe=model.recipe,
         end_token=model.tokenizer.end_token,
         dtype=model.dtype,
-        fingerprints=[[round(float(value), 7) for value in row] for row in model.fingerprints()],
+        fingerprints=[[round(float(value), 7) for value in row] for row in fingerprints],
         lora=model.has_lora,
         versions=library_versions(),
     ).write(stage)
@@ -311,3 +314,16 @@ def save(model: EmbedModel, directory: Path) -> None:
     for file in sorted(stage.iterdir(), key=lambda file: file.name == MANIFEST):
         file.replace(directory / file.name)
     stage.rmdir()
+
+
+def trained_tensors(model: EmbedModel) -> dict[str, dict[str, Tensor]]:
+    """Return what training changes, by file name and under the names in the files, on the CPU.
+
+    Where the parameters are sharded (FSDP2) every process must call this.
+    """
+    state = {}
+    if model.has_lora:
+        state[adapter.LORA_WEIGHTS] = adapter.lora_tensors(model.backbone)
+    if model.pooling is not None:
+        state[adapter.POOLING_WEIGHTS] = {name: adapter.whole(tensor) for name, tensor in model.pooling.state_dict().items()}
+    return state

@@ -20,35 +20,21 @@ from torch import Tensor
 from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
 from model_loaders.errors import WRITE_ERRORS, SharedError, UserError
-from model_loaders.loading import save
+from model_loaders.loading import save, trained_tensors
 from model_loaders.locations import first_line, read_json
 from model_loaders.manifest import read_manifest
 from trainers.seal import SEAL, write_seal
 from trainers.together import first_trouble
 
 STAGE = ".stage"
-STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
+STATE = "trainer_state.json"
 
 
-def save_checkpoint(model: EmbedModel, directory: Path) -> None:
-    """Write the model as an adapter directory into ``directory``."""
+def save_checkpoint(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
+    """Write the model as an adapter directory into ``directory``; called on every process, one of which writes."""
     training = model.training
-    save(model, directory)
+    save(model, directory, write=write)
     model.train(training)
-
-
-def trained_state(model: EmbedModel) -> dict[str, dict[str, Tensor]]:
-    """Return what training changes, by file name and under the names in the files, on the CPU.
-
-    The one place that knows where these tensors are; called on the process that writes them.
-    """
-    state = {}
-    if model.has_lora:
-        state[adapter.LORA_WEIGHTS] = adapter.lora_tensors(model.backbone)
-    if model.pooling is not None:
-        pooling = model.pooling.state_dict()
-        state[adapter.POOLING_WEIGHTS] = {name: tensor.detach().cpu() for name, tensor in pooling.items()}
-    return state
 
 
 def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
@@ -72,9 +58,12 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
         staged.mkdir(parents=True)
 
     def check_and_seal() -> None:
+        expected = trained_tensors(trainer.model)  # of a sharded model every process has a part
+        if not main:
+            return
         for file in staged.rglob("*"):
             flush(file)
-        read_back(staged, trained_state(trainer.model), step=step, ranks=0 if trainer.args.save_only_model else processes)
+        read_back(staged, expected, step=step, ranks=0 if trainer.args.save_only_model else processes)
         write_seal(staged, step=step, processes=processes)
         flush(staged / SEAL)
         flush(staged)
@@ -86,7 +75,7 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
         flush(output_dir)
 
     # What only the first process does, and what all do. All learn of a failure before anyone goes on.
-    for action in (begin if main else nothing, write, check_and_seal if main else nothing, publish if main else nothing):
+    for action in (begin if main else nothing, write, check_and_seal, publish if main else nothing):
         trainer._stage = str(stage)
         trouble = first_trouble(attempt(action))
         trainer._stage = None
@@ -127,7 +116,7 @@ def read_back(directory: Path, expected: dict[str, dict[str, Tensor]], *, step: 
 
     Args:
         directory: the checkpoint.
-        expected: `trained_state`.
+        expected: `trained_tensors`.
         step: number of steps that it is of.
         ranks: how many processes have written their random state.
 
@@ -145,7 +134,7 @@ def read_back(directory: Path, expected: dict[str, dict[str, Tensor]], *, step: 
         name = "rng_state.pth" if ranks == 1 else f"rng_state_{rank}.pth"
         if not (directory / name).is_file():
             raise UserError(f"{name} is not there: --output_dir must be on a file system that all machines share")
-    for path in sorted([*directory.glob("*.pt"), *directory.glob("*.pth")]):
+    for path in sorted([*directory.glob("*.pt"), *directory.glob("*.pth"), *directory.glob("*.bin")]):
         try:
             load_state(path)
         except Exception as error:  # whatever a damaged file makes torch raise
@@ -153,7 +142,7 @@ def read_back(directory: Path, expected: dict[str, dict[str, Tensor]], *, step: 
 
 
 def check_weights(directory: Path, expected: dict[str, dict[str, Tensor]]) -> None:
-    """Compare the weights in a directory bit for bit with those in memory (`trained_state`)."""
+    """Compare the weights in a directory bit for bit with those in memory (`trained_tensors`)."""
     for name, tensors in expected.items():
         found = adapter.read_tensors(directory / name)
         adapter.check_tensors(found, tensors, directory / name)
@@ -218,4 +207,4 @@ def load_checkpoint(model: EmbedModel, directory: Path) -> None:
         path = directory / adapter.POOLING_WEIGHTS
         tensors = adapter.read_tensors(path)
         adapter.check_tensors(tensors, model.pooling.state_dict(), path)
-        model.pooling.load_state_dict(tensors)
+        adapter.copy_into(model.pooling.state_dict(), tensors)

@@ -9,8 +9,10 @@ reduced once, and averages over the processes; the step multiplies the vectors' 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from model_loaders.errors import UserError
@@ -21,9 +23,11 @@ class Engine:
 
     Attributes:
         forward_is_collective: every process must make the same number of forward passes.
+        optimizer_file: by which a checkpoint shows that it holds the optimizer's state.
     """
 
     forward_is_collective = False
+    optimizer_file = "optimizer.pt"
 
     def __init__(self, accelerator: Any) -> None:
         self.accelerator = accelerator
@@ -48,19 +52,36 @@ class Engine:
     def finish(self, model: nn.Module) -> None:
         """Do what follows the last backward pass of a step."""
 
+    def save_optimizer(self, model: nn.Module, optimizer: Any, directory: str) -> None:
+        """Write the optimizer's state; called on every process."""
+        if self.accelerator.is_main_process:
+            torch.save(optimizer.state_dict(), Path(directory) / self.optimizer_file)
+
+    def load_state(self, model: nn.Module, directory: str) -> None:
+        """Load what the engine keeps of a checkpoint by itself, beside the adapter and the optimizer."""
+
 
 class ShardedEngine(Engine):
     """FSDP2: parameters are gathered by every forward pass, also those without a graph."""
 
     forward_is_collective = True
+    optimizer_file = "optimizer.bin"
 
     def without_graph(self, model: nn.Module) -> nn.Module:
         """Return the sharded model itself: its hooks gather the parameters."""
         return model
 
+    def save_optimizer(self, model: nn.Module, optimizer: Any, directory: str) -> None:
+        """Gather the states and write them; not the base LLM, which accelerate would write beside them."""
+        from accelerate.utils import save_fsdp_optimizer
+
+        save_fsdp_optimizer(self.accelerator.state.fsdp_plugin, self.accelerator, optimizer, model, directory)
+
 
 class ZeroEngine(Engine):
     """DeepSpeed ZeRO-2: its engine reduces the gradients, and makes the optimizer's step."""
+
+    optimizer_file = "latest"
 
     def step(self, model: Any) -> AbstractContextManager[Any]:
         """Reduce once, at the end of the step: a reduction a chunk would keep the last chunk's gradient only."""
@@ -78,6 +99,16 @@ class ZeroEngine(Engine):
     def finish(self, model: Any) -> None:
         """Clip, and make the optimizer's step; Trainer's own is then a no-op."""
         model.step()
+
+    def save_optimizer(self, model: Any, optimizer: Any, directory: str) -> None:
+        """Write every process's part of the states, and the trained parameters that belong to them."""
+        model.save_checkpoint(directory, exclude_frozen_parameters=True)
+
+    def load_state(self, model: Any, directory: str) -> None:
+        """Load each process's part of the optimizer's states."""
+        loaded, _ = model.load_checkpoint(directory, load_module_strict=False)
+        if loaded is None:
+            raise UserError(f"DeepSpeed cannot read its states in {directory}: delete it, and go on from the one before")
 
 
 # By accelerate.DistributedType.

@@ -11,7 +11,8 @@ from typing import Any
 from model_loaders.errors import UserError
 from model_loaders.locations import read_json
 from model_loaders.manifest import MANIFEST
-from trainers.checkpoints import OPTIMIZER, STAGE, checkpoints
+from trainers.checkpoints import STAGE, checkpoints
+from trainers.engines import Engine
 from trainers.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 from trainers.seal import SEAL, damage, read_seal
 
@@ -91,7 +92,9 @@ def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
     return not {"max_steps", "num_train_epochs"} & set(changes(before, record))
 
 
-def find_checkpoint(asked: str | bool | None, output_dir: Path, *, processes: int = 1) -> Path | None:
+def find_checkpoint(
+    asked: str | bool | None, output_dir: Path, *, processes: int = 1, optimizer: str = Engine.optimizer_file
+) -> Path | None:
     """Return the checkpoint to go on from: a given one, or with ``True`` the last whole one, if there is any.
 
     With ``True``, a damaged newest checkpoint is put aside under another name, and the run goes on from the one before.
@@ -104,7 +107,7 @@ def find_checkpoint(asked: str | bool | None, output_dir: Path, *, processes: in
     if asked is not True:
         if trouble := damage(Path(asked)):
             raise UserError(f"{asked} is damaged: {trouble}. Give an earlier checkpoint, or restore the file from a copy")
-        return check_resumable(Path(asked), processes)
+        return check_resumable(Path(asked), processes, optimizer)
     found = checkpoints(output_dir)
     if not found:
         print(f"no checkpoint in {output_dir}: starting from the beginning")
@@ -114,7 +117,7 @@ def find_checkpoint(asked: str | bool | None, output_dir: Path, *, processes: in
         if trouble := damage(path):
             damaged[path] = trouble
             continue
-        check_resumable(path, processes)
+        check_resumable(path, processes, optimizer)
         for lost, why in damaged.items():
             aside = free_name(lost.with_name(f"damaged-{lost.name}"))
             lost.rename(aside)
@@ -137,8 +140,8 @@ def free_name(path: Path) -> Path:
     return path
 
 
-def check_resumable(checkpoint: Path, processes: int) -> Path:
-    """Return a whole checkpoint if a run with this many processes can go on from it exactly."""
+def check_resumable(checkpoint: Path, processes: int, optimizer: str = Engine.optimizer_file) -> Path:
+    """Return a whole checkpoint if a run with this many processes and this optimizer file can go on from it exactly."""
     before = read_seal(checkpoint)["processes"]
     if before != processes:
         raise UserError(
@@ -146,10 +149,11 @@ def check_resumable(checkpoint: Path, processes: int) -> Path:
             f"processes together, and each has its own random state. Start {before}, or begin a new run from these weights "
             "with --peft_model_name_or_path and another --output_dir"
         )
-    if not (checkpoint / OPTIMIZER).is_file():
+    if not (checkpoint / optimizer).is_file():
         raise UserError(
-            f"{checkpoint} holds no optimizer (--save_only_model): a run cannot go on from it exactly. Begin a new run from "
-            "its weights with --peft_model_name_or_path and another --output_dir"
+            f"{checkpoint} holds no optimizer state that this run can read (no {optimizer}): it was saved with "
+            "--save_only_model, or by another engine (DDP, FSDP2 and DeepSpeed each write their own). Go on with that "
+            "engine, or begin a new run from its weights with --peft_model_name_or_path and another --output_dir"
         )
     return checkpoint
 

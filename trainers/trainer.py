@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
+from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_callback import TrainerState
 
 from model_loaders.embed_model import EmbedModel
 from model_loaders.errors import SharedError, UserError
+from model_loaders.loading import trained_tensors
 from trainers.batching import TripletBatch, TripletCollator
 from trainers.checkpoints import (
     STATE,
@@ -25,7 +27,6 @@ from trainers.checkpoints import (
     load_checkpoint,
     publish_checkpoint,
     save_checkpoint,
-    trained_state,
 )
 from trainers.engines import engine_of
 from trainers.finite import check_finite
@@ -181,7 +182,7 @@ class ContrastiveTrainer(Trainer):
 
     # Evaluation of the loss
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Compute the loss and accuracy of the evaluation triplets, batch by batch, and log them.
 
@@ -206,9 +207,24 @@ class ContrastiveTrainer(Trainer):
 
     # Checkpoints
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the adapter directory: on every process, as parameters may be sharded; the first one writes."""
+        save_checkpoint(self.model, Path(output_dir or self.args.output_dir), write=self.args.should_save)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        self.contrastive_step.engine.save_optimizer(self.model_wrapped, self.optimizer, output_dir)
         if self.args.should_save:
-            save_checkpoint(self.model, Path(output_dir or self.args.output_dir))
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
+        if resume_from_checkpoint is None or not self.is_deepspeed_enabled:
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        # Trainer would ask DeepSpeed for the base LLM's weights too, which a checkpoint does not hold.
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        self._load_from_checkpoint(resume_from_checkpoint)
+        self.contrastive_step.engine.load_state(self.model_wrapped, resume_from_checkpoint)
+        self._load_optimizer_and_scheduler(resume_from_checkpoint)
+        return prepared
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         publish_checkpoint(self, partial(super()._save_checkpoint, model, trial))
@@ -242,8 +258,9 @@ class ContrastiveTrainer(Trainer):
 
         def write() -> None:
             self.save_model(str(directory))
+            expected = trained_tensors(self.model)
             if self.args.should_save:
-                check_weights(directory, trained_state(self.model))
+                check_weights(directory, expected)
 
         if trouble := first_trouble(attempt(write)):
             raise SharedError(

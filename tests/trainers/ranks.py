@@ -219,6 +219,9 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
     )  # fmt: skip
     torch.set_num_threads(1)
     options = prepare(job["engine"])
+    if "argv" in job:
+        command(job["argv"], job["design"], job["engine"])
+        return
     sharded = options.pop("fsdp_shim", False)
     for fields in job["cases"]:
         case = Case(**fields)
@@ -231,6 +234,27 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
             torch.save(trainer.run(), Path(job["out"]) / f"{case.name}-{rank}.pt")
         finally:
             undo()
+
+
+def command(argv: list[str], design: str, engine: str) -> None:
+    """Run the trainer's command line, with an engine that the launcher would refuse on the CPU."""
+    from trainers import command_line, train
+
+    command_line.check_launcher = lambda *args, **kwargs: None
+    if engine == "zero2":
+        os.environ.update(ACCELERATE_USE_DEEPSPEED="true", ACCELERATE_DEEPSPEED_ZERO_STAGE="2")
+    if engine == "fsdp2":
+        build = train.build_trainer
+
+        def build_sharded(config: Any) -> Any:
+            trainer: Any = build(config)
+            shard(trainer)
+            trainer.contrastive_step = replace(trainer.contrastive_step, engine=engine_again(trainer))
+            return trainer
+
+        train.build_trainer = build_sharded
+    status = train.main(argv, design=design)
+    assert status == 0, f"exit status {status}"
 
 
 def engine_again(trainer: ShareTrainer) -> Any:

@@ -5,6 +5,8 @@ accelerate offers both on GPUs only; `ranks.prepare` and `ranks.shard` make it h
 
 from __future__ import annotations
 
+import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from model_loaders.loading import load_design
+from tests.conftest import triplets
 from tests.trainers.ranks import Case, job_of
 from tests.trainers.test_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference
 from tests.trainers.test_step import relative
@@ -62,3 +66,44 @@ def test_equals_one_process(engine: str, found: dict[str, list[dict[str, Any]]],
         assert all(torch.equal(ranks[0]["weights"][name], weight) for name, weight in ranks[1]["weights"].items())
         return
     check(ranks, reference(case, base), 5e-5 if case.name == "adam" else 1e-6)
+
+
+@pytest.mark.parametrize("design", ["model1", "model3"])
+def test_a_run_goes_on_to_the_same_weights(engine: str, base: Path, tmp_path: Path, design: str) -> None:
+    """The command line of a trainer, from the checkpoint of step 2; and the checkpoint does not hold the base LLM."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({**row, "negative": row.pop("negatives")}) + "\n" for row in triplets(20, negatives=2)))
+    out = tmp_path / "out"
+    argv = ["--model_name_or_path", str(base), "--dataset_name", str(rows), "--output_dir", str(out), "--max_steps", "5",
+            "--per_device_train_batch_size", "3", "--save_steps", "2", "--learning_rate", "0.001", "--chunk_tokens", "24",
+            "--lora_dropout", "0.1", "--warmup_steps", "2", "--cache_dir", str(tmp_path / "cache"),
+            "--resume_from_checkpoint", "true"]  # fmt: skip
+    if design == "model3":
+        argv += [
+            "--pooling_latents",
+            "6",
+            "--pooling_heads",
+            "2",
+            "--pooling_head_dim",
+            "4",
+            "--pooling_learning_rate",
+            "0.002",
+        ]
+    job = {"world": 2, "engine": engine, "argv": argv, "design": design}
+    launch([job], tmp_path)
+    files = [name for name in ("adapter_model.safetensors", "pooling.safetensors") if (out / name).is_file()]
+    assert len(files) == (2 if design == "model3" else 1)
+    undisturbed = {name: (out / name).read_bytes() for name in files}
+    for path in out.iterdir():
+        if path.is_file() and path.name not in ("train_config.json", "metrics.jsonl"):
+            path.unlink()
+        elif path.is_dir() and path.name != "checkpoint-2":
+            shutil.rmtree(path)
+    assert (out / "checkpoint-2").is_dir()
+    launch([job], tmp_path)
+    assert {name: (out / name).read_bytes() for name in files} == undisturbed
+    for path in (out / "checkpoint-4").rglob("*_model_states.pt"):
+        held = torch.load(path, weights_only=False)["module"]
+        assert held and all("lora_" in name or name.startswith("pooling.") for name in held)
+    assert not list((out / "checkpoint-4").glob("pytorch_model*"))
+    load_design(design, base, out, device="cpu")  # with its fingerprints
