@@ -155,13 +155,15 @@ class EmbedModel(nn.Module):
         # Not self(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype. But a
         # sharded model (FSDP2) gathers its parameters when it is called, and could not train on what inference mode made.
         sharded = hasattr(self, "unshard")
-        forward = self if sharded else partial(EmbedModel.forward, self)
+        forward: Any = self if sharded else partial(EmbedModel.forward, self)
         with torch.inference_mode(not sharded), torch.no_grad():
             for start in progress(range(0, len(rows), batch_size), show_progress):
                 chosen_rows = order[start : start + batch_size]
                 batch = self.tokenizer.pad([rows[index] for index in chosen_rows]).to(self.device)
                 encoded = forward(batch.input_ids, batch.attention_mask, batch.pool_mask)
                 vectors[chosen_rows] = encoded.cpu().numpy()
+        for module in self.modules() if sharded else ():  # or the optimizer would not find its parameters in the model
+            getattr(module, "reshard", lambda: None)()
         self.train(was_training)
         return vectors
 
