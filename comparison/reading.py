@@ -129,7 +129,7 @@ def read_revision(folder: Path) -> tuple[Run, list[str]]:
     """Read the result files of one model and revision; returns the run, and what was left out.
 
     Raises:
-        ComparisonError: a file is no valid JSON.
+        ComparisonError: a file is no valid JSON, or two are of one task.
     """
     scores: dict[str, Score] = {}
     notes: list[str] = []
@@ -139,6 +139,8 @@ def read_revision(folder: Path) -> tuple[Run, list[str]]:
             notes.append(f"{path}: left out, in the layout of mteb before 1.11; load and save it with a newer mteb")
         elif isinstance(content.get("task_name"), str) and isinstance(content.get("scores"), dict):
             score = _score(path, content, folder)
+            if score.task in scores:
+                raise ComparisonError(f"{path} and {scores[score.task].file} are both of {score.task}; remove one")
             scores[score.task] = score
     failed = {path.stem: _last_line(path) for path in sorted((folder / "failures").glob("*.txt")) if path.stem not in scores}
     return Run(folder.name, scores, failed), notes

@@ -208,6 +208,13 @@ def test_a_damaged_file_is_named(write: Write, content: bytes) -> None:
         read([root])
 
 
+def test_two_files_of_one_task_are_refused(write: Write) -> None:
+    root = write(TWO)
+    shutil.copy(root / "org__b" / "rev" / "NQ.json", root / "org__b" / "rev" / "NQ copy.json")
+    with pytest.raises(ComparisonError, match=r"NQ\.json and .*NQ copy\.json are both of NQ"):
+        read([root])
+
+
 def test_odd_files_are_no_results(write: Write) -> None:
     root = write(TWO)
     (root / "org__a" / "rev" / "list.json").write_text("[1, 2]")
