@@ -77,7 +77,7 @@ def read_items(path: Path, cells: Collection[tuple[str, str]], main_score: float
         rows = [row for row in rows if (row["split"], row["subset"]) in cells]
         rows.sort(key=lambda row: (row["subset"], str(row.get("level", "")), str(row["id"])))
         return _items(rows, main_score) if rows else None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ComparisonError(f"{path} is damaged ({reason}); remove it, or score the task again") from error
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,16 @@ def read_folder(directory: Path) -> Reading:
     return reading
 
 
-def _revision_folders(directory: Path) -> Iterable[Path]:
-    folders = [directory, *sorted(path for path in directory.rglob("*") if path.is_dir())]
-    return [path for path in folders if not BESIDE & set(path.relative_to(directory).parts) and _looks_like_revision(path)]
+def _revision_folders(directory: Path) -> list[Path]:
+    """Return the folders below a directory that hold results, links followed, each once."""
+    found, seen = [], set()
+    for place, names, _ in os.walk(directory, followlinks=True):
+        folder = Path(place)
+        names[:] = sorted(name for name in names if name not in BESIDE and (folder / name).resolve() not in seen)
+        seen |= {(folder / name).resolve() for name in names}
+        if _looks_like_revision(folder):
+            found.append(folder)
+    return sorted(found)
 
 
 def _looks_like_revision(folder: Path) -> bool:

@@ -132,7 +132,10 @@ def _fill(table: Table, task: str, systems: Sequence[System], left_out: list[str
                 left_out.append(f"{system.name} on {task} (has {found}; compared is {split}, {', '.join(sorted(subsets))})")
             else:
                 values[number] = np.mean([score.entries[cell] for cell in cells])
-                if np.isnan(values[number]):
+                if abs(values[number]) > 1:
+                    left_out.append(f"{system.name} on {task} (the score is {values[number]:g}, no fraction: {score.file})")
+                    values[number] = np.nan
+                elif np.isnan(values[number]):
                     table.failed[system.name, task] += 1
                     left_out.append(f"{system.name} on {task} (the score is not a number: {score.file})")
         if np.isfinite(values).any():

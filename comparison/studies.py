@@ -78,7 +78,7 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
     listed = _mapping(content.get("scores"))
     kept: dict[str, Run] = {}
     scores: dict[str, Score] = {}
-    for task, entry in listed.items():
+    for task, entry in ((task, _mapping(entry)) for task, entry in listed.items()):
         items = folder / entry["items"] if entry.get("items") else None
         full = None
         if items is not None:

@@ -271,6 +271,16 @@ def test_damaged_items_are_named(write: Write, tmp_path: Path, capsys: pytest.Ca
     assert "o__b/rev/items/NQ.jsonl.gz is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "row", [{"predicted": [1, 2], "gold": 1}, {"ndcg_at_10": "much"}, {"subset": None, "score": {}, "gold": 1}], ids=str
+)
+def test_odd_items_are_refused_or_not_used(write: Write, tmp_path: Path, row: dict[str, Any]) -> None:
+    root = write({"o/a": {"NQ": 0.5}, "o/b": {"NQ": 0.6}})
+    for name in "ab":
+        write_items(root / f"o__{name}" / "rev", "NQ", [{"predicted": [1], "gold": 1}, row])
+    assert run(root, "--output_dir", tmp_path / "out") in (0, FAILED)
+
+
 def test_it_runs_from_anywhere_without_torch(write: Write, tmp_path: Path) -> None:
     root = write({"o/a": scores(0, 0), "o/b": scores(0.01, 1)})
     script = (

@@ -151,6 +151,24 @@ def test_a_score_that_is_no_number_is_a_failure(write: Write) -> None:
     assert said(table, "a on SciFact (the score is not a number")
 
 
+def test_a_score_in_per_cent_is_left_out(write: Write) -> None:
+    root = write(TWO)
+    write({"org/a": {"SciFact": 71.5}, "org/b": {"SciFact": 0.7}})
+    table = table_of(root)
+    assert ("a", "SciFact") not in table.scores and not table.failed["a", "SciFact"]
+    assert said(table, "a on SciFact (the score is 71.5, no fraction")
+
+
+def test_links_are_followed_once(write: Write, tmp_path: Path) -> None:
+    root = write(TWO)
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in ("org__a", "org__b"):
+        (links / name).symlink_to(root / name)
+    (links / "loop").symlink_to(links)
+    assert table_of(links).systems == ("a", "b")
+
+
 def test_failures_of_our_evaluation_are_counted(write: Write) -> None:
     root = write(TWO)
     failures = root / "org__a" / "rev" / "failures"
