@@ -114,9 +114,13 @@ def _contrasts(
 
 
 def rank_systems(scores: Mapping[str, Mapping[str, float]]) -> Ranks | None:
-    """Return Friedman's test and mean ranks of systems with the same tasks; None below three systems or two tasks."""
+    """Return Friedman's test and mean ranks of systems with the same tasks.
+
+    Returns:
+        None below three systems or two tasks, or where all systems are equal.
+    """
     values = np.array([list(of.values()) for of in scores.values()])
-    if len(scores) < 3 or values.shape[1] < 2:
+    if len(scores) < 3 or values.shape[1] < 2 or (values == values[0]).all():
         return None
     places = stats.rankdata(-values, axis=0).mean(axis=1)
     count, tasks = values.shape

@@ -225,6 +225,14 @@ def test_items_of_other_scores_are_not_used(write: Write, tmp_path: Path) -> Non
     assert any("a on NQ" in note and "not used" in note for note in outcome(tmp_path / "out")["notes"])
 
 
+def test_equal_systems_are_equivalent(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write({f"o/{name}": scores(0, 0) for name in "abc"})
+    assert run(root, "--output_dir", tmp_path / "out") == 0
+    assert contrast(tmp_path / "out", "b")["as_published"]["p"] == 1.0
+    printed = capsys.readouterr().out
+    assert "the data allow [+0.00, +0.00]; equivalent within 1 point" in printed and "nan" not in printed
+
+
 def test_chosen_systems(write: Write, tmp_path: Path) -> None:
     root = write({f"o/{name}": scores(0, n) for n, name in enumerate("abcd")})
     assert run(root, "--systems", "d", "b", "--output_dir", tmp_path / "out") == 0
