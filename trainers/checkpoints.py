@@ -64,7 +64,7 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
         for file in staged.rglob("*"):
             flush(file)
         read_back(staged, expected, step=step, ranks=0 if trainer.args.save_only_model else processes)
-        write_seal(staged, step=step, processes=processes)
+        write_seal(staged, step=step, processes=processes, data=trainer.train_dataset.content)
         flush(staged / SEAL)
         flush(staged)
 

@@ -93,7 +93,7 @@ def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
 
 
 def find_checkpoint(
-    asked: str | bool | None, output_dir: Path, *, processes: int = 1, optimizer: str = Engine.optimizer_file
+    asked: str | bool | None, output_dir: Path, *, processes: int = 1, data: str = "", optimizer: str = Engine.optimizer_file
 ) -> Path | None:
     """Return the checkpoint to go on from: a given one, or with ``True`` the last whole one, if there is any.
 
@@ -107,7 +107,7 @@ def find_checkpoint(
     if asked is not True:
         if trouble := damage(Path(asked)):
             raise UserError(f"{asked} is damaged: {trouble}. Give an earlier checkpoint, or restore the file from a copy")
-        return check_resumable(Path(asked), processes, optimizer)
+        return check_resumable(Path(asked), processes, data, optimizer)
     found = checkpoints(output_dir)
     if not found:
         print(f"no checkpoint in {output_dir}: starting from the beginning")
@@ -117,7 +117,7 @@ def find_checkpoint(
         if trouble := damage(path):
             damaged[path] = trouble
             continue
-        check_resumable(path, processes, optimizer)
+        check_resumable(path, processes, data, optimizer)
         for lost, why in damaged.items():
             aside = free_name(lost.with_name(f"damaged-{lost.name}"))
             lost.rename(aside)
@@ -140,9 +140,23 @@ def free_name(path: Path) -> Path:
     return path
 
 
-def check_resumable(checkpoint: Path, processes: int, optimizer: str = Engine.optimizer_file) -> Path:
-    """Return a whole checkpoint if a run with this many processes and this optimizer file can go on from it exactly."""
-    before = read_seal(checkpoint)["processes"]
+def check_resumable(checkpoint: Path, processes: int, data: str = "", optimizer: str = Engine.optimizer_file) -> Path:
+    """Return a whole checkpoint if a run can go on from it exactly.
+
+    Args:
+        checkpoint: whose files are whole.
+        processes: of the run.
+        data: hash of the training data; empty if that need not be the same.
+        optimizer: file of the engine's optimizer.
+    """
+    seal = read_seal(checkpoint)
+    before = seal["processes"]
+    if data and data != seal["data"]:
+        raise UserError(
+            f"the training data are not those of {checkpoint}: a file was changed since, and the remaining steps would see "
+            "other rows. Restore it, or begin a new run from these weights with --peft_model_name_or_path and another "
+            "--output_dir"
+        )
     if before != processes:
         raise UserError(
             f"{checkpoint} is of a run with {before} processes, and this is one with {processes}: a batch is that of all "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ class Part:
         document_prompt: of its positives and negatives; None for the run's.
         in_batch: whether documents of other rows are negatives of its queries.
         negatives: how many rows have 0, 1, 2, … negatives; empty where nobody counted.
+        content: hash of what was read and how; empty where it was not read from anywhere.
     """
 
     rows: Any
@@ -33,6 +35,7 @@ class Part:
     document_prompt: str | None = None
     in_batch: bool = True
     negatives: tuple[int, ...] = ()
+    content: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,6 +77,11 @@ class TripletRows(Dataset[Any]):
     def shares(self) -> list[Share]:
         """What an epoch takes of each data set."""
         return [Share(len(part), len(part) if part.taken is None else part.taken) for part in self.parts]
+
+    @property
+    def content(self) -> str:
+        """Hash of the content of all data sets, by which a run that goes on knows them again."""
+        return hashlib.blake2b(" ".join(part.content for part in self.parts).encode(), digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return int(self.starts[-1])

@@ -1,4 +1,4 @@
-"""The seal of a checkpoint: ``checkpoint.json`` with the size and SHA-256 of every file, and how many processes wrote it.
+"""The seal of a checkpoint: ``checkpoint.json`` with the size and SHA-256 of every file, the processes and the data of its run.
 
 It is the last file that is written. A file that is cut, changed or missing is noticed before a run goes on from it.
 """
@@ -14,11 +14,11 @@ SEAL = "checkpoint.json"
 FORMAT = 1
 
 
-def write_seal(directory: Path, *, step: int, processes: int) -> None:
-    """Describe all files of ``directory``."""
+def write_seal(directory: Path, *, step: int, processes: int, data: str) -> None:
+    """Describe all files of ``directory``, and the run that they are of: its processes and a hash of its training data."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL)
     entries = {str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": digest(path)} for path in files}
-    content = {"format": FORMAT, "step": step, "processes": processes, "files": entries}
+    content = {"format": FORMAT, "step": step, "processes": processes, "data": data, "files": entries}
     (directory / SEAL).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -37,7 +37,7 @@ def read_seal(directory: Path) -> dict[str, Any]:
     try:
         content = json.loads((directory / SEAL).read_text(encoding="utf-8"))
         {name: (entry["bytes"], entry["sha256"]) for name, entry in content["files"].items()}
-        (content["step"], content["processes"])
+        (content["step"], content["processes"], content["data"])
     except FileNotFoundError:
         raise ValueError(f"{SEAL} is missing") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

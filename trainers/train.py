@@ -88,8 +88,8 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
                   "train it further")  # fmt: skip
         return
     trainer = build_trainer(config)
-    optimizer = trainer.contrastive_step.engine.optimizer_file
-    resume = from_first(lambda: find_checkpoint(asked, output_dir, processes=world_size, optimizer=optimizer))
+    data, optimizer = trainer.train_dataset.content, trainer.contrastive_step.engine.optimizer_file
+    resume = from_first(lambda: find_checkpoint(asked, output_dir, processes=world_size, data=data, optimizer=optimizer))
     model: EmbedModel = trainer.model
     before = model.fingerprints()
     if trainer.accelerator.is_main_process:

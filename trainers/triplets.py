@@ -64,7 +64,7 @@ def read_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -
     """
     chosen = data_sets(data)
     read = [_read(one, data.on_invalid_rows, cache_dir) for one in chosen]
-    sizes = [len(rows) for rows, _ in read]
+    sizes = [len(rows) for rows, _, _ in read]
     if any(one.weight is not None for one in chosen):
         taken = apportion(sum(sizes), [one.weight or 0.0 for one in chosen])
     else:
@@ -74,9 +74,7 @@ def read_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -
             raise UserError(
                 f"{one.label}: its weight of {one.weight} is less than one of an epoch's {sum(sizes)} rows; raise it"
             )
-    return TripletRows(
-        [_part(one, rows, report, count) for one, (rows, report), count in zip(chosen, read, taken, strict=True)]
-    )
+    return TripletRows([_part(one, *found, count) for one, found, count in zip(chosen, read, taken, strict=True)])
 
 
 def read_eval_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -> TripletRows | None:
@@ -84,15 +82,16 @@ def read_eval_triplets(data: DataArguments, *, cache_dir: str | Path | None = No
     chosen = evaluation_set(data)
     if chosen is None:
         return None
-    rows, report = _read(chosen, data.on_invalid_rows, cache_dir)
-    return TripletRows([_part(chosen, rows, report, len(rows))])
+    rows, report, content = _read(chosen, data.on_invalid_rows, cache_dir)
+    return TripletRows([_part(chosen, rows, report, content, len(rows))])
 
 
-def _part(one: DataSet, rows: Dataset, report: Report, taken: int) -> Part:
-    return Part(rows, one.label, taken, one.query_prompt, one.document_prompt, one.in_batch_negatives, tuple(report.negatives))
+def _part(one: DataSet, rows: Dataset, report: Report, content: str, taken: int) -> Part:
+    counts = tuple(report.negatives)
+    return Part(rows, one.label, taken, one.query_prompt, one.document_prompt, one.in_batch_negatives, counts, content)
 
 
-def _read(one: DataSet, on_invalid_rows: str, cache_dir: str | Path | None) -> tuple[Dataset, Report]:
+def _read(one: DataSet, on_invalid_rows: str, cache_dir: str | Path | None) -> tuple[Dataset, Report, str]:
     from datasets import Dataset
 
     source = _locate(one.name, one.file, one.split, cache_dir)
@@ -105,7 +104,7 @@ def _read(one: DataSet, on_invalid_rows: str, cache_dir: str | Path | None) -> t
         _prepare(source, arrow, beside, one=one, on_invalid_rows=on_invalid_rows)
     report = Report(**json.loads(beside.read_text(encoding="utf-8")))
     _say(source.name, report)
-    return Dataset.from_file(str(arrow)), report
+    return Dataset.from_file(str(arrow)), report, key
 
 
 def _locate(name: str | None, file_path: str | None, split: str, cache_dir: str | Path | None) -> _Source:

@@ -200,7 +200,7 @@ def test_the_processes_of_a_run_are_those_of_its_checkpoint(tmp_path: Path) -> N
 
     assert last_checkpoint(None) == last_checkpoint(str(tmp_path)) == (0, 1)
     (tmp_path / "checkpoint-7").mkdir()
-    write_seal(tmp_path / "checkpoint-7", step=7, processes=2)
+    write_seal(tmp_path / "checkpoint-7", step=7, processes=2, data="")
     assert last_checkpoint(str(tmp_path)) == (7, 2)
 
 

@@ -223,7 +223,7 @@ def test_without_checkpoints_a_run_whose_end_was_cut_starts_again(finished: Path
 def test_another_number_of_processes_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match="1 processes, and this is one with 2"):
         find_checkpoint(True, run, processes=2)
-    write_seal(run / "checkpoint-4", step=4, processes=8)
+    write_seal(run / "checkpoint-4", step=4, processes=8, data="")
     with pytest.raises(UserError, match="Start 8"):
         find_checkpoint(True, run, processes=1)
 
@@ -232,6 +232,19 @@ def test_another_number_of_processes_is_refused(run: Path) -> None:
 def test_another_batch_is_refused(run: Path, command: Command, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(run, **{flag: 3}), design="model3") == 1
     assert f"--{flag} was" in capsys.readouterr().err
+
+
+def test_changed_training_data_are_refused(run: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = command(run)
+    rows = Path(argv[argv.index("--dataset_name") + 1])
+    before = rows.read_bytes()
+    rows.write_bytes(before.replace(b"word7", b"word8", 1))
+    try:
+        assert main(argv, design="model3") == 1
+    finally:
+        rows.write_bytes(before)
+    assert "the training data are not those of" in capsys.readouterr().err
+    assert main(argv, design="model3") == 0
 
 
 def test_a_checkpoint_without_optimizer_is_refused(command: Command, tmp_path: Path) -> None:
