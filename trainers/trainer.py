@@ -32,6 +32,7 @@ from trainers.engines import engine_of
 from trainers.finite import check_finite
 from trainers.loss import ContrastiveLoss
 from trainers.metrics import Seen
+from trainers.out_of_memory import out_of_memory
 from trainers.plan import BatchPlan, Mixing
 from trainers.progress import say
 from trainers.rows import TripletRows
@@ -133,8 +134,12 @@ class ContrastiveTrainer(Trainer):
         """Add one batch's gradient; returns its loss over all processes, divided by the accumulated batches."""
         model.train()
         weight = 1.0 / self.current_gradient_accumulation_steps
-        result = self.contrastive_step(model, inputs, weight)
         step, processes = self.state.global_step + 1, self.accelerator.num_processes
+        try:
+            result = self.contrastive_step(model, inputs, weight)
+        except torch.OutOfMemoryError as error:
+            chunk_tokens = self.contrastive_step.chunk_tokens
+            raise UserError(out_of_memory(error, inputs, step=step, chunk_tokens=chunk_tokens, args=self.args)) from error
         scaled = self.accelerator.mixed_precision == "fp16"
         check_finite(model, inputs, result, step=step, processes=processes, loss_scaling=scaled)
         self.contrastive_step.engine.finish(model)

@@ -135,6 +135,30 @@ def test_a_plan_from_a_config_alone(base: Path, tmp_path: Path, capsys: pytest.C
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("options", "first"), [([], "--chunk_tokens"), (["--chunk_tokens", "12"], "--gradient_checkpointing")])
+def test_running_out_of_memory_says_what_to_turn(
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    first: str,
+) -> None:
+    import trainers.step
+    import trainers.train
+    from tests.trainers.test_progress import arguments
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(trainers.step, "call", full)
+    assert trainers.train.main(arguments(base, tmp_path, *options), design="model1") == 1
+    told = capsys.readouterr().err
+    assert "step 1 does not fit the memory of the device: 12 texts of" in told
+    assert told.split("In this order: ")[1].startswith(first)
+    assert "--per_device_train_batch_size 2, which means fewer negatives" in told
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("design", ["model1", "model3", "model5"])
@@ -144,16 +168,16 @@ def test_a_plan_of_more_than_a_gigabyte(
     """Two whole steps of a training with AdamW; the second one finds the optimizer's state."""
     from transformers import TrainingArguments
 
-    layers = 12 if checkpointing else 6
+    inner = 6144 if checkpointing else 2048
     base = make_base(
-        hidden_size=768, intermediate_size=2048, num_hidden_layers=layers, num_attention_heads=12, num_key_value_heads=4,
+        hidden_size=768, intermediate_size=inner, num_hidden_layers=6, num_attention_heads=12, num_key_value_heads=4,
         head_dim=64, initializer_range=0.02,
     )  # fmt: skip
     pooling = {"latents": 64, "heads": 8, "head_dim": 64}
     model = new_model(design, base, lora=LORA | {"r": 16, "lora_dropout": 0.1}, pooling_sizes=pooling)
     args = TrainingArguments(
         output_dir=str(tmp_path), report_to="none", use_cpu=True, save_strategy="no", disable_tqdm=True, max_steps=2,
-        remove_unused_columns=False, per_device_train_batch_size=48 if checkpointing else 8,
+        remove_unused_columns=False, per_device_train_batch_size=24 if checkpointing else 8,
         activation_checkpointing=checkpointing,
     )  # fmt: skip
     collator = TripletCollator(model.tokenizer, model.recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,36 +15,46 @@ from torch import nn
 from model_loaders.errors import UserError
 from model_loaders.manifest import Recipe
 from tests.trainers.test_progress import arguments
-from trainers.batching import TripletCollator
-from trainers.metrics import truncation_warning
+from trainers.metrics import Seen, truncation_warning
 from trainers.preflight import check_positions
 from trainers.train import main
 
 
-def cut(monkeypatch: pytest.MonkeyPatch, queries: int, documents: int) -> None:
-    """Make every batch say that it cut so many texts."""
-    original = TripletCollator.__call__
+def cut(monkeypatch: pytest.MonkeyPatch, documents: Sequence[int]) -> None:
+    """Make each batch in turn say that it cut so many documents."""
+    original, numbers = Seen.add, iter(documents)
 
-    def counted(self: Any, rows: Any) -> Any:
-        return replace(original(self, rows), truncated=(queries, documents))
+    def counted(self: Seen, batch: Any, result: Any) -> None:
+        original(self, replace(batch, truncated=(0, next(numbers))), result)
 
-    monkeypatch.setattr(TripletCollator, "__call__", counted)
+    monkeypatch.setattr(Seen, "add", counted)
 
 
-@pytest.mark.parametrize(("documents", "warns"), [(0, False), (2, True)])
+@pytest.mark.parametrize(
+    ("documents", "share", "warning"),
+    [((0, 0, 0), 0.0, ""), ((2, 2, 2), 0.25, "25%"), ((0, 0, 1), 0.0417, ""), ((0, 0, 4), 0.1667, "17%")],
+)
 def test_shares_are_logged_and_reported(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, documents: int, warns: bool
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    documents: tuple[int, ...],
+    share: float,
+    warning: str,
 ) -> None:
-    cut(monkeypatch, 0, documents)
+    cut(monkeypatch, documents)
     # 4 queries and 8 documents a batch; the third step comes after the last line, and counts in the end all the same.
     assert main(arguments(base, tmp_path, "--max_steps", "3"), design="model1") == 0
     logged = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
     result = json.loads((tmp_path / "out" / "train_result.json").read_text())
-    assert logged["truncated_documents"] == result["truncated_documents"] == documents / 8
+    assert logged["truncated_documents"] == sum(documents[:2]) / 16
+    assert result["truncated_documents"] == share
     assert logged["truncated_queries"] == result["truncated_queries"] == 0
     told = capsys.readouterr()
-    assert f"{documents / 8:.1%} of the documents" in told.out
-    assert ("warning: 25% of the documents are cut to 512 tokens" in told.err) == warns
+    assert f"{share:.1%} of the documents" in told.out
+    assert ("warning: " in told.err) == bool(warning)
+    assert f"{warning} of the documents are cut to 512 tokens" in told.err or not warning
 
 
 def test_a_tenth_is_no_warning() -> None:
