@@ -46,7 +46,7 @@ def test_what_is_exact_is_accepted(environment: dict[str, str], values: dict[str
         (FSDP | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, {}, "fsdp_cpu_ram_efficient_loading"),
         (FSDP | {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, {}, "FULL_STATE_DICT"),
         (FSDP | {"FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP"}, {}, "TRANSFORMER_BASED_WRAP"),
-        (ZERO | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}, "ZeRO 3"),
+        (ZERO | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}, "stage 3"),
         (ZERO | {"ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": "cpu"}, {}, "offloading"),
         (ZERO, {"fp16": True}, "mixed_precision: 'no'"),
         (ZERO, {"load_in_8bit": True}, "quantised"),
@@ -73,7 +73,7 @@ def test_a_deepspeed_file_is_read(tmp_path: Path) -> None:
     environment = ZERO | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path)}
     for config, message in (
         ({"zero_optimization": {"stage": 2}}, "gradient_clipping"),
-        ({"zero_optimization": {"stage": 1}, "gradient_clipping": "auto"}, "ZeRO 1"),
+        ({"zero_optimization": {"stage": 1}, "gradient_clipping": "auto"}, "stage 1"),
         ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}, "gradient_clipping": 1.0}, "offloading"),
     ):
         path.write_text(json.dumps(config))
