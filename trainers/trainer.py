@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -222,6 +223,8 @@ class ContrastiveTrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
+        # accelerate passes our ddp_broadcast_buffers on under torch's old name for it.
+        warnings.filterwarnings("ignore", message=".broadcast_buffers. is deprecated", category=FutureWarning)
         if resume_from_checkpoint is None or not self.is_deepspeed_enabled:
             return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         # Trainer would ask DeepSpeed for the base LLM's weights too, which a checkpoint does not hold.
