@@ -168,7 +168,7 @@ def test_a_plan_of_more_than_a_gigabyte(
     """Two whole steps of a training with AdamW; the second one finds the optimizer's state."""
     from transformers import TrainingArguments
 
-    inner = 6144 if checkpointing else 2048
+    inner = 6912 if checkpointing else 2048
     base = make_base(
         hidden_size=768, intermediate_size=inner, num_hidden_layers=6, num_attention_heads=12, num_key_value_heads=4,
         head_dim=64, initializer_range=0.02,
