@@ -1,6 +1,7 @@
 """``--dry_run``: two steps on the longest batch, save, load, encode and compare, before a run takes its hours.
 
-Nothing is left behind: what is written goes to a directory beside ``--output_dir`` that is removed at the end.
+Nothing is left behind: what is written goes to a directory beside ``--output_dir``, or beside the first of its parents that
+does not exist yet, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def dry_run(config: TrainConfig) -> None:
 
     beside = Path(config.training.output_dir).resolve()
     check_output_dir(beside, recorded(config), resume=config.training.resume_from_checkpoint)
-    scratch = Path(from_first(lambda: tempfile.mkdtemp(prefix=f".{beside.name}-dry_run-", dir=beside.parent)))
+    scratch = from_first(lambda: scratch_beside(beside))
     try:
         trainer = build_trainer(replace(config, training=shortened(config.training, scratch)))
         batch = longest_batch(trainer.train_dataset, trainer.data_collator, trainer.args.per_device_train_batch_size)
@@ -79,6 +80,15 @@ def dry_run(config: TrainConfig) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def scratch_beside(output_dir: Path) -> Path:
+    """Make an empty directory on the file system of ``output_dir``, of which no parent need exist: none is made."""
+    parent = next(parent for parent in output_dir.parents if parent.is_dir())
+    try:
+        return Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-dry_run-", dir=parent))
+    except OSError as error:  # as a UserError it reaches all processes
+        raise UserError(f"--dry_run cannot write to {parent}: {error.strerror or error}; give another --output_dir") from error
+
+
 def shortened(training: Any, output_dir: Path) -> Any:
     """Return ``TrainingArguments`` for a few steps in another directory, of which nothing is reported or evaluated."""
     short = copy.copy(training)
@@ -86,6 +96,7 @@ def shortened(training: Any, output_dir: Path) -> Any:
         setattr(short, name, type(getattr(training, name))("no"))
     short.output_dir, short.report_to, short.resume_from_checkpoint = str(output_dir), [], None
     short.max_steps, short.warmup_steps, short.disable_tqdm = STEPS, 0, True
+    short.eval_on_start = False  # is no matter of eval_strategy
     # Later batches of an optimizer step find gradients in memory: two show that, as well as all would.
     short.gradient_accumulation_steps = min(2, training.gradient_accumulation_steps)
     return short

@@ -37,6 +37,31 @@ def test_it_says_what_it_found_and_leaves_nothing(
     assert float(found[2]) == pytest.approx(float(found[1]), rel=0.05)
 
 
+def test_no_parent_of_the_output_directory_need_exist(base: Path, tmp_path: Path) -> None:
+    argv = arguments(base, tmp_path, "--dry_run", "--output_dir", str(tmp_path / "runs" / "deep" / "out"))
+    assert main(argv, design="model1") == 0
+    assert everything(tmp_path) == {"rows.jsonl"}
+
+
+def test_nothing_is_evaluated(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainers.trainer import ContrastiveTrainer
+
+    def evaluate(*_: Any, **__: Any) -> None:
+        raise AssertionError("the whole evaluation data would be encoded")
+
+    monkeypatch.setattr(ContrastiveTrainer, "evaluate", evaluate)
+    evaluated = [
+        "--eval_dataset",
+        str(tmp_path / "rows.jsonl"),
+        "--eval_on_start",
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "1",
+    ]
+    assert main(arguments(base, tmp_path, "--dry_run", *evaluated), design="model1") == 0
+
+
 def test_it_leaves_a_run_alone(base: Path, tmp_path: Path) -> None:
     argv = arguments(base, tmp_path)
     argv[argv.index("--save_strategy") :] = ["--save_steps", "1", "--max_steps", "2", "--learning_rate", "0.01"]
