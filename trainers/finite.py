@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from model_loaders.errors import UserError
+from model_loaders.errors import SharedError
 from trainers.batching import TripletBatch
 from trainers.step import StepResult
 
+VECTORS, GRADIENTS, LOSS, NOTHING = range(4)  # the nearer to the cause, the smaller
 SHOWN = 3  # rows and parameters that a message names; of the others it says how many there are
 
 ADVICE = (
@@ -38,8 +41,8 @@ def check_finite(
             found then: the scaler sees them and leaves that step out.
 
     Raises:
-        UserError: naming the rows whose vectors are not finite; if there are none, the parameters whose gradients are not,
-            and the rows of the batch.
+        SharedError: the same on every process, naming the rows whose vectors are not finite, and which process has them; if
+            there are none, the parameters whose gradients are not, and the rows of the batch.
     """
     gradients = {} if loss_scaling else gradients_of(model)
     # The largest value, not the sum of squares, which overflows long before a gradient does.
@@ -50,13 +53,11 @@ def check_finite(
         dist.all_reduce(wrong, op=dist.ReduceOp.MAX)
     if not wrong.item():
         return
-    told = [message(batch, result, gradients)]
+    found = [trouble_of(batch, result, gradients)]
     if processes > 1:
-        told = [""] * processes
-        dist.all_gather_object(told, message(batch, result, gradients))
-        whose = [(rank, text) for rank, text in enumerate(told) if "vector" in text]  # the others only saw the loss
-        told = [f"process {rank}: {text}" for rank, text in whose] or told[:1]
-    raise UserError(f"step {step} is not finite (loss {float(result.loss):.4g}): {'; '.join(told)}. {ADVICE}")
+        found *= processes
+        dist.all_gather_object(found, found[0])
+    raise SharedError(f"step {step} is not finite ({told(found)}. {ADVICE}")
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:
@@ -65,21 +66,47 @@ def gradients_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: getattr(gradient, "to_local", lambda g=gradient: g)() for name, gradient in found.items()}
 
 
-def message(batch: TripletBatch, result: StepResult, gradients: dict[str, Tensor]) -> str:
+@dataclass(frozen=True)
+class Trouble:
+    """What one process sees of a step that is not finite.
+
+    Attributes:
+        loss: its own.
+        cause: VECTORS, GRADIENTS, LOSS where all else is finite here, or NOTHING: the trouble is another process's.
+        text: what is not finite, for the message.
+    """
+
+    loss: float
+    cause: int
+    text: str
+
+
+def told(found: list[Trouble]) -> str:
+    """Return the loss, and what is nearest to the cause: bad vectors make the other processes' loss and gradients bad too."""
+    cause = min(one.cause for one in found)
+    whose = [rank for rank, one in enumerate(found) if one.cause == cause]
+    if cause != VECTORS:  # summed over processes, so that all see the same
+        whose = whose[:1]
+    texts = [found[rank].text if len(found) == 1 else f"process {rank}: {found[rank].text}" for rank in whose]
+    return f"loss {found[whose[0]].loss:.4g}): {some(texts, '; ')}"
+
+
+def trouble_of(batch: TripletBatch, result: StepResult, gradients: dict[str, Tensor]) -> Trouble:
     """Return what this process sees: bad vectors and their rows, else bad gradients, else a bad loss alone."""
+    loss = float(result.loss)
     texts = (~result.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if texts:
         owners = torch.arange(batch.queries)
         owner_of = torch.cat([owners, owners, owners.repeat_interleave(batch.negatives)]).tolist()
         rows = sorted({owner_of[index] for index in texts})
-        return f"not finite are vectors of {counted(len(rows), 'row')}: {named(batch, rows)}"
+        return Trouble(loss, VECTORS, f"not finite are vectors of {counted(len(rows), 'row')}: {named(batch, rows)}")
     parameters = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
     if parameters:
-        return (
-            f"every vector is finite, but not the gradients of {counted(len(parameters), 'parameter')}: {some(parameters)}; "
-            f"the batch's {counted(batch.queries, 'row')}: {named(batch, range(batch.queries))}"
-        )
-    return f"every text's embedding is finite; is --loss_scale too large? The batch: {named(batch, range(batch.queries))}"
+        text = f"every vector is finite, but not the gradients of {counted(len(parameters), 'parameter')}: {some(parameters)}"
+        rows_here = f"the batch's {counted(batch.queries, 'row')}: {named(batch, range(batch.queries))}"
+        return Trouble(loss, GRADIENTS, f"{text}; {rows_here}")
+    text = f"every vector is finite; is --loss_scale too large? The batch: {named(batch, range(batch.queries))}"
+    return Trouble(loss, NOTHING if math.isfinite(loss) else LOSS, text)
 
 
 def named(batch: TripletBatch, rows: Iterable[int]) -> str:
@@ -87,10 +114,10 @@ def named(batch: TripletBatch, rows: Iterable[int]) -> str:
     return some([f"{batch.places[row] + ' ' if batch.places else ''}{batch.texts[row][:60]!r}" for row in rows])
 
 
-def some(names: list[str]) -> str:
+def some(names: list[str], between: str = ", ") -> str:
     """Return the first few names, and how many more there are."""
     more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return between.join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from model_loaders.errors import UserError
 from tests.conftest import ROOT, triplets
 from tests.trainers.test_progress import arguments
 from trainers.command_line import parse
-from trainers.finite import check_finite
+from trainers.finite import ADVICE, GRADIENTS, LOSS, NOTHING, VECTORS, Trouble, check_finite, told
 from trainers.stand_ins import FewChunks
 from trainers.train import build_trainer, main
 
@@ -147,6 +147,19 @@ def test_all_processes_leave_together(base: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script), *argv]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    named = [line for line in done.stderr.splitlines() if "is not finite" in line]
-    assert named, done.stderr[-3000:]
-    assert all("process 1: not finite are vectors of 1 row: " in line and "rows.jsonl:5" in line for line in named)
+    said = [line for line in done.stderr.splitlines() if "is not finite" in line]
+    assert len(said) == 1, done.stderr[-3000:]
+    start, _, rows = said[0].partition("process 1: not finite are vectors of 1 row: ")
+    assert start == "error: step 1 is not finite (loss nan): "  # nothing of the first process, whose vectors are finite
+    assert "rows.jsonl:5" in rows and rows.endswith(ADVICE)
+
+
+def test_the_process_that_is_nearest_to_the_cause_is_named() -> None:
+    causes = (VECTORS, GRADIENTS, LOSS, NOTHING)
+    vectors, gradients, loss, nothing = (Trouble(1.0 + cause, cause, f"text {cause}") for cause in causes)
+    assert told([gradients, vectors, loss]) == "loss 1): process 1: text 0"
+    assert told([vectors, gradients, vectors]) == "loss 1): process 0: text 0; process 2: text 0"
+    assert told([loss, gradients, gradients]) == "loss 2): process 1: text 1"  # of a sharded parameter, one has the bad part
+    assert told([nothing, loss, loss]) == "loss 3): process 1: text 2"  # losses differ where processes keep apart
+    assert told([gradients]) == "loss 2): text 1"
+    assert told([vectors] * 9).endswith("; process 2: text 0 and 6 more")
