@@ -274,7 +274,8 @@ def create(
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a generator of ``seed`` inside the block, and leave the global one as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    kind = "cuda" if device.type == "cpu" else device.type
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device], device_type=kind):
         torch.manual_seed(seed)
         yield
 

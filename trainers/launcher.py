@@ -7,6 +7,7 @@ another loss or in another precision.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,8 @@ def check_launcher(environment: Mapping[str, str], values: Mapping[str, Any], *,
     def asked(name: str) -> bool:
         return environment.get(name, "false").lower() in ("true", "1")
 
+    if environment.get("ACCELERATE_MIXED_PRECISION", "no") == "fp8":
+        raise UserError("mixed_precision: fp8 is not verified here: set bf16 or 'no' in the launcher's file")
     half = environment.get("ACCELERATE_MIXED_PRECISION", "no") != "no" or values.get("bf16") or values.get("fp16")
     for name, engine in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
         if not asked(name):
@@ -60,10 +63,13 @@ def check_launcher(environment: Mapping[str, str], values: Mapping[str, Any], *,
     parallel = [
         name
         for name, size in environment.items()
-        if name.startswith("PARALLELISM_CONFIG_") and name.endswith(("TP_SIZE", "CP_SIZE", "SP_SIZE")) and size not in ("", "1")
+        if re.fullmatch(r"PARALLELISM_CONFIG_\w*(TP|CP|SP|REPLICATE)_SIZE", name) and size not in ("", "1")
     ]
     if parallel:
-        raise UserError(f"tensor, context and sequence parallelism ({parallel[0]}) are not verified to give the exact gradient")
+        raise UserError(
+            f"tensor, context and sequence parallelism and replicated shards ({parallel[0]}) are not verified to give the "
+            f"exact gradient. {USE_DDP}"
+        )
     if environment.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() not in ("no", ""):
         raise UserError(
             "torch.compile of the launcher's file (dynamo_backend) is not verified to give the exact gradient with gradient "

@@ -70,7 +70,8 @@ class ContrastiveLoss:
         similarity_margin: leave out documents whose cosine with the query is above the positive's by more than this; they
             are probably unlabelled positives (Qwen3-Embedding, arXiv 2506.05176, uses 0.1). A negative margin leaves out
             those that come close from below, too. None: keep them.
-        both_directions: average with the loss of each positive looking for its query among all queries (arXiv 2310.19923).
+        both_directions: average with the loss of each positive looking for its query among all queries (arXiv 2310.19923);
+            a query without in-batch negatives has no such term.
         block_scores: largest number of scores that are in memory at once; more are computed in blocks of rows, and once
             more for the gradient.
     """
@@ -88,13 +89,14 @@ class ContrastiveLoss:
             if not self.both_directions:
                 return result
             back = self._direction(batch.reversed())
-            return LossResult((result.loss + back.loss) / 2, result.accuracy, result.excluded)
+            return LossResult(result.loss + back.loss, result.accuracy, result.excluded)
 
     def _direction(self, batch: LossBatch) -> LossResult:
         queries, documents = F.normalize(batch.queries.float(), dim=-1), F.normalize(batch.documents.float(), dim=-1)
         rows = max(1, self.block_scores // max(1, len(documents)))
         blocks = [torch.arange(start, min(start + rows, len(queries))) for start in range(0, len(queries), rows)]
-        totals = queries.new_zeros(4)
+        # Of no query it is 0, with a gradient of 0: an empty share takes part in the step like any other.
+        totals = queries.new_zeros(4) + 0.0 * (queries[:0].sum() + documents[:0].sum())
         for block in blocks:
             # A block's scores are not kept for the gradient but computed again, so that only one block is ever in memory.
             arguments = (queries, documents, block.to(queries.device), batch)
@@ -127,7 +129,10 @@ class ContrastiveLoss:
         kept = candidates & ~false
 
         scores = (self.scale * cosines).masked_fill(~kept, float("-inf"))
-        loss = F.cross_entropy(scores, rows, reduction="sum")
+        losses = F.cross_entropy(scores, rows, reduction="none")
+        if self.both_directions:  # half of each; a query that stands alone has this one only
+            losses = losses * (0.5 if batch.in_batch is None else 1.0 - 0.5 * batch.in_batch[rows].float())
+        loss = losses.sum()
         correct = (scores.detach().argmax(dim=1) == rows).sum()
         return torch.stack([loss, *(count.float() for count in (correct, (candidates & false).sum(), candidates.sum()))])
 

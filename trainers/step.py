@@ -212,17 +212,25 @@ def encode_without_graph(model: nn.Module, inputs: Sequence[Batch]) -> tuple[Ten
 def get_random_state(device: torch.device) -> tuple[Tensor, ...]:
     """Return the generators' states that dropout draws from: the CPU's and the device's."""
     cpu = torch.get_rng_state()
-    return (cpu, torch.cuda.get_rng_state(device)) if device.type == "cuda" else (cpu,)
+    return (cpu,) if device.type == "cpu" else (cpu, torch.get_device_module(device).get_rng_state(device))
+
+
+def set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:
+    """Set the generators to what `get_random_state` returned."""
+    torch.set_rng_state(state[0])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(state[1], device)
 
 
 @contextmanager
 def random_state(state: tuple[Tensor, ...], device: torch.device) -> Iterator[None]:
     """Replay dropout from ``state`` inside the block; afterwards the generators go on where they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.set_rng_state(state[0])
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state[1], device)
+    before = get_random_state(device)
+    set_random_state(state, device)
+    try:
         yield
+    finally:
+        set_random_state(before, device)
 
 
 def restore(sorted_rows: Tensor, order: Tensor) -> Tensor:

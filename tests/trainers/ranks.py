@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.conftest import new_model, triplets
 from trainers import step as step_module
 from trainers.batching import TripletBatch, TripletCollator
+from trainers.step import GROUP_TOKENS
 from trainers.trainer import ContrastiveTrainer
 
 
@@ -43,6 +44,7 @@ class Case:
         arguments: other ``TrainingArguments``.
         broken: a mistake to make on purpose.
         checkpointing: recompute activations.
+        group_tokens: of one forward pass without gradient caching.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Case:
     arguments: dict[str, Any] = field(default_factory=dict)
     broken: str = ""
     checkpointing: bool = False
+    group_tokens: int | None = None
 
     def joined(self) -> Case:
         """Return the same training in one process."""
@@ -230,6 +233,7 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
             shard(trainer)
             trainer.contrastive_step = replace(trainer.contrastive_step, engine=engine_again(trainer))
         undo = break_on_purpose(case.broken)
+        step_module.GROUP_TOKENS = case.group_tokens or GROUP_TOKENS
         try:
             torch.save(trainer.run(), Path(job["out"]) / f"{case.name}-{rank}.pt")
         finally:

@@ -54,6 +54,8 @@ def test_what_is_exact_is_accepted(environment: dict[str, str], values: dict[str
         (ZERO | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": "no-such-file.json"}, {}, "no-such-file.json"),
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, {}, "Megatron"),
         ({"PARALLELISM_CONFIG_TP_SIZE": "2"}, {}, "tensor"),
+        (FSDP | {"PARALLELISM_CONFIG_DP_REPLICATE_SIZE": "2"}, {}, "replicated shards"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, {}, "fp8"),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, {}, "dynamo_backend"),
     ],
 )

@@ -33,6 +33,7 @@ TWO = [
     Case("some alone", "model1", RAGGED2, 24, alone=True),
     Case("checkpointing", "model5", RAGGED2, 24, checkpointing=True),
     Case("adam", "model5", RAGGED2, 24, arguments=ADAM),
+    Case("several groups at once", "model5", EMPTY2, None, group_tokens=24),
     Case("accumulation", "model3", [*RAGGED2, [3, 4]], 24, arguments={"gradient_accumulation_steps": 2}),
     Case("accumulation at once", "model1", [*RAGGED2, [3, 4]], None, arguments={"gradient_accumulation_steps": 2}),
 ]
@@ -48,6 +49,10 @@ BROKEN = [
 ]
 LOCAL = [
     Case(f"local-{chunk}", "model1", [[4, 7]], chunk, options={"negatives_across_processes": False}) for chunk in (None, 24)
+]
+EMPTY_LOCAL = [
+    Case(f"local-empty-{chunk}", "model1", [[5, 0]], chunk, options={"negatives_across_processes": False})
+    for chunk in (None, 24)
 ]
 
 
@@ -65,7 +70,7 @@ def launch(jobs: Sequence[dict[str, Any]], folder: Path, python: str = sys.execu
 def found(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """What every process of every case found, all run once."""
     folder = tmp_path_factory.mktemp("ranks")
-    groups = {"two": (2, TWO), "four": (4, FOUR), "broken": (2, BROKEN), "local": (2, LOCAL)}
+    groups = {"two": (2, TWO), "four": (4, FOUR), "broken": (2, BROKEN), "local": (2, [*LOCAL, *EMPTY_LOCAL])}
     jobs = []
     for name, (world, cases) in groups.items():
         (folder / name).mkdir()
@@ -149,3 +154,12 @@ def test_negatives_may_stay_within_a_process(base: Path, found: dict[str, list[d
         assert rank["losses"] == pytest.approx([sum(losses)], abs=5e-6)
         assert relative(rank["gradients"], expected) <= NOISE
     assert relative(found[f"local {case.name}"][0]["gradients"], reference(case, base)["gradients"]) > 0.01
+
+
+@pytest.mark.parametrize("case", EMPTY_LOCAL, ids=lambda case: case.name)
+def test_a_process_without_rows_adds_nothing(base: Path, found: dict[str, list[dict[str, Any]]], case: Case) -> None:
+    """Also where negatives stay within a process: the other one's rows are the whole batch."""
+    one = reference(case, base)
+    for rank in found[f"local {case.name}"]:
+        assert rank["losses"] == pytest.approx(one["losses"], abs=5e-6)
+        assert relative(rank["gradients"], one["gradients"]) <= NOISE

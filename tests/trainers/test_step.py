@@ -61,19 +61,6 @@ def relative(ours: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
     return (off / sum(float(reference[name].double().square().sum()) for name in reference)) ** 0.5
 
 
-@pytest.fixture
-def doubling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out casts of float64 tensors to float32, so that a float64 model computes in float64 throughout."""
-    plain = Tensor.to
-
-    def to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        narrows = tensor.dtype == torch.float64 and torch.float32 in (*args, *kwargs.values())
-        return tensor if narrows else plain(tensor, *args, **kwargs)
-
-    monkeypatch.setattr(Tensor, "to", to)
-    monkeypatch.setattr(Tensor, "float", lambda tensor: to(tensor, torch.float32))
-
-
 def chunked(model: Any, batch: TripletBatch) -> Iterator[tuple[float, dict[str, Tensor]]]:
     """Yield the loss and gradients of all chunk sizes, without and with checkpointing."""
     for checkpointing in (False, True):
@@ -144,6 +131,26 @@ def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design
     assert torch.equal(cached[2], kept[2])  # the step leaves the generator where one pass over the texts does
     monkeypatch.setattr(step_module, "random_state", lambda *_: __import__("contextlib").nullcontext())
     assert relative(run(chunk_tokens=24)[1], kept[1]) > 0.01  # without the replay it is another gradient
+
+
+def test_the_random_state_of_any_device_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Generator:
+        state = 1
+
+        def get_rng_state(self, device: torch.device) -> Tensor:
+            return torch.tensor(self.state)
+
+        def set_rng_state(self, state: Tensor, device: torch.device) -> None:
+            self.state = int(state)
+
+    generator, device = Generator(), torch.device("xpu")
+    monkeypatch.setattr(torch, "get_device_module", lambda _: generator)
+    before = step_module.get_random_state(device)
+    generator.state = 7
+    with step_module.random_state(before, device):
+        assert generator.state == 1
+        generator.state = 2
+    assert generator.state == 7
 
 
 def test_weight_scales_the_gradient_and_not_the_result(base: Path) -> None:
