@@ -281,6 +281,7 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
         raise UserError("--torch_dtype float16 without --fp16 has no loss scaling, and gradients underflow to 0: add "
                         "--fp16, or use --torch_dtype bfloat16 (or float32)")  # fmt: skip
     _check_evaluation(values)
+    _check_length(values)
     if values.get("batching", "homogeneous") != "homogeneous":
         if values.get("dataset_config") is None:
             raise UserError("--batching says how several data sets are mixed; with one, all batches are the same: leave it out")
@@ -304,6 +305,15 @@ def _check_evaluation(values: Mapping[str, Any]) -> None:
                 raise UserError(f"--{name} does nothing without --eval_dataset: give both, or none")
     elif values.get("eval_strategy") == "no":
         raise UserError("--eval_dataset would not be used with --eval_strategy no: give epoch or steps")
+
+
+def _check_length(values: Mapping[str, Any]) -> None:
+    """Refuse a run without a step: Trainer looks at the limit only after the first one."""
+    steps, epochs = values.get("max_steps", -1), values.get("num_train_epochs", 1.0)
+    if steps != -1 and steps < 1:
+        raise UserError(f"--max_steps {steps} trains nothing: give 1 or more; -1 leaves the length to --num_train_epochs")
+    if steps == -1 and not epochs > 0:
+        raise UserError(f"--num_train_epochs {epochs:g} trains nothing: give a number above 0, or --max_steps")
 
 
 def _check_quantisation(model: ModelArguments) -> None:

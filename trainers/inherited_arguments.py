@@ -19,6 +19,7 @@ from trainers.flags import Flag, flags_of
 DEFAULTS: dict[str, Any] = {
     "logging_steps": 10.0,
     "report_to": "none",
+    "do_train": True,  # it is what the command does
     "remove_unused_columns": False,  # the columns are texts, not arguments of forward
     # Trainer sets True by itself for anything but a PreTrainedModel, and walks the graph for nothing.
     "ddp_find_unused_parameters": False,
@@ -67,6 +68,8 @@ _COMPILE = "gradient caching and checkpointing under torch.compile are not verif
 _LAUNCHER = "choose the engine in the launcher's file: accelerate launch --config_file configs/accelerate/..."
 _BEST = ("checkpoints are not ranked during training: keep several (--save_total_limit), compare eval_loss in "
          "trainer_state.json or score them with run_mteb.py")  # fmt: skip
+_EVALUATIONS = ("its rates depend on evaluations, and which of them a run makes may change when it goes on: take a schedule of the "
+                "steps, such as cosine or warmup_stable_decay")  # fmt: skip
 _LOSS_ONLY = "evaluation during training computes the loss; the evaluation scripts compute metrics"
 
 # Given with another value than its default, each of these is an error with this reason.
@@ -114,6 +117,7 @@ REFUSED: dict[str, str] = {
     "eval_use_gather_object": _LOSS_ONLY,
     "eval_accumulation_steps": _LOSS_ONLY,
     "do_eval": "give --eval_dataset, and --eval_strategy if not after each epoch",
+    "do_train": "training is what this command does; --dry_run tries it without leaving anything behind",
     "do_predict": "encode with EmbedModel.encode, score with run_mteb.py",
     # checkpoints
     "load_best_model_at_end": _BEST,
@@ -133,6 +137,7 @@ REFUSED: dict[str, str] = {
 # Refused by value: flag -> {value or its beginning: reason}.
 REFUSED_VALUES: dict[str, dict[str, str]] = {
     "save_strategy": {"best": _BEST},
+    "lr_scheduler_type": dict.fromkeys(("reduce_lr_on_plateau", "greedy"), _EVALUATIONS),
     "train_sampling_strategy": dict.fromkeys(
         ("group_by_length", "batch_rebalance"),
         "it would change which texts are negatives of each other; --chunk_tokens avoids padding without that",
