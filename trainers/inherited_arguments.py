@@ -68,8 +68,8 @@ _COMPILE = "gradient caching and checkpointing under torch.compile are not verif
 _LAUNCHER = "choose the engine in the launcher's file: accelerate launch --config_file configs/accelerate/..."
 _BEST = ("checkpoints are not ranked during training: keep several (--save_total_limit), compare eval_loss in "
          "trainer_state.json or score them with run_mteb.py")  # fmt: skip
-_EVALUATIONS = ("its rates depend on evaluations, and which of them a run makes may change when it goes on: take a schedule of the "
-                "steps, such as cosine or warmup_stable_decay")  # fmt: skip
+_EVALUATIONS = ("its rates depend on evaluations, and which of them a run makes may change when it goes on: take a schedule of "
+                "the steps, such as cosine or warmup_stable_decay")  # fmt: skip
 _LOSS_ONLY = "evaluation during training computes the loss; the evaluation scripts compute metrics"
 
 # Given with another value than its default, each of these is an error with this reason.
