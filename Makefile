@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/python run_study.py configs/quickstart.yaml
 
+# Two at a time, whole files to each: several make models or start processes that all their tests share.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Kills, several processes, all model families: run before a release.
 test-slow: $(VENV)/.installed
