@@ -275,6 +275,9 @@ FROM_THE_ADAPTER_UNLESS_GIVEN = ("pooling_heads", "query_prompt", "document_prom
 # Mean nothing to a design without a trainable pooling.
 OF_THE_POOLING = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooling_learning_rate")
 
+# Mean nothing without --eval_dataset.
+OF_THE_EVALUATION = ("eval_delay", "eval_dataset_split", "per_device_eval_batch_size")
+
 
 def mixing(batching: str) -> Literal["homogeneous", "blended"] | float:
     """Return what ``--batching`` means: one of its names, or a share of batches in (0, 1)."""

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +23,7 @@ from trainers import help_text
 from trainers.arguments import (
     FROM_THE_ADAPTER,
     GROUPS,
+    OF_THE_EVALUATION,
     OF_THE_POOLING,
     ContrastiveArguments,
     DataArguments,
@@ -69,12 +70,13 @@ class Given:
     where: str
 
 
-def parse(argv: Sequence[str], *, design: str | None = None) -> TrainConfig:
+def parse(argv: Sequence[str], *, design: str | None = None, needs_data: bool = True) -> TrainConfig:
     """Turn a command line into a checked configuration.
 
     Args:
         argv: the arguments without the script's name.
         design: the row of the table of designs that the script stands for; None adds the flag ``--design``.
+        needs_data: False for a command that reads no triplets: data may be given and need not.
 
     Raises:
         SystemExit: with 0 after ``--help``; with 2 after one message on stderr when the arguments are wrong.
@@ -84,7 +86,7 @@ def parse(argv: Sequence[str], *, design: str | None = None) -> TrainConfig:
     if "--help" in argv or "-h" in argv:
         _show(help_text.short(design))
     try:
-        return _parse(argv, design)
+        return _parse(argv, design, needs_data)
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             # The machine's first process says the same, and the launcher ends the others when it exits. Leaving before
@@ -103,10 +105,12 @@ def _show(text: str) -> NoReturn:
     raise SystemExit(0)
 
 
-def _parse(argv: Sequence[str], design: str | None) -> TrainConfig:
+def _parse(argv: Sequence[str], design: str | None, needs_data: bool) -> TrainConfig:
     own = {name: flag for group in GROUPS for name, flag in flags_of(group).items()}
     inherited = inherited_flags()
     values, command_line, of_design = read_values(argv, {**own, **inherited}, with_design=design is None)
+    if not needs_data and not any(values.get(name) for name in (*OF_THE_DATA, "dataset_file_path")):
+        values["dataset_name"] = "no data"
     chosen = _design(design, *of_design)
     refuse(values, inherited)
     _check_combinations(values, chosen, on_command_line=command_line)
@@ -280,7 +284,7 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
     if values.get("torch_dtype") == "float16" and not values.get("fp16"):
         raise UserError("--torch_dtype float16 without --fp16 has no loss scaling, and gradients underflow to 0: add "
                         "--fp16, or use --torch_dtype bfloat16 (or float32)")  # fmt: skip
-    _check_evaluation(values)
+    _check_evaluation(values, {RENAMED.get(name, name) for name in on_command_line})
     _check_length(values)
     if values.get("batching", "homogeneous") != "homogeneous":
         if values.get("dataset_config") is None:
@@ -292,16 +296,23 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
         raise UserError(f"--lora_config {lora_config}: there is no such file")
 
 
-def _check_evaluation(values: Mapping[str, Any]) -> None:
+def _check_evaluation(values: Mapping[str, Any], on_command_line: Collection[str]) -> None:
+    """Refuse an evaluation without data, and data without an evaluation."""
     evaluates = {
         "eval_strategy": values.get("eval_strategy", "no") != "no",
         "eval_steps": values.get("eval_steps") is not None,
         "eval_on_start": bool(values.get("eval_on_start")),
-        "eval_dataset_split": values.get("eval_dataset_split", "validation") != "validation",
     }
     if values.get("eval_dataset") is None:
         for name, is_set in evaluates.items():
             if is_set:
+                raise UserError(f"--{name} does nothing without --eval_dataset: give both, or none")
+        # A recipe for several runs may hold these, and the record of a run does. The published launch commands give both
+        # batch sizes as the same number, and evaluate nothing.
+        for name in OF_THE_EVALUATION:
+            if name in on_command_line and not (
+                name == "per_device_eval_batch_size" and values[name] == values.get("per_device_train_batch_size")
+            ):
                 raise UserError(f"--{name} does nothing without --eval_dataset: give both, or none")
     elif values.get("eval_strategy") == "no":
         raise UserError("--eval_dataset would not be used with --eval_strategy no: give epoch or steps")

@@ -293,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--negatives", type=int, default=1, help="hard negatives of each query (1)")
     parser.add_argument("--processes", type=int, default=1, help="processes that share a batch (1)")
     own, rest = parser.parse_known_args(argv)
-    config = parse([*rest, "--output_dir", tempfile.gettempdir()])
+    config = parse([*rest, "--output_dir", tempfile.gettempdir()], needs_data=False)
     try:
         plan = plan_config(config, negatives=own.negatives, processes=own.processes)
     except UserError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainers.arguments import GROUPS, OF_THE_POOLING, ModelArguments, TrainConfig
+from trainers.arguments import GROUPS, OF_THE_EVALUATION, OF_THE_POOLING, ModelArguments, TrainConfig
 from trainers.command_line import MEANT, parse
 from trainers.flags import Flag, flags_of
 from trainers.help_text import EVERYDAY
@@ -164,7 +164,7 @@ def test_hyphens_and_lists(minimal: list[str]) -> None:
 )
 @pytest.mark.filterwarnings("error::FutureWarning")
 def test_renamed_flags(old: str, value: str, new: str, expected: object, minimal: list[str], tmp_path: Path) -> None:
-    extra = ["--eval_dataset", "e"] if old == "evaluation_strategy" else []
+    extra = ["--eval_dataset", "e"] if "eval" in old else []
     assert getattr(parse([*minimal, *extra, f"--{old}", value], design="model3").training, new) == expected
     config = write(tmp_path / "c.yaml", yaml.safe_dump({old: value}))
     assert getattr(parse([*minimal, *extra, "--config", config], design="model3").training, new) == expected
@@ -325,6 +325,17 @@ def test_pooling_flags_of_a_design_without_pooling(name: str, minimal: list[str]
     assert f"--{name}" in fails([*minimal, f"--{name}", "4"], design="model1")
     # A recipe for all designs may hold them.
     assert parse([*minimal, "--config", write(tmp_path / "c.yaml", f"{name}: 4\n")], design="model1").design == "model1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*((name, "4") for name in OF_THE_EVALUATION), ("per_gpu_eval_batch_size", "4"), ("eval_delay", "0")]
+)
+def test_evaluation_flags_without_evaluation(name: str, value: str, minimal: list[str], fails: Fails, tmp_path: Path) -> None:
+    words = [f"--{name}", value]
+    assert f"--{RENAMED.get(name, name)} does nothing without --eval_dataset" in fails([*minimal, *words])
+    parse([*minimal, *words, "--eval_dataset", "e"], design="model3")
+    # A recipe for several runs may hold them.
+    parse([*minimal, "--config", write(tmp_path / "c.yaml", f"{name}: {value}\n")], design="model3")
 
 
 # The YAML file

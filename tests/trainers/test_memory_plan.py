@@ -120,7 +120,7 @@ def test_the_longest_batch_is_that_of_most_tokens(base: Path) -> None:
 
 def test_a_plan_from_a_config_alone(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.json").write_text((base / "config.json").read_text())  # no weights, no tokenizer
-    argv = ["--design", "model3", "--model_name_or_path", str(tmp_path), "--dataset_name", "nowhere/data", "--use_cpu",
+    argv = ["--design", "model3", "--model_name_or_path", str(tmp_path), "--use_cpu",
             "--per_device_train_batch_size", "4", "--pooling_heads", "2", "--pooling_head_dim", "4"]  # fmt: skip
 
     def told(*more: str) -> str:
@@ -131,6 +131,7 @@ def test_a_plan_from_a_config_alone(base: Path, tmp_path: Path, capsys: pytest.C
     assert "1 processes of 4 queries with 1 hard negatives each" in plain and "optimizer" in plain
     assert "DDP buffers" in told("--max_seq_length", "32", "--processes", "8")
     assert len({plain, told("--max_seq_length", "64"), told("--max_seq_length", "32", "--negatives", "5")}) == 3
+    assert told("--max_seq_length", "32", "--dataset_name", "nowhere/data") == plain  # data may be named: none is read
     assert main([*argv, "--model_name_or_path", str(tmp_path / "missing")]) == 1
     assert "cannot be read" in capsys.readouterr().err
 
