@@ -4,13 +4,15 @@
 
 Each step runs in a process of its own, on the quickstart's base LLM, with short triplets. Two peaks are printed: bytes of
 tensors above the loaded model, counted one by one, and what the operating system gave the process above what it had before the
-step. The last line is the ratio of the tensors' peaks, and what is left of the larger one without vectors and scores.
+step. The last line is the ratio of the tensors' peaks, and how many times the vectors their difference is, one block of scores
+apart. Both batches must fill a chunk, or the difference would be that of their chunks: a smaller one is refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -35,7 +37,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     from accelerate import Accelerator
 
     from model_loaders.loading import create
-    from trainers.batching import TripletCollator
+    from trainers.batching import TripletCollator, plan_chunks
     from trainers.engines import Engine
     from trainers.live_bytes import LiveBytes
     from trainers.loss import ContrastiveLoss
@@ -62,7 +64,13 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
         "vectors": len(batch) * model.dim * 4 / mib,
         "block": min(rows, batch_size) * 2 * batch_size * 4 / mib,
         "tokens": batch.tokens,
+        "chunks": len(plan_chunks([len(row) for row in batch.ids], chunk_tokens)),
     }
+
+
+def filling(size: int, tokens: float, chunk_tokens: int) -> int:
+    """Return how many triplets fill two chunks, at ``tokens`` for ``size`` of them."""
+    return math.ceil(2 * chunk_tokens * size / tokens)
 
 
 def resident() -> float:
@@ -83,7 +91,7 @@ def main() -> None:
         return
     found = {}
     print("triplets  tokens  tensors MiB  resident MiB  vectors MiB  block of scores MiB")
-    for size in args.batches:
+    for size in sorted(args.batches):
         command = [
             sys.executable,
             __file__,
@@ -96,6 +104,12 @@ def main() -> None:
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[size] = one = json.loads(done.stdout.splitlines()[-1])
+        if one["chunks"] < 2:
+            least = filling(size, one["tokens"], args.chunk_tokens)
+            raise SystemExit(
+                f"error: {size} triplets are one chunk that is not full, and until it is, memory grows with the batch: "
+                f"give --batches of at least {least}, or a smaller --chunk_tokens"
+            )
         print(
             f"{size:8d} {one['tokens']:7.0f} {one['tensors']:12.1f} {one['resident']:13.1f} {one['vectors']:12.1f} "
             f"{one['block']:20.1f}"

@@ -133,6 +133,11 @@ def plain(world: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> d
     return observe(arguments(world["base"], world["rows"], tmp_path_factory.mktemp("plain")))
 
 
+def test_the_same_flags_give_the_same(world: dict[str, Path], plain: dict[str, Any], tmp_path: Path) -> None:
+    """Or every flag would seem to act."""
+    assert observe(arguments(world["base"], world["rows"], tmp_path)) == plain
+
+
 # LoRA's scale shows only once its B is not zero: looked at on the model itself.
 @pytest.mark.parametrize("flag", sorted(set(changes(dict.fromkeys(
     ("other_base", "adapter", "lora", "six_rows", "split"), Path()))) - {"lora_alpha", "lora_dropout"}))  # fmt: skip
