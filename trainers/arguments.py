@@ -51,10 +51,11 @@ class ModelArguments:
         default=False,
         metadata={"help": "Load the base LLM in 8 bits. Needs a GPU and bitsandbytes."},
     )
-    lora_config: str = field(
+    lora_config: str | dict[str, Any] = field(
         default=DEFAULT_LORA_CONFIG,
-        metadata={"help": "LoRA settings: a JSON file with the fields of peft.LoraConfig. Unset: configs/lora.json."},
-    )
+        metadata={"help": "LoRA settings: a JSON file with the fields of peft.LoraConfig; in a --config also the fields "
+                          "themselves. Unset: configs/lora.json."},
+    )  # fmt: skip
     lora_r: int | None = field(default=None, metadata={"help": "LoRA rank. Unset: what --lora_config says (16)."})
     lora_alpha: int | None = field(default=None, metadata={"help": "LoRA alpha. Unset: what --lora_config says (32)."})
     lora_dropout: float | None = field(
@@ -247,10 +248,12 @@ class TrainConfig:
     def resolved(self) -> dict[str, Any]:
         """Return every flag and its value, ready for JSON or YAML; as ``--config`` it gives the same run again.
 
-        Left out: flags that this trainer refuses (they are at their defaults), and where an adapter is given, what
-        comes from it.
+        The LoRA settings stand in it themselves, not the name of their file: that may be edited, and lies elsewhere on
+        another machine. Left out: flags that this trainer refuses (they are at their defaults), and where an adapter is
+        given, what comes from it.
         """
         from trainers.inherited_arguments import plain_training_values
+        from trainers.lora_options import FLAGS, resolved_lora
 
         values: dict[str, Any] = {"design": self.design}
         for group in (self.model, self.data, self.contrastive):
@@ -259,6 +262,8 @@ class TrainConfig:
             unset = [name for name in FROM_THE_ADAPTER_UNLESS_GIVEN if name not in self.given]
             for name in (*FROM_THE_ADAPTER, *unset):
                 del values[name]
+        else:
+            values.update({"lora_config": resolved_lora(self.model), **dict.fromkeys(FLAGS)})
         values.update(plain_training_values(self.training))
         return values
 

@@ -7,6 +7,8 @@ Older checkpoints go after that.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -22,12 +24,13 @@ from model_loaders.embed_model import EmbedModel
 from model_loaders.errors import WRITE_ERRORS, SharedError, UserError
 from model_loaders.loading import save, trained_tensors
 from model_loaders.locations import first_line, read_json
-from model_loaders.manifest import read_manifest
+from model_loaders.manifest import BaseModel, read_manifest
 from trainers.seal import SEAL, write_seal
 from trainers.together import first_trouble
 
 STAGE = ".stage"
 STATE = "trainer_state.json"
+TOKENIZER = "tokenizer.json"
 
 
 def save_checkpoint(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
@@ -64,7 +67,7 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
         for file in staged.rglob("*"):
             flush(file)
         read_back(staged, expected, step=step, ranks=0 if trainer.args.save_only_model else processes)
-        write_seal(staged, step=step, processes=processes, data=trainer.train_dataset.content)
+        write_seal(staged, step=step, processes=processes, **trainer.known_by)
         flush(staged / SEAL)
         flush(staged)
 
@@ -151,6 +154,17 @@ def check_weights(directory: Path, expected: dict[str, dict[str, Tensor]]) -> No
                 raise UserError(f"{name} does not read back: {key} differs from what is in memory")
 
 
+def weights_digest(model: EmbedModel) -> str:
+    """Return a hash of what training changes: its names and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file, tensors in sorted(trained_tensors(model).items()):
+        for name, tensor in sorted(tensors.items()):
+            digest.update(f"{file} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            content: Any = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest.update(content)
+    return digest.hexdigest()
+
+
 def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same dtype, shape and bytes (unlike ``==``, to which 0.0 is -0.0)."""
     if one.dtype != other.dtype or one.shape != other.shape:
@@ -186,20 +200,44 @@ def checkpoints(output_dir: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def check_fits(model: EmbedModel, directory: Path) -> None:
+    """Refuse a checkpoint of another design, base model, tokenizer, recipe, pooling or LoRA.
+
+    Tensors alone would not tell: those of model3 and model5, or of two values of alpha, have the same names and shapes.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    saved = read_manifest(directory)
+    pooling = None if model.pooling is None else model.pooling.config.to_dict()
+    ours = {"design": model.design_name, "recipe": model.recipe, "pooling": pooling, "base": known(model.base_model)}
+    theirs = {"design": saved.design, "recipe": saved.recipe, "pooling": saved.pooling, "base": known(saved.base_model)}
+    if model.has_lora:
+        before = read_json(directory / adapter.LORA_CONFIG)
+        now = json.loads(json.dumps(adapter.lora_config_dict(model.backbone)))
+        # Names of files, the library's version, and fields that only one version of it knows decide nothing.
+        for name in sorted((before.keys() & now.keys()) - {"base_model_name_or_path", "revision", "peft_version"}):
+            ours[f"LoRA's {name}"], theirs[f"LoRA's {name}"] = now[name], before[name]
+    for what, value in ours.items():
+        if value != theirs[what]:
+            raise UserError(f"cannot go on from {directory}: its {what} is {theirs[what]}, this run's is {value}")
+    tokens = json.loads(model.tokenizer.tokenizer.backend_tokenizer.to_str())["model"].get("vocab")
+    if tokens != read_json(directory / TOKENIZER)["model"].get("vocab"):
+        raise UserError(f"cannot go on from {directory}: its tokenizer is another one than this run's")
+
+
+def known(base: BaseModel) -> tuple[str, ...]:
+    """Return what a base model is known by, wherever it lies: its weights; its name if they are no safetensors."""
+    return (base.model_type, base.weights or base.name_or_path, base.quantisation)
+
+
 def load_checkpoint(model: EmbedModel, directory: Path) -> None:
     """Copy a checkpoint's LoRA and pooling into ``model``, bit for bit.
 
     Raises:
-        UserError: the checkpoint is of another design, base model, recipe or pooling. Tensors alone would not tell: those of
-            model3 and model5 have the same names and shapes.
+        UserError: as `check_fits`.
     """
-    saved = read_manifest(directory)
-    pooling = None if model.pooling is None else model.pooling.config.to_dict()
-    ours = {"design": model.design_name, "recipe": model.recipe, "pooling": pooling, "base": model.base_model.weights}
-    theirs = {"design": saved.design, "recipe": saved.recipe, "pooling": saved.pooling, "base": saved.base_model.weights}
-    for what, value in ours.items():
-        if value != theirs[what]:
-            raise UserError(f"cannot go on from {directory}: its {what} is {theirs[what]}, this run's is {value}")
+    check_fits(model, directory)
     if model.has_lora:
         path = directory / adapter.LORA_WEIGHTS
         adapter.load_lora(model.backbone, adapter.read_tensors(path), path)

@@ -292,7 +292,7 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
         if values.get("train_sampling_strategy") == "sequential":
             raise UserError("--batching mixes rows, --train_sampling_strategy sequential takes them in order: give one of them")
     lora_config = values.get("lora_config")
-    if lora_config is not None and not Path(lora_config).is_file():
+    if isinstance(lora_config, str) and not Path(lora_config).is_file():
         raise UserError(f"--lora_config {lora_config}: there is no such file")
 
 

@@ -211,7 +211,7 @@ def model_of(config: TrainConfig) -> EmbedModel:
 
     from model_loaders.backbone import DTYPES, add_lora
     from model_loaders.embed_model import EmbedModel, fresh_pooling
-    from trainers.train import lora_options
+    from trainers.lora_options import lora_options
 
     given = config.model
     if given.peft_model_name_or_path or given.model_name_or_path is None or given.load_in_4bit or given.load_in_8bit:

@@ -21,7 +21,10 @@ FOREIGN = ("config.json", "model*.safetensors", "pytorch_model*", "adapter_confi
 # What may change when a run goes on: how long, how often it says or saves something, where things are.
 CHANGEABLE = ("max_steps", "num_train_epochs", "save_", "logging_", "log_", "eval_", "per_device_eval_", "max_eval_",
               "dataloader_", "report_to", "run_name", "disable_tqdm", "output_dir", "cache_dir", "resume_",
-              "use_cpu")  # fmt: skip
+              "use_cpu", "ddp_timeout")  # fmt: skip
+# Names of what a checkpoint knows by content (its seal, its manifest): a file may have moved, or be spelled otherwise.
+BY_CONTENT = ("model_name_or_path", "dataset_name", "dataset_file_path", "dataset_config", "peft_model_name_or_path",
+              "torch_dtype")  # fmt: skip
 
 
 def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: str | bool | None) -> None:
@@ -60,13 +63,22 @@ def check_output_dir(output_dir: Path, record: dict[str, Any], *, resume: str | 
                 "mixed with those to come: delete them, or give another --output_dir"
             )
     if resume and (output_dir / CONFIG_FILE).is_file():
-        check_same_run(read_json(output_dir / CONFIG_FILE), record, output_dir)
+        check_same_run(read_json(output_dir / CONFIG_FILE), record, output_dir, by_content=bool(there))
 
 
-def check_same_run(before: dict[str, Any], now: dict[str, Any], output_dir: Path) -> None:
-    """Refuse to go on with other settings: the saved optimizer and schedule would win, and the record would be wrong."""
-    changed = [name for name in changes(before, now) if not name.startswith(CHANGEABLE)]
-    refused = [f"--{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed]
+def check_same_run(before: dict[str, Any], now: dict[str, Any], output_dir: Path, *, by_content: bool = True) -> None:
+    """Refuse to go on with other settings: the saved optimizer and schedule would win, and the record would be wrong.
+
+    Args:
+        before: the record of the run that is there.
+        now: that of this one.
+        output_dir: what an error names.
+        by_content: whether there is a checkpoint whose data and weights will be compared, so that the names of files need
+            not be the same.
+    """
+    names = changes(without_names(before), without_names(now)) if by_content else changes(before, now)
+    both = {name: (before.get(name), now.get(name)) for name in names if not name.startswith(CHANGEABLE)}
+    refused = [f"--{name} was {shown(was, other=value)}, is {shown(value, other=was)}" for name, (was, value) in both.items()]
     if refused:
         raise UserError(
             f"{output_dir} holds a run with other settings: {'; '.join(refused)}. A run goes on only as it was; give another "
@@ -79,8 +91,26 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [name for name in now if before.get(name) != json.loads(json.dumps(now[name], default=str))]
 
 
+def without_names(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without what a checkpoint knows by content; of each data set, how it is treated stays."""
+    kept = {name: value for name, value in record.items() if name not in BY_CONTENT}
+    sets = record.get("dataset_config") or []
+    kept["dataset_config"] = [{key: value for key, value in one.items() if key not in ("name", "file")} for one in sets]
+    kept["peft_model_name_or_path"] = record.get("peft_model_name_or_path") is not None
+    return kept
+
+
+def shown(value: Any, *, other: Any) -> str:
+    """Return a setting for an error; of a mapping, what the other one does not say too."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        value = {key: one for key, one in value.items() if key not in other or other[key] != one}
+    return repr(value)
+
+
 def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
     """Whether this very run has ended there, with its adapter and its result.
+
+    With data or a base by another name that is not known yet, and the answer is no.
 
     Raises:
         UserError: another run has.
@@ -89,11 +119,11 @@ def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
         return False
     before = read_json(output_dir / CONFIG_FILE)
     check_same_run(before, record, output_dir)
-    return not {"max_steps", "num_train_epochs"} & set(changes(before, record))
+    return not {"max_steps", "num_train_epochs", *BY_CONTENT} & set(changes(before, record))
 
 
 def find_checkpoint(
-    asked: str | bool | None, output_dir: Path, *, processes: int = 1, data: str = "", optimizer: str = Engine.optimizer_file
+    asked: str | bool | None, output_dir: Path, *, processes: int = 1, optimizer: str = Engine.optimizer_file, **known_by: str
 ) -> Path | None:
     """Return the checkpoint to go on from: a given one, or with ``True`` the last whole one, if there is any.
 
@@ -107,7 +137,7 @@ def find_checkpoint(
     if asked is not True:
         if trouble := damage(Path(asked)):
             raise UserError(f"{asked} is damaged: {trouble}. Give an earlier checkpoint, or restore the file from a copy")
-        return check_resumable(Path(asked), processes, data, optimizer)
+        return check_resumable(Path(asked), processes, optimizer, **known_by)
     found = checkpoints(output_dir)
     if not found:
         print(f"no checkpoint in {output_dir}: starting from the beginning")
@@ -117,7 +147,7 @@ def find_checkpoint(
         if trouble := damage(path):
             damaged[path] = trouble
             continue
-        check_resumable(path, processes, data, optimizer)
+        check_resumable(path, processes, optimizer, **known_by)
         for lost, why in damaged.items():
             aside = free_name(lost.with_name(f"damaged-{lost.name}"))
             lost.rename(aside)
@@ -140,22 +170,43 @@ def free_name(path: Path) -> Path:
     return path
 
 
-def check_resumable(checkpoint: Path, processes: int, data: str = "", optimizer: str = Engine.optimizer_file) -> Path:
+def check_resumable(
+    checkpoint: Path,
+    processes: int,
+    optimizer: str = Engine.optimizer_file,
+    *,
+    data: str | None = None,
+    start: str | None = None,
+    dtype: str | None = None,
+) -> Path:
     """Return a whole checkpoint if a run can go on from it exactly.
 
     Args:
         checkpoint: whose files are whole.
         processes: of the run.
-        data: hash of the training data; empty if that need not be the same.
         optimizer: file of the engine's optimizer.
+        data: hash of the training data; None if they need not be the same, as for the next two.
+        start: hash of the adapter that the run started from, empty without one.
+        dtype: of the base LLM.
     """
     seal = read_seal(checkpoint)
     before = seal["processes"]
-    if data and data != seal["data"]:
+    if start is not None and start != seal.get("start", start):
         raise UserError(
-            f"the training data are not those of {checkpoint}: a file was changed since, and the remaining steps would see "
-            "other rows. Restore it, or begin a new run from these weights with --peft_model_name_or_path and another "
-            "--output_dir"
+            f"the run of {checkpoint} did not start from these weights: give the --peft_model_name_or_path that it was given, "
+            "or another --output_dir"
+        )
+    if dtype is not None and dtype != seal.get("dtype", dtype):
+        raise UserError(
+            f"the base LLM of {checkpoint} was in {seal['dtype']}, and here it is in {dtype}: --torch_dtype auto takes what "
+            f"the device has. Give --torch_dtype {seal['dtype']}, or begin a new run from these weights with "
+            "--peft_model_name_or_path and another --output_dir"
+        )
+    if data is not None and data != seal["data"]:
+        raise UserError(
+            f"the training data are not those of {checkpoint}: they are others, or a file was changed since, and the "
+            "remaining steps would see other rows. Restore them, or begin a new run from these weights with "
+            "--peft_model_name_or_path and another --output_dir"
         )
     if before != processes:
         raise UserError(

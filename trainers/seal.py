@@ -14,11 +14,19 @@ SEAL = "checkpoint.json"
 FORMAT = 1
 
 
-def write_seal(directory: Path, *, step: int, processes: int, data: str) -> None:
-    """Describe all files of ``directory``, and the run that they are of: its processes and a hash of its training data."""
+def write_seal(directory: Path, *, step: int, processes: int, data: str, **more: Any) -> None:
+    """Describe all files of ``directory``, and the run that they are of.
+
+    Args:
+        directory: the checkpoint.
+        step: number of steps that it is of.
+        processes: of the run.
+        data: hash of its training data.
+        more: what else it is known by, ready for JSON (``ContrastiveTrainer.known_by``).
+    """
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL)
     entries = {str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": digest(path)} for path in files}
-    content = {"format": FORMAT, "step": step, "processes": processes, "data": data, "files": entries}
+    content = {"format": FORMAT, "step": step, "processes": processes, "data": data, **more, "files": entries}
     (directory / SEAL).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from model_loaders.errors import WRITE_ERRORS, SharedError, UserError, nearest
+from model_loaders.errors import WRITE_ERRORS, SharedError, UserError
 from trainers.command_line import parse
 from trainers.run_files import CONFIG_FILE, RESULT_FILE
 from trainers.stopping import Stopped, stop_requests
@@ -31,7 +31,7 @@ from trainers.stopping import Stopped, stop_requests
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
     from model_loaders.manifest import Recipe
-    from trainers.arguments import ModelArguments, TrainConfig
+    from trainers.arguments import TrainConfig
     from trainers.stopping import StopRequest
     from trainers.trainer import ContrastiveTrainer
 
@@ -69,6 +69,7 @@ def train(config: TrainConfig) -> None:
 
 
 def _train(config: TrainConfig, stop: StopRequest) -> None:
+    from trainers.checkpoints import check_fits
     from trainers.flow import CheckpointFlow
     from trainers.metrics import truncation_warning
     from trainers.progress import say, show_progress
@@ -88,9 +89,13 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
                   "train it further")  # fmt: skip
         return
     trainer = build_trainer(config)
-    data, optimizer = trainer.train_dataset.content, trainer.contrastive_step.engine.optimizer_file
-    resume = from_first(lambda: find_checkpoint(asked, output_dir, processes=world_size, data=data, optimizer=optimizer))
+    optimizer = trainer.contrastive_step.engine.optimizer_file
+    resume = from_first(
+        lambda: find_checkpoint(asked, output_dir, processes=world_size, optimizer=optimizer, **trainer.known_by)
+    )
     model: EmbedModel = trainer.model
+    if resume is not None:
+        check_fits(model, resume)  # before anything in the output directory is touched
     before = model.fingerprints()
     if trainer.accelerator.is_main_process:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -135,6 +140,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     from trainers.arguments import mixing
     from trainers.banner import banner
     from trainers.batching import TripletCollator
+    from trainers.checkpoints import weights_digest
     from trainers.loss import ContrastiveLoss
     from trainers.metrics import MetricsFile
     from trainers.preflight import check_gpus, check_negatives, check_positions, check_processes
@@ -170,6 +176,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         negatives_across_processes=contrastive.negatives_across_processes,
         chunk_tokens=contrastive.chunk_tokens,
         pooling_learning_rate=contrastive.pooling_learning_rate,
+        start="" if config.model.peft_model_name_or_path is None else weights_digest(model),
         callbacks=[MetricsFile(Path(config.training.output_dir))],
     )
     if trainer.accelerator.is_main_process:
@@ -181,6 +188,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
     """Make a new model of the design, or load the adapter to go on from."""
     from model_loaders.loading import create, load_design
     from model_loaders.manifest import Recipe
+    from trainers.lora_options import lora_options
 
     model, data, training = config.model, config.data, config.training
     recipe = Recipe(model.query_prompt, model.document_prompt, data.max_seq_length, data.query_max_length)
@@ -227,27 +235,6 @@ def continued_recipe(adapter: Recipe, given: Recipe, flags: Collection[str]) -> 
     fields |= {"max_seq_length": "max_length", "query_max_length": "query_max_length"}
     changed = {field: getattr(given, field) for flag, field in fields.items() if flag in flags}
     return dataclasses.replace(adapter, **changed)
-
-
-def lora_options(model: ModelArguments) -> dict[str, Any]:
-    """Return the LoRA file's options, overridden by the flags that were given."""
-    from peft import LoraConfig
-
-    path = Path(model.lora_config)
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--lora_config {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"--lora_config {path}: no valid JSON: {error}") from error
-    if not isinstance(options, dict):
-        raise UserError(f"--lora_config {path}: expected an object with the fields of peft.LoraConfig")
-    known = [*LoraConfig.__dataclass_fields__, "peft_type", "task_type"]
-    for key in options:
-        if key not in known:
-            raise UserError(f"--lora_config {path}: unknown key {key!r}{nearest(key, known)}")
-    flags = {"r": model.lora_r, "lora_alpha": model.lora_alpha, "lora_dropout": model.lora_dropout}
-    return options | {name: value for name, value in flags.items() if value is not None}
 
 
 def write_json(data: Any, path: Path) -> None:

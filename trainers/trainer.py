@@ -62,6 +62,7 @@ class ContrastiveTrainer(Trainer):
         chunk_tokens: int | None = None,
         negatives_across_processes: bool = True,
         pooling_learning_rate: float | None = None,
+        start: str = "",
         callbacks: list[Any] | None = None,
     ) -> None:
         evaluated = None if eval_rows is None else TripletRows.of(eval_rows)
@@ -79,6 +80,8 @@ class ContrastiveTrainer(Trainer):
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
         )
+        # By this a run that goes on is known again, whatever its files are called: a checkpoint's seal holds it.
+        self.known_by = {"data": self.train_dataset.content, "start": start, "dtype": model.dtype}
         self.seen = Seen()
         self.warned = False
 

@@ -39,10 +39,11 @@ DEFAULT_SPLITS = (DataArguments.dataset_split, DataArguments.eval_dataset_split)
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Where rows come from: what to call it, a hash of its content, and the rows with their places."""
+    """Where rows come from: what to call it, hashes of its content with and without its name, and the rows with places."""
 
     name: str
     fingerprint: str
+    content: str
     rows: Callable[[], Iterator[tuple[str, Any]]]
 
 
@@ -96,15 +97,18 @@ def _read(one: DataSet, on_invalid_rows: str, cache_dir: str | Path | None) -> t
 
     source = _locate(one.name, one.file, one.split, cache_dir)
     # Whether rows need negatives decides which of them are invalid.
-    asked = [FORMAT, source.fingerprint, on_invalid_rows, one.max_negatives, one.max_train_samples, one.in_batch_negatives]
-    key = hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
+    asked = [on_invalid_rows, one.max_negatives, one.max_train_samples, one.in_batch_negatives]
+    key, content = (
+        hashlib.blake2b(json.dumps([FORMAT, source_hash, *asked]).encode(), digest_size=16).hexdigest()
+        for source_hash in (source.fingerprint, source.content)
+    )
     folder = _cache_folder(cache_dir)
     arrow, beside = folder / f"{key}.arrow", folder / f"{key}.json"
     if not (arrow.exists() and beside.exists()):
         _prepare(source, arrow, beside, one=one, on_invalid_rows=on_invalid_rows)
     report = Report(**json.loads(beside.read_text(encoding="utf-8")))
     _say(source.name, report)
-    return Dataset.from_file(str(arrow)), report, key
+    return Dataset.from_file(str(arrow)), report, content
 
 
 def _locate(name: str | None, file_path: str | None, split: str, cache_dir: str | Path | None) -> _Source:
@@ -136,17 +140,18 @@ def _local(path: Path, split: str) -> _Source:
     if path.is_file() and split not in DEFAULT_SPLITS:
         raise UserError(f"{path} is one file, in which there is no split {split!r}: leave the split out")
     files = data_files(path, split)
-    digest = hashlib.blake2b(digest_size=16)
+    named, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     for file in files:
         try:
-            with file.open("rb") as content:
-                # The name too: it is part of the messages that are kept with the prepared data.
-                digest.update(str(file).encode() + hashlib.file_digest(content, "blake2b").digest())
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "blake2b").digest()
+            named.update(str(file).encode() + digest)  # the messages that are kept with the prepared data say the name
+            content.update(digest)
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
     if path.is_dir():
         logger.info("%s: %d data files: %s", path, len(files), ", ".join(file.name for file in files))
-    return _Source(str(path), digest.hexdigest(), lambda: (row for file in files for row in rows(file)))
+    return _Source(str(path), named.hexdigest(), content.hexdigest(), lambda: (row for file in files for row in rows(file)))
 
 
 def _hub(name: str, file_path: str | None, split: str, cache_dir: str | Path | None) -> _Source:
@@ -173,7 +178,8 @@ def _hub(name: str, file_path: str | None, split: str, cache_dir: str | Path | N
         for number, row in enumerate(found, start=1):
             yield f"{prefix}:row {number}", row
 
-    return _Source(prefix, f"{prefix} {file_path} {found._fingerprint}", numbered)
+    fingerprint = f"{prefix} {file_path} {found._fingerprint}"
+    return _Source(prefix, fingerprint, fingerprint, numbered)
 
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:

@@ -19,6 +19,7 @@ from trainers.command_line import MEANT, parse
 from trainers.flags import Flag, flags_of
 from trainers.help_text import EVERYDAY
 from trainers.inherited_arguments import GONE, REFUSED, REFUSED_VALUES, RENAMED, build_training_arguments, inherited_flags
+from trainers.lora_options import lora_options
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {name: flag for group in GROUPS for name, flag in flags_of(group).items()}
@@ -388,7 +389,12 @@ def test_the_resolved_configuration_gives_the_same_run(minimal: list[str], tmp_p
     assert json.loads(json.dumps(resolved)) == resolved
     second = parse(["--config", write(tmp_path / "r.yaml", yaml.safe_dump(resolved))])
     assert second.resolved() == resolved
-    assert dataclasses.asdict(second.model) == dataclasses.asdict(first.model)
+    # The LoRA settings themselves are in it: their file lies elsewhere on another machine.
+    assert second.model.lora_config == lora_options(first.model) == lora_options(second.model)
+    assert lora_options(first.model) == json.loads((ROOT / "configs" / "lora.json").read_text()) | {"r": 4}
+    assert str(ROOT) not in json.dumps(resolved)
+    unchanged = dataclasses.replace(first.model, lora_config=second.model.lora_config, lora_r=None)
+    assert dataclasses.asdict(second.model) == dataclasses.asdict(unchanged)
     assert (second.training.optim, second.training.eval_strategy, second.training.warmup_steps) == ("sgd", "epoch", 0.1)
 
 

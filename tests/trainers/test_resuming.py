@@ -228,6 +228,102 @@ def test_another_number_of_processes_is_refused(run: Path) -> None:
         find_checkpoint(True, run, processes=1)
 
 
+def edited(path: Path, **options: Any) -> Path:
+    """Write a LoRA file: the default one with other options."""
+    path.write_text(json.dumps(json.loads((ROOT / "configs" / "lora.json").read_text()) | options))
+    return path
+
+
+@pytest.mark.parametrize(("option", "value"), [("lora_alpha", 800), ("use_rslora", True)])
+def test_an_edit_of_the_lora_file_is_refused(
+    command: Command, tmp_path: Path, option: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name is the same, and so are the shapes of its tensors."""
+    file, run = edited(tmp_path / "lora.json", r=4), tmp_path / "run"
+    assert main(command(run, lora_config=file, max_steps=1), design="model3") == 0
+    record = json.loads((run / "train_config.json").read_text())
+    assert record["lora_config"]["r"] == 4 and record["lora_config"]["lora_dropout"] == 0.3  # of the flag
+    moved = edited(tmp_path / "moved.json", r=4)
+    assert main(command(run, lora_config=moved, max_steps=2), design="model3") == 0
+    argv = command(run, lora_config=edited(file, r=4, **{option: value}), max_steps=3)
+    assert main(argv, design="model3") == 1
+    assert "--lora_config was" in (told := capsys.readouterr().err) and option in told and "target_modules" not in told
+    record["lora_config"][option] = value  # the weights have their own record
+    (run / "train_config.json").write_text(json.dumps(record))
+    assert main(argv, design="model3") == 1
+    assert f"its LoRA's {option} is" in capsys.readouterr().err
+    assert (run / "train_result.json").is_file()  # a refusal touches nothing
+
+
+def test_another_dtype_of_the_base_is_refused(
+    run: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--torch_dtype auto is another one on another machine."""
+    with monkeypatch.context() as patch:
+        patch.setattr("model_loaders.loading.choose_dtype", lambda *_: torch.bfloat16)
+        assert main(command(run), design="model3") == 1
+        assert "was in float32, and here it is in bfloat16" in capsys.readouterr().err
+    assert main(command(run, torch_dtype="float32"), design="model3") == 0  # which it was
+
+
+def test_the_same_run_spelled_otherwise_goes_on(
+    run: Path, finished: Path, command: Command, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = command(run)
+    rows = Path(argv[argv.index("--dataset_name") + 1])
+    shutil.copy(rows, tmp_path / "same.jsonl")
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(run / "checkpoint-4")
+    spelled = {"dataset_name": "same.jsonl", "model_name_or_path": base / ".." / base.name, "ddp_timeout": 60}
+    assert main(command(run, **spelled), design="model3") == 0
+    assert weights(run) == weights(finished) and metrics(run) == metrics(finished)
+    by_path = [word.replace("--dataset_name", "--dataset_file_path") for word in argv]
+    assert main(by_path, design="model3") == 0  # finished, by whatever name
+    assert weights(run) == weights(finished) and metrics(run) == metrics(finished)
+
+
+def test_other_data_and_another_base_are_refused_by_what_they_are(
+    finished: Path, command: Command, make_base: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(finished, tmp_path / "run")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    other = tmp_path / "other.jsonl"
+    lines = [{"query": "word1", "positive": f"word{number}", "negative": ["word3"]} for number in range(6)]
+    other.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = tmp_path / "words"
+    shutil.copytree(command(copy)[1], words)  # the same weights, another tokenizer
+    text = (words / "tokenizer.json").read_text()
+    (words / "tokenizer.json").write_text(text.replace('"word7"', '"word77"'))
+    for flags, told in (
+        ({"dataset_name": other}, "the training data are not those of"),
+        ({"model_name_or_path": make_base(initializer_range=0.2)}, "its base is"),
+        ({"model_name_or_path": words}, "its tokenizer is another one"),
+    ):
+        assert main(command(copy, **flags), design="model3") == 1
+        assert told in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    # Without a checkpoint there is nothing to compare with but the names.
+    for path in checkpoints(copy):
+        shutil.rmtree(path)
+    (copy / "train_result.json").unlink()
+    assert main(command(copy, dataset_name=other), design="model3") == 1
+    assert "--dataset_name was" in capsys.readouterr().err
+
+
+def test_a_run_that_starts_from_an_adapter_knows_it_by_its_weights(
+    finished: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(adapter: Path, steps: int) -> int:
+        given = command(tmp_path / "run", peft_model_name_or_path=adapter, max_steps=steps)
+        kept = [index for index, word in enumerate(given) if word.startswith(("--pooling", "--lora"))]
+        return main([word for index, word in enumerate(given) if not {index, index - 1} & set(kept)], design="model3")
+
+    assert start(finished, 1) == 0
+    assert start(shutil.copytree(finished, tmp_path / "copy"), 2) == 0
+    assert start(finished / "checkpoint-1", 3) == 1
+    assert "did not start from these weights" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flag", ["per_device_train_batch_size", "chunk_tokens", "gradient_accumulation_steps", "seed"])
 def test_another_batch_is_refused(run: Path, command: Command, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(run, **{flag: 3}), design="model3") == 1
