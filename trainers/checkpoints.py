@@ -62,12 +62,13 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
 
     def check_and_seal() -> None:
         expected = trained_tensors(trainer.model)  # of a sharded model every process has a part
+        seen = trainer.seen.whole(trainer.accelerator)
         if not main:
             return
         for file in staged.rglob("*"):
             flush(file)
         read_back(staged, expected, step=step, ranks=0 if trainer.args.save_only_model else processes)
-        write_seal(staged, step=step, processes=processes, **trainer.known_by)
+        write_seal(staged, step=step, processes=processes, seen=seen, **trainer.known_by)
         flush(staged / SEAL)
         flush(staged)
 

@@ -26,7 +26,8 @@ class Seen:
     Attributes:
         batches: since the last line.
         counts: of this process since the last line: tokens, queries, documents, cut queries, cut documents.
-        total: the same over all processes, of all lines that this start of the run has logged.
+        total: the same over all processes, of all lines before; a run that goes on takes it up from its checkpoint. None
+            if that does not say it.
         shares: sums over ``batches`` of accuracy and excluded pairs, on the device.
         sample: queries and positives of the last batch.
         since: when the last line was logged.
@@ -34,10 +35,15 @@ class Seen:
 
     batches: int = 0
     counts: Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.int64))
-    total: Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.int64))
+    total: Tensor | None = field(default_factory=lambda: torch.zeros(5, dtype=torch.int64))
     shares: Tensor | None = None
     sample: tuple[Tensor, Tensor] | None = None
     since: float = field(default_factory=time.monotonic)
+
+    def go_on(self, total: list[int] | None) -> None:
+        """Take up what `whole` returned when the checkpoint was written, None if that is not known, and start the clock."""
+        self.total = None if total is None else torch.tensor(total)
+        self.restart()
 
     def restart(self) -> None:
         """Start the clock."""
@@ -68,7 +74,7 @@ class Seen:
         }
         warning = collapse_warning(collapse, len(self.sample[0]))
         self.batches, self.counts, self.shares, self.sample = 0, torch.zeros_like(self.counts), None, None
-        self.total += counts
+        self.total = None if self.total is None else self.total + counts
         self.restart()
         return figures, warning
 
@@ -77,9 +83,15 @@ class Seen:
         summed: Tensor = accelerator.reduce(self.counts.to(accelerator.device), reduction="sum")
         return summed.cpu()
 
+    def whole(self, accelerator: Any) -> list[int] | None:
+        """Return the counts of the run from its first step on, None if they are not known; called on every process."""
+        counts = self.everywhere(accelerator)
+        return None if self.total is None else (self.total + counts).tolist()
+
     def truncated(self, accelerator: Any) -> dict[str, float]:
-        """Return which shares of the texts were cut since the run was started; called on every process."""
-        return truncation(self.total + self.everywhere(accelerator))
+        """Return which shares of the run's texts were cut, nothing if that is not known; called on every process."""
+        counts = self.whole(accelerator)
+        return {} if counts is None else truncation(torch.tensor(counts))
 
 
 LARGE_SHARE = 0.1  # of texts that are cut: more than this is worth a warning
@@ -89,14 +101,14 @@ def truncation_warning(shares: Mapping[str, float], recipe: Recipe) -> str:
     """Return a warning about texts that are cut, or an empty string.
 
     Args:
-        shares: of `truncation`.
+        shares: of `truncation`; none if they are not known.
         recipe: its lengths are shown.
     """
     lengths = {"queries": recipe.length("query"), "documents": recipe.length("document")}
     large = [
         f"{shares[f'truncated_{texts}']:.0%} of the {texts} are cut to {length} tokens"
         for texts, length in lengths.items()
-        if shares[f"truncated_{texts}"] > LARGE_SHARE
+        if shares.get(f"truncated_{texts}", 0.0) > LARGE_SHARE
     ]
     return f"{' and '.join(large)}: raise --max_seq_length or --query_max_length, or split them" if large else ""
 

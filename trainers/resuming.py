@@ -11,7 +11,7 @@ from typing import Any
 from model_loaders.errors import UserError
 from model_loaders.locations import read_json
 from model_loaders.manifest import MANIFEST
-from trainers.checkpoints import STAGE, checkpoints
+from trainers.checkpoints import STAGE, STATE, checkpoints
 from trainers.engines import Engine
 from trainers.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 from trainers.seal import SEAL, damage, read_seal
@@ -229,26 +229,39 @@ def step_of(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def clear_leftovers(output_dir: Path, step: int) -> None:
-    """Remove what a run that goes on from ``step`` does not build on: half a checkpoint, the old result, later metrics."""
+def clear_leftovers(output_dir: Path, checkpoint: Path | None) -> None:
+    """Remove what a run that goes on from there does not build on: half a checkpoint, the old result, later metrics."""
+    step, lines = -1, 0
+    if checkpoint is not None:
+        step = step_of(checkpoint)
+        lines = sum(entry["step"] == step for entry in read_json(checkpoint / STATE)["log_history"])
     shutil.rmtree(output_dir / STAGE, ignore_errors=True)
     (output_dir / RESULT_FILE).unlink(missing_ok=True)
-    forget_later_metrics(output_dir / METRICS_FILE, step)
+    forget_later_metrics(output_dir / METRICS_FILE, step, lines)
 
 
-def forget_later_metrics(path: Path, step: int) -> None:
-    """Cut the file before the first line after ``step``, whose steps are run again, or that a kill cut short.
+def forget_later_metrics(path: Path, step: int, lines: int) -> None:
+    """Cut the file before the first line that is written again, or that a kill cut short.
+
+    Args:
+        path: the file.
+        step: after which the run goes on.
+        lines: how many lines of that step the checkpoint knows. An evaluation that a stop left out, and that was made up
+            for when the run went on before, is not among them.
 
     The summaries at the ends of earlier starts (``train_runtime``) go too: the run writes one when it ends. Cutting needs no
     room on the disk, and a kill finds the file either as it was or cut.
     """
     if not path.is_file():
         return
-    kept = 0
+    kept, of_step = 0, 0
     with path.open("rb") as stream:
         for line in stream:
             entry = parsed(line)
             if entry is None or entry["step"] > step or "train_runtime" in entry:
+                break
+            of_step += entry["step"] == step
+            if of_step > lines:
                 break
             kept += len(line)
     os.truncate(path, kept)

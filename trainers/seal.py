@@ -22,7 +22,7 @@ def write_seal(directory: Path, *, step: int, processes: int, data: str, **more:
         step: number of steps that it is of.
         processes: of the run.
         data: hash of its training data.
-        more: what else it is known by, ready for JSON (``ContrastiveTrainer.known_by``).
+        more: what else it is known by (``ContrastiveTrainer.known_by``), and what it has counted (``Seen.whole``).
     """
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL)
     entries = {str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": digest(path)} for path in files}

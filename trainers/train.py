@@ -73,7 +73,7 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     from trainers.flow import CheckpointFlow
     from trainers.metrics import truncation_warning
     from trainers.progress import say, show_progress
-    from trainers.resuming import clear_leftovers, find_checkpoint, is_finished, step_of
+    from trainers.resuming import clear_leftovers, find_checkpoint, is_finished
     from trainers.together import from_first
 
     output_dir, world_size = Path(config.training.output_dir), config.training.world_size  # starts the process group
@@ -99,7 +99,7 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     before = model.fingerprints()
     if trainer.accelerator.is_main_process:
         output_dir.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(output_dir, -1 if resume is None else step_of(resume))
+        clear_leftovers(output_dir, resume)
         write_json(recorded(config), output_dir / CONFIG_FILE)
     trainer.add_callback(CheckpointFlow(stop, trainer.evaluate))
     progress = show_progress(trainer)
@@ -120,10 +120,10 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     if trainer.accelerator.is_main_process:
         summary = {"steps": steps, "largest_cosine_change_of_a_probe_text": moved, **truncated, **metrics}
         write_json(summary, output_dir / RESULT_FILE)
+        cut = "; cut were {truncated_queries:.1%} of the queries, {truncated_documents:.1%} of the documents"
         print(
             f"saved {model.design_name} to {output_dir} after {steps} steps; "
-            f"probe texts moved by up to {moved:.3f} in cosine; cut were {truncated['truncated_queries']:.1%} of the queries, "
-            f"{truncated['truncated_documents']:.1%} of the documents"
+            f"probe texts moved by up to {moved:.3f} in cosine{cut.format(**truncated) if truncated else ''}"
         )
         if warning := truncation_warning(truncated, model.recipe):
             say(f"warning: {warning}")

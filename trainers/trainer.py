@@ -37,6 +37,7 @@ from trainers.out_of_memory import out_of_memory
 from trainers.plan import BatchPlan, Mixing
 from trainers.progress import say
 from trainers.rows import TripletRows
+from trainers.seal import read_seal
 from trainers.step import ContrastiveStep, gather_shares
 from trainers.stopping import leave_signals_to_the_parent
 from trainers.together import first_trouble
@@ -280,5 +281,6 @@ class ContrastiveTrainer(Trainer):
             )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_checkpoint(self.model, Path(os.fspath(resume_from_checkpoint)))
-        self.seen.restart()
+        checkpoint = Path(os.fspath(resume_from_checkpoint))
+        load_checkpoint(self.model, checkpoint)
+        self.seen.go_on(read_seal(checkpoint).get("seen"))

@@ -361,14 +361,16 @@ def test_later_and_cut_lines_of_metrics_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     lines = ['{"step": 1, "loss": 3}', '{"step": 2, "loss": 2}', '{"step": 2, "eval_loss": 2}', '{"step": 3, "loss": 1}']
     path.write_text("\n".join([*lines, '{"step": 3, "train_run']))
-    forget_later_metrics(path, 3)
+    forget_later_metrics(path, 3, 1)
     assert path.read_text().splitlines() == lines
-    forget_later_metrics(path, 2)
+    forget_later_metrics(path, 2, 2)
     assert path.read_text().splitlines() == lines[:3]
+    forget_later_metrics(path, 2, 1)
+    assert path.read_text().splitlines() == lines[:2]
     path.write_text("\n".join([*lines, '{"step": 3, "train_runtime": 9}', '{"step": 4, "loss": 1}', ""]))
-    forget_later_metrics(path, 4)
+    forget_later_metrics(path, 4, 1)
     assert path.read_text().splitlines() == lines
-    forget_later_metrics(path, -1)
+    forget_later_metrics(path, -1, 0)
     assert path.read_text() == ""
 
 
@@ -449,6 +451,49 @@ def test_an_evaluation_that_a_stop_left_out_is_made_up_for(
     assert main(command(tmp_path / "run", **evaluated), design="model3") == 0
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_an_evaluation_that_was_made_up_for_stands_there_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at an evaluation, gone on, and killed before the next checkpoint: it is made up for again."""
+    rows = command(tmp_path)[command(tmp_path).index("--dataset_name") + 1]
+    argv = command(tmp_path / "run", eval_dataset=rows, eval_strategy="steps", eval_steps=2, save_strategy="no")
+    with monkeypatch.context() as patch:
+        signalled_at(2, signal.SIGTERM, patch)
+        assert main(argv, design="model3") == 143
+    with monkeypatch.context() as patch:
+        patch.setattr(ContrastiveTrainer, "training_step", None)
+        with pytest.raises(TypeError, match="NoneType"):
+            main(argv, design="model3")
+    assert [line["step"] for line in metrics(tmp_path / "run") if "eval_loss" in line] == [2]
+    assert main(argv, design="model3") == 0
+    assert [line["step"] for line in metrics(tmp_path / "run") if "eval_loss" in line] == [2, 4]
+
+
+def test_the_texts_that_were_cut_are_counted_over_the_whole_run(command: Command, tmp_path: Path) -> None:
+    """Also those that no line has told yet when the checkpoint is written."""
+    argv = command(tmp_path / "run", max_seq_length=4, query_max_length=5, save_steps=3, logging_steps=2)
+    assert main(argv, design="model3") == 0
+    result = tmp_path / "run" / "train_result.json"
+
+    def again(*lost: str) -> dict[str, Any]:
+        result.unlink()
+        for name in lost:
+            shutil.rmtree(tmp_path / "run" / name)
+        assert main(argv, design="model3") == 0
+        return {name: value for name, value in json.loads(result.read_text()).items() if "truncated" in name}
+
+    first = {name: value for name, value in json.loads(result.read_text()).items() if "truncated" in name}
+    assert len(first) == 2 and first["truncated_documents"] > 0
+    assert again() == first  # from the last step
+    assert again("checkpoint-4") == first
+    seal = tmp_path / "run" / "checkpoint-4" / SEAL
+    content = json.loads(seal.read_text())
+    assert content["seen"][1:3] == [8, 16]  # four batches of two queries, each with two documents
+    del content["seen"]
+    seal.write_text(json.dumps(content))
+    assert again() == {}  # rather than those of a part
 
 
 def test_a_signal_before_the_first_step_leaves_at_once(
