@@ -8,17 +8,29 @@ states X of one text::
     Y = Y + W_2 (a * gelu(b)),  [a, b] = W_1 LN_f(Y)     gated feed-forward
     vector = mean of Y over the latents
 
-Two exact rearrangements are used: the queries do not depend on the text, so they are projected once a batch; the
-feed-forward's last linear map and the mean over the latents commute, so the mean comes first.
+Five exact rearrangements are used; S is the number of keys, N of latents, d the hidden size, one term a head h::
+
+    1. Q does not depend on the text: it is projected once a batch.
+    2. P_h V_h W_o,h = P_h (V_h W_o,h)            S rows through W_o instead of N: cheaper where keys are few
+    3. Q_h K_h^T = LN_l(Z) (W_q,h K_h^T)          S rows through W_q: cheaper than 1 where keys and texts are few
+    4. mean(W_2 g + c) = W_2 mean(g) + c          the feed-forward's last map comes after the mean over latents
+    5. S = 1: softmax = 1, so every latent reads the same u = V W_o. With centred z = Z - mean Z and u, r_n the norm's 1 / std,
+       W_1 LN_f(Z_n + u) = r_n (W_1 (gain * z_n) + W_1 (gain * u)) + W_1 shift: no product of all latents of each text
+
+Which of 1 to 3 is used follows from the number of products (``plan``). What is left in general is W_1 of all latents of each
+text, ``16 N d^2`` operations with the published inner width; the inner layer is computed in blocks (``feed_forward``).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pooling.config import PoolingConfig
+from pooling.feed_forward import MeanGatedSum, mean_gated_linear, without_effect
 
 
 class CrossAttentionPooling(nn.Module):
@@ -49,25 +61,94 @@ class CrossAttentionPooling(nn.Module):
         Returns:
             ``(batch, hidden)`` in fp32, not normalised.
         """
+        if mask is not None:  # a masked score is -inf, but 0 * NaN is NaN: what stands at masked items must not enter
+            states = states.masked_fill(mask[:, :, None] == 0, 0)
+        if states.shape[1] == 1:
+            return self.pool_one(states[:, 0])
         attended = self.attend(states, mask)  # (batch, latents, hidden) fp32
-        wide = linear(layer_norm(attended, self.norm_ff), self.ff_in)  # (batch, latents, 2 * wide)
-        value, gate = wide.chunk(2, dim=-1)
-        mixed = (value * F.gelu(gate)).mean(dim=1, dtype=torch.float32)  # (batch, wide): the mean before the last map
+        normed, dtype = layer_norm(attended, self.norm_ff), compute_dtype(self.ff_in.weight)
+        mixed = mean_gated_linear(normed, self.ff_in.weight, self.ff_in.bias, dtype)  # (batch, wide): mean first (4)
         return attended.mean(dim=1) + linear(mixed, self.ff_out).float()
 
     def attend(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the latents after cross-attention and its residual, ``(batch, latents, hidden)`` in fp32."""
+        """Return the latents after cross-attention and its residual, ``(batch, latents, hidden)`` in fp32.
+
+        What stands at masked items must be finite.
+        """
         heads, head_dim = self.config.heads, self.config.head_dim
-        query = linear(layer_norm(self.latents, self.norm_latents), self.to_q)  # (latents, heads * head_dim)
-        query = query.view(1, -1, heads, head_dim).transpose(1, 2)  # (1, heads, latents, head_dim)
-        if mask is not None:  # a masked score is -inf, but 0 * NaN is NaN: what stands at masked items must not enter
-            states = states.masked_fill(mask[:, :, None] == 0, 0)
+        normed = layer_norm(self.latents, self.norm_latents)  # (latents, hidden)
         key_value = linear(layer_norm(states, self.norm_states), self.to_kv)  # (batch, items, 2 * heads * head_dim)
-        key, value = (part.unflatten(-1, (heads, head_dim)).transpose(1, 2) for part in key_value.chunk(2, dim=-1))
-        allowed = None if mask is None else mask.bool()[:, None, None, :]  # (batch, 1, 1, items)
-        # The fused kernels keep the softmax in fp32 whatever the inputs' dtype.
-        read = F.scaled_dot_product_attention(query.expand(len(states), -1, -1, -1), key, value, attn_mask=allowed)
-        return linear(read.transpose(1, 2).flatten(2), self.to_out).float() + self.latents.float()
+        key, value = (part.unflatten(-1, (heads, head_dim)) for part in key_value.chunk(2, dim=-1))
+        fold_value, fold_query = plan(self.config, states.shape[0], states.shape[1], key.dtype)
+        if not fold_value:
+            query = linear(normed, self.to_q).view(1, -1, heads, head_dim).transpose(1, 2)  # (1, heads, latents, head_dim)
+            query = query.expand(len(states), -1, -1, -1)
+            allowed = None if mask is None else mask.bool()[:, None, None, :]  # (batch, 1, 1, items)
+            # The fused kernels keep the softmax in fp32 whatever the inputs' dtype.
+            read = F.scaled_dot_product_attention(query, key.transpose(1, 2), value.transpose(1, 2), attn_mask=allowed)
+            return linear(read.transpose(1, 2).flatten(2), self.to_out).float() + self.latents.float()
+
+        scores = self.scores(normed, key, fold_query) / head_dim**0.5  # (batch, heads, items, latents) fp32
+        if mask is not None:
+            scores = scores.masked_fill(mask[:, None, :, None] == 0, -math.inf)
+        chances = scores.softmax(dim=2).to(value.dtype).flatten(1, 2)  # (batch, heads * items, latents)
+        output = self.to_out.weight.to(value.dtype).unflatten(1, (heads, head_dim))
+        folded = torch.einsum("bshc,dhc->bhsd", value, output).flatten(1, 2)  # (batch, heads * items, hidden): V_h W_o,h (2)
+        mixed: Tensor = chances.transpose(1, 2) @ folded  # (batch, latents, hidden)
+        return mixed.float() + self.latents.float()
+
+    def scores(self, normed: Tensor, key: Tensor, fold_query: bool) -> Tensor:
+        """Return ``Q K^T`` in fp32, ``(batch, heads, items, latents)``, for ``key`` ``(batch, items, heads, head_dim)``.
+
+        Keys and queries are rounded to the compute dtype, their products are not: near 50 a bf16 score is off by 0.1.
+        """
+        if not fold_query:
+            query = linear(normed, self.to_q).unflatten(1, key.shape[2:])  # (latents, heads, head_dim)
+            with torch.autocast(key.device.type, enabled=False):
+                return torch.einsum("bshc,nhc->bhsn", key.float(), query.float())
+        weight = self.to_q.weight.unflatten(0, key.shape[2:])  # (heads, head_dim, hidden)
+        folded = torch.einsum("bshc,hcd->bhsd", key, weight)  # W_q,h K_h^T (3)
+        return F.linear(folded, normed.to(folded.dtype))
+
+    def pool_one(self, states: Tensor) -> Tensor:
+        """Pool texts of one state each by the fifth rearrangement: ``(batch, hidden)`` to ``(batch, hidden)`` in fp32."""
+        dtype, inner = compute_dtype(self.ff_in.weight), self.config.heads * self.config.head_dim
+        value = F.linear(layer_norm(states, self.norm_states).to(dtype), self.to_kv.weight[inner:].to(dtype))
+        # (batch, hidden); queries and keys do nothing, the keys' half of to_kv gets its zeros from the slice
+        read = linear(value, self.to_out).float()
+        read = without_effect(read, self.to_q.weight, self.norm_latents.weight, self.norm_latents.bias)
+        latents, norm = self.latents.float(), self.norm_ff
+        mean = latents.mean(dim=0) + read
+
+        latents, read = (x - x.mean(dim=-1, keepdim=True) for x in (latents, read))  # before rounding to the compute dtype
+        scale = ((latents + read[:, None]).square().mean(dim=-1) + norm.eps).rsqrt()  # (batch, latents)
+        gain, shift = norm.weight.float(), norm.bias.float()
+        parts = torch.cat([latents * gain, read * gain, shift[None]]).to(dtype)  # (latents + batch + 1, hidden)
+        wide = F.linear(parts, self.ff_in.weight.to(dtype)).float()
+        by_latent, by_text, by_shift = wide.split([len(latents), len(read), 1])
+        mixed = MeanGatedSum.apply(by_latent, by_text, scale, by_shift[0] + self.ff_in.bias.float())  # (batch, wide)
+        return mean + linear(mixed, self.ff_out).float()
+
+
+def plan(config: PoolingConfig, texts: int, items: int, dtype: torch.dtype) -> tuple[bool, bool]:
+    """Say which projections to fold into the keys' side, by the number of multiplications.
+
+    Args:
+        config: the pooling's sizes.
+        texts: texts of the batch.
+        items: keys of a text, with padding.
+        dtype: compute dtype; queries are folded in fp32 and float64 only, as rounded folded keys would blur the scores.
+
+    Returns:
+        Whether values go through ``to_out`` before they are weighted, and whether keys go through ``to_q``.
+    """
+    hidden, latents, heads, inner = config.hidden_size, config.latents, config.heads, config.heads * config.head_dim
+    project = {"keys": texts * items * inner * hidden, "latents": latents * inner * hidden}
+    attend = {"folded": texts * latents * heads * items * hidden, "plain": texts * latents * items * inner}
+    folded = project["keys"] + attend["folded"]  # the same for values and for queries
+    query = project["latents"] + attend["plain"]
+    fold_query = folded < query and dtype in (torch.float32, torch.float64)
+    return folded < texts * project["latents"] + attend["plain"], fold_query
 
 
 def compute_dtype(weight: Tensor) -> torch.dtype:
