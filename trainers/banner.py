@@ -41,7 +41,10 @@ def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
         *batch_lines(trainer, sample),
         f"lengths         queries {recipe.length('query')} tokens, documents {recipe.length('document')}",
         f"prompts         query {recipe.query_prompt!r}, document {recipe.document_prompt!r}",
-        f"loss            {contrastive.loss}, scale {contrastive.loss_scale}",
+        f"loss            {contrastive.loss}, scale {contrastive.loss_scale}"
+        + (", both directions" if contrastive.both_directions else "")
+        + ("" if contrastive.similarity_margin is None else f", similarity margin {contrastive.similarity_margin:g}")
+        + ("" if contrastive.chunk_tokens is None else f", in chunks of {contrastive.chunk_tokens} tokens"),
         f"optimizer       {plain(training.optim)}, learning rate {training.learning_rate:g}"
         + ("" if contrastive.pooling_learning_rate is None else f", of the pooling {contrastive.pooling_learning_rate:g}")
         + f", {plain(training.lr_scheduler_type)} schedule",

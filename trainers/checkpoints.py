@@ -87,6 +87,12 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
             free = shutil.disk_usage(output_dir).free // 2**20
             if main:
                 shutil.rmtree(stage, ignore_errors=True)
+            if "NaN or infinite" in trouble:
+                raise SharedError(
+                    f"the run diverged: after step {step} {trouble.rpartition('/')[2]}. Nothing of it was saved, and earlier "
+                    "checkpoints are whole. The same command would diverge again: begin a new run with a lower --learning_rate "
+                    "or --pooling_learning_rate, in another --output_dir"
+                )
             raise SharedError(
                 f"the checkpoint of step {step} could not be written to {output_dir} ({free} MB free): {trouble}\n"
                 "Earlier checkpoints are whole. Once the cause is gone (a full disk: make room), the same command with "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import math
 import os
 import sys
 import tempfile
@@ -286,6 +287,10 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
                         "--fp16, or use --torch_dtype bfloat16 (or float32)")  # fmt: skip
     _check_evaluation(values, {RENAMED.get(name, name) for name in on_command_line})
     _check_length(values)
+    _check_numbers(values)
+    if values.get("both_directions") and values.get("in_batch_negatives") is False and not values.get("dataset_config"):
+        raise UserError("--both_directions does nothing with --in_batch_negatives false: a positive has no other queries to "
+                        "tell its own from; leave one of them out")  # fmt: skip
     if values.get("batching", "homogeneous") != "homogeneous":
         if values.get("dataset_config") is None:
             raise UserError("--batching says how several data sets are mixed; with one, all batches are the same: leave it out")
@@ -316,6 +321,27 @@ def _check_evaluation(values: Mapping[str, Any], on_command_line: Collection[str
                 raise UserError(f"--{name} does nothing without --eval_dataset: give both, or none")
     elif values.get("eval_strategy") == "no":
         raise UserError("--eval_dataset would not be used with --eval_strategy no: give epoch or steps")
+
+
+# The inherited numbers that only some values make sense of: from where, and below which limit.
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), (1, math.inf)
+    ),
+    **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm", "adam_epsilon"), (0, math.inf)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), (0, 1)),
+    **dict.fromkeys(("seed", "data_seed"), (0, 2**32)),
+}
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    for name, (least, limit) in RANGES.items():
+        value = values.get(name)
+        if value is not None and not least <= value < limit:
+            below = "" if limit == math.inf else f" and below {limit:g}"
+            raise UserError(f"--{name} must be a number from {least:g}{below}, got {value:g}")
+    if values.get("learning_rate") == 0 and not values.get("pooling_learning_rate"):
+        raise UserError("--learning_rate 0 trains nothing: give a rate above 0")
 
 
 def _check_length(values: Mapping[str, Any]) -> None:

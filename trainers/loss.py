@@ -48,7 +48,7 @@ class LossResult:
     Attributes:
         loss: mean over the queries.
         accuracy: share of queries whose positive scores highest among its candidates.
-        excluded: share of the pairs of a query and a candidate that were left out as false negatives.
+        excluded: share of the pairs of a query and a candidate, its positive apart, that were left out as false negatives.
     """
 
     loss: Tensor
@@ -134,7 +134,9 @@ class ContrastiveLoss:
             losses = losses * (0.5 if batch.in_batch is None else 1.0 - 0.5 * batch.in_batch[rows].float())
         loss = losses.sum()
         correct = (scores.detach().argmax(dim=1) == rows).sum()
-        return torch.stack([loss, *(count.float() for count in (correct, (candidates & false).sum(), candidates.sum()))])
+        return torch.stack(
+            [loss, *(count.float() for count in (correct, (candidates & false).sum(), (candidates & ~own).sum()))]
+        )
 
 
 def false_negatives(query_hashes: Tensor, document_hashes: Tensor, rows: Tensor) -> Tensor:

@@ -138,3 +138,13 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"step": state.global_step, "time": round(time.time(), 3), **logs}) + "\n")
+
+
+def exclusion_warning(figures: dict[str, float]) -> str:
+    """Return a warning where nearly nothing is left to tell the positives from, or an empty text."""
+    if figures.get("excluded", 0.0) <= 0.9:
+        return ""
+    return (
+        f"{figures['excluded']:.0%} of the pairs were left out as false negatives, so a positive has hardly anything to be "
+        "told from: raise --similarity_margin, or look for repeated texts with trainers/check_data.py"
+    )

@@ -39,7 +39,7 @@ class StepResult:
     Attributes:
         loss: scalar.
         accuracy: share of queries whose positive scores highest.
-        excluded: share of query-document pairs that were left out as false negatives.
+        excluded: share of pairs of a query and a negative that were left out as false negatives.
         candidates: documents that a query is compared with.
         queries: fp32 ``(at most 256, dim)``: unit vectors of the batch's first queries.
         positives: those of their positives.

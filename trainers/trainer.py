@@ -32,7 +32,7 @@ from trainers.checkpoints import (
 from trainers.engines import engine_of
 from trainers.finite import check_finite
 from trainers.loss import ContrastiveLoss
-from trainers.metrics import Seen
+from trainers.metrics import Seen, exclusion_warning
 from trainers.out_of_memory import out_of_memory
 from trainers.plan import BatchPlan, Mixing
 from trainers.progress import say
@@ -41,6 +41,8 @@ from trainers.seal import read_seal
 from trainers.step import ContrastiveStep, gather_shares
 from trainers.stopping import leave_signals_to_the_parent
 from trainers.together import first_trouble
+
+SETTLED = 10  # steps that a run may look collapsed without a warning
 
 
 class ContrastiveTrainer(Trainer):
@@ -157,8 +159,10 @@ class ContrastiveTrainer(Trainer):
         if "loss" in logs and self.seen.batches:
             figures, warning = self.seen.take(self.accelerator)
             logs = logs | figures
-            started = self.state.global_step > 0.1 * self.state.max_steps  # before, an untrained pooling may look so
-            if warning and started and self.is_world_process_zero() and not self.warned:
+            # Before, an untrained pooling may look so.
+            started = self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps)
+            warning = exclusion_warning(figures) or (warning if started else "")
+            if warning and self.is_world_process_zero() and not self.warned:
                 self.warned = True
                 say(f"warning: {warning}")
         super().log(logs, *args, **kwargs)

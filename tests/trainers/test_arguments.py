@@ -531,3 +531,17 @@ def test_the_dataclasses_check_themselves() -> None:
 
     with pytest.raises(UserError, match="--load_in_4bit"):
         ModelArguments(load_in_4bit=True, load_in_8bit=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--per_device_train_batch_size 0", "--gradient_accumulation_steps 0", "--learning_rate nan", "--learning_rate -1",
+     "--learning_rate 0", "--adam_beta1 2", "--seed -1", "--weight_decay nan", "--max_grad_norm -1",
+     "--both_directions --in_batch_negatives false"],
+)  # fmt: skip
+def test_numbers_without_sense_are_refused(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(
+            ["--model_name_or_path", "m", "--dataset_name", "d", "--output_dir", str(tmp_path), *words.split()], design="model1"
+        )
+    assert words.split()[0] in capsys.readouterr().err

@@ -71,7 +71,15 @@ def test_a_healthy_run_logs_the_figures_and_warns_of_nothing(
     assert all({"mean_cosine", "margin", "effective_rank"} <= line.keys() for line in logged)
 
 
-def test_a_collapsed_run_warns_once(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_candidates_warns(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(base, tmp_path, "--similarity_margin", "-2"), design="model1")
+    assert "left out as false negatives" in capsys.readouterr().err
+
+
+def test_a_collapsed_run_warns_once(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.trainer.SETTLED", 0)
     argv = arguments(base, tmp_path, "--loss", "published", "--logging_steps", "1")
     rows = [{"query": f"x{number}", "positive": f"y{number}"} for number in range(8)]  # no word of the vocabulary
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -58,9 +58,9 @@ def literal_loss(batch: LossBatch, loss: ContrastiveLoss, in_batch: list[bool] |
                 alone = in_batch is not None and not in_batch[i]
                 if alone and owners[j] != i:
                     continue
-                pairs += 1
                 if j == i:
                     continue
+                pairs += 1
                 cosine = q[j] @ d[i] if backwards else q[i] @ d[j]
                 duplicate = loss.mask_duplicates and (is_false(j, i) if backwards else is_false(i, j))
                 if duplicate or (loss.similarity_margin is not None and cosine > own + loss.similarity_margin):
