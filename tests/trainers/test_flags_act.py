@@ -206,7 +206,7 @@ def test_a_directory_with_a_run_is_not_overwritten(world: dict[str, Path], capsy
 def test_learning_nothing_is_an_error(
     design: str, world: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [*arguments(world["base"], world["rows"], tmp_path), "--max_steps", "2", "--learning_rate", "0"]
+    argv = [*arguments(world["base"], world["rows"], tmp_path), "--max_steps", "2", "--learning_rate", "1e-30"]
     if design == "model1":  # has no pooling
         start = argv.index("--pooling_latents")
         argv = argv[:start] + argv[start + 6 :]
