@@ -217,6 +217,17 @@ def test_without_checkpoints_a_run_whose_end_was_cut_starts_again(finished: Path
     assert weights(tmp_path / "run") == weights(finished)
 
 
+def test_weights_that_are_not_finite_are_no_full_disk(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The optimizer's step made them, after the check of gradients: nothing is saved, and the advice is not to try again."""
+    argv = command(tmp_path / "run", learning_rate=1e38, max_grad_norm=0, optim="sgd", max_steps=1)
+    assert main(argv, design="model3") == 1
+    told = capsys.readouterr().err
+    assert "diverged" in told and "--learning_rate" in told and "full disk" not in told
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
 # Other settings
 
 
