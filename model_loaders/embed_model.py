@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_loaders.designs import Design, get_design
+from model_loaders.encoding import Encoded, OnBatch, encode_rendered
 from model_loaders.errors import UserError
 from model_loaders.manifest import PROBE_TEXTS, BaseModel, Recipe
 from model_loaders.prompts import Role, render
@@ -121,7 +122,8 @@ class EmbedModel(nn.Module):
         *,
         prompt: str | None = None,
         max_length: int | None = None,
-        batch_size: int = 32,
+        batch_tokens: int | None = None,
+        batch_size: int | None = None,
         show_progress: bool = False,
     ) -> np.ndarray:
         """Encode texts; a text's vector does not depend on the others.
@@ -131,11 +133,41 @@ class EmbedModel(nn.Module):
             role: ``query`` or ``document``: whose prompt is used.
             prompt: used instead of the recipe's; ``""`` for none.
             max_length: tokens a text at most; ``None`` for the recipe's.
-            batch_size: texts in one forward pass. Batches are sorted by length; the order of the result is that of ``texts``.
+            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default.
+            batch_size: texts of one forward pass at most; ``None`` for no such limit.
             show_progress: show a bar.
 
         Returns:
             Unit vectors, float32 ``(len(texts), dim)``.
+        """
+        options: dict[str, Any] = {"prompt": prompt, "max_length": max_length, "batch_size": batch_size}
+        with progress(len(texts), show_progress) as on_batch:
+            return self.encode_counted(texts, role, batch_tokens=batch_tokens, on_batch=on_batch, **options).vectors
+
+    def encode_counted(
+        self,
+        texts: Sequence[str],
+        role: Role = "document",
+        *,
+        prompt: str | None = None,
+        max_length: int | None = None,
+        batch_tokens: int | None = None,
+        batch_size: int | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Encoded:
+        """Encode texts as ``encode`` does, and count their tokens.
+
+        Args:
+            texts: any strings; empty ones are legal.
+            role: ``query`` or ``document``: whose prompt is used.
+            prompt: used instead of the recipe's; ``""`` for none.
+            max_length: tokens a text at most; ``None`` for the recipe's.
+            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default.
+            batch_size: texts of one forward pass at most; ``None`` for no such limit.
+            on_batch: called after each forward pass with its number of texts and of tokens without padding.
+
+        Returns:
+            Vectors, tokens and cuts in the order of ``texts``.
         """
         if isinstance(texts, str):
             raise UserError("encode takes a list of texts, not one string")
@@ -143,29 +175,10 @@ class EmbedModel(nn.Module):
         other = [type(text).__name__ for text in texts if not isinstance(text, str)]
         if other:
             raise UserError(f"encode takes strings, found {other[0]}")
-        if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, not {batch_size}")
         chosen = self.recipe.prompt(role) if prompt is None else prompt
         length = self.recipe.length(role) if max_length is None else max_length
-        rows = self.tokenizer.ids([render(text, chosen) for text in texts], length)
-        order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))  # longest first: too big fails at once
-        vectors = np.empty((len(rows), self.dim), dtype=np.float32)
-        was_training = self.training
-        self.eval()
-        # Not self(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype. But a
-        # sharded model (FSDP2) gathers its parameters when it is called, and could not train on what inference mode made.
-        sharded = hasattr(self, "unshard")
-        forward: Any = self if sharded else partial(EmbedModel.forward, self)
-        with torch.inference_mode(not sharded), torch.no_grad():
-            for start in progress(range(0, len(rows), batch_size), show_progress):
-                chosen_rows = order[start : start + batch_size]
-                batch = self.tokenizer.pad([rows[index] for index in chosen_rows]).to(self.device)
-                encoded = forward(batch.input_ids, batch.attention_mask, batch.pool_mask)
-                vectors[chosen_rows] = encoded.cpu().numpy()
-        for module in self.modules() if sharded else ():  # or the optimizer would not find its parameters in the model
-            getattr(module, "reshard", lambda: None)()
-        self.train(was_training)
-        return vectors
+        rendered = [render(text, chosen) for text in texts]
+        return encode_rendered(self, rendered, length, batch_tokens=batch_tokens, batch_size=batch_size, on_batch=on_batch)
 
     def fingerprints(self) -> np.ndarray:
         """Return the vectors of the probe texts, ``(probes, dim)``."""
@@ -196,10 +209,13 @@ def fresh_pooling(design: Design, base_model: BaseModel, sizes: dict[str, int]) 
     return build_pooling(PoolingConfig(hidden_size=base_model.hidden_size, layers=layers, **sizes))
 
 
-def progress(batches: range, show: bool) -> Any:
-    """Wrap a range of batches in a progress bar."""
+@contextmanager
+def progress(texts: int, show: bool) -> Iterator[OnBatch | None]:
+    """Show a bar over texts; yields what is called after each batch."""
     if not show:
-        return batches
+        yield None
+        return
     from tqdm import tqdm
 
-    return tqdm(batches, desc="encode", unit="batch")
+    with tqdm(total=texts, desc="encode", unit="text") as bar:
+        yield lambda count, tokens: bar.update(count)
