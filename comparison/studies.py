@@ -1,16 +1,18 @@
-"""Read a study of ours: `cells/<design>-seed<number>-<hash>/` and what `comparison.json` says of it."""
+"""Read a study of ours: `cells/<design>-seed<number>-<hash>/` and what `study.json` or `comparison.json` says of it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from comparison.errors import ComparisonError
-from comparison.systems import Reading, Run, Score, System, finite
+from comparison.study_data import DIVERGED, FAILED, StudyData
+from comparison.study_file import read_study_file
+from comparison.systems import Reading, Run, Score, Study, System, finite
 
 ReadRevision = Callable[[Path], tuple[Run, list[str]]]
 CELL = re.compile(r"^(?P<cell>.+)-[0-9a-f]{8}$")
@@ -22,42 +24,78 @@ def is_study(directory: Path) -> bool:
     return (directory / "cells").is_dir()
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A cell as it is found: which system it is a run of, where its scores may be, and why it failed, if it did."""
+
+    name: str
+    system: str
+    label: str
+    folder: Path | None
+    failed: str | None
+
+
 def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
     """Read the finished cells of a study: a system for each baseline, and for each design with its seeds as runs.
 
-    A cell that failed is a run without scores, all its tasks failed; one that is not finished is left out and named.
+    What `study.json` says of cells goes before names of folders and before `comparison.json`. A cell that failed or diverged
+    and has no scores is a run whose tasks all failed; one that is not finished is left out and named.
 
     Raises:
         ComparisonError: a file is damaged.
     """
     reading = Reading()
-    about = _load(directory / "comparison.json") if (directory / "comparison.json").is_file() else {}
-    chosen = _folders(directory, about, reading.notes)
-    failed = _mapping(about.get("failed"))
+    data = read_study_file(directory)
+    cells = _found_cells(directory, reading.notes) if data is None else _named_cells(directory, data, reading.notes)
     runs: dict[str, list[Run]] = {}
-    for cell, folder in chosen.items():
-        if (folder / "scores.json").is_file():
-            design, label = _design(cell)
-            runs.setdefault(design, []).append(_read_cell(folder, label, read_revision, reading.notes))
-    tasks = list(dict.fromkeys(task for of_design in runs.values() for run in of_design for task in run.scores))
-    for cell in [*chosen, *(cell for cell in failed if cell not in chosen)]:
-        if cell in chosen and (chosen[cell] / "scores.json").is_file():
-            continue
-        if cell in failed:
-            design, label = _design(cell)
-            why = str(failed[cell]).strip().splitlines() or ["no reason was kept"]
-            runs.setdefault(design, []).append(Run(label, {}, dict.fromkeys(tasks, why[0][:200])))
-        else:
-            reading.notes.append(f"{directory}: {cell} is not finished and left out")
-    reading.systems = [System(design, directory, tuple(of_design)) for design, of_design in runs.items()]
-    if not any(run.scores for of_design in runs.values() for run in of_design):
+    for cell in cells:
+        if _has_scores(cell):
+            assert cell.folder is not None
+            runs.setdefault(cell.system, []).append(_read_cell(cell.folder, cell.label, read_revision, reading.notes))
+    tasks = list(dict.fromkeys(task for of_system in runs.values() for run in of_system for task in run.scores))
+    for cell in cells:
+        if cell.failed is not None and not _has_scores(cell):
+            why = cell.failed.strip().splitlines() or ["no reason was kept"]
+            runs.setdefault(cell.system, []).append(Run(cell.label, {}, dict.fromkeys(tasks, why[0][:200])))
+        elif not _has_scores(cell):
+            reading.notes.append(f"{directory}: {cell.name} is not finished and left out")
+    reading.systems = [System(name, directory, tuple(of_system)) for name, of_system in runs.items()]
+    if not any(run.scores for of_system in runs.values() for run in of_system):
         reading.systems = []
+    reading.studies = [Study(data, directory)] if data is not None else []
     return reading
 
 
-def _folders(directory: Path, about: dict[str, Any], notes: list[str]) -> dict[str, Path]:
+def _has_scores(cell: Cell) -> bool:
+    return cell.folder is not None and (cell.folder / "scores.json").is_file()
+
+
+def _found_cells(directory: Path, notes: list[str]) -> list[Cell]:
+    """Return the cells that folders, and `comparison.json` where there is one, tell of."""
+    about = _load(directory / "comparison.json") if (directory / "comparison.json").is_file() else {}
+    folders = _folders(directory, about.get("cells") if isinstance(about.get("cells"), list) else None, notes)
+    failed = {name: str(reason) for name, reason in _mapping(about.get("failed")).items()}
+    return [
+        Cell(name, *_design(name), folders.get(name), failed.get(name))
+        for name in [*folders, *(name for name in failed if name not in folders)]
+    ]
+
+
+def _named_cells(directory: Path, data: StudyData, notes: list[str]) -> list[Cell]:
+    """Return the cells that `study.json` tells of."""
+    named = [cell.folder for cell in data.cells] if all(cell.folder for cell in data.cells) else None
+    folders = _folders(directory, named, notes)
+    found = []
+    for cell in data.cells:
+        label = "" if cell.seed is None else f"seed {cell.seed}"
+        folder = directory / "cells" / cell.folder if cell.folder else folders.get(cell.name)
+        failed = (cell.reason or cell.status) if cell.status in (FAILED, DIVERGED) else None
+        found.append(Cell(cell.name, cell.compared_as, label, folder, failed))
+    return found
+
+
+def _folders(directory: Path, named: Sequence[str] | None, notes: list[str]) -> dict[str, Path]:
     """Return the folder of each cell: those that the study names, else the newest of each name."""
-    named = about.get("cells") if isinstance(about.get("cells"), list) else None
     found: dict[str, list[Path]] = {}
     for folder in sorted(path for path in (directory / "cells").iterdir() if path.is_dir()):
         match = CELL.match(folder.name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comparison.errors import ComparisonError
+from comparison.study_data import StudyData
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,28 @@ class System:
         return list(dict.fromkeys(task for run in self.runs for task in run.scores))
 
 
+@dataclass(frozen=True)
+class Study:
+    """What a study knows beside its scores; nothing of it enters a test.
+
+    Attributes:
+        data: of its `study.json`.
+        source: the directory that was given.
+        names: a system's name in the study -> its name in the comparison.
+    """
+
+    data: StudyData
+    source: Path
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Reading:
     """Everything that was read, and what was left out or needs saying, as sentences."""
 
     systems: list[System] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    studies: list[Study] = field(default_factory=list)
 
 
 def merge(readings: Sequence[Reading]) -> Reading:
@@ -90,7 +107,12 @@ def merge(readings: Sequence[Reading]) -> Reading:
     if len(made) < 2:
         found = f"only one: {made[0].name}" if made else "none"
         raise ComparisonError(f"a comparison needs two systems, found {found}; give one more results folder")
-    return Reading(made, notes)
+    studies = [
+        replace(study, names={old.name: new.name for old, new in zip(systems, made, strict=True) if old.source == study.source})
+        for reading in readings
+        for study in reading.studies
+    ]
+    return Reading(made, notes, studies)
 
 
 def only(reading: Reading, names: Sequence[str]) -> Reading:
@@ -102,7 +124,7 @@ def only(reading: Reading, names: Sequence[str]) -> Reading:
     if len(names) < 2:
         raise ComparisonError(f"a comparison needs two systems, --systems names one: {names[0]}")
     by_name = {system.name: system for system in reading.systems}
-    return Reading([by_name[name] for name in names], reading.notes)
+    return Reading([by_name[name] for name in names], reading.notes, reading.studies)
 
 
 def _refuse_twins(systems: Sequence[System]) -> None:
