@@ -12,7 +12,7 @@ from typing import Any
 DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
 STATUSES = (DONE, FAILED, DIVERGED, UNFINISHED)
 KINDS = ("design", "baseline")
-ROWS = ("head", "latent")
+BY = ("head", "latent")
 UNITS = ("texts", "pairs")
 
 
@@ -98,14 +98,14 @@ class AttentionMass:
     Attributes:
         cell: its name.
         texts: what was read, such as a task's name.
-        rows: ``head`` (mean over latents) or ``latent`` (mean over heads).
+        by: ``head`` (mean over latents) or ``latent`` (mean over heads).
         mass: rows x layers 1..L, the first layer after the embeddings first.
         count: how many texts.
     """
 
     cell: str
     texts: str
-    rows: str
+    by: str
     mass: list[list[float]]
     count: int | None = None
 

@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from comparison.errors import ComparisonError, nearest
-from comparison.study_data import KINDS, ROWS, STATUSES, UNITS, CurvePoint, StudyData
+from comparison.study_data import BY, KINDS, STATUSES, UNITS, CurvePoint, StudyData
 
 FILE = "study.json"
 FORMAT = 1
-ONE_OF = {"status": STATUSES, "kind": KINDS, "rows": ROWS, "unit": UNITS}
+ONE_OF = {"status": STATUSES, "kind": KINDS, "by": BY, "unit": UNITS}
 NOT_NEGATIVE = {
     "step", "trainable_parameters", "training_seconds", "evaluation_texts_per_second", "evaluation_tokens_per_second",
     "peak_memory_bytes", "count", "total", "texts", "cut", "max_length",
