@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, Protocol
@@ -13,9 +14,12 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
+from evaluation.ledger import Ledger, Side
+from evaluation.progress import Progress
 from evaluation.prompts import Prompts, choose
 from model_loaders.prompts import Role, render
 
+PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model
 # Raise when scoring or the making of tasks changes: all results are then computed anew.
 EVALUATION_VERSION = 1
@@ -52,7 +56,8 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
 
     Attributes:
         recipe: what beside the weights decides a vector; part of the revision.
-        first_texts: for each task and side, the prompt given (None: the encoder's own) and the first text as rendered.
+        ledger: for each task and side, the prompt, the first text as rendered, and counts.
+        progress: is told of every text.
     """
 
     def __init__(
@@ -69,7 +74,8 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         self.prompts = prompts or {}
         self.max_length = max_length
         self.recipe = {"prompts": self.prompts, "max_length": max_length, **(extra_recipe or {})}
-        self.first_texts: dict[str, dict[str, dict[str, str | None]]] = {}
+        self.ledger = Ledger()
+        self.progress: Progress | None = None
         self.mteb_model_meta = ModelMeta.create_empty(
             overwrites={
                 "name": f"{ORGANISATION}/{name.replace('/', '_')}",
@@ -95,31 +101,45 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         hf_subset: str,
         prompt_type: PromptType | None = None,
         batch_size: int = 32,
-        show_progress_bar: bool = False,
         **_: Any,
     ) -> np.ndarray:
         """Return the vectors of all texts of a mteb data loader, `(texts, dim)` float32."""
         texts = [text for batch in inputs for text in batch["text"]]
         role: Role = "document" if prompt_type is PromptType.document else "query"
         prompt = choose(self.prompts, task_metadata.name, task_metadata.type, role)
-        side = "text" if prompt_type is None else role
-        self._note(task_metadata.name, side, role, prompt, texts)
-        vectors = self.model.encode(
-            texts,
-            role,
-            prompt=prompt,
-            max_length=self.max_length,
-            batch_size=batch_size,
-            show_progress=show_progress_bar,
-        )
+        name = "text" if prompt_type is None else role
+        side = self._side(task_metadata.name, name, role, prompt, texts)
+        if self.progress is not None:
+            self.progress.begin_call(PLURALS[name], len(texts), sum(map(len, texts)))
+        began = time.monotonic()
+        vectors, tokens, cut = self._vectors(texts, role, prompt, batch_size)
+        if side is not None:
+            side.add(len(texts), tokens, cut, time.monotonic() - began)
+        if self.progress is not None:
+            self.progress.end_call()
         vectors = np.asarray(vectors, dtype=np.float32)
         if len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise ValueError(f"the encoder gave {vectors.shape} values for {len(texts)} texts, or some are not finite")
         return vectors
 
-    def _note(self, task: str, side: str, role: Role, prompt: str | None, texts: list[str]) -> None:
-        sides = self.first_texts.setdefault(task, {})
-        if side not in sides and texts:
+    def _vectors(
+        self, texts: list[str], role: Role, prompt: str | None, batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Return vectors, tokens and cuts; the latter two are None where the encoder does not count."""
+        options: dict[str, Any] = {"prompt": prompt, "max_length": self.max_length, "batch_size": batch_size}
+        counted = getattr(self.model, "encode_counted", None)
+        if counted is None:
+            return self.model.encode(texts, role, **options), None, None
+        encoded = counted(texts, role, on_batch=self.progress.on_batch if self.progress is not None else None, **options)
+        return encoded.vectors, encoded.tokens, encoded.cut
+
+    def _side(self, task: str, name: str, role: Role, prompt: str | None, texts: list[str]) -> Side | None:
+        """Return the account of a task's side; it is opened with the first text."""
+        side = self.ledger.side(task, name)
+        if side is None and texts:
             own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
             used = own.prompt(role) if prompt is None and own is not None else prompt
-            sides[side] = {"role": role, "prompt": used, "first_text": render(texts[0], used or "")}
+            source = "the model's manifest" if prompt is None and own is not None else "none" if prompt is None else "--prompts"
+            length = self.max_length or (own.length(role) if own is not None else None)
+            side = self.ledger.open(task, name, Side(role, used, source, length, render(texts[0], used or "")))
+        return side

@@ -24,6 +24,7 @@ from evaluation.progress import Progress
 from evaluation.prompts import normalise
 from evaluation.run import Run, TaskScore
 from evaluation.tasks import TaskSpec
+from evaluation.workload import expected_characters
 from model_loaders.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def evaluate(
         max_length: tokens a text at most; by default the encoder's own, from its manifest.
         batch_size: texts a batch; no part of the revision, since vectors do not depend on it.
         recipe: further facts that vectors depend on, such as the dtype; part of the revision.
-        show_progress: show the encoder's progress over texts.
+        show_progress: draw a bar on stderr; without it `log` gets a line every half minute.
         save_predictions: keep mteb's prediction files (`predictions/`), up to 1000 hits a query.
         log: gets a line when a task begins, with the time left, and when it ends.
 
@@ -86,9 +87,17 @@ def evaluate(
         max_length=max_length,
         extra_recipe=recipe,
     )
-    run = Run(model, Path(output_dir), batch_size, show_progress, save_predictions)
-    progress = Progress([spec.size for spec in tasks], log)
+    run = Run(model, Path(output_dir), batch_size, save_predictions)
+    progress = model.progress = Progress(expected_characters(tasks), log, bar=show_progress)
     evaluation = Evaluation(model.mteb_model_meta.name, model.mteb_model_meta.revision, run.folder)
+    try:
+        _score_all(run, tasks, evaluation, progress)
+    finally:
+        progress.close()
+    return evaluation
+
+
+def _score_all(run: Run, tasks: Sequence[TaskSpec], evaluation: Evaluation, progress: Progress) -> None:
     for number, spec in enumerate(tasks):
         progress.start(number, spec.name)
         try:
@@ -100,7 +109,6 @@ def evaluate(
             evaluation.scores.append(score)
             there = ", already there" if score.cached else ""
             progress.end(number, spec.name, f"{score.metric} {score.score:.4f}{there}", computed=not score.cached)
-    return evaluation
 
 
 def _known(given: str | None, encoder: Any, attribute: str, argument: str) -> str:

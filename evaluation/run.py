@@ -60,14 +60,12 @@ class Run:
         model: the encoder as mteb sees it; gives name and revision.
         output_dir: holds `results/`.
         batch_size: texts a batch.
-        show_progress: show the encoder's progress over texts.
         save_predictions: keep mteb's prediction files.
     """
 
     model: MtebEncoder
     output_dir: Path
     batch_size: int
-    show_progress: bool
     save_predictions: bool
 
     @property
@@ -124,7 +122,7 @@ class Run:
             self.model,
             task,
             co2_tracker=False,
-            encode_kwargs={"batch_size": self.batch_size, "show_progress_bar": self.show_progress},
+            encode_kwargs={"batch_size": self.batch_size, "show_progress_bar": False},
             cache=self.cache,
             overwrite_strategy="only-missing" if resume else "always",
             prediction_folder=self.folder / "predictions" if keeps_items(task) or self.save_predictions else None,
@@ -146,7 +144,7 @@ class Run:
             "evaluation_version": EVALUATION_VERSION,
             "recipe": self.model.recipe,
             "encoder": self.model.facts(),
-            "sides": self.model.first_texts.get(spec.name, {}),
+            "sides": self.model.ledger.record(spec.name),
             "dataset": dict(task.metadata.dataset),
             "mteb_version": result.mteb_version,
             "seconds": result.evaluation_time,
