@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,29 @@ def test_the_plan_of_an_epoch() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
         ["homogeneous", "1,000"], ["blended", "1,000"], ["0.7", "1,000"]]  # fmt: skip
+
+
+def test_the_gpu_benchmark_runs_on_a_tiny_shape() -> None:
+    sizes = ["--latents", "8", "--heads", "2", "--head_dim", "8"]
+    words = ["--shape", "tiny", "--device", "cpu", "--triplets", "3", "--tokens", "8", "--steps", "1", "--peers", *sizes]
+    done = run("gpu.py", *words)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines if line and line[0].startswith("model")] == [f"model{k}" for k in range(1, 6)]
+    assert done.stdout.count("with the published head") == 3 and done.stdout.count("sentence-transformers") == 1
+
+
+@pytest.mark.parametrize(("design", "others"), [("model1", ["published", "sentence-transformers"]), ("model3", ["published"])])
+def test_a_step_is_compared_with_equal_gradients(design: str, others: list[str], tmp_path: Path) -> None:
+    rows = [
+        {"query": f"what is {k}", "positive": f"{k} is a number", "negative": f"{k} times {k} is more than that"}
+        for k in range(12)
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(
+        "training_step.py", "--triplets", str(file), "--batch", "8", "--pairs", "1", "--design", design, "--latents", "8"
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.split()[2] for line in done.stdout.splitlines()[-len(others) :]] == others
+    assert done.stdout.count("gradient differs by") == 1 + len(others)

@@ -1,0 +1,284 @@
+"""One training step: the trainer's own against the published loop and sentence-transformers, on the same weights and texts.
+
+    python benchmarks/training_step.py --triplets FILE.jsonl[.gz] [--design model1] [--batch 256] [--pairs 3] [--threads 1]
+    python benchmarks/training_step.py --triplets FILE --shape medium --batch 32    # hidden size 768, 12 layers, random weights
+
+A step is forward, loss, backward and AdamW with LoRA (no dropout unless ``--dropout``), from token ids. The published loop is
+written out here: queries, positives and negatives each in one pass, padded to the longest multiple of eight, all hidden states
+kept, the pooling by the formula. sentence-transformers runs its loss, plain or cached, over the same model; each setting is
+tried once and the quickest goes into the comparison (EOS designs without trainable pooling only: it has no others). First the
+losses and gradients of all sides are compared. Then steps alternate. The floor is the operations of the real tokens over this
+machine's matrix-multiply rate: 2 for each weight and token forward, 2 backward (frozen weights need no gradient), and 2 and 4
+for those that LoRA and pooling train. The last line is the ratios of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.pooling import published
+from benchmarks.random_models import SHAPES, TINY_BASE, random_model
+from model_loaders.embed_model import EmbedModel
+from model_loaders.loading import create
+from model_loaders.manifest import Recipe
+from model_loaders.states import REDUCE
+from pooling import CrossAttentionPooling, MultiLayerPooling
+from trainers.batching import TripletBatch, TripletCollator
+from trainers.engines import Engine
+from trainers.loss import ContrastiveLoss
+from trainers.step import ContrastiveStep
+
+ROOT = Path(__file__).resolve().parents[1]
+SCALE = 20.0
+Loss = Callable[[], Tensor]
+
+
+def clock() -> float:
+    """Return seconds: of the processor with one thread, so that other programs do not count; else of the clock."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def read_triplets(path: Path, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return ``count`` random rows with one negative each."""
+    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    rows = [json.loads(line) for line in text.splitlines()]
+    first = lambda texts: texts if isinstance(texts, str) else texts[0]  # noqa: E731
+    rows = [row for row in rows if row.get("negative")]
+    chosen = random.Random(seed).sample(rows, count)
+    return [{"query": r["query"], "positive": first(r["positive"]), "negatives": [first(r["negative"])]} for r in chosen]
+
+
+def tiny_model(design: str, dropout: float, sizes: dict[str, int], max_length: int) -> EmbedModel:
+    """Load the quickstart's base with LoRA whose second matrices are not 0."""
+    lora = json.loads((ROOT / "configs" / "lora.json").read_text()) | {"lora_dropout": dropout}
+    recipe = Recipe(max_length=max_length)
+    model = create(design, TINY_BASE, lora=lora, pooling_sizes=sizes, recipe=recipe, device="cpu", dtype="float32")
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.01)
+    return model
+
+
+def padded(rows: Sequence[list[int]], pad: int, multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Pad on the right to the longest, rounded up to a multiple; ids and mask."""
+    longest = -(-max(map(len, rows)) // multiple) * multiple
+    ids = torch.full((len(rows), longest), pad)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+        mask[number, : len(row)] = 1
+    return ids, mask
+
+
+def split(batch: TripletBatch) -> list[list[list[int]]]:
+    """Return the ids of queries, positives and negatives."""
+    n = batch.queries
+    return [batch.ids[:n], batch.ids[n : 2 * n], batch.ids[2 * n :]]
+
+
+def published_head(pooling: CrossAttentionPooling, states: Tensor) -> Tensor:
+    """Pool by the published formula; of several layers, each is marked by its embedding first."""
+    if isinstance(pooling, MultiLayerPooling):
+        states = states.float() + pooling.layer_embedding.weight
+    return published(pooling, states)
+
+
+def published_loss(model: EmbedModel, batch: TripletBatch) -> Tensor:
+    """Return the loss of the published loop: three padded passes, all hidden states, in-batch and hard negatives."""
+    vectors = []
+    for rows in split(batch):
+        ids, mask = padded(rows, model.tokenizer.tokenizer.pad_token_id, 8)
+        hidden = model.backbone(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
+        if model.design.tokens == "all":
+            raise SystemExit("design 4's published pooling reads padding: there is nothing equal to compare with")
+        reduced = [REDUCE[model.design.tokens](state, mask) for state in hidden]
+        states = torch.stack(reduced if model.design.layers == "all" else reduced[-1:], dim=1)
+        pooled = states[:, 0] if model.pooling is None else published_head(model.pooling, states)
+        vectors.append(F.normalize(pooled, dim=-1))
+    scores = SCALE * vectors[0] @ torch.cat(vectors[1:]).T
+    return F.cross_entropy(scores, torch.arange(len(scores)))
+
+
+class Peer(torch.nn.Module):
+    """A sentence-transformers model around our weights: its Transformer and Pooling modules, its loss."""
+
+    def __init__(self, model: EmbedModel) -> None:
+        super().__init__()
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+        transformer = Transformer(str(TINY_BASE))
+        transformer.model = model.backbone
+        pooling = Pooling(model.dim, pooling_mode="lasttoken")
+        self.model = SentenceTransformer(modules=[transformer, pooling], device=str(model.device))
+        self.pad = model.tokenizer.tokenizer.pad_token_id
+
+    def losses(self, batch: TripletBatch) -> dict[str, Loss]:
+        """Return its settings by name: plain, and cached in mini-batches of texts and of tokens."""
+        from sentence_transformers.sentence_transformer.losses import (
+            CachedMultipleNegativesRankingLoss,
+            MultipleNegativesRankingLoss,
+        )
+
+        def run(loss: Any) -> Loss:
+            def one() -> Tensor:
+                columns = [
+                    dict(zip(("input_ids", "attention_mask"), padded(rows, self.pad), strict=True)) for rows in split(batch)
+                ]
+                found: Tensor = loss(columns, torch.arange(batch.queries))
+                return found
+
+            return one
+
+        made = {"plain": MultipleNegativesRankingLoss(self.model, scale=SCALE)}
+        for size in (32, 128):
+            made[f"cached, {size} texts"] = CachedMultipleNegativesRankingLoss(self.model, scale=SCALE, mini_batch_size=size)
+        for tokens in (2048, 8192):
+            made[f"cached, {tokens} tokens"] = CachedMultipleNegativesRankingLoss(
+                self.model, scale=SCALE, mini_batch_num_tokens=tokens
+            )
+        return {name: run(loss) for name, loss in made.items()}
+
+
+class Steps:
+    """Takes timed steps with one optimizer, so that every side does the same beside forward and backward."""
+
+    def __init__(self, model: EmbedModel) -> None:
+        self.model = model
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=0.0, fused=True)
+
+    def gradient(self, run: Callable[[], float]) -> tuple[float, Tensor]:
+        """Return loss and the whole gradient, flat."""
+        self.optimizer.zero_grad()
+        loss = run()
+        parts = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.trained]
+        return loss, torch.cat([part.flatten() for part in parts])
+
+    def timed(self, run: Callable[[], float]) -> float:
+        """Return the seconds of one step."""
+        begin = clock()
+        self.optimizer.zero_grad()
+        run()
+        self.optimizer.step()
+        return clock() - begin
+
+
+def backward(loss: Loss) -> Callable[[], float]:
+    """Make a function that computes a loss and its gradient."""
+
+    def run() -> float:
+        found = loss()
+        found.backward()
+        return float(found.detach())
+
+    return run
+
+
+def matmul_rate(hidden_size: int) -> float:
+    """Return operations a second of a product of 4,096 rows with a square matrix of at least 1,024."""
+    size = max(1024, hidden_size)
+    a, b = torch.randn(4096, size), torch.randn(size, size)
+    a @ b
+    times = []
+    for _ in range(5):
+        begin = clock()
+        a @ b
+        times.append(clock() - begin)
+    return 2.0 * 4096 * size * size / statistics.median(times)
+
+
+def operations(model: EmbedModel, batch: TripletBatch) -> float:
+    """Return the operations of forward and backward over the real tokens; of a trainable pooling, of the published sizes."""
+    config = model.backbone.config
+    matrices = [(n, p) for n, p in model.backbone.named_parameters() if p.dim() == 2 and "embed" not in n]
+    frozen = sum(p.numel() for _, p in matrices if not p.requires_grad)
+    trained = sum(p.numel() for _, p in matrices if p.requires_grad)
+    attention = sum(
+        6.0 * len(row) ** 2 * config.num_attention_heads * config.head_dim * config.num_hidden_layers for row in batch.ids
+    )  # scores and values of half the square, forward 1 x and backward 2 x
+    return batch.tokens * (4.0 * frozen + 6.0 * trained) + attention
+
+
+def main() -> None:
+    """Compare, time, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--triplets", type=Path, required=True, help="JSON lines with query, positive, negative")
+    parser.add_argument("--design", default="model1")
+    parser.add_argument("--batch", type=int, default=256, help="triplets")
+    parser.add_argument("--max_length", type=int, default=512)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of LoRA; above 0 gradients are not compared")
+    parser.add_argument("--chunk_tokens", type=int, help="gradient caching of the own step")
+    parser.add_argument("--shape", choices=list(SHAPES), help="a base of this shape with random weights, not the quickstart's")
+    parser.add_argument("--latents", type=int, default=64)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only_ours", action="store_true", help="only the own step and the floor")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    sizes = {"latents": args.latents, "heads": 4, "head_dim": 64}
+    if args.shape:
+        model = random_model(args.design, args.shape, dropout=args.dropout, pooling_sizes=sizes, max_length=args.max_length)
+    else:
+        model = tiny_model(args.design, args.dropout, sizes, args.max_length)
+    model.train()
+    peer = Peer(model) if model.pooling is None and model.design.tokens == "last" else None
+    batch = TripletCollator(model.tokenizer, model.recipe)(read_triplets(args.triplets, args.batch))
+    from accelerate import Accelerator
+
+    loss = ContrastiveLoss(scale=SCALE, mask_duplicates=False)  # the others do not mask them
+    step = ContrastiveStep(model.tokenizer, Engine(Accelerator(cpu=True)), loss, chunk_tokens=args.chunk_tokens)
+    steps = Steps(model)
+    sides: dict[str, Callable[[], float]] = {"ours": lambda: float(step(model, batch).loss)}
+    if not args.only_ours:
+        sides["published"] = backward(lambda: published_loss(model, batch))
+        if peer is not None:
+            settings = {name: backward(one) for name, one in peer.losses(batch).items()}
+            tried = {name: steps.timed(run) for name, run in settings.items()}
+            best = min(tried, key=lambda name: tried[name])
+            print("sentence-transformers:", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in tried.items()))
+            sides["sentence-transformers"] = settings[best]
+    print(f"{args.design}, {args.batch} triplets, {batch.tokens} real tokens, {len(batch)} texts; LoRA dropout {args.dropout}")
+    reference: tuple[float, Tensor] | None = None
+    for name, run in sides.items() if not args.dropout else ():
+        found = steps.gradient(run)
+        reference = reference or found
+        off = float((found[1] - reference[1]).norm() / reference[1].norm())
+        print(f"{name}: loss {found[0]:.6f}, gradient differs by {off:.1e} (relative norm)")
+        assert off <= 1e-4 and abs(found[0] - reference[0]) <= 1e-4
+
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    steps.timed(sides["ours"])
+    for _ in range(args.pairs):
+        for name, run in sides.items():
+            times[name].append(steps.timed(run))
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    for name, found in times.items():
+        print(f"{name}: {medians[name]:.2f} s a step ({min(found):.2f} to {max(found):.2f}), "
+              f"{batch.tokens / medians[name]:,.0f} tokens/s")  # fmt: skip
+    rate, needed = matmul_rate(model.dim), operations(model, batch)
+    if model.pooling is None:
+        print(f"floor {needed / rate:.2f} s ({needed / 1e12:.3f} T operations at {rate / 1e9:.0f} G/s): "
+              f"{needed / rate / medians['ours']:.0%} of it reached")  # fmt: skip
+    for name in list(sides)[1:]:
+        print(f"{medians[name] / medians['ours']:.2f} x {name} ({args.design}, batch {args.batch}, {args.triplets.name})")
+
+
+if __name__ == "__main__":
+    main()
