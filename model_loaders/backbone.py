@@ -124,21 +124,28 @@ def add_lora(backbone: nn.Module, lora: dict[str, Any], *, trainable: bool) -> n
     """
     import peft
 
-    kind = lora.get("peft_type", "LORA")
-    if str(getattr(kind, "value", kind)) != "LORA":
-        raise UserError(f"the adapter is of type {kind!r}; only LoRA adapters are supported")
     family: Any = backbone.config
-    known = set(peft.LoraConfig.__dataclass_fields__)
-    # Files of older and newer peft versions carry keys that this one does not have; the tensors decide in the end.
-    options = {key: value for key, value in lora.items() if key in known and key not in ("task_type", "peft_type")}
-    options |= {"inference_mode": not trainable, "base_model_name_or_path": None}
     try:
-        config = peft.LoraConfig(task_type="FEATURE_EXTRACTION", **options)
+        config = lora_config(lora, trainable=trainable)
         with quiet():
             model = peft.get_peft_model(backbone, config, autocast_adapter_dtype=trainable)
     except (ValueError, TypeError) as error:
         raise UserError(f"this LoRA config does not fit a {family.model_type!r} model: {error}") from error
     return model  # type: ignore[no-any-return]
+
+
+def lora_config(lora: dict[str, Any], *, trainable: bool) -> Any:
+    """Return the ``peft.LoraConfig`` of the content of an ``adapter_config.json``."""
+    import peft
+
+    kind = lora.get("peft_type", "LORA")
+    if str(getattr(kind, "value", kind)) != "LORA":
+        raise UserError(f"the adapter is of type {kind!r}; only LoRA adapters are supported")
+    known = set(peft.LoraConfig.__dataclass_fields__)
+    # Files of older and newer peft versions carry keys that this one does not have; the tensors decide in the end.
+    options = {key: value for key, value in lora.items() if key in known and key not in ("task_type", "peft_type")}
+    options |= {"inference_mode": not trainable, "base_model_name_or_path": None}
+    return peft.LoraConfig(task_type="FEATURE_EXTRACTION", **options)
 
 
 @contextmanager

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -85,15 +82,10 @@ class EmbedModel(nn.Module):
 
     @property
     def version(self) -> str:
-        """Hash of everything that decides a vector: trained tensors, design, base model, recipe and dtype."""
-        digest = hashlib.sha256()
-        about: list[Any] = [self.design_name, asdict(self.base_model) | {"name_or_path": ""}, asdict(self.recipe), self.dtype]
-        about.append(self.pooling.config.to_dict() if self.pooling is not None else None)
-        digest.update(json.dumps(about, sort_keys=True).encode())
-        for name, tensor in sorted(self.trained_tensors().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Hash of everything that decides a vector: trained tensors, design, base model, tokenizer, recipe and dtype."""
+        from model_loaders.version import version_of_model
+
+        return version_of_model(self)
 
     def trained_tensors(self) -> dict[str, Tensor]:
         """Return the tensors that training changes: LoRA's and the pooling's."""

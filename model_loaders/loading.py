@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_loaders import adapter
-from model_loaders.backbone import add_lora, choose_device, choose_dtype, load_backbone, load_config, weights_hash
+from model_loaders import adapter, version
+from model_loaders.backbone import add_lora, choose_device, choose_dtype, load_backbone, load_config, lora_config, weights_hash
 from model_loaders.designs import Design, get_design
 from model_loaders.embed_model import EmbedModel, fresh_pooling
 from model_loaders.errors import UserError
@@ -151,6 +151,70 @@ def load_design(
     trainable: bool = False,
 ) -> EmbedModel:
     """Load an adapter directory, ours or published, on its base model; see ``model_loaders.load``."""
+    plan = plan_loading(design, base_model, adapter_path, cache_dir, dtype=dtype, device=device, num_heads=num_heads)
+    backbone = load_backbone(
+        plan.base_directory,
+        get_design(plan.source.design_name),
+        dtype=plan.dtype,
+        device=plan.device,
+        attn_implementation=attn_implementation,
+        quantisation=plan.base.quantisation or None,
+    )
+    model = assemble(plan.source, backbone, plan.base, plan.base_directory, trainable=trainable)
+    model.pooling = cast_pooling(model.pooling, plan.device, None if trainable else plan.dtype)
+    model.train(trainable)
+    if plan.source.manifest is not None:
+        check_fingerprints(plan.source.manifest, model.fingerprints(), model.dtype, plan.source.directory)
+    return model
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be loaded and how, known before the base LLM's weights are read.
+
+    Attributes:
+        source: the adapter, read and checked.
+        base: the base LLM.
+        base_directory: where that is.
+        dtype: in which the model will compute.
+        device: where it will be.
+    """
+
+    source: Source
+    base: BaseModel
+    base_directory: Path
+    dtype: torch.dtype
+    device: torch.device
+
+    def version(self) -> str | None:
+        """Return what ``version`` of the loaded model will be; ``None`` where only loading tells (a quantised base LLM)."""
+        if self.base.quantisation:
+            return None
+        tokenizer, recipe = tokenizer_and_recipe(self.source, self.base_directory)
+        lora, tensors = None, {}
+        if self.source.lora is not None:
+            config, tensors[adapter.LORA_WEIGHTS] = self.source.lora
+            lora = version.lora_facts(lora_config(config, trainable=False))
+        pooling = None
+        if self.source.pooling is not None:
+            sizes, tensors[adapter.POOLING_WEIGHTS] = self.source.pooling
+            pooling = sizes.to_dict()
+        name, dtype = self.source.design_name, str(self.dtype).removeprefix("torch.")
+        computed = version.as_computed(tensors, self.dtype)
+        return version.hash_of(name, self.base, recipe, dtype, tokenizer.digest, lora, pooling, computed)
+
+
+def plan_loading(
+    design: str | None,
+    base_model: str | Path | None,
+    adapter_path: str | Path,
+    cache_dir: str | Path | None = None,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    num_heads: int | None = None,
+) -> Plan:
+    """Find and check what ``load_design`` would load, without the base LLM's weights."""
     directory = resolve(adapter_path, what="adapter", cache_dir=cache_dir, needs=adapter_needs(Path(adapter_path)))
     source = read_source(directory, design, num_heads)
     name = base_model or (source.manifest.base_model.name_or_path if source.manifest else None)
@@ -162,21 +226,7 @@ def load_design(
     chosen_device = choose_device(device)
     if dtype is None and source.manifest is not None and source.manifest.dtype in ("float32", "bfloat16", "float16"):
         dtype = source.manifest.dtype
-    chosen_dtype = choose_dtype(dtype, chosen_device)
-    backbone = load_backbone(
-        base_directory,
-        get_design(source.design_name),
-        dtype=chosen_dtype,
-        device=chosen_device,
-        attn_implementation=attn_implementation,
-        quantisation=quantisation or None,
-    )
-    model = assemble(source, backbone, base, base_directory, trainable=trainable)
-    model.pooling = cast_pooling(model.pooling, chosen_device, None if trainable else chosen_dtype)
-    model.train(trainable)
-    if source.manifest is not None:
-        check_fingerprints(source.manifest, model.fingerprints(), model.dtype, directory)
-    return model
+    return Plan(source, base, base_directory, choose_dtype(dtype, chosen_device), chosen_device)
 
 
 def adapter_needs(path: Path) -> str:
@@ -201,11 +251,16 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
                 f"model {base.name_or_path} has width {base.hidden_size} and {base.num_layers} layers: it is another base model"
             )
         pooling.load_state_dict(tensors)
+    tokenizer, recipe = tokenizer_and_recipe(source, base_directory)
+    return EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
+
+
+def tokenizer_and_recipe(source: Source, base_directory: Path) -> tuple[TextTokenizer, Recipe]:
+    """Return an adapter's tokenizer and recipe."""
     has_tokenizer = source.manifest is not None or (source.directory / "tokenizer_config.json").is_file()
     raw = load_tokenizer(source.directory if has_tokenizer else base_directory)
     recipe = source.manifest.recipe if source.manifest else published_recipe(get_design(source.design_name), raw.pad_token_id)
-    tokenizer = TextTokenizer(raw, recipe.unpooled_token_ids, source.manifest.end_token if source.manifest else None)
-    return EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
+    return TextTokenizer(raw, recipe.unpooled_token_ids, source.manifest.end_token if source.manifest else None), recipe
 
 
 def published_recipe(design: Design, pad_token_id: int | None) -> Recipe:

@@ -6,8 +6,11 @@ that a text's positions are the same whoever shares its batch.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,13 @@ class TextTokenizer:
             tokenizer.pad_token = self.end_token
         # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
         self._appends_end = self._raw(["a b"], max_length=None)[0][0][-1:] == [self.end_token_id]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of what decides the tokens: vocabulary, rules, special tokens and the end token."""
+        rules = json.loads(self.tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+        about = [rules, self.end_token, self.tokenizer.bos_token]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         """Tokenise rendered texts, as `tokenise` does; returns the ids alone."""

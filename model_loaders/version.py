@@ -1,0 +1,138 @@
+"""One hash of everything that decides a vector, of a model in memory or of files that are not loaded.
+
+Results are filed under it (``evaluation``). Both ways give the same hash, so that an evaluation whose results are there
+need not load a base LLM to know that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from model_loaders import adapter
+from model_loaders.manifest import BaseModel, Recipe
+
+if TYPE_CHECKING:
+    from model_loaders.embed_model import EmbedModel
+
+# Of peft's config: where it came from, how it was initialised and trained. Which modules it acts on, the tensors' names say.
+NOT_DECISIVE = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "init_lora_weights",
+    "lora_dropout",
+    "peft_version",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+)
+BASE_FILES = ("*.safetensors", "*.bin", "config.json")
+PIECE = 1 << 24  # bytes read at once
+
+
+def hash_of(
+    design_name: str,
+    base_model: BaseModel,
+    recipe: Recipe,
+    dtype: str,
+    tokenizer: str,
+    lora: Mapping[str, Any] | None,
+    pooling: Mapping[str, Any] | None,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+) -> str:
+    """Return 16 hexadecimal digits.
+
+    Args:
+        design_name: row of the table of designs.
+        base_model: the base LLM; where it lies does not matter.
+        recipe: prompts and lengths.
+        dtype: in which the model computes.
+        tokenizer: ``TextTokenizer.digest``.
+        lora: ``lora_facts``, ``None`` without LoRA.
+        pooling: sizes of the pooling, ``None`` without one.
+        tensors: what training changes, by file and by name in the file.
+    """
+    base = asdict(base_model) | {"name_or_path": ""}
+    about = [design_name, base, asdict(recipe), dtype, tokenizer, lora, pooling]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+    for file in sorted(tensors):
+        for name, tensor in sorted(tensors[file].items()):
+            digest.update(f"{file}\0{name}\0{tuple(tensor.shape)}\0".encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def lora_facts(config: Any) -> dict[str, Any]:
+    """Return what of a ``peft.LoraConfig`` decides a vector, as JSON values."""
+    found = {name: adapter.plain(value) for name, value in config.to_dict().items() if name not in NOT_DECISIVE}
+    return {name: value for name, value in found.items() if value not in (None, False, {}, [])}
+
+
+def version_of_model(model: EmbedModel) -> str:
+    """Return the hash of a model in memory."""
+    from model_loaders.loading import trained_tensors
+
+    backbone: Any = model.backbone
+    lora = lora_facts(backbone.peft_config["default"]) if model.has_lora else None
+    pooling = model.pooling.config.to_dict() if model.pooling is not None else None
+    tokenizer, tensors = model.tokenizer.digest, trained_tensors(model)
+    return hash_of(model.design_name, model.base_model, model.recipe, model.dtype, tokenizer, lora, pooling, tensors)
+
+
+def as_computed(tensors: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of files as a model of ``dtype`` that is loaded for inference holds them."""
+    return {file: {name: tensor.to(dtype) for name, tensor in of_file.items()} for file, of_file in tensors.items()}
+
+
+def content_hash(directory: Path, notes: Path | None = None) -> str:
+    """Return a hash of every byte of a base model's weights and of its ``config.json``.
+
+    Args:
+        directory: of the base model.
+        notes: a file that remembers hashes by path, size, inode and times of change, so that 14 GB are read once.
+    """
+    remembered: dict[str, str] = {}
+    if notes is not None and notes.is_file():
+        try:
+            remembered = {str(key): str(value) for key, value in json.loads(notes.read_text(encoding="utf-8")).items()}
+        except (OSError, ValueError, AttributeError):
+            remembered = {}
+    files = sorted({path for pattern in BASE_FILES for path in directory.glob(pattern)})
+    known = {path: remembered.get(_state(path)) for path in files}
+    missing = [path for path in files if known[path] is None]
+    with ThreadPoolExecutor(max_workers=8) as threads:  # hashing lets other threads run
+        known.update(zip(missing, threads.map(_file_hash, missing), strict=True))
+    if missing and notes is not None:
+        remembered |= {_state(path): str(known[path]) for path in missing}
+        try:
+            notes.parent.mkdir(parents=True, exist_ok=True)
+            part = notes.with_name(f"{notes.name}.part")
+            part.write_text(json.dumps(remembered, indent=1) + "\n", encoding="utf-8")
+            part.replace(notes)
+        except OSError:
+            pass  # a note saves seconds; what cannot be written elsewhere is said there
+    return hashlib.sha256(json.dumps([[path.name, known[path]] for path in files]).encode()).hexdigest()[:16]
+
+
+def _state(path: Path) -> str:
+    """Return what changes whenever a file does: the time of the last change of its inode cannot be set by hand."""
+    stat = path.stat()
+    return f"{path.resolve()}|{stat.st_size}|{stat.st_ino}|{stat.st_mtime_ns}|{stat.st_ctime_ns}"
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()

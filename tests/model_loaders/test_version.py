@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_loaders import load
+from model_loaders.loading import plan_loading, save
+from model_loaders.version import content_hash
+from tests.conftest import new_model
+
+DESIGNS = ["model1", "model2", "model3", "model4", "model5", "causal_mean"]
+
+
+@pytest.fixture(scope="module")
+def adapter(base, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("adapter") / "model3"
+    save(new_model("model3", base), directory)
+    return directory
+
+
+def planned(directory, **options) -> str:
+    found = plan_loading(None, None, directory, device="cpu", **options).version()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_files_and_the_loaded_model_have_the_same_version(design, dtype, base, tmp_path):
+    model = new_model(design, base)
+    save(model, tmp_path / "a")
+    loaded = load(tmp_path / "a", device="cpu", dtype=dtype)
+    loaded.encode(["a text", "another text, which is cut"], max_length=4)  # leaves truncation set in the tokenizer
+    assert planned(tmp_path / "a", dtype=dtype) == loaded.version
+    if dtype == "float32":
+        assert loaded.version == model.version
+        assert planned(tmp_path / "a", dtype="bfloat16") != loaded.version
+
+
+def test_every_file_of_the_adapter_and_every_setting_counts(adapter, tmp_path, base):
+    versions = {planned(adapter)}
+
+    def changed(name, change) -> None:
+        copy = tmp_path / f"{len(versions)}"
+        shutil.copytree(adapter, copy)
+        path = copy / name
+        path.write_bytes(change(path.read_bytes()))
+        versions.add(planned(copy))
+
+    def flip_last_byte_but_one(content: bytes) -> bytes:  # of a float32: its exponent stays
+        return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+
+    def edit(change):
+        def apply(content: bytes) -> bytes:
+            data = json.loads(content)
+            change(data)
+            return json.dumps(data).encode()
+
+        return apply
+
+    changes = [
+        ("adapter_model.safetensors", flip_last_byte_but_one),
+        ("pooling.safetensors", flip_last_byte_but_one),
+        ("adapter_config.json", edit(lambda data: data.update(lora_alpha=data["lora_alpha"] + 1))),
+        ("embedder.json", edit(lambda data: data["recipe"].update(max_length=100))),
+        ("embedder.json", edit(lambda data: data["recipe"].update(query_prompt="q: "))),
+        ("embedder.json", edit(lambda data: data["pooling"].update(heads=1, head_dim=8))),
+        ("embedder.json", edit(lambda data: data.update(end_token="<s>"))),
+        ("tokenizer.json", edit(lambda data: data["model"].update(unk_token="<s>"))),
+    ]
+    for name, change in changes:
+        changed(name, change)
+    assert len(versions) == 1 + len(changes)
+    shutil.copytree(adapter, tmp_path / "same")
+    shutil.copytree(base, tmp_path / "base")
+    assert planned(tmp_path / "same", **{}) in versions  # where it lies does not count
+    assert plan_loading(None, tmp_path / "base", adapter, device="cpu").version() in versions
+
+
+def test_a_model_that_was_changed_in_memory_has_another_version(adapter):
+    model = load(adapter, device="cpu")
+    before = model.version
+    with torch.no_grad():
+        model.pooling.latents[0, 0] += 1e-3
+    assert model.version != before
+
+
+def test_the_content_of_a_base_counts_to_the_last_byte_and_is_read_once(base, tmp_path, monkeypatch):
+    copy, notes = tmp_path / "base", tmp_path / "notes.json"
+    shutil.copytree(base, copy)
+    before = content_hash(copy, notes)
+    assert before == content_hash(base)
+    reads = []
+    from model_loaders import version
+
+    whole = version._file_hash
+    monkeypatch.setattr(version, "_file_hash", lambda path: reads.append(path.name) or whole(path))
+    assert content_hash(copy, notes) == before and not reads
+    weights = copy / "model.safetensors"
+    stat = weights.stat()
+    content = bytearray(weights.read_bytes())
+    content[-9999] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # even where the time is set back
+    assert content_hash(copy, notes) != before and reads == ["model.safetensors"]
+    notes.write_text("{")
+    assert content_hash(base, notes) == before
