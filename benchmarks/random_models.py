@@ -22,6 +22,8 @@ TINY_BASE = ROOT / "quickstart" / "base"  # its tokenizer serves every shape
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny": ("mistral", {"vocab_size": 8192, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
                          "num_attention_heads": 4, "num_key_value_heads": 2}),
+    "small": ("mistral", {"vocab_size": 8192, "hidden_size": 256, "intermediate_size": 896, "num_hidden_layers": 4,
+                          "num_attention_heads": 4, "num_key_value_heads": 1}),
     "medium": ("mistral", {"vocab_size": 8192, "hidden_size": 768, "intermediate_size": 2688, "num_hidden_layers": 12,
                            "num_attention_heads": 12, "num_key_value_heads": 3}),
     "qwen2-0.5b": ("qwen2", {"vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
@@ -41,6 +43,7 @@ def random_model(
     pooling_sizes: dict[str, int] | None = None,
     max_length: int = 512,
     attn_implementation: str | None = "sdpa",
+    **changed: int,
 ) -> EmbedModel:
     """Make a model for training: a frozen base of ``dtype``, LoRA of ``configs/lora.json`` and pooling in fp32.
 
@@ -53,11 +56,13 @@ def random_model(
         pooling_sizes: ``latents``, ``heads``, ``head_dim``; None for the published sizes.
         max_length: tokens a text at most.
         attn_implementation: attention kernel.
+        changed: other values of the base's config, such as ``num_hidden_layers``.
     """
     from transformers import AutoConfig, AutoModel
 
     row, (family, sizes) = get_design(design), SHAPES[shape]
-    config = AutoConfig.for_model(family, **sizes, max_position_embeddings=32768, sliding_window=None, pad_token_id=0)
+    config = AutoConfig.for_model(family, **(sizes | changed), max_position_embeddings=32768, sliding_window=None)
+    config.pad_token_id = 0
     set_attention(config, row.attention)
     about = BaseModel(shape, family, config.hidden_size, config.num_hidden_layers)
     lora = json.loads((ROOT / "configs" / "lora.json").read_text(encoding="utf-8")) | {"lora_dropout": dropout}
