@@ -50,7 +50,10 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
     flag("--data_dir", help="folder of task folders (see evaluation/local_data.py)")
     flag("--prompts", metavar="FILE", help="YAML: prompts by task, type or 'default' (see evaluation/prompts.py)")
     flag("--max_length", type=_positive, help="tokens a text at most (default: the manifest's)")
-    flag("--batch_size", type=_positive, default=32, help="texts a batch (default: %(default)s); scores do not depend on it")
+    flag("--batch_tokens", type=_positive, help="padded tokens of a forward pass at most (default: as fits the device)")
+    flag("--batch_size", type=_positive, help="texts of a forward pass at most (default: no limit but that of tokens)")
+    flag("--embedding_cache", metavar="DIR", help="keep vectors there for other tasks and runs, texts x dim x 4 bytes "
+         "(default: in the output directory until their task is finished, so that a killed run goes on)")  # fmt: skip
     flag("--dtype", choices=["float32", "bfloat16", "float16"], help="of the base LLM (default: the manifest's)")
     flag("--attn_implementation", help="eager, sdpa, flash_attention_2, … (default: the base LLM's best)")
     flag("--device", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
@@ -131,8 +134,10 @@ def _run(
         prompts=prompts,
         max_length=args.max_length,
         batch_size=args.batch_size,
+        batch_tokens=args.batch_tokens,
         show_progress=sys.stderr.isatty(),
         save_predictions=args.save_predictions,
+        embedding_cache=args.embedding_cache,
         log=lambda line: print(line, file=sys.stderr, flush=True),
     )
     write_csv(evaluation)

@@ -17,6 +17,8 @@ from mteb.types import PromptType
 from evaluation.ledger import Ledger, Side
 from evaluation.progress import Progress
 from evaluation.prompts import Prompts, choose
+from evaluation.sharded import Encode, ShardedEncoder, encode_here
+from evaluation.shards import SHARD_TEXTS
 from model_loaders.prompts import Role, render
 
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
@@ -36,7 +38,6 @@ class TextEncoder(Protocol):
         prompt: str | None = None,
         max_length: int | None = None,
         batch_size: int = 32,
-        show_progress: bool = False,
     ) -> np.ndarray:
         """Return float32 vectors of unit length, `(len(texts), dim)`; `None` means the encoder's own prompt, length."""
         ...
@@ -58,6 +59,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         recipe: what beside the weights decides a vector; part of the revision.
         ledger: for each task and side, the prompt, the first text as rendered, and counts.
         progress: is told of every text.
+        sharded: encodes; its store and journal are those of the task that is scored.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         prompts: Prompts | None = None,
         max_length: int | None = None,
         extra_recipe: Mapping[str, Any] | None = None,
+        encode: Encode | None = None,
+        shard_texts: int = SHARD_TEXTS,
     ) -> None:
         self.model = encoder
         self.prompts = prompts or {}
@@ -76,6 +80,8 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         self.recipe = {"prompts": self.prompts, "max_length": max_length, **(extra_recipe or {})}
         self.ledger = Ledger()
         self.progress: Progress | None = None
+        decides = {"version": version, "recipe": extra_recipe, "dtype": getattr(encoder, "dtype", None)}
+        self.sharded = ShardedEncoder(encoder, decides, encode or encode_here(encoder), shard_texts=shard_texts)
         self.mteb_model_meta = ModelMeta.create_empty(
             overwrites={
                 "name": f"{ORGANISATION}/{name.replace('/', '_')}",
@@ -100,7 +106,6 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         hf_split: str,
         hf_subset: str,
         prompt_type: PromptType | None = None,
-        batch_size: int = 32,
         **_: Any,
     ) -> np.ndarray:
         """Return the vectors of all texts of a mteb data loader, `(texts, dim)` float32."""
@@ -112,26 +117,13 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         if self.progress is not None:
             self.progress.begin_call(PLURALS[name], len(texts), sum(map(len, texts)))
         began = time.monotonic()
-        vectors, tokens, cut = self._vectors(texts, role, prompt, batch_size)
+        encoded, counts = self.sharded.encode(texts, role, prompt=prompt, max_length=self.max_length)
+        seconds = time.monotonic() - began
         if side is not None:
-            side.add(len(texts), tokens, cut, time.monotonic() - began)
+            side.add(len(texts), encoded.tokens, encoded.cut, seconds, reused=counts.reused, again=counts.again)
         if self.progress is not None:
             self.progress.end_call()
-        vectors = np.asarray(vectors, dtype=np.float32)
-        if len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise ValueError(f"the encoder gave {vectors.shape} values for {len(texts)} texts, or some are not finite")
-        return vectors
-
-    def _vectors(
-        self, texts: list[str], role: Role, prompt: str | None, batch_size: int
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Return vectors, tokens and cuts; the latter two are None where the encoder does not count."""
-        options: dict[str, Any] = {"prompt": prompt, "max_length": self.max_length, "batch_size": batch_size}
-        counted = getattr(self.model, "encode_counted", None)
-        if counted is None:
-            return self.model.encode(texts, role, **options), None, None
-        encoded = counted(texts, role, on_batch=self.progress.on_batch if self.progress is not None else None, **options)
-        return encoded.vectors, encoded.tokens, encoded.cut
+        return encoded.vectors
 
     def _side(self, task: str, name: str, role: Role, prompt: str | None, texts: list[str]) -> Side | None:
         """Return the account of a task's side; it is opened with the first text."""

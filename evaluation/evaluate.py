@@ -22,7 +22,10 @@ from typing import Any
 from evaluation.encoder import MtebEncoder, TextEncoder
 from evaluation.progress import Progress
 from evaluation.prompts import normalise
+from evaluation.report import encoded_again
 from evaluation.run import Run, TaskScore
+from evaluation.sharded import encode_here
+from evaluation.shards import SHARD_TEXTS
 from evaluation.tasks import TaskSpec
 from evaluation.workload import expected_characters
 from model_loaders.errors import UserError
@@ -54,10 +57,13 @@ def evaluate(
     version: str | None = None,
     prompts: Mapping[str, Any] | None = None,
     max_length: int | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     show_progress: bool = False,
     save_predictions: bool = False,
+    embedding_cache: str | Path | None = None,
+    shard_texts: int = SHARD_TEXTS,
     log: Callable[[str], None] = logger.info,
 ) -> Evaluation:
     """Score `encoder` on `tasks` (from `tasks.find_tasks`), or take the results that are there already.
@@ -70,10 +76,15 @@ def evaluate(
         version: changes whenever the vectors may change; by default the encoder's `version`.
         prompts: by task, type or `default` (`evaluation/prompts.py`); the encoder's own where they say nothing.
         max_length: tokens a text at most; by default the encoder's own, from its manifest.
-        batch_size: texts a batch; no part of the revision, since vectors do not depend on it.
+        batch_size: texts of a forward pass at most; by default as many as the encoder's budget of tokens allows. No part of
+            the revision, since vectors do not depend on it.
+        batch_tokens: padded tokens of a forward pass at most; by default the encoder's own budget.
         recipe: further facts that vectors depend on, such as the dtype; part of the revision.
         show_progress: draw a bar on stderr; without it `log` gets a line every half minute.
         save_predictions: keep mteb's prediction files (`predictions/`), up to 1000 hits a query.
+        embedding_cache: a folder in which vectors are kept and shared between tasks and runs (`evaluation/shards.py`); by
+            default they are kept in `output_dir` until their task is finished, so that a run that is killed goes on.
+        shard_texts: texts that are stored together, and at most encoded again after a kill.
         log: gets a line when a task begins, with the time left, and when it ends.
 
     Raises:
@@ -86,9 +97,12 @@ def evaluate(
         prompts=normalise(prompts or {}),
         max_length=max_length,
         extra_recipe=recipe,
+        encode=encode_here(encoder, batch_tokens=batch_tokens, batch_size=batch_size),
+        shard_texts=shard_texts,
     )
-    run = Run(model, Path(output_dir), batch_size, save_predictions)
+    run = Run(model, Path(output_dir), save_predictions, Path(embedding_cache) if embedding_cache else None)
     progress = model.progress = Progress(expected_characters(tasks), log, bar=show_progress)
+    model.sharded.watch = progress
     evaluation = Evaluation(model.mteb_model_meta.name, model.mteb_model_meta.revision, run.folder)
     try:
         _score_all(run, tasks, evaluation, progress)
@@ -108,7 +122,8 @@ def _score_all(run: Run, tasks: Sequence[TaskSpec], evaluation: Evaluation, prog
         else:
             evaluation.scores.append(score)
             there = ", already there" if score.cached else ""
-            progress.end(number, spec.name, f"{score.metric} {score.score:.4f}{there}", computed=not score.cached)
+            again = f", {encoded_again(score.again)}" if score.again else ""
+            progress.end(number, spec.name, f"{score.metric} {score.score:.4f}{there}{again}", computed=not score.cached)
 
 
 def _known(given: str | None, encoder: Any, attribute: str, argument: str) -> str:

@@ -30,11 +30,19 @@ def table(evaluation: Evaluation) -> str:
         if len(scores) > 1:
             mean = sum(score.score for score in scores) / len(scores)
             lines.append(f"  {f'mean of {len(scores)} {kind} tasks':<{width}}  {mean:.4f}")
+    again = sum(score.again for score in evaluation.scores)
+    if again:
+        lines += ["", encoded_again(again)]
     if evaluation.failures:
         lines += ["", f"{len(evaluation.failures)} failed:"]
         lines += [f"  {name}: {reason}" for name, reason in evaluation.failures.items()]
     lines += ["", f"results: {evaluation.folder}"]
     return "\n".join(lines)
+
+
+def encoded_again(texts: int) -> str:
+    """Say that texts were encoded a second time."""
+    return f"{texts:,} texts were encoded a second time, since the run that had begun them was killed"
 
 
 def write_csv(evaluation: Evaluation) -> Path:

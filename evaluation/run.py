@@ -9,22 +9,27 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
 import mteb
 import numpy as np
-from mteb.abstasks import AbsTask, AbsTaskClustering
+from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
+from evaluation.journal import Journal
+from evaluation.search import BoundedSearch
+from evaluation.shards import ShardStore
 from evaluation.tasks import TaskSpec
 from model_loaders.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 2048  # of mteb's data loaders, which only read: batches of the model are another matter
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class TaskScore:
         seconds: time that scoring took when it was done.
         cached: whether the result was there already.
         items: file with scores item by item, None where a type has none.
+        again: texts that were encoded a second time, since runs before this one had been killed.
     """
 
     name: str
@@ -50,6 +56,7 @@ class TaskScore:
     seconds: float
     cached: bool
     items: Path | None
+    again: int = 0
 
 
 @dataclass
@@ -59,14 +66,14 @@ class Run:
     Attributes:
         model: the encoder as mteb sees it; gives name and revision.
         output_dir: holds `results/`.
-        batch_size: texts a batch.
         save_predictions: keep mteb's prediction files.
+        embedding_cache: store of vectors that is kept; None for one in the task's working folder.
     """
 
     model: MtebEncoder
     output_dir: Path
-    batch_size: int
-    save_predictions: bool
+    save_predictions: bool = False
+    embedding_cache: Path | None = None
 
     @property
     def cache(self) -> ResultCache:
@@ -78,19 +85,27 @@ class Run:
         """Where the results of this model and revision are."""
         return Path(self.cache.get_task_result_path("any", self.model.mteb_model_meta)).parent
 
+    def journal(self, task_name: str) -> Journal:
+        """Return the notes of a task that is being scored; they are removed when it is."""
+        return Journal(self.output_dir / "embeddings" / self.model.mteb_model_meta.revision / task_name)
+
     def score(self, spec: TaskSpec) -> TaskScore:
         """Return the score of a task, computed now unless there is a result for the same revision and data."""
         task = spec.task()
         result = self._cached(task)
         cached = result is not None
+        again = 0
         if result is None:
             spec.load(task)
-            with _quiet():
+            journal = self.journal(spec.name)
+            with _quiet(), self.model.sharded.keeping(ShardStore(self.embedding_cache or journal.folder), journal):
                 self._compute(task)
             result = self.cache.load_task_result(spec.name, self.model.mteb_model_meta)  # as rounded when it was saved
             self._finish(spec, task, result)
+            again = journal.again()
+            journal.remove()
         items = items_path(self.folder, spec.name)
-        return _task_score(task, result, cached, items if items.exists() else None)
+        return replace(_task_score(task, result, cached, items if items.exists() else None), again=again)
 
     def _cached(self, task: AbsTask) -> TaskResult | None:
         """Return the result of this revision if it is complete and of the same data; mteb alone would not ask."""
@@ -119,10 +134,10 @@ class Run:
             predictions = self.folder / "predictions" if self.save_predictions else None
             record_items(task, items_path(self.folder, name), predictions)
         mteb.evaluate(
-            self.model,
+            BoundedSearch(self.model) if isinstance(task, AbsTaskRetrieval) else self.model,
             task,
             co2_tracker=False,
-            encode_kwargs={"batch_size": self.batch_size, "show_progress_bar": False},
+            encode_kwargs={"batch_size": ROWS_AT_ONCE, "show_progress_bar": False},
             cache=self.cache,
             overwrite_strategy="only-missing" if resume else "always",
             prediction_folder=self.folder / "predictions" if keeps_items(task) or self.save_predictions else None,
@@ -145,6 +160,7 @@ class Run:
             "recipe": self.model.recipe,
             "encoder": self.model.facts(),
             "sides": self.model.ledger.record(spec.name),
+            "encoded_again": self.journal(spec.name).again(),
             "dataset": dict(task.metadata.dataset),
             "mteb_version": result.mteb_version,
             "seconds": result.evaluation_time,

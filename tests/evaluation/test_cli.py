@@ -208,3 +208,20 @@ def test_the_manifests_prompt_is_recorded(adapter, data_dir, tmp_path):
     assert recipe["encoder"]["design_name"] == "model3" and recipe["encoder"]["recipe"]["max_length"] == 512
     side = recipe["sides"]["text"]
     assert side["prompt"] == "" and side["role"] == "query" and side["first_text"]
+
+
+def test_batches_and_the_cache_of_vectors_are_as_asked(tmp_path, data_dir, base, monkeypatch):
+    from model_loaders.embed_model import EmbedModel
+
+    asked = []
+
+    def spy(self, texts, role="document", **options):
+        asked.append((options["batch_tokens"], options["batch_size"]))
+        return encode(self, texts, role, **options)
+
+    encode = EmbedModel.encode_counted
+    monkeypatch.setattr(EmbedModel, "encode_counted", spy)
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--tasks", "TinyPair", "--output_dir", tmp_path / "out"]
+    cache = ["--embedding_cache", tmp_path / "cache"]
+    assert call(*flags, *cache, "--batch_tokens", 99, "--batch_size", 3, loader=lambda **_: new_model("model1", base)) == 0
+    assert set(asked) == {(99, 3)} and list((tmp_path / "cache").rglob("*.npz"))
