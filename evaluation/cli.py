@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from model_loaders import DESIGNS, get_design, load_design
 from model_loaders.errors import UserError, nearest
+from model_loaders.prompts import template_named
 
 FAILED, USAGE, STOPPED = 1, 2, 130
 
@@ -48,7 +49,11 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
     flag("--tasks", nargs="+", metavar="TASK", help="names of task folders or of mteb's tasks (default: all of --data_dir; "
          "without it the paper's)")  # fmt: skip
     flag("--data_dir", help="folder of task folders (see evaluation/local_data.py)")
-    flag("--prompts", metavar="FILE", help="YAML: prompts by task, type or 'default' (see evaluation/prompts.py)")
+    flag("--prompts", metavar="FILE|mteb|own|none", help="which prompts: a YAML file by task, type or 'default' (see "
+         "evaluation/prompts.py) before the others; mteb's of each task; the adapter's own; none (default: what the adapter's "
+         "manifest says: own if it was trained with any, else mteb)")  # fmt: skip
+    flag("--prompt_template", metavar="TEMPLATE", help="how a task's prompt and a text go together: 'instruct' ('Instruct: "
+         "{prompt}\\nQuery: {text}') or such a string (default: the manifest's, else 'PROMPT: TEXT')")  # fmt: skip
     flag("--max_length", type=_positive, help="tokens a text at most (default: the manifest's)")
     flag("--batch_tokens", type=_positive, help="padded tokens of a forward pass at most (default: as fits the device)")
     flag("--batch_size", type=_positive, help="texts of a forward pass at most (default: no limit but that of tokens)")
@@ -115,16 +120,23 @@ def _run(
         loader = partial(load_design, args.loader)
     check_writable(Path(args.output_dir))
 
+    template = None
+    if args.prompt_template is not None:  # shells hand on \n as two characters
+        template = template_named(args.prompt_template.replace("\\n", "\n"))
+
     from evaluation.evaluate import evaluate
     from evaluation.prompts import read_prompts
     from evaluation.report import table, write_csv
     from evaluation.tasks import find_tasks, prompt_keys
+    from model_loaders.manifest import TASK_PROMPTS
 
     if isinstance(args.tasks, str):
         raise UserError(f"TASKS must be a list of names, such as [{args.tasks!r}]")
     names = args.tasks or ([] if args.data_dir else paper_tasks)
     tasks = find_tasks(names, args.data_dir, types)
-    prompts = read_prompts(Path(args.prompts), prompt_keys(tasks)) if args.prompts else {}
+    prompts = args.prompts
+    if prompts is not None and prompts not in TASK_PROMPTS:
+        prompts = read_prompts(Path(prompts), prompt_keys(tasks))
     model = loader(base_model=args.base_model, adapter_path=args.adapter_path, **_options(args))
     evaluation = evaluate(
         model,
@@ -132,6 +144,7 @@ def _run(
         args.output_dir,
         name=args.name,
         prompts=prompts,
+        prompt_template=template,
         max_length=args.max_length,
         batch_size=args.batch_size,
         batch_tokens=args.batch_tokens,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -14,9 +12,10 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
+from evaluation.keys import digest
 from evaluation.ledger import Ledger, Side
 from evaluation.progress import Progress
-from evaluation.prompts import Prompts, choose
+from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
 from evaluation.sharded import Encode, ShardedEncoder, encode_here
 from evaluation.shards import SHARD_TEXTS
 from model_loaders.prompts import Role, render
@@ -24,7 +23,7 @@ from model_loaders.prompts import Role, render
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model
 # Raise when scoring or the making of tasks changes: all results are then computed anew.
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 
 
 class TextEncoder(Protocol):
@@ -43,12 +42,6 @@ class TextEncoder(Protocol):
         ...
 
 
-def revision_of(version: str, recipe: Mapping[str, Any]) -> str:
-    """Hash everything a score depends on, beside the data: the weights' version, the recipe, how we score."""
-    facts = {"version": version, "recipe": recipe, "evaluation_version": EVALUATION_VERSION}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
 class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     """Gives mteb's batches to a `TextEncoder`, with the side and the prompt of their task.
 
@@ -56,7 +49,8 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     models with `query: ` prefixes do.
 
     Attributes:
-        recipe: what beside the weights decides a vector; part of the revision.
+        plan: chooses prompts.
+        recipe: what beside weights and prompts decides a vector; part of the revision and of every key.
         ledger: for each task and side, the prompt, the first text as rendered, and counts.
         progress: is told of every text.
         sharded: encodes; its store and journal are those of the task that is scored.
@@ -68,16 +62,17 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         name: str,
         version: str,
         *,
-        prompts: Prompts | None = None,
+        plan: PromptPlan | None = None,
         max_length: int | None = None,
         extra_recipe: Mapping[str, Any] | None = None,
         encode: Encode | None = None,
         shard_texts: int = SHARD_TEXTS,
     ) -> None:
         self.model = encoder
-        self.prompts = prompts or {}
+        self.plan = plan or make_plan(encoder)
         self.max_length = max_length
-        self.recipe = {"prompts": self.prompts, "max_length": max_length, **(extra_recipe or {})}
+        self.recipe = {"max_length": max_length, **(extra_recipe or {})}
+        self._facts = {"version": version, "recipe": self.recipe, "evaluation_version": EVALUATION_VERSION}
         self.ledger = Ledger()
         self.progress: Progress | None = None
         decides = {"version": version, "recipe": extra_recipe, "dtype": getattr(encoder, "dtype", None)}
@@ -85,12 +80,17 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         self.mteb_model_meta = ModelMeta.create_empty(
             overwrites={
                 "name": f"{ORGANISATION}/{name.replace('/', '_')}",
-                "revision": revision_of(version, self.recipe),
+                "revision": digest({**self._facts, "prompts": self.plan.settings}),
                 "similarity_fn_name": ScoringFunction.COSINE,  # the enum: mteb compares with `is`
                 "embed_dim": getattr(encoder, "dim", None),
                 "max_tokens": max_length,
             }
         )
+
+    def key(self, task_metadata: Any) -> str:
+        """Hash everything that the scores of a task depend on: weights, recipe, its prompts, its data, how we score."""
+        data = task_metadata.dataset
+        return digest({**self._facts, "prompts": self.plan.of(task_metadata), "data": [data["path"], data["revision"]]})
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the encoder, for the record: an `EmbedModel` says design, dtype and its own recipe."""
@@ -111,13 +111,13 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         """Return the vectors of all texts of a mteb data loader, `(texts, dim)` float32."""
         texts = [text for batch in inputs for text in batch["text"]]
         role: Role = "document" if prompt_type is PromptType.document else "query"
-        prompt = choose(self.prompts, task_metadata.name, task_metadata.type, role)
+        chosen = self.plan.choose(task_metadata, role)
         name = "text" if prompt_type is None else role
-        side = self._side(task_metadata.name, name, role, prompt, texts)
+        side = self._side(task_metadata.name, name, role, chosen, texts)
         if self.progress is not None:
             self.progress.begin_call(PLURALS[name], len(texts), sum(map(len, texts)))
         began = time.monotonic()
-        encoded, counts = self.sharded.encode(texts, role, prompt=prompt, max_length=self.max_length)
+        encoded, counts = self.sharded.encode(texts, role, prompt=chosen.prompt, max_length=self.max_length)
         seconds = time.monotonic() - began
         if side is not None:
             side.add(len(texts), encoded.tokens, encoded.cut, seconds, reused=counts.reused, again=counts.again)
@@ -125,13 +125,12 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
             self.progress.end_call()
         return encoded.vectors
 
-    def _side(self, task: str, name: str, role: Role, prompt: str | None, texts: list[str]) -> Side | None:
+    def _side(self, task: str, name: str, role: Role, chosen: Chosen, texts: list[str]) -> Side | None:
         """Return the account of a task's side; it is opened with the first text."""
         side = self.ledger.side(task, name)
         if side is None and texts:
             own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
-            used = own.prompt(role) if prompt is None and own is not None else prompt
-            source = "the model's manifest" if prompt is None and own is not None else "none" if prompt is None else "--prompts"
             length = self.max_length or (own.length(role) if own is not None else None)
-            side = self.ledger.open(task, name, Side(role, used, source, length, render(texts[0], used or "")))
+            first = render(texts[0], chosen.prompt or "")
+            side = self.ledger.open(task, name, Side(role, chosen.prompt, chosen.source, length, first))
         return side

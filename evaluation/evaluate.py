@@ -7,8 +7,9 @@
 - `recipes/<Task>.json`: prompts, the first text of each side as the model got it, lengths, versions, the data's hash;
 - `failures/<Task>.txt`: the traceback of a task that failed, until it succeeds.
 
-The revision is a hash of the encoder's version and of the recipe (prompts, maximum length, dtype, …); a result also
-carries the hash of its local data. If either changed, the task is scored again.
+The revision is a hash of the encoder's version and of the recipe (prompts, maximum length, dtype, …). Each result has a key
+of its own, which knows its own prompts and the hash of its data (`evaluation/keys.py`): with another key the task is scored
+again, with the same one the result is taken, also from another revision's folder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from evaluation.encoder import MtebEncoder, TextEncoder
 from evaluation.progress import Progress
-from evaluation.prompts import normalise
+from evaluation.prompt_plan import make_plan
 from evaluation.report import encoded_again
 from evaluation.run import Run, TaskScore
 from evaluation.sharded import encode_here
@@ -55,7 +56,8 @@ def evaluate(
     *,
     name: str | None = None,
     version: str | None = None,
-    prompts: Mapping[str, Any] | None = None,
+    prompts: Mapping[str, Any] | str | None = None,
+    prompt_template: str | None = None,
     max_length: int | None = None,
     batch_size: int | None = None,
     batch_tokens: int | None = None,
@@ -74,7 +76,9 @@ def evaluate(
         output_dir: the folder that holds `results/`, made if missing.
         name: of the model; by default the encoder's `design_name`.
         version: changes whenever the vectors may change; by default the encoder's `version`.
-        prompts: by task, type or `default` (`evaluation/prompts.py`); the encoder's own where they say nothing.
+        prompts: `mteb`, `own`, `none`, or a mapping by task, type or `default` (`evaluation/prompts.py`); None for what the
+            manifest says, or `mteb` (`evaluation/prompt_plan.py`).
+        prompt_template: `instruct`, or a text with `{prompt}` and `{text}`; None for what the manifest says.
         max_length: tokens a text at most; by default the encoder's own, from its manifest.
         batch_size: texts of a forward pass at most; by default as many as the encoder's budget of tokens allows. No part of
             the revision, since vectors do not depend on it.
@@ -94,12 +98,14 @@ def evaluate(
         encoder,
         _known(name, encoder, "design_name", "name"),
         _known(version, encoder, "version", "version"),
-        prompts=normalise(prompts or {}),
+        plan=make_plan(encoder, prompts, prompt_template),
         max_length=max_length,
         extra_recipe=recipe,
         encode=encode_here(encoder, batch_tokens=batch_tokens, batch_size=batch_size),
         shard_texts=shard_texts,
     )
+    if line := model.plan.unlike_training(tasks):
+        log(line)
     run = Run(model, Path(output_dir), save_predictions, Path(embedding_cache) if embedding_cache else None)
     progress = model.progress = Progress(expected_characters(tasks), log, bar=show_progress)
     model.sharded.watch = progress

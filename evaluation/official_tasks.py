@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mteb
 from mteb.abstasks import AbsTask
 from mteb.get_tasks import _TASKS_REGISTRY
@@ -24,3 +26,9 @@ def official_task(name: str) -> AbsTask | None:
     if not task.hf_subsets:
         task = mteb.get_task(name)
     return task.filter_eval_splits(["test"]) if "test" in task.eval_splits else task
+
+
+def official_prompt(name: str) -> str | Mapping[str, str] | None:
+    """Return mteb's prompt of a task: an instruction in words for queries and texts, or by side; None where it has none."""
+    task = _TASKS_REGISTRY.get(name)
+    return task.metadata.prompt if task is not None else None

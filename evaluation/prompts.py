@@ -1,4 +1,4 @@
-"""Which prompt a task's texts get: a YAML file may override the model's own prompts by task, by type, or for all.
+"""A prompts file: prompts by task, by type, or for all, before mteb's and the adapter's own.
 
 ```yaml
 default: {query: "query: ", document: "passage: "}
@@ -6,9 +6,9 @@ STS: "Retrieve semantically similar text: "        # a type of mteb; a string is
 SciFact: {query: "Given a claim, find documents that refute it: ", document: ""}
 ```
 
-The first of task, type, default that speaks of a side decides; where none does, the model's manifest does. A prompt is
-put before the text as it is, or is a template with `{text}` in it. Texts of tasks without sides (STS, pair
-classification, classification, clustering, …) are encoded as queries.
+The first of task, type, default that speaks of a side decides; where none does, `evaluation/prompt_plan.py` says what
+follows. A prompt is put before the text as it is, or is a template with `{text}` in it; with a prompt template it is put
+into that one.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def read_prompts(path: Path, known: Collection[str]) -> Prompts:
     return normalise(content, str(path))
 
 
-def choose(prompts: Prompts, task_name: str, task_type: str, role: Role) -> str | None:
-    """Return the prompt for one side of a task; None leaves it to the model's manifest."""
+def choose(prompts: Prompts, task_name: str, task_type: str, role: Role) -> tuple[str, str] | None:
+    """Return the key that speaks of one side of a task, and its prompt; None if none does."""
     for key in (task_name, task_type, DEFAULT):
         if role in prompts.get(key, {}):
-            return prompts[key][role]
+            return key, prompts[key][role]
     return None

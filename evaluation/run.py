@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import traceback
@@ -22,6 +21,7 @@ from mteb.results import TaskResult
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
 from evaluation.journal import Journal
+from evaluation.keys import KEY, adopt, recorded_key, write_record
 from evaluation.search import BoundedSearch
 from evaluation.shards import ShardStore
 from evaluation.tasks import TaskSpec
@@ -92,7 +92,10 @@ class Run:
     def score(self, spec: TaskSpec) -> TaskScore:
         """Return the score of a task, computed now unless there is a result for the same revision and data."""
         task = spec.task()
-        result = self._cached(task)
+        key = self.model.key(task.metadata)
+        if recorded_key(self.folder, spec.name) != key:
+            adopt(self.folder, spec.name, key)
+        result = self._cached(task, key)
         cached = result is not None
         again = 0
         if result is None:
@@ -107,26 +110,29 @@ class Run:
         items = items_path(self.folder, spec.name)
         return replace(_task_score(task, result, cached, items if items.exists() else None), again=again)
 
-    def _cached(self, task: AbsTask) -> TaskResult | None:
-        """Return the result of this revision if it is complete and of the same data; mteb alone would not ask."""
+    def _cached(self, task: AbsTask, key: str) -> TaskResult | None:
+        """Return the result of this revision if it is complete and has this key; mteb alone would not ask."""
         name = task.metadata.name
-        try:
-            result = self.cache.load_task_result(name, self.model.mteb_model_meta)
-        except (ValueError, KeyError) as error:  # cut short by a kill
-            logger.warning("the result of %s cannot be read and is computed again: %s", name, error)
-            self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
-            return None
-        if result is None or result.get_missing_evaluations(task) or result.dataset_revision != task.metadata.revision:
+        result = self._read(name)
+        if recorded_key(self.folder, name) != key or result is None or result.get_missing_evaluations(task):
             return None
         if keeps_items(task) and not items_path(self.folder, name).exists():
             return None
         return result
 
+    def _read(self, name: str) -> TaskResult | None:
+        try:
+            return self.cache.load_task_result(name, self.model.mteb_model_meta)
+        except (ValueError, KeyError) as error:  # cut short by a kill
+            logger.warning("the result of %s cannot be read and is computed again: %s", name, error)
+            self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
+            return None
+
     def _compute(self, task: AbsTask) -> None:
         name = task.metadata.name
-        previous = self.cache.load_task_result(name, self.model.mteb_model_meta)
+        previous = self._read(name)
         missing = previous.get_missing_evaluations(task) if previous else {}
-        resume = bool(missing) and previous.dataset_revision == task.metadata.revision
+        resume = previous is not None and bool(missing) and previous.dataset_revision == task.metadata.revision
         if not resume:
             for stale in (items_path(self.folder, name), self.folder / "predictions" / task.prediction_file_name):
                 stale.unlink(missing_ok=True)
@@ -156,8 +162,9 @@ class Run:
             "task": spec.name,
             "model": meta.name,
             "revision": meta.revision,
+            KEY: self.model.key(task.metadata),
             "evaluation_version": EVALUATION_VERSION,
-            "recipe": self.model.recipe,
+            "recipe": {**self.model.recipe, "prompts": self.model.plan.settings},
             "encoder": self.model.facts(),
             "sides": self.model.ledger.record(spec.name),
             "encoded_again": self.journal(spec.name).again(),
@@ -165,9 +172,7 @@ class Run:
             "mteb_version": result.mteb_version,
             "seconds": result.evaluation_time,
         }
-        path = self.folder / "recipes" / f"{spec.name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        write_record(self.folder, spec.name, recipe)
         (self.folder / "failures" / f"{spec.name}.txt").unlink(missing_ok=True)
 
     def note_failure(self, name: str, error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mteb.abstasks import AbsTask
 
 from evaluation.local_data import MTEB_TYPES, data_files, read_settings, task_type
 from evaluation.local_tasks import fill, local_task
-from evaluation.official_tasks import official_names, official_task
+from evaluation.official_tasks import official_names, official_prompt, official_task
 from model_loaders.errors import UserError, nearest
 
 UNKNOWN = "unknown"  # the type of a folder whose files make no task: it stays in the list and fails with its reason
@@ -31,6 +31,11 @@ class TaskSpec:
     type: str
     folder: Path | None = None
     size: int = 0
+
+    @property
+    def prompt(self) -> str | Mapping[str, str] | None:
+        """Mteb's prompt of the task, None where it has none."""
+        return official_prompt(self.name)
 
     def task(self) -> AbsTask:
         """Return the mteb task without its data.

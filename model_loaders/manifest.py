@@ -13,10 +13,11 @@ import numpy as np
 
 from model_loaders.errors import UserError, nearest
 from model_loaders.locations import read_json
-from model_loaders.prompts import Role, check_role
+from model_loaders.prompts import Role, check_role, template_named
 
 MANIFEST = "embedder.json"
 FORMAT = 1
+TASK_PROMPTS = ("mteb", "own", "none")
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
 Content = TypeVar("Content")
 # Short, long, another script, code: what these give must not change between saving and loading.
@@ -40,6 +41,9 @@ class Recipe:
         unpooled_token_ids: token ids that attention sees and the pooling leaves out. Adapters that the published code
             trained for design 5 need their pad token's id here: its mean skipped that id, also where it stands in a text
             as ``<unk>``.
+        task_prompts: which prompts an evaluation gives, one of ``TASK_PROMPTS``: mteb's of each task before the two above,
+            these two alone, or none. Empty: these two alone if there are any, else mteb's.
+        prompt_template: how a task's prompt and a text are put together (``prompts.template_named``).
     """
 
     query_prompt: str = ""
@@ -47,8 +51,13 @@ class Recipe:
     max_length: int = 512
     query_max_length: int | None = None
     unpooled_token_ids: tuple[int, ...] = ()
+    task_prompts: str = ""
+    prompt_template: str = ""
 
     def __post_init__(self) -> None:
+        if self.task_prompts not in ("", *TASK_PROMPTS):
+            raise UserError(f"task_prompts is {self.task_prompts!r}, not one of {', '.join(TASK_PROMPTS)}")
+        template_named(self.prompt_template)
         for name in ("max_length", "query_max_length"):
             length = getattr(self, name)
             if length is not None and length < 2:
@@ -57,6 +66,16 @@ class Recipe:
     def prompt(self, role: Role) -> str:
         """Return the prompt of ``role``."""
         return self.query_prompt if check_role(role) == "query" else self.document_prompt
+
+    @property
+    def evaluation_prompts(self) -> str:
+        """Which of ``TASK_PROMPTS`` an evaluation gives unless it is told otherwise."""
+        return self.task_prompts or ("own" if self.query_prompt or self.document_prompt else "mteb")
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields for a hash: later ones only where they say something, so that older adapters keep theirs."""
+        later = ("task_prompts", "prompt_template")
+        return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     def length(self, role: Role) -> int:
         """Return how many tokens a text of ``role`` may have."""

@@ -9,6 +9,8 @@ from model_loaders.errors import UserError
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
 PLACEHOLDER = "{text}"
+PROMPT = "{prompt}"
+TEMPLATES = {"instruct": "Instruct: {prompt}\nQuery: {text}"}
 
 
 def check_role(role: str) -> str:
@@ -28,3 +30,31 @@ def render(text: str, prompt: str) -> str:
         before, after = prompt.split(PLACEHOLDER, 1)
         return before + text + after
     return prompt + text
+
+
+def template_named(template: str) -> str:
+    """Return the template that a name stands for (``TEMPLATES``), or ``template`` itself.
+
+    Raises:
+        UserError: it is no name, and ``{prompt}`` or ``{text}`` does not stand in it exactly once.
+    """
+    template = TEMPLATES.get(template, template)
+    if template and (template.count(PROMPT) != 1 or template.count(PLACEHOLDER) != 1):
+        names = " or ".join(map(repr, TEMPLATES))
+        raise UserError(f"a prompt template is {names}, or a text with one {PROMPT} and one {PLACEHOLDER}, not {template!r}")
+    return template
+
+
+def in_template(prompt: str, template: str = "") -> str:
+    """Return a task's prompt, an instruction in words, as ``render`` takes it.
+
+    Args:
+        prompt: such as ``Given a claim, find documents that refute it.`` An empty one stays empty, and one with ``{text}``
+            in it is whole already.
+        template: with ``{prompt}`` and ``{text}`` in it; empty for the prompt, a colon and a space before the text.
+    """
+    if not prompt or PLACEHOLDER in prompt:
+        return prompt
+    if not template:
+        return prompt.rstrip(" .:") + ": "
+    return template.replace(PROMPT, prompt, 1)

@@ -63,7 +63,7 @@ def hash_of(
         tensors: what training changes, by file and by name in the file.
     """
     base = asdict(base_model) | {"name_or_path": ""}
-    about = [design_name, base, asdict(recipe), dtype, tokenizer, lora, pooling]
+    about = [design_name, base, recipe.facts(), dtype, tokenizer, lora, pooling]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     for file in sorted(tensors):
         for name, tensor in sorted(tensors[file].items()):

@@ -108,6 +108,7 @@ def score(encoder: Any, cell: Cell, config: StudyConfig, eval_dir: str, only: st
         cell.folder / "evaluation",
         name=cell.design,
         version=getattr(encoder, "version", cell.folder.name),
+        prompts="own",  # those that a design was trained with: a study compares designs, not mteb's prompts
         max_length=config.max_length,
         batch_size=config.eval_batch_size,
         log=lambda line: print(line, flush=True),

@@ -133,6 +133,7 @@ def test_prompts_go_to_their_side_and_are_recorded(tmp_path, data_dir):
     assert recipe["sides"]["query"]["first_text"].startswith("find bread ")
     document = recipe["sides"]["document"]
     assert (document["role"], document["prompt"], document["first_text"]) == ("document", "doc ", "doc bread")
+    assert document["prompt_source"] == "file: TinyRetrieval"
     assert recipe["dataset"]["revision"].startswith("local-")
 
 

@@ -146,9 +146,9 @@ def test_prompt_file(tmp_path, data_dir):
     path = tmp_path / "prompts.yaml"
     path.write_text("default: 'a '\nSTS: {query: 'b '}\nTinySTS: {document: 'c '}\n")
     prompts = read_prompts(path, prompt_keys(find_tasks((), data_dir)))
-    assert choose(prompts, "TinySTS", "STS", "query") == "b "
-    assert choose(prompts, "TinySTS", "STS", "document") == "c "
-    assert choose(prompts, "SciFact", "Retrieval", "query") == "a "
+    assert choose(prompts, "TinySTS", "STS", "query") == ("STS", "b ")
+    assert choose(prompts, "TinySTS", "STS", "document") == ("TinySTS", "c ")
+    assert choose(prompts, "SciFact", "Retrieval", "query") == ("default", "a ")
     assert choose(prompts, "SciFact", "Retrieval", "document") is None
 
 
