@@ -64,6 +64,8 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
     flag("--device", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     flag("--cache_dir", help="cache of the hub for base LLM and adapter")
     flag("--name", help="name of the model in the results (default: its design)")
+    flag("--save_embeddings", nargs="?", const=True, metavar="DIR", help="write the vectors of each task, to be looked at, "
+         "into DIR (default: embeddings in the results folder; see evaluation/embeddings.py)")  # fmt: skip
     flag("--save_predictions", action="store_true", help="keep mteb's prediction files, up to 1000 hits a query")
     made.set_defaults(**{key: value for key, value in defaults.items() if value is not None})
     return made
@@ -150,6 +152,7 @@ def _run(
         batch_tokens=args.batch_tokens,
         show_progress=sys.stderr.isatty(),
         save_predictions=args.save_predictions,
+        save_embeddings=args.save_embeddings or False,
         embedding_cache=args.embedding_cache,
         log=lambda line: print(line, file=sys.stderr, flush=True),
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +11,12 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
+from evaluation.embeddings import EmbeddingFiles
 from evaluation.keys import digest
 from evaluation.ledger import Ledger, Side
 from evaluation.progress import Progress
 from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
+from evaluation.record import encoder_facts
 from evaluation.sharded import Encode, ShardedEncoder, encode_here
 from evaluation.shards import SHARD_TEXTS
 from model_loaders.prompts import Role, render
@@ -53,6 +54,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         recipe: what beside weights and prompts decides a vector; part of the revision and of every key.
         ledger: for each task and side, the prompt, the first text as rendered, and counts.
         progress: is told of every text.
+        files: gets the vectors of the task that is scored; None for nowhere.
         sharded: encodes; its store and journal are those of the task that is scored.
     """
 
@@ -75,6 +77,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         self._facts = {"version": version, "recipe": self.recipe, "evaluation_version": EVALUATION_VERSION}
         self.ledger = Ledger()
         self.progress: Progress | None = None
+        self.files: EmbeddingFiles | None = None
         decides = {"version": version, "recipe": extra_recipe, "dtype": getattr(encoder, "dtype", None)}
         self.sharded = ShardedEncoder(encoder, decides, encode or encode_here(encoder), shard_texts=shard_texts)
         self.mteb_model_meta = ModelMeta.create_empty(
@@ -93,10 +96,8 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         return digest({**self._facts, "prompts": self.plan.of(task_metadata), "data": [data["path"], data["revision"]]})
 
     def facts(self) -> dict[str, Any]:
-        """Return what is known of the encoder, for the record: an `EmbedModel` says design, dtype and its own recipe."""
-        known = {name: getattr(self.model, name, None) for name in ("design_name", "version", "dtype", "dim")}
-        own = getattr(self.model, "recipe", None)
-        return {**known, "recipe": asdict(own) if is_dataclass(own) and not isinstance(own, type) else None}
+        """Return what is known of the encoder, for the record."""
+        return encoder_facts(self.model)
 
     def encode(
         self,
@@ -109,7 +110,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         **_: Any,
     ) -> np.ndarray:
         """Return the vectors of all texts of a mteb data loader, `(texts, dim)` float32."""
-        texts = [text for batch in inputs for text in batch["text"]]
+        texts, ids = _texts_and_ids(inputs)
         role: Role = "document" if prompt_type is PromptType.document else "query"
         chosen = self.plan.choose(task_metadata, role)
         name = "text" if prompt_type is None else role
@@ -123,6 +124,8 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
             side.add(len(texts), encoded.tokens, encoded.cut, seconds, reused=counts.reused, again=counts.again)
         if self.progress is not None:
             self.progress.end_call()
+        if self.files is not None:
+            self.files.add(hf_subset, hf_split, name, ids, texts, encoded.vectors)
         return encoded.vectors
 
     def _side(self, task: str, name: str, role: Role, chosen: Chosen, texts: list[str]) -> Side | None:
@@ -134,3 +137,13 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
             first = render(texts[0], chosen.prompt or "")
             side = self.ledger.open(task, name, Side(role, chosen.prompt, chosen.source, length, first))
         return side
+
+
+def _texts_and_ids(inputs: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[Any] | None]:
+    """Return the texts of a data loader, and their ids where every batch has them."""
+    texts: list[str] = []
+    ids: list[Any] = []
+    for batch in inputs:
+        texts += batch["text"]
+        ids += batch.get("id", ())
+    return texts, ids if len(ids) == len(texts) else None

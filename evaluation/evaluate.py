@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Evaluation:
     model: str
     revision: str
     folder: Path
+    mteb_version: str = field(default_factory=lambda: version_of("mteb"))
     scores: list[TaskScore] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -64,8 +66,10 @@ def evaluate(
     recipe: Mapping[str, Any] | None = None,
     show_progress: bool = False,
     save_predictions: bool = False,
+    save_embeddings: str | Path | bool = False,
     embedding_cache: str | Path | None = None,
     shard_texts: int = SHARD_TEXTS,
+    origin: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = logger.info,
 ) -> Evaluation:
     """Score `encoder` on `tasks` (from `tasks.find_tasks`), or take the results that are there already.
@@ -86,9 +90,12 @@ def evaluate(
         recipe: further facts that vectors depend on, such as the dtype; part of the revision.
         show_progress: draw a bar on stderr; without it `log` gets a line every half minute.
         save_predictions: keep mteb's prediction files (`predictions/`), up to 1000 hits a query.
+        save_embeddings: write the vectors of each task into this folder, or into `embeddings` of the results folder if it is
+            True (`evaluation/embeddings.py`).
         embedding_cache: a folder in which vectors are kept and shared between tasks and runs (`evaluation/shards.py`); by
             default they are kept in `output_dir` until their task is finished, so that a run that is killed goes on.
         shard_texts: texts that are stored together, and at most encoded again after a kill.
+        origin: where adapter, base LLM and data were found; no part of the revision, but of the record.
         log: gets a line when a task begins, with the time left, and when it ends.
 
     Raises:
@@ -107,6 +114,9 @@ def evaluate(
     if line := model.plan.unlike_training(tasks):
         log(line)
     run = Run(model, Path(output_dir), save_predictions, Path(embedding_cache) if embedding_cache else None)
+    if save_embeddings:
+        run.save_embeddings = run.folder / "embeddings" if save_embeddings is True else Path(save_embeddings)
+    run.origin = origin or {}
     progress = model.progress = Progress(expected_characters(tasks), log, bar=show_progress)
     model.sharded.watch = progress
     evaluation = Evaluation(model.mteb_model_meta.name, model.mteb_model_meta.revision, run.folder)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 import mteb
@@ -18,10 +20,12 @@ from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
+from evaluation.embeddings import EmbeddingFiles
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
 from evaluation.journal import Journal
-from evaluation.keys import KEY, adopt, recorded_key, write_record
+from evaluation.keys import KEY, adopt, record_path, recorded_key, write_record
+from evaluation.record import library_versions, read_record, speeds, totals
 from evaluation.search import BoundedSearch
 from evaluation.shards import ShardStore
 from evaluation.tasks import TaskSpec
@@ -46,6 +50,10 @@ class TaskScore:
         cached: whether the result was there already.
         items: file with scores item by item, None where a type has none.
         again: texts that were encoded a second time, since runs before this one had been killed.
+        texts: texts of all sides that mteb asked for; 0 where the record does not say.
+        tokens: of these texts as encoded; None where the encoder does not count.
+        cut: of these texts, those longer than the maximum length; None where the encoder does not count.
+        mteb_version: that scored it.
     """
 
     name: str
@@ -57,6 +65,10 @@ class TaskScore:
     cached: bool
     items: Path | None
     again: int = 0
+    texts: int = 0
+    tokens: int | None = None
+    cut: int | None = None
+    mteb_version: str | None = None
 
 
 @dataclass
@@ -68,12 +80,16 @@ class Run:
         output_dir: holds `results/`.
         save_predictions: keep mteb's prediction files.
         embedding_cache: store of vectors that is kept; None for one in the task's working folder.
+        save_embeddings: folder for the vectors of each task, to be looked at; None for nowhere.
+        origin: where adapter, base LLM and data were found, for the record.
     """
 
     model: MtebEncoder
     output_dir: Path
     save_predictions: bool = False
     embedding_cache: Path | None = None
+    save_embeddings: Path | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cache(self) -> ResultCache:
@@ -97,18 +113,39 @@ class Run:
             adopt(self.folder, spec.name, key)
         result = self._cached(task, key)
         cached = result is not None
-        again = 0
-        if result is None:
+        files = self._embedding_files(task)
+        if result is None or (files is not None and not files.whole()):
+            cached = False
             spec.load(task)
             journal = self.journal(spec.name)
-            with _quiet(), self.model.sharded.keeping(ShardStore(self.embedding_cache or journal.folder), journal):
-                self._compute(task)
+            self.model.ledger.forget(spec.name)
+            self.model.files = files
+            try:
+                with _quiet(), self.model.sharded.keeping(ShardStore(self.embedding_cache or journal.folder), journal):
+                    began = time.monotonic()
+                    self._compute(task)
+                    seconds = time.monotonic() - began
+                if files is not None:
+                    files.finish()
+            finally:
+                self.model.files = None
+                if files is not None:
+                    files.abandon()
             result = self.cache.load_task_result(spec.name, self.model.mteb_model_meta)  # as rounded when it was saved
-            self._finish(spec, task, result)
-            again = journal.again()
+            self._check_numbers(task, result)
+            self._finish(spec, task, result, seconds)
             journal.remove()
         items = items_path(self.folder, spec.name)
-        return replace(_task_score(task, result, cached, items if items.exists() else None), again=again)
+        record = read_record(self.folder, spec.name)
+        return _task_score(task, result, cached, items if items.exists() else None, record)
+
+    def _embedding_files(self, task: AbsTask) -> EmbeddingFiles | None:
+        """Return where the vectors of a task are to be saved; None where they are not."""
+        if self.save_embeddings is None:
+            return None
+        meta = self.model.mteb_model_meta
+        stamp = {"model": meta.name, "revision": meta.revision, "data": task.metadata.revision}
+        return EmbeddingFiles(self.save_embeddings / task.metadata.name, stamp)
 
     def _cached(self, task: AbsTask, key: str) -> TaskResult | None:
         """Return the result of this revision if it is complete and has this key; mteb alone would not ask."""
@@ -129,13 +166,12 @@ class Run:
             return None
 
     def _compute(self, task: AbsTask) -> None:
+        """Let mteb score a task, all of it: vectors of subsets that a killed run had scored are in the store."""
         name = task.metadata.name
-        previous = self._read(name)
-        missing = previous.get_missing_evaluations(task) if previous else {}
-        resume = previous is not None and bool(missing) and previous.dataset_revision == task.metadata.revision
-        if not resume:
-            for stale in (items_path(self.folder, name), self.folder / "predictions" / task.prediction_file_name):
-                stale.unlink(missing_ok=True)
+        # The record first: without it the rest counts for nothing, whenever this is killed.
+        stale = (record_path(self.folder, name), self.folder / f"{name}.json", items_path(self.folder, name))
+        for path in (*stale, self.folder / "predictions" / task.prediction_file_name):
+            path.unlink(missing_ok=True)
         if keeps_items(task):
             predictions = self.folder / "predictions" if self.save_predictions else None
             record_items(task, items_path(self.folder, name), predictions)
@@ -145,12 +181,23 @@ class Run:
             co2_tracker=False,
             encode_kwargs={"batch_size": ROWS_AT_ONCE, "show_progress_bar": False},
             cache=self.cache,
-            overwrite_strategy="only-missing" if resume else "always",
+            overwrite_strategy="always",
             prediction_folder=self.folder / "predictions" if keeps_items(task) or self.save_predictions else None,
             show_progress_bar=False,
         )
 
-    def _finish(self, spec: TaskSpec, task: AbsTask, result: TaskResult) -> None:
+    def _check_numbers(self, task: AbsTask, result: TaskResult) -> None:
+        """Raise a UserError if a main score is not a number: a mean with it would be none either."""
+        for subset, scores in _main_scores(task, result).items():
+            for split, score in scores.items():
+                if not np.isfinite(score):
+                    (self.folder / f"{task.metadata.name}.json").unlink()
+                    raise UserError(
+                        f"{task.metadata.main_score} of {task.metadata.name} ({subset}, {split}) is not a number: all its gold "
+                        "scores or labels are the same, or all its vectors. Such a task measures nothing: leave it out"
+                    )
+
+    def _finish(self, spec: TaskSpec, task: AbsTask, result: TaskResult, seconds: float) -> None:
         if isinstance(task, AbsTaskClustering):
             for split, entries in result.scores.items():
                 for entry in entries:
@@ -158,19 +205,29 @@ class Run:
                     sizes = getattr(task, "sizes_of_draws", {}).get((subset, split), {})
                     write_draws(items_path(self.folder, spec.name), subset, split, entry["v_measures"], sizes)
         meta = self.model.mteb_model_meta
+        sides = self.model.ledger.record(spec.name)
+        encoding = sum(side["seconds"] for side in sides.values())
         recipe = {
             "task": spec.name,
+            "type": task.metadata.type,
             "model": meta.name,
             "revision": meta.revision,
             KEY: self.model.key(task.metadata),
             "evaluation_version": EVALUATION_VERSION,
             "recipe": {**self.model.recipe, "prompts": self.model.plan.settings},
             "encoder": self.model.facts(),
-            "sides": self.model.ledger.record(spec.name),
+            "sides": sides,
             "encoded_again": self.journal(spec.name).again(),
             "dataset": dict(task.metadata.dataset),
+            "splits": list(task.eval_splits),
+            "subsets": list(task.hf_subsets),
+            "main_score": task.metadata.main_score,
+            "scores": _main_scores(task, result),
             "mteb_version": result.mteb_version,
-            "seconds": result.evaluation_time,
+            "libraries": library_versions(),
+            "seconds": {"total": round(seconds, 3), "encoding": round(encoding, 3), "scoring": round(seconds - encoding, 3)},
+            **speeds(sides),
+            "origin": {**self.origin, "folder": str(spec.folder.resolve()) if spec.folder else None},
         }
         write_record(self.folder, spec.name, recipe)
         (self.folder / "failures" / f"{spec.name}.txt").unlink(missing_ok=True)
@@ -197,13 +254,19 @@ def reason(error: BaseException, task: str) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def _task_score(task: AbsTask, result: TaskResult, cached: bool, items: Path | None) -> TaskScore:
-    subsets: dict[str, list[float]] = {}
+def _main_scores(task: AbsTask, result: TaskResult) -> dict[str, dict[str, float]]:
+    """Return the main score by subset and split."""
+    scores: dict[str, dict[str, float]] = {}
     for split in task.eval_splits:
         for entry in result.scores[split]:
             if entry["hf_subset"] in task.hf_subsets:
-                subsets.setdefault(entry["hf_subset"], []).append(float(entry["main_score"]))
-    means = {subset: float(np.mean(scores)) for subset, scores in subsets.items()}
+                scores.setdefault(entry["hf_subset"], {})[split] = float(entry["main_score"])
+    return scores
+
+
+def _task_score(task: AbsTask, result: TaskResult, cached: bool, items: Path | None, record: Mapping[str, Any]) -> TaskScore:
+    means = {subset: float(np.mean(list(of.values()))) for subset, of in _main_scores(task, result).items()}
+    sums = totals(record)
     return TaskScore(
         name=task.metadata.name,
         type=task.metadata.type,
@@ -213,6 +276,11 @@ def _task_score(task: AbsTask, result: TaskResult, cached: bool, items: Path | N
         seconds=float(result.evaluation_time or 0.0),
         cached=cached,
         items=items,
+        again=sums.again,
+        texts=sums.texts,
+        tokens=sums.tokens,
+        cut=sums.cut,
+        mteb_version=result.mteb_version,
     )
 
 

@@ -1,0 +1,131 @@
+"""`--save_embeddings`: the vectors of a task on disk, to be looked at.
+
+`DIR/<Task>/` (DIR is `embeddings` in the results folder unless it is given) holds for each subset, split and side
+
+- `<subset>.<split>.<side>.npy`: float32, one row a text, unit length;
+- `<subset>.<split>.<side>.jsonl.gz`: in the order of the rows `{"id", "text"}`: the id of the query or document, else the
+  row's number, and the text without prompt;
+- and `index.json`, written last: the files with their rows, and which model, data and prompts they are of.
+
+Sides are `query`, `document`, and `text` where a task has none; a task that encodes two lists of them (pairs: first and
+second sentences) has `text` and `text2`. Vectors are written as they come, so that a corpus is held no more than once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+
+INDEX = "index.json"
+
+
+class _Part:
+    """One `.npy` and its `.jsonl.gz`, growing under names that end in `.part`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.folder = folder
+        self.rows = self.dim = 0
+        self._vectors: BinaryIO = (folder / f"{name}.npy.part").open("wb")
+        self._texts: TextIO = gzip.open(folder / f"{name}.jsonl.gz.part", "wt", encoding="utf-8")  # noqa: SIM115
+
+    def add(self, ids: Sequence[Any] | None, texts: Sequence[str], vectors: np.ndarray) -> None:
+        if not self.rows:
+            self.dim = vectors.shape[1]
+            self._vectors.write(_header(0, self.dim))
+        np.ascontiguousarray(vectors, dtype="<f4").tofile(self._vectors)
+        for place, text in enumerate(texts):
+            identity = str(ids[place]) if ids is not None else str(self.rows + place)
+            self._texts.write(json.dumps({"id": identity, "text": text}, ensure_ascii=False) + "\n")
+        self.rows += len(texts)
+
+    def finish(self) -> dict[str, Any]:
+        """Write the number of rows into the header, and give the files their names."""
+        self._vectors.seek(0)
+        self._vectors.write(_header(self.rows, self.dim))
+        self.close()
+        for suffix in (".npy", ".jsonl.gz"):
+            (self.folder / f"{self.name}{suffix}.part").replace(self.folder / f"{self.name}{suffix}")
+        return {"file": f"{self.name}.npy", "texts": f"{self.name}.jsonl.gz", "rows": self.rows, "dim": self.dim}
+
+    def close(self) -> None:
+        self._vectors.close()
+        self._texts.close()
+
+
+def _header(rows: int, dim: int) -> bytes:
+    """Return a `.npy` header; numpy pads it so that it is as long for any number of rows."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
+    return stream.getvalue()
+
+
+class EmbeddingFiles:
+    """Writes the vectors of one task; nothing of it counts before `finish`.
+
+    Args:
+        folder: of the task.
+        stamp: what the vectors are of, such as the revision and the data's hash.
+    """
+
+    def __init__(self, folder: Path, stamp: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.stamp = dict(stamp)
+        self._parts: dict[str, _Part] = {}
+        self._begun = False
+
+    def whole(self) -> bool:
+        """Return whether all files of this stamp are there."""
+        try:
+            index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
+            files = [(self.folder / one[kind]).is_file() for one in index["sides"] for kind in ("file", "texts")]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return index.get("of") == self.stamp and all(files)
+
+    def add(
+        self, subset: str, split: str, side: str, ids: Sequence[Any] | None, texts: Sequence[str], vectors: np.ndarray
+    ) -> None:
+        """Add the vectors of one call; a corpus and queries may come in several, each list of `text` comes in one."""
+        if not self._begun:
+            self._clear()
+        name = f"{subset}.{split}.{side}"
+        if side == "text" and name in self._parts:
+            number = 2
+            while f"{name}{number}" in self._parts:
+                number += 1
+            name = f"{name}{number}"
+        if name not in self._parts:
+            self._parts[name] = _Part(self.folder, name)
+        self._parts[name].add(ids, texts, vectors)
+
+    def finish(self) -> None:
+        """Give the files their names and write the index."""
+        index = {"of": self.stamp, "sides": [part.finish() for part in self._parts.values()]}
+        path = self.folder / INDEX
+        part = path.with_name(f"{INDEX}.part")
+        part.write_text(json.dumps(index, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        part.replace(path)
+        self._parts.clear()
+
+    def abandon(self) -> None:
+        """Close the files of a task that failed, and remove what was written."""
+        for part in self._parts.values():
+            part.close()
+        self._parts.clear()
+        for path in self.folder.glob("*.part"):
+            path.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """Remove what an earlier run left: it may be of other vectors."""
+        self._begun = True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for pattern in (INDEX, "*.part", "*.npy", "*.jsonl.gz"):
+            for path in self.folder.glob(pattern):
+                path.unlink()
