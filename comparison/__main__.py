@@ -27,7 +27,12 @@ def parser() -> Parser:
     flag = made.add_argument
     flag("directories", nargs="+", type=Path, metavar="DIR",
          help="output of a study or of run_mteb.py, or a folder with <org>__<model>/<revision>/<Task>.json")  # fmt: skip
-    flag("--output_dir", type=Path, required=True, help="gets comparison.md, comparison.csv, comparison.json and scores.csv")
+    flag(
+        "--output_dir",
+        type=Path,
+        required=True,
+        help="gets report.html, comparison.md, .csv and .json, scores.csv, table.tex, plots/",
+    )
     which = made.add_mutually_exclusive_group()
     which.add_argument("--baseline", metavar="NAME", help="compare every other system with this one (default: the first)")
     which.add_argument("--all_pairs", action="store_true", help="compare everybody with everybody: more tests, so weaker ones")
@@ -65,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
     from comparison.families import read_families
     from comparison.pairing import find_system
     from comparison.reading import read
+    from comparison.report.write import write_report
     from comparison.saving import save
     from comparison.selection import select
     from comparison.systems import only
@@ -87,11 +93,21 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "same_revision": args.same_revision,
     }
-    paths = save(found, args.output_dir, about)
-    print(as_markdown(found, whole=False))
+    paths = save(found, args.output_dir, about) + write_report(found, reading.studies, args.output_dir, command_line(args))[:3]
+    print(as_markdown(found, whole=False).encode(errors="backslashreplace").decode())
     if args.baseline is None and not args.all_pairs:
         print(f"Everybody is compared with {baseline}, the first; choose with --baseline NAME or --all_pairs.")
     print("saved " + ", ".join(str(path) for path in paths))
+
+
+def command_line(args: argparse.Namespace) -> list[str]:
+    """Return the words that make the same again."""
+    words = ["python", "-m", "comparison", *map(str, args.directories), "--output_dir", str(args.output_dir)]
+    for name in ("baseline", "margin", "systems", "tasks", "families", "seed"):
+        value = getattr(args, name)
+        if value is not None and value != parser().get_default(name):
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words + [f"--{name}" for name in ("all_pairs", "same_revision") if getattr(args, name)]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from comparison.errors import ComparisonError
 from comparison.outcome import Category, Comparison, Contrast
 from comparison.tables import as_markdown
 
+UTF8: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # a name may hold half a surrogate pair
+
 
 def save(found: Comparison, folder: Path, about: Mapping[str, Any]) -> list[Path]:
     """Write all files into a folder, made if missing.
@@ -31,11 +33,11 @@ def save(found: Comparison, folder: Path, about: Mapping[str, Any]) -> list[Path
     paths = [folder / name for name in ("comparison.md", "comparison.csv", "comparison.json", "scores.csv")]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paths[0].write_text(as_markdown(found), encoding="utf-8")
-        _write_csv(paths[1], [row(category, one) for category in found.categories for one in category.contrasts])
+        paths[0].write_text(as_markdown(found), **UTF8)
+        write_csv(paths[1], [row(category, one) for category in found.categories for one in category.contrasts])
         content = {**about, **plain(asdict(found))}
-        paths[2].write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        _write_csv(paths[3], [line for category in found.categories for line in score_rows(category)])
+        paths[2].write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", **UTF8)
+        write_csv(paths[3], [line for category in found.categories for line in score_rows(category)])
     except OSError as error:
         raise ComparisonError(f"--output_dir {folder} cannot be written: {error.strerror}; give another directory") from error
     return paths
@@ -120,8 +122,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the fields of the first; a file with one word where there are none."""
+    with path.open("w", newline="", **UTF8) as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["category"])
         writer.writeheader()
         writer.writerows(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,8 +87,8 @@ class Reading:
 def merge(readings: Sequence[Reading]) -> Reading:
     """Put what several directories hold together under names that are unique.
 
-    A name is cut to its last part where that is still unique. Where two directories hold the same name (two studies with
-    the same designs), the directory's name is added.
+    A name `<organisation>/<model>` is cut to the model where that is still unique. Where two directories hold the same name
+    (two studies with the same designs), the directory's name is added.
 
     Raises:
         ComparisonError: the same results twice, or fewer than two systems.
@@ -95,7 +96,7 @@ def merge(readings: Sequence[Reading]) -> Reading:
     systems = [system for reading in readings for system in reading.systems]
     notes = [note for reading in readings for note in reading.notes]
     _refuse_twins(systems)
-    for short in (lambda name: name.rsplit("/", 1)[-1], lambda name: name):
+    for short in (lambda name: re.sub(r"^[\w.-]+/(?=[\w.@-]+$)", "", name), lambda name: name):
         names = [short(system.name) for system in systems]
         if len(set(names)) == len(names):
             break
@@ -108,7 +109,7 @@ def merge(readings: Sequence[Reading]) -> Reading:
         found = f"only one: {made[0].name}" if made else "none"
         raise ComparisonError(f"a comparison needs two systems, found {found}; give one more results folder")
     studies = [
-        replace(study, names={old.name: new.name for old, new in zip(systems, made, strict=True) if old.source == study.source})
+        replace(study, names={old.name: new for old, new in zip(systems, names, strict=True) if old.source == study.source})
         for reading in readings
         for study in reading.studies
     ]

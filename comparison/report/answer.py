@@ -1,0 +1,355 @@
+"""The answer: which system to choose for which kind of task and how sure that is, in words made from the outcome alone.
+
+The three claims stay apart: a choice is named only by what holds on other tasks of the kind, and whether that speaks of
+designs or of two trained files is said beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from comparison.outcome import ALPHA, Category, Comparison, Contrast
+from comparison.report.names import called, listed
+from comparison.wording import chance, count, points, span
+
+CHOSEN, KEPT, TIED, OPEN, UNDECIDABLE = "chosen", "kept", "tied", "open", "undecidable"
+MOST = 8  # comparisons in one sentence
+LABELS = {
+    CHOSEN: "shown",
+    KEPT: "shown",
+    TIED: "equivalent",
+    OPEN: "not separated",
+    UNDECIDABLE: "cannot be decided",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What can be said of one kind of task.
+
+    Attributes:
+        category: the kind.
+        outcome: ``chosen``, ``kept`` (the baseline, nobody better), ``tied``, ``open`` or ``undecidable``.
+        choose: the systems that may be chosen; empty where the results do not say.
+        headline: one sentence.
+        claims: (claim, sentences), in the order of the claims.
+        groups: (what, systems) that are not told apart.
+        sure: of what a choice speaks and how sure it is; empty without one.
+    """
+
+    category: str
+    outcome: str
+    choose: list[str]
+    headline: str
+    claims: list[tuple[str, list[str]]]
+    groups: list[tuple[str, list[str]]]
+    sure: str
+
+    @property
+    def label(self) -> str:
+        """The outcome in a word or two."""
+        return LABELS[self.outcome]
+
+
+def separated(one: Contrast) -> bool:
+    """Return whether one is shown to be better on other tasks, and in other runs where those were repeated."""
+    return one.mark in ("*", "**")
+
+
+def answer(category: Category, found: Comparison) -> Answer:
+    """Answer for one kind of task."""
+    make = _against_baseline if found.baseline is not None else _among_all
+    outcome, choose, headline, groups = make(category, found)
+    claims = [
+        ("On these tasks", _these(category)),
+        ("On other tasks of this kind", _others(category, found)),
+        ("For another training run", _runs(category)),
+    ]
+    return Answer(category.name, outcome, choose, headline, claims, groups, _sure(category, choose))
+
+
+def _sure(category: Category, choose: Sequence[str]) -> str:
+    """Return the weakest of what a choice rests on."""
+    behind = [one for one in category.contrasts if separated(one) and (one.a in choose or one.b in choose)]
+    if not behind:
+        return ""
+    p = max(one.other_tasks.p if one.another_run.p is None else one.another_run.p for one in behind)
+    limit = f"p {chance(p)}" if len(behind) == 1 or p < 0.0001 else f"p ≤ {chance(p)}"
+    whole = ", also over the whole table" if all(one.mark == "**" for one in behind) else ""
+    return f"{'checkpoints' if any(one.checkpoint for one in behind) else 'designs'}, {limit}{whole}"
+
+
+Found = tuple[str, list[str], str, list[tuple[str, list[str]]]]
+
+
+def _against_baseline(category: Category, found: Comparison) -> Found:
+    base = found.baseline or ""
+    better = _ranked(category, lambda one: separated(one) and one.by_family.mean > 0)
+    worse = _ranked(category, lambda one: separated(one) and one.by_family.mean < 0)
+    equal = _ranked(category, lambda one: not separated(one) and one.other_tasks.equivalent)
+    blind = _ranked(
+        category, lambda one: not separated(one) and not one.other_tasks.equivalent and not one.other_tasks.decidable
+    )
+    told = {*better, *worse, *equal, *blind}
+    unclear = [one.a for one in category.contrasts if one.a not in told]
+    groups = [
+        (f"better than {called(base)}", better),
+        (f"equivalent to {called(base)} within {_margin(found)}", equal),
+        (f"not separated from {called(base)}", unclear),
+        (f"worse than {called(base)}", worse),
+        ("too few families to decide", blind),
+    ]
+    groups = [(what, names) for what, names in groups if names]
+    if better:
+        among = " They were not compared with each other." if len(better) > 1 else ""
+        return (
+            CHOSEN,
+            better,
+            f"Choose {listed(better, 'or')}: better than {called(base)} on other tasks of this kind.{among}",
+            groups,
+        )
+    if len(blind) == len(category.contrasts):
+        return UNDECIDABLE, [], f"Which to choose cannot be decided with {_families(category)}.", groups
+    if not equal and not unclear and not blind:
+        return KEPT, [base], f"Keep {called(base)}: all others are worse on other tasks of this kind.", groups
+    if equal and not unclear and not blind:
+        return (
+            TIED,
+            [base, *equal],
+            f"{listed([base, *equal])} are equivalent within {_margin(found)}: choose the cheapest.",
+            groups,
+        )
+    avoid = f" {listed(worse)} {'is' if len(worse) == 1 else 'are'} shown to be worse." if worse else ""
+    return OPEN, [], f"Nobody is shown to be better than {called(base)} on other tasks of this kind.{avoid}", groups
+
+
+def _among_all(category: Category, found: Comparison) -> Found:
+    pairs = category.contrasts
+    systems = list(dict.fromkeys(system for one in pairs for system in (one.a, one.b)))
+    if not any(one.other_tasks.decidable for one in pairs):
+        return UNDECIDABLE, [], f"Which to choose cannot be decided with {_families(category)}.", []
+    beaten = {one.b if one.by_family.mean > 0 else one.a for one in pairs if separated(one)}
+    top = [system for system in systems if system not in beaten]
+    groups = [("shown to be worse than somebody", [one for one in systems if one in beaten]), ("beaten by nobody", top)]
+    groups = [(what, names) for what, names in reversed(groups) if names]
+    if not beaten:
+        inside = [one for one in pairs if one.other_tasks.equivalent]
+        if len(inside) == len(pairs):
+            return TIED, systems, f"{listed(systems)} are equivalent within {_margin(found)}: choose the cheapest.", groups
+        return OPEN, [], f"No two of {len(systems)} systems are separated on other tasks of this kind.", groups
+    if len(top) == 1:
+        alone = all(separated(one) for one in pairs if top[0] in (one.a, one.b))
+        rest = "everybody else is" if alone else "it is beaten by nobody, while others are"
+        said = f"Choose {called(top[0])}: {rest} shown to be worse on other tasks of this kind."
+        return CHOSEN, top, said, groups
+    return CHOSEN, top, f"Choose among {listed(top)}: not separated from each other, and beaten by nobody.", groups
+
+
+def _these(category: Category) -> list[str]:
+    tested = [one for one in category.contrasts if one.these_tasks]
+    if not tested:
+        return ["Not tested: there are no scores item by item."]
+    shown = [one for one in tested if one.these_tasks and one.these_tasks.p_adjusted <= ALPHA]
+    shown.sort(key=lambda one: -abs(one.by_task.mean))
+    if not shown:
+        return [f"No difference is shown ({count(len(tested), 'comparison', 'comparisons')})."]
+    return [*_some([f"{_of_these(one)}{' (checkpoints).' if one.checkpoint else '.'}" for one in shown]), *_rest(tested, shown)]
+
+
+def _rest(tested: Sequence[Contrast], shown: Sequence[Contrast]) -> list[str]:
+    quiet = len(tested) - len(shown)
+    return [f"No difference is shown in {count(quiet, 'other comparison', 'other comparisons')}."] if quiet else []
+
+
+def _of_these(one: Contrast) -> str:
+    assert one.these_tasks is not None
+    better, worse = (one.a, one.b) if one.these_tasks.mean > 0 else (one.b, one.a)
+    size, low, high = _turned(one.these_tasks.mean, one.these_tasks.interval)
+    kept = len(one.these_tasks.tasks)
+    part = f" on {kept} of {one.by_task.units} tasks" if kept < one.by_task.units else ""
+    p = chance(one.these_tasks.p_adjusted)
+    return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}]{part}, p {p}"
+
+
+def _others(category: Category, found: Comparison) -> list[str]:
+    shown = sorted((one for one in category.contrasts if separated(one)), key=lambda one: -abs(one.by_family.mean))
+    equal = [one for one in category.contrasts if one.other_tasks.equivalent and not separated(one)]
+    unclear = [one for one in category.contrasts if one.other_tasks.decidable and one not in shown and one not in equal]
+    blind = [one for one in category.contrasts if not one.other_tasks.decidable and one not in equal]
+    said = _some([_of_others(one) for one in shown])
+    if equal:
+        said.append(f"Equivalent within {_margin(found)}: {_list([f'{called(one.a)} and {called(one.b)}' for one in equal])}.")
+    if unclear:
+        said.append(f"Not separated: {_list([_allowed(one) for one in unclear])}.")
+    if blind:
+        most = max(one.other_tasks.families for one in blind)
+        said.append(
+            f"Cannot be decided with {count(most, 'family', 'families')}: the smallest p is {chance(2.0 ** (1 - most))}. "
+            f"More unrelated tasks would help, more queries or runs not. Seen: {_list([_ahead(one) for one in blind])}."
+        )
+    return said
+
+
+def _of_others(one: Contrast) -> str:
+    better, worse = (one.a, one.b) if one.by_family.mean > 0 else (one.b, one.a)
+    size, low, high = _turned(one.by_family.mean, one.by_family.interval)
+    whole = ", also over the whole table" if one.mark == "**" else ""
+    new = one.other_tasks.new_task
+    expect = ""
+    if new:
+        _, new_low, new_high = _turned(one.by_family.mean, new)
+        expect = f"; on one new task expect {new_low} to {new_high}"
+    p = chance(one.other_tasks.p)
+    return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{whole}{expect}."
+
+
+def _allowed(one: Contrast) -> str:
+    if one.other_tasks.p <= ALPHA:  # and claim C is not made
+        better = one.a if one.by_family.mean > 0 else one.b
+        return f"{called(better)} is better in these runs, but another run may say otherwise"
+    return f"{called(one.a)} − {called(one.b)} {span(one.by_family.interval)}, p {chance(one.other_tasks.p)}"
+
+
+def _ahead(one: Contrast) -> str:
+    wins, losses = one.by_task.wins, one.by_task.losses
+    if not wins + losses:
+        return f"{called(one.a)} and {called(one.b)} score the same"
+    ahead = one.a if wins > losses else one.b
+    behind = one.b if wins > losses else one.a
+    if wins == losses:
+        return f"{called(one.a)} and {called(one.b)} each ahead on {wins} of {one.by_task.units}"
+    return f"{called(ahead)} ahead of {called(behind)} on {max(wins, losses)} of {one.by_task.units}"
+
+
+def _runs(category: Category) -> list[str]:
+    single = [one for one in category.contrasts if one.another_run.p is None]
+    repeated = [one for one in category.contrasts if one.another_run.p is not None]
+    decidable = [one for one in repeated if one.other_tasks.decidable]
+    shown = [one for one in decidable if separated(one)]
+    shown.sort(key=lambda one: -abs(one.by_family.mean))
+    said = _some([_of_runs(one) for one in shown])
+    if shown:
+        said.append("This speaks of designs, not only of these checkpoints.")
+    if decidable and not shown:
+        said.append(f"No difference between designs is shown ({count(len(decidable), 'comparison', 'comparisons')}).")
+    if any(one.another_run.source == "pooled" for one in decidable):
+        said.append("Weak: the noise between runs is pooled over designs, since some have fewer than three runs.")
+    if repeated and not decidable:
+        said.append(f"Cannot be decided with {_families(category)}, however many runs there are.")
+    if single:
+        all_single = "" if len(single) == len(category.contrasts) else f" for {_list([called(one.a) for one in single])}"
+        said.append(
+            f"Not measured{all_single}: seed noise is unknown, so what is said above is about checkpoints, not designs."
+        )
+        limits = [
+            f"{called(one.a)} and {called(one.b)}: {100 * one.another_run.overturned_by:.2f}"
+            for one in single
+            if separated(one) and one.another_run.overturned_by
+        ]
+        if limits:
+            said.append(
+                "A difference could be chance if the mean score's standard deviation over runs were above (points): "
+                f"{_list(limits)}."
+            )
+    return said
+
+
+def _of_runs(one: Contrast) -> str:
+    better, worse = (one.a, one.b) if one.by_family.mean > 0 else (one.b, one.a)
+    size, low, high = _turned(one.by_family.mean, one.another_run.interval)
+    return (
+        f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {chance(one.another_run.p)}, "
+        f"{one.another_run.runs[0]} and {one.another_run.runs[1]} runs."
+    )
+
+
+def _turned(mean: float, interval: object) -> tuple[str, str, str]:
+    """Return size and interval as seen by the better of two: positive."""
+    low, high = getattr(interval, "low", float("nan")), getattr(interval, "high", float("nan"))
+    if mean < 0:
+        low, high = -high, -low
+    return f"{abs(100 * mean):.2f} points", points(low), points(high)
+
+
+def _ranked(category: Category, wanted: Callable[[Contrast], bool]) -> list[str]:
+    return [one.a for one in sorted(category.contrasts, key=lambda one: -one.by_family.mean) if wanted(one)]
+
+
+def _families(category: Category) -> str:
+    return count(max(one.other_tasks.families for one in category.contrasts), "family of tasks", "families of tasks")
+
+
+def _margin(found: Comparison) -> str:
+    return f"{100 * found.margin:g} {'point' if found.margin == 0.01 else 'points'}"
+
+
+def _list(parts: Sequence[str]) -> str:
+    more = f"; and {len(parts) - MOST} more, in the tables below" if len(parts) > MOST else ""
+    return "; ".join(parts[:MOST]) + more
+
+
+def _some(sentences: Sequence[str]) -> list[str]:
+    more = [f"And {len(sentences) - MOST} more, in the tables below."] if len(sentences) > MOST else []
+    return [*sentences[:MOST], *more]
+
+
+def whose(found: Comparison) -> str:
+    """Return of what the claims speak: designs, or checkpoints."""
+    contrasts = [one for category in found.categories for one in category.contrasts]
+    single = sum(one.checkpoint for one in contrasts)
+    if not single:
+        return "Training was repeated, so what holds on other tasks below speaks of designs."
+    if max(found.systems.values()) == 1:
+        return (
+            "Each system was trained once. Everything below speaks of checkpoints, the files that came out, and not of "
+            "designs: how much another training run would differ is unknown."
+        )
+    return (
+        "Not every design was trained several times. Where the noise between training runs is unknown, what is shown speaks of "
+        "checkpoints, the files that came out, and not of designs; it says so there."
+    )
+
+
+def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
+    """Return (outcome, sentence) for each outcome that occurs, with the kinds of tasks that it is the outcome of."""
+    said: list[tuple[str, str]] = []
+    for one in answers:
+        if one.outcome == CHOSEN:
+            said.append((CHOSEN, f"{called(one.category)}: choose {listed(one.choose, 'or')} ({one.sure})."))
+        if one.outcome == KEPT:
+            said.append((KEPT, f"{called(one.category)}: keep {listed(one.choose)}; all others are worse ({one.sure})."))
+        if one.outcome == TIED:
+            said.append((TIED, f"{called(one.category)}: {listed(one.choose)} are equivalent; choose the cheapest."))
+    for outcome, words in (
+        (OPEN, "no choice is shown to be better"),
+        (UNDECIDABLE, "cannot be decided, too few unrelated tasks"),
+    ):
+        kinds = [one.category for one in answers if one.outcome == outcome]
+        if kinds:
+            said.append((outcome, f"{listed(kinds)}: {words}."))
+    return said
+
+
+def overall(found: Comparison) -> list[str]:
+    """Return what holds over all kinds of tasks together."""
+    said = []
+    for one in found.overall:
+        better, worse = (one.a, one.b) if one.mean > 0 else (one.b, one.a)
+        if one.opposed:
+            said.append(
+                f"{called(one.a)} and {called(one.b)}: kinds of tasks contradict each other, so there is no overall winner."
+            )
+        elif one.p <= ALPHA and one.p_run is not None and one.p_run > ALPHA:
+            said.append(
+                f"{called(better)} is better than {called(worse)} in these runs (p {chance(one.p)}), but another run may say "
+                "otherwise."
+            )
+        elif one.p <= ALPHA:
+            of = "checkpoints" if one.p_run is None else "designs"
+            p = chance(one.p if one.p_run is None else one.p_run)
+            said.append(f"{called(better)} is better than {called(worse)} by {abs(100 * one.mean):.2f} points, p {p} ({of}).")
+    quiet = sum(1 for one in found.overall if not one.opposed and one.p > ALPHA)
+    if quiet:
+        said.append(f"Not separated over all kinds: {count(quiet, 'comparison', 'comparisons')} of {len(found.overall)}.")
+    return said

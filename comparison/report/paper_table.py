@@ -1,0 +1,215 @@
+"""The table as papers print it: the baseline's scores, and signed differences a kind of task, with marks that hold.
+
+Where all pairs are compared there is no baseline: scores with the letters of groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from comparison.outcome import ALPHA, Category, Comparison
+from comparison.report.names import latex, name
+from comparison.wording import count
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of the table.
+
+    Attributes:
+        value: score or difference, in score units; None where there is none.
+        mark: ``**``, ``*``, ``o`` or nothing; letters where all pairs are compared.
+        checkpoint: whether the mark speaks of two trained files.
+        decidable: whether a claim about other tasks could be made at all.
+        tasks: how many it is over.
+        published: whether the uncorrected test of papers would put a star.
+        signed: whether it is a difference.
+    """
+
+    value: float | None
+    mark: str = ""
+    checkpoint: bool = False
+    decidable: bool = True
+    tasks: int = 0
+    published: bool = False
+    signed: bool = False
+
+    @property
+    def number(self) -> str:
+        """The value as papers print it: ``.8302``, ``+.0129``."""
+        if self.value is None:
+            return "–"
+        text = f"{self.value:+.4f}" if self.signed else f"{self.value:.4f}"
+        return text.replace("0.", ".", 1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system and its cell for each kind of task; the baseline's holds scores."""
+
+    system: str
+    baseline: bool
+    cells: list[Entry]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """The table.
+
+    Attributes:
+        kinds: of tasks, the columns.
+        sizes: tasks and families of each.
+        rows: the baseline first.
+        baseline: its name; None for all pairs.
+        counted: kinds of tasks that a claim over the whole table counts.
+    """
+
+    kinds: list[str]
+    sizes: list[tuple[int, int]]
+    rows: list[Row]
+    baseline: str | None
+    counted: int
+
+    @property
+    def checkpoint(self) -> bool:
+        """Whether any mark speaks of checkpoints."""
+        return any(cell.mark and cell.checkpoint for row in self.rows for cell in row.cells)
+
+
+def make_table(found: Comparison) -> PaperTable:
+    """Make the table of a comparison."""
+    sizes = [(len(category.tasks), len(category.families)) for category in found.categories]
+    order = list(found.systems)
+    if found.baseline is not None:
+        order = [found.baseline, *(system for system in order if system != found.baseline)]
+    rows = [
+        Row(system, system == found.baseline, [_entry(category, system, found.baseline) for category in found.categories])
+        for system in order
+    ]
+    return PaperTable([category.name for category in found.categories], sizes, rows, found.baseline, found.counted)
+
+
+def _entry(category: Category, system: str, baseline: str | None) -> Entry:
+    scores = category.scores.get(system, {})
+    if baseline is None or system == baseline:
+        letters = (category.groups or {}).get(system, "") if baseline is None else ""
+        value = float(np.mean(list(scores.values()))) if scores else None
+        decidable = baseline is not None or any(one.other_tasks.decidable for one in category.contrasts)
+        whose = any(one.checkpoint for one in category.contrasts if system in (one.a, one.b))
+        return Entry(value, letters, whose, decidable, len(scores))
+    for one in category.contrasts:
+        if one.a == system:
+            return Entry(
+                one.by_task.mean,
+                one.mark,
+                one.checkpoint,
+                one.other_tasks.decidable,
+                one.by_task.units,
+                one.as_published.p <= ALPHA,
+                signed=True,
+            )
+    return Entry(None)
+
+
+def caption(table: PaperTable) -> str:
+    """Return what the table shows and what its marks mean."""
+    over = count(table.counted, "kind of task", "kinds of task")
+    if table.baseline is None:
+        first = "Mean scores over tasks. Systems that share a letter are not separated on other tasks of the kind."
+    else:
+        first = (
+            f"First row: mean score of {name(table.baseline)} over tasks; other rows: differences from it over common tasks."
+        )
+        first += (
+            " ** holds on other tasks of the kind, also over the whole table; * within the kind of task only, where one "
+            "false star in twenty kinds is expected if nothing differs; o on these tasks only. "
+            f"All are corrected for the comparisons of their kind, ** also for {over}."
+        )
+    checkpoint = " c: of checkpoints, since runs were not repeated." if table.checkpoint else ""
+    few = any(not cell.decidable for row in table.rows for cell in row.cells)
+    return f"{first}{checkpoint}{' ‡: too few families of tasks for any star.' if few else ''} (n): tasks, where not all."
+
+
+def notes(cell: Entry, size: int) -> str:
+    """Return the small signs after a cell's mark."""
+    if cell.value is None:
+        return ""
+    signs = "c" if cell.mark and cell.checkpoint else ""
+    signs += "‡" if not cell.decidable else ""
+    return f"{signs}{f' ({cell.tasks})' if cell.tasks != size else ''}"
+
+
+def as_rows(table: PaperTable) -> list[dict[str, object]]:
+    """Return the table for a CSV file: a row a system and kind of task, numbers in score units."""
+    return [
+        {
+            "system": row.system,
+            "baseline": row.baseline,
+            "kind": kind,
+            "value": cell.value,
+            "difference": cell.signed,
+            "mark": cell.mark,
+            "checkpoint": bool(cell.mark and cell.checkpoint),
+            "decidable": cell.decidable,
+            "tasks": cell.tasks,
+            "of_tasks": size[0],
+            "families": size[1],
+            "star_as_published": cell.published,
+        }
+        for row in table.rows
+        for kind, size, cell in zip(table.kinds, table.sizes, row.cells, strict=True)
+    ]
+
+
+def as_latex(table: PaperTable) -> str:
+    """Return the table for LaTeX with the packages booktabs and threeparttable."""
+    head = " & ".join(["", *(latex(kind) for kind in table.kinds)])
+    sizes = " & ".join(["tasks / families", *(f"{tasks} / {families}" for tasks, families in table.sizes)])
+    body = [
+        " & ".join(
+            [latex(row.system), *(_latex_cell(cell, size[0]) for cell, size in zip(row.cells, table.sizes, strict=True))]
+        )
+        for row in table.rows
+    ]
+    if table.baseline is not None:
+        body[0] += r" \\ \midrule"
+    lines = [
+        r"% \usepackage{booktabs,threeparttable}; compile with XeLaTeX or LuaLaTeX if names are not Latin",
+        r"\begin{threeparttable}",
+        r"\begin{tabular}{l" + "r" * len(table.kinds) + "}",
+        r"\toprule",
+        head + r" \\",
+        sizes + r" \\",
+        r"\midrule",
+        *(line if line.endswith(r"\midrule") else line + r" \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\begin{tablenotes}\footnotesize",
+        r"\item " + latex(caption(table)).replace("‡", r"$\ddagger$"),
+        r"\end{tablenotes}",
+        r"\end{threeparttable}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cell(cell: Entry, size: int) -> str:
+    number = f"${cell.number}$" if cell.value is not None else "--"
+    signs = notes(cell, size).replace("‡", r"$\ddagger$")
+    raised, _, small = signs.partition(" ")
+    mark = f"{cell.mark.replace('*', r'{*}')}{raised}"
+    return number + (rf"\textsuperscript{{{mark}}}" if mark else "") + (rf" {{\footnotesize {small}}}" if small else "")
+
+
+def published_note(rows: Sequence[Row]) -> str:
+    """Return how many stars the uncorrected test of papers would put, and how many of them are marked here."""
+    would = [cell for row in rows for cell in row.cells if cell.published]
+    kept = sum(cell.mark in ("*", "**") for cell in would)
+    if not would:
+        return "Papers' own test (Wilcoxon over tasks, uncorrected, tasks counted as independent) would put no star here."
+    return (
+        f"Papers' own test (Wilcoxon over tasks, uncorrected, tasks counted as independent) would put "
+        f"{count(len(would), 'star', 'stars')} here; {kept} of them {'is' if kept == 1 else 'are'} starred above."
+    )

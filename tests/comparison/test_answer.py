@@ -1,0 +1,136 @@
+"""The answer in words: what may be chosen, what is tied, what cannot be decided, and of what it speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comparison.compare import Options, compare
+from comparison.families import parse_families
+from comparison.outcome import Comparison
+from comparison.report.answer import CHOSEN, KEPT, OPEN, TIED, UNDECIDABLE, answer, in_short, overall, whose
+from comparison.report.paper_table import as_latex, caption, make_table, notes
+from comparison.selection import Table
+
+TASKS = [f"T{number}" for number in range(10)]
+
+
+def comparison(effects: dict[str, float], tasks: int = 10, runs: int = 1, baseline: str | None = "base", noise: float = 0.004,
+               seed_sd: float = 0.0, kinds: int = 1) -> Comparison:  # fmt: skip
+    """Compare made-up systems, each better by its effect on every task."""
+    generator = np.random.default_rng(1)
+    systems = {"base": 0.0, **effects}
+    table = Table(tuple(systems), dict.fromkeys(systems, runs), [])
+    for kind in range(kinds):
+        names = [f"{task}{kind or ''}" for task in TASKS[:tasks]]
+        table.categories[f"Kind{kind or ''}"] = names
+        for name, effect in systems.items():
+            seeds = generator.normal(0, seed_sd, runs)
+            for task in names:
+                table.scores[name, task] = 0.5 + effect + noise * generator.normal() + seeds
+                table.files[name, task] = [None] * runs
+    return compare(table, parse_families({}), Options(baseline))
+
+
+def said(found: Comparison) -> str:
+    one = answer(found.categories[0], found)
+    return " | ".join([one.headline, *(f"{claim}: {' '.join(sentences)}" for claim, sentences in one.claims)])
+
+
+def test_better_systems_may_be_chosen_and_are_not_ranked() -> None:
+    found = comparison({"good": 0.03, "fine": 0.02, "same": 0.0, "bad": -0.03})
+    one = answer(found.categories[0], found)
+    assert one.outcome == CHOSEN and one.choose == ["good", "fine"]
+    assert one.headline.startswith("Choose good or fine: better than base on other tasks of this kind. They were not compared")
+    assert ("worse than base", ["bad"]) in one.groups and ("better than base", ["good", "fine"]) in one.groups
+    assert in_short([one])[0][1].startswith("Kind: choose good or fine (checkpoints, p ≤ .")
+
+
+def test_one_run_never_speaks_of_designs() -> None:
+    found = comparison({"good": 0.03})
+    text = said(found)
+    assert "Not measured: seed noise is unknown" in text and "about checkpoints, not designs" in text
+    assert "standard deviation over runs were above" in text and "speaks of designs" not in text
+    assert "Everything below speaks of checkpoints" in whose(found)
+
+
+def test_repeated_runs_speak_of_designs() -> None:
+    found = comparison({"good": 0.03, "same": 0.0}, runs=3, seed_sd=0.002)
+    text = said(found)
+    assert "This speaks of designs, not only of these checkpoints." in text and "Not measured" not in text
+    assert "3 and 3 runs" in text and "speaks of designs" in whose(found)
+    assert "(designs, p " in in_short([answer(found.categories[0], found)])[0][1]
+
+
+def test_what_runs_could_overturn_is_not_chosen() -> None:
+    found = comparison({"shaky": 0.03}, runs=3, seed_sd=0.03)
+    one = answer(found.categories[0], found)
+    assert one.outcome == OPEN and "another run may say otherwise" in said(found)
+    assert "No difference between designs is shown" in said(found)
+
+
+def test_few_families_decide_nothing() -> None:
+    found = comparison({"good": 0.2}, tasks=5)
+    one = answer(found.categories[0], found)
+    assert one.outcome == UNDECIDABLE and one.choose == []
+    assert one.headline == "Which to choose cannot be decided with 5 families of tasks."
+    assert "the smallest p is .062" in said(found) and "good ahead of base on 5 of 5" in said(found)
+    assert in_short([one]) == [(UNDECIDABLE, "Kind: cannot be decided, too few unrelated tasks.")]
+
+
+def test_the_baseline_is_kept_where_all_are_worse() -> None:
+    one = answer((found := comparison({"bad": -0.03, "worse": -0.05})).categories[0], found)
+    assert one.outcome == KEPT and one.choose == ["base"] and one.headline.startswith("Keep base: all others are worse")
+
+
+def test_equivalent_systems_are_tied() -> None:
+    one = answer((found := comparison({"same": 0.0, "alike": 0.001})).categories[0], found)
+    assert one.outcome == TIED and one.choose == ["base", "alike", "same"]
+    assert "equivalent within 1 point: choose the cheapest" in one.headline
+
+
+def test_nobody_is_chosen_where_nothing_is_shown() -> None:
+    one = answer((found := comparison({"maybe": 0.01, "bad": -0.2}, noise=0.03)).categories[0], found)
+    assert one.outcome == OPEN and one.choose == [] and "bad is shown to be worse." in one.headline
+    assert "Not separated: maybe − base [" in said(found)
+
+
+def test_all_pairs_have_groups() -> None:
+    found = comparison({"good": 0.06, "great": 0.062, "bad": -0.05}, baseline=None)
+    one = answer(found.categories[0], found)
+    assert one.outcome == CHOSEN and one.choose == ["good", "great"]
+    assert one.headline == "Choose among good and great: not separated from each other, and beaten by nobody."
+    assert ("shown to be worse than somebody", ["base", "bad"]) in one.groups
+    alone = comparison({"great": 0.06, "bad": -0.05}, baseline=None)
+    assert answer(alone.categories[0], alone).headline.startswith("Choose great: everybody else is shown to be worse")
+    table = make_table(found)
+    assert [row.cells[0].mark for row in table.rows] == ["b", "a", "a", "c"] and "share a letter" in caption(table)
+
+
+def test_over_all_kinds() -> None:
+    found = comparison({"good": 0.03, "same": 0.0}, kinds=2)
+    sentences = overall(found)
+    assert any(one.startswith("good is better than base by") and one.endswith("(checkpoints).") for one in sentences)
+    assert "Not separated over all kinds: 1 comparison of 2." in sentences
+
+
+def test_the_table_has_marks_and_notes() -> None:
+    found = comparison({"good": 0.03, "name_with_$": -0.001})
+    table = make_table(found)
+    base, good, other = table.rows
+    assert base.baseline and base.cells[0].number == f"{base.cells[0].value:.4f}".removeprefix("0")
+    assert good.cells[0].mark == "**" and notes(good.cells[0], 10) == "c" and good.cells[0].number.startswith("+.0")
+    assert other.cells[0].mark == "" and notes(other.cells[0], 10) == "" and notes(other.cells[0], 11) == " (10)"
+    text = as_latex(table)
+    assert r"name\_with\_\$" in text and r"\textsuperscript{{*}{*}c}" in text and "c: of checkpoints" in text
+    few = make_table(comparison({"good": 0.2}, tasks=5))
+    assert notes(few.rows[1].cells[0], 5) == "‡" and few.rows[1].cells[0].mark == "" and "‡: too few families" in caption(few)
+
+
+@pytest.mark.parametrize("systems", [2, 7])
+def test_many_comparisons_stay_readable(systems: int, tmp_path: Path) -> None:
+    found = comparison({f"good{number}": 0.02 + 0.01 * number for number in range(systems * 2)})
+    sentences = answer(found.categories[0], found).claims[1][1]
+    assert len(sentences) <= 9 and (systems == 2 or sentences[8] == "And 6 more, in the tables below.")
