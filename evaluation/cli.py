@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evaluation.records import taken_from_record
 from model_loaders import DESIGNS, get_design, load_design
 from model_loaders.errors import UserError, nearest
 from model_loaders.prompts import template_named
@@ -67,6 +68,8 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
     flag("--save_embeddings", nargs="?", const=True, metavar="DIR", help="write the vectors of each task, to be looked at, "
          "into DIR (default: embeddings in the results folder; see evaluation/embeddings.py)")  # fmt: skip
     flag("--save_predictions", action="store_true", help="keep mteb's prediction files, up to 1000 hits a query")
+    flag("--rerun", metavar="RECORD", help="score the task of a record (recipes/TASK.json of a results folder) again with "
+         "exactly its settings, and say how the scores differ; writes nothing")  # fmt: skip
     made.set_defaults(**{key: value for key, value in defaults.items() if value is not None})
     return made
 
@@ -101,10 +104,11 @@ def main(
     """
     made = parser(description, defaults or {})
     args = made.parse(arguments)
-    if not args.adapter_path:
-        made.error("give the adapter with --adapter_path, or as ADAPTER_PATH at the top of the script")
     try:
-        return _run(args, loader, paper_tasks, types)
+        with taken_from_record(args, defaults or {}):
+            if not args.adapter_path:
+                made.error("give the adapter with --adapter_path, or as ADAPTER_PATH at the top of the script")
+            return _run(args, loader, paper_tasks, types)
     except UserError as error:
         made.error(str(error))
     except OSError as error:
@@ -126,9 +130,11 @@ def _run(
     if args.prompt_template is not None:  # shells hand on \n as two characters
         template = template_named(args.prompt_template.replace("\\n", "\n"))
 
+    from evaluation.adapters import open_adapter
     from evaluation.evaluate import evaluate
     from evaluation.prompts import read_prompts
     from evaluation.report import table, write_csv
+    from evaluation.rerun import again, origin
     from evaluation.tasks import find_tasks, prompt_keys
     from model_loaders.manifest import TASK_PROMPTS
 
@@ -139,7 +145,10 @@ def _run(
     prompts = args.prompts
     if prompts is not None and prompts not in TASK_PROMPTS:
         prompts = read_prompts(Path(prompts), prompt_keys(tasks))
-    model = loader(base_model=args.base_model, adapter_path=args.adapter_path, **_options(args))
+    places = {"base_model": args.base_model, "adapter_path": args.adapter_path}
+    model = open_adapter(loader, Path(args.output_dir), **places, **_options(args))
+    if args.rerun:
+        return again(args, model, tasks[0])
     evaluation = evaluate(
         model,
         tasks,
@@ -154,6 +163,7 @@ def _run(
         save_predictions=args.save_predictions,
         save_embeddings=args.save_embeddings or False,
         embedding_cache=args.embedding_cache,
+        origin=origin(args, loader),
         log=lambda line: print(line, file=sys.stderr, flush=True),
     )
     write_csv(evaluation)

@@ -11,6 +11,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
+from evaluation.adapters import loaded
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.keys import digest
 from evaluation.ledger import Ledger, Side
@@ -97,7 +98,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the encoder, for the record."""
-        return encoder_facts(self.model)
+        return encoder_facts(loaded(self.model))
 
     def encode(
         self,

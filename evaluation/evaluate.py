@@ -21,6 +21,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+from evaluation.adapters import NotLoaded
 from evaluation.encoder import MtebEncoder, TextEncoder
 from evaluation.progress import Progress
 from evaluation.prompt_plan import make_plan
@@ -99,7 +100,8 @@ def evaluate(
         log: gets a line when a task begins, with the time left, and when it ends.
 
     Raises:
-        UserError: no name or version is known, or the prompts are malformed. Failures of a task do not raise.
+        UserError: no name or version is known, or the prompts are malformed. The model cannot be loaded.
+            Failures of a task do not raise.
     """
     model = MtebEncoder(
         encoder,
@@ -107,7 +109,7 @@ def evaluate(
         _known(version, encoder, "version", "version"),
         plan=make_plan(encoder, prompts, prompt_template),
         max_length=max_length,
-        extra_recipe=recipe,
+        extra_recipe={**getattr(encoder, "result_facts", {}), **(recipe or {})},
         encode=encode_here(encoder, batch_tokens=batch_tokens, batch_size=batch_size),
         shard_texts=shard_texts,
     )
@@ -132,6 +134,8 @@ def _score_all(run: Run, tasks: Sequence[TaskSpec], evaluation: Evaluation, prog
         progress.start(number, spec.name)
         try:
             score = run.score(spec)
+        except NotLoaded:
+            raise
         except Exception as error:
             evaluation.failures[spec.name] = run.note_failure(spec.name, error)
             progress.end(number, spec.name, f"FAILED: {evaluation.failures[spec.name]}", computed=False)

@@ -20,6 +20,7 @@ from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
+from evaluation.adapters import loaded
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
@@ -117,6 +118,7 @@ class Run:
         if result is None or (files is not None and not files.whole()):
             cached = False
             spec.load(task)
+            loaded(self.model.model)
             journal = self.journal(spec.name)
             self.model.ledger.forget(spec.name)
             self.model.files = files

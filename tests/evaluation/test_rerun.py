@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from evaluation.cli import main
+from model_loaders import load
+from model_loaders.loading import save
+from tests.conftest import new_model
+from tests.evaluation.conftest import make_tasks, write
+
+
+def call(*words: object) -> int:
+    return main("", loader=load, paper_tasks=(), arguments=[*map(str, words), "--device", "cpu"])
+
+
+@pytest.fixture(scope="module")
+def scored(base, tmp_path_factory) -> Path:
+    """A folder with an adapter, data, and the results of two tasks, made with prompts of their own."""
+    root = tmp_path_factory.mktemp("rerun")
+    save(new_model("model5", base), root / "adapter")
+    make_tasks(root / "data")
+    (root / "prompts.yaml").write_text("TinyRetrieval: {query: 'word1 word2 {text} word3', document: 'word4 '}\n")
+    words = ["--adapter_path", root / "adapter", "--data_dir", root / "data", "--output_dir", root / "out"]
+    words += ["--tasks", "TinyRetrieval", "TinyClassification", "--prompts", root / "prompts.yaml", "--max_length", 7]
+    assert call(*words, "--dtype", "bfloat16") == 0
+    return root
+
+
+def record_of(root: Path, task: str) -> Path:
+    (path,) = root.glob(f"out/results/*/*/recipes/{task}.json")
+    return path
+
+
+@pytest.mark.parametrize("task", ["TinyRetrieval", "TinyClassification"])
+def test_a_record_alone_makes_the_same_scores_again(scored, task, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert call("--rerun", record_of(scored, task)) == 0
+    out = capsys.readouterr().out
+    assert "the same to 0.0001" in out and "+0.0e+00" in out and "changed" not in out
+    assert not list(tmp_path.iterdir())  # nothing was written
+
+
+def test_a_difference_is_said_and_is_the_exit_code(scored, tmp_path, capsys):
+    record = json.loads(record_of(scored, "TinyRetrieval").read_text())
+    record["scores"]["default"]["test"] += 2e-4
+    record["libraries"]["mteb"] = "2.0.0"
+    path = tmp_path / "TinyRetrieval.json"
+    path.write_text(json.dumps(record))
+    assert call("--rerun", path) == 1
+    out = capsys.readouterr().out
+    assert "NOT the same" in out and "-2.0e-04" in out and "mteb 2.0.0 -> " in out
+
+
+def test_the_settings_are_the_records(scored, tmp_path, capsys):
+    """Each setting that is dropped from the record changes the score: so each is used."""
+    record = json.loads(record_of(scored, "TinyRetrieval").read_text())
+
+    def with_changes(change) -> int:
+        copy = json.loads(json.dumps(record))
+        change(copy)
+        path = tmp_path / "TinyRetrieval.json"
+        path.write_text(json.dumps(copy))
+        return call("--rerun", path)
+
+    assert with_changes(lambda r: None) == 0
+    assert with_changes(lambda r: r["sides"]["query"].update(prompt="word9 word9 word9 ")) == 1
+    assert with_changes(lambda r: r["sides"]["document"].update(prompt="word9 word9 word9 ")) == 1
+    assert with_changes(lambda r: r["recipe"].update(max_length=3)) == 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda root: write(root / "data/TinyRetrieval/queries.jsonl", [{"id": "q0", "text": "x"}]), "now they are"),
+        (lambda root: shutil.rmtree(root / "adapter"), "there is no adapter directory"),
+        (lambda root: shutil.rmtree(root / "data/TinyRetrieval"), "unknown task 'TinyRetrieval'"),
+        (
+            lambda root: (root / "adapter/embedder.json").write_text(
+                (root / "adapter/embedder.json").read_text().replace('"max_length": 512', '"max_length": 511')
+            ),
+            "of a model of version",
+        ),
+    ],
+)
+def test_what_is_not_as_it_was_is_one_error(scored, tmp_path, change, message, capsys):
+    for name in ("adapter", "data"):
+        shutil.copytree(scored / name, tmp_path / name)
+    change(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        flags = ["--adapter_path", tmp_path / "adapter", "--data_dir", tmp_path / "data"]
+        call("--rerun", record_of(scored, "TinyRetrieval"), *flags)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_another_evaluation_version_is_refused(scored, monkeypatch, capsys):
+    monkeypatch.setattr("evaluation.rerun.EVALUATION_VERSION", 999)
+    with pytest.raises(SystemExit):
+        call("--rerun", record_of(scored, "TinyRetrieval"))
+    assert "this is 999" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content, flags, message",
+    [
+        (None, [], "cannot be read"),
+        ("{", [], "no valid JSON"),
+        ("[]", [], "does not say task"),
+        ('{"task": "X"}', [], "does not say model, origin"),
+        ("real", ["--tasks", "X"], "--tasks would do nothing beside --rerun"),
+        ("real", ["--max_length", "5"], "--max_length would do nothing"),
+        ("real", ["--save_embeddings"], "--save_embeddings would do nothing"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_one_error(scored, tmp_path, content, flags, message, capsys):
+    path = record_of(scored, "TinyRetrieval") if content == "real" else tmp_path / "r.json"
+    if content not in (None, "real"):
+        path.write_text(content)
+    with pytest.raises(SystemExit) as stop:
+        call("--rerun", path, *flags)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
