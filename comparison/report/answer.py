@@ -130,9 +130,15 @@ def _among_all(category: Category, found: Comparison) -> Found:
     if not any(one.other_tasks.decidable for one in pairs):
         return UNDECIDABLE, [], f"Which to choose cannot be decided with {_families(category)}.", []
     beaten = {one.b if one.by_family.mean > 0 else one.a for one in pairs if separated(one)}
-    top = [system for system in systems if system not in beaten]
-    groups = [("shown to be worse than somebody", [one for one in systems if one in beaten]), ("beaten by nobody", top)]
-    groups = [(what, names) for what, names in reversed(groups) if names]
+    unbeaten = sorted((one for one in systems if one not in beaten), key=lambda one: -(category.means.get(one) or 0.0))
+    top = [one for one in unbeaten if category.means.get(one) is not None] or unbeaten
+    some = [one for one in unbeaten if one not in top]  # who has few tasks is hard to beat: no reason to choose it
+    groups = [
+        ("beaten by nobody", top),
+        ("beaten by nobody, but with tasks missing", some),
+        ("shown to be worse than somebody", [one for one in systems if one in beaten]),
+    ]
+    groups = [(what, names) for what, names in groups if names]
     if not beaten:
         inside = [one for one in pairs if one.other_tasks.equivalent]
         if len(inside) == len(pairs):
@@ -177,6 +183,7 @@ def _others(category: Category, found: Comparison) -> list[str]:
     equal = [one for one in category.contrasts if one.other_tasks.equivalent and not separated(one)]
     unclear = [one for one in category.contrasts if one.other_tasks.decidable and one not in shown and one not in equal]
     blind = [one for one in category.contrasts if not one.other_tasks.decidable and one not in equal]
+    blind.sort(key=lambda one: -abs(one.by_task.mean))
     said = _some([_of_others(one) for one in shown])
     if equal:
         said.append(f"Equivalent within {_margin(found)}: {_list([f'{called(one.a)} and {called(one.b)}' for one in equal])}.")
@@ -332,24 +339,36 @@ def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
 
 
 def overall(found: Comparison) -> list[str]:
-    """Return what holds over all kinds of tasks together."""
-    said = []
-    for one in found.overall:
+    """Return what holds over all kinds of tasks together; the largest differences where there are many comparisons."""
+    told, said = [], []
+    for one in sorted(found.overall, key=lambda one: -abs(one.mean)):
         better, worse = (one.a, one.b) if one.mean > 0 else (one.b, one.a)
         if one.opposed:
             said.append(
-                f"{called(one.a)} and {called(one.b)}: kinds of tasks contradict each other, so there is no overall winner."
+                f"{called(one.a)} and {called(one.b)}: kinds of task contradict each other, so nobody is better overall."
             )
         elif one.p <= ALPHA and one.p_run is not None and one.p_run > ALPHA:
-            said.append(
+            told.append(
                 f"{called(better)} is better than {called(worse)} in these runs (p {chance(one.p)}), but another run may say "
                 "otherwise."
             )
         elif one.p <= ALPHA:
             of = "checkpoints" if one.p_run is None else "designs"
             p = chance(one.p if one.p_run is None else one.p_run)
-            said.append(f"{called(better)} is better than {called(worse)} by {abs(100 * one.mean):.2f} points, p {p} ({of}).")
+            told.append(f"{called(better)} is better than {called(worse)} by {abs(100 * one.mean):.2f} points, p {p} ({of}).")
     quiet = sum(1 for one in found.overall if not one.opposed and one.p > ALPHA)
     if quiet:
         said.append(f"Not separated over all kinds: {count(quiet, 'comparison', 'comparisons')} of {len(found.overall)}.")
-    return said
+    return [*_unbeaten(found), *_some(told), *said]
+
+
+def _unbeaten(found: Comparison) -> list[str]:
+    """Return who is beaten by nobody over all kinds of tasks, where all pairs are compared."""
+    if found.baseline is not None or not found.overall:
+        return []
+    shown = [one for one in found.overall if max(one.p, one.p_run or 0.0) <= ALPHA and not one.opposed]
+    beaten = {one.b if one.mean > 0 else one.a for one in shown}
+    top = [system for system in found.systems if system not in beaten]
+    return (
+        [f"Beaten by nobody: {listed(top)}. {len(shown)} of {len(found.overall)} comparisons are separated."] if beaten else []
+    )

@@ -72,10 +72,17 @@ def draw_forest(category: Category, found: Comparison, stem: str) -> Plot:
     used = {claim for one in contrasts for claim in claims_of(one)}
     _legend(axes, [claim for claim in LOOKS if claim in used], found.margin)
     svg, png = render(figure)
-    related = "; ".join(" + ".join(map(name, family)) for family in category.families if len(family) > 1)
-    caption = f"{count(len(category.tasks), 'task', 'tasks')} in {count(len(category.families), 'family', 'families')}."
-    caption += f" Related, so counted as one family each: {related}." if related else " No two tasks are known to be related."
-    return Plot(stem, name(category.name), _alt(category, found), caption, svg, png, HEAD, _rows(category))
+    caption = related(category)
+    return Plot(stem, name(category.name), _alt(category, found), caption, svg, png, HEAD, data_rows(category))
+
+
+def related(category: Category) -> str:
+    """Return how many tasks and families a category has, and which tasks count as one."""
+    sizes = f"{count(len(category.tasks), 'task', 'tasks')} in {count(len(category.families), 'family', 'families')}."
+    several = "; ".join(" + ".join(map(name, family)) for family in category.families if len(family) > 1)
+    return (
+        f"{sizes} Related, so counted as one family each: {several}." if several else f"{sizes} None are known to be related."
+    )
 
 
 def _draw_one(axes: Axes, one: Contrast, top: float, limits: tuple[float, float]) -> None:
@@ -154,7 +161,8 @@ def how_to_read(found: Comparison) -> str:
     )
 
 
-def _rows(category: Category) -> list[list[str]]:
+def data_rows(category: Category) -> list[list[str]]:
+    """Return the numbers of a category's comparisons, in the columns of `HEAD`."""
     return [
         [
             f"{name(one.a)} − {name(one.b)}",

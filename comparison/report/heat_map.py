@@ -50,7 +50,7 @@ def draw_heat_map(found: Comparison, stem: str) -> Plot:
         data.append([name(category.name), name(task), *(entry.text for entry in entries)])
         at += 1
     for step, cells in boxes.items():
-        axes.add_patch(_rectangles(cells, COLOURS[f"h{step}"]))
+        axes.add_patch(rectangles(cells, COLOURS[f"h{step}"]))
     axes.set_xlim(0, len(systems))
     axes.set_ylim(at - 0.4, 0.4)
     axes.set_yticks([y for y, _ in ticks], [label for _, label in ticks], fontsize=8)
@@ -88,17 +88,22 @@ def _entries(found: Comparison, category: Category, task: str, systems: list[str
     return made
 
 
+def step_of(difference: float, margin: float) -> int:
+    """Return which of nine colours a difference has, 4 within the margin."""
+    strength = int(np.searchsorted(EDGES, abs(difference) / margin * (1 - 1e-9)))
+    return 4 + (strength if difference > 0 else -strength)
+
+
 def _write(axes: Axes, boxes: dict[int, list[Cell]], entry: Entry, at: Cell, margin: float) -> None:
     colour = COLOURS["muted"]
     if entry.difference is not None:
-        strength = int(np.searchsorted(EDGES, abs(entry.difference) / margin * (1 - 1e-9)))
-        step = 4 + (strength if entry.difference > 0 else -strength)
+        step = step_of(entry.difference, margin)
         boxes[step].append(at)
         colour = COLOURS[f"t{step}"]
     axes.text(at[0] + 0.5, at[1], entry.text, ha="center", va="center", fontsize=7.5, color=colour)
 
 
-def _rectangles(cells: list[Cell], colour: str) -> PathPatch:
+def rectangles(cells: list[Cell], colour: str) -> PathPatch:
     """Return all cells of one colour as one path: a hundred times smaller than one each."""
     corners = [(0.02, -0.46), (0.98, -0.46), (0.98, 0.46), (0.02, 0.46), (0.02, -0.46)]
     points = [(x + dx, y + dy) for x, y in cells for dx, dy in corners]

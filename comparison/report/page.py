@@ -37,7 +37,7 @@ ABSENT = {
     "this.",
     "recipe": "Recipe, versions and data are not known. In study.json, cells, recipe, versions and data would fill this.",
 }
-WIDEST, LARGEST = 720, 1.6  # pixels, and pixels a point, that a plot is drawn at most
+WIDEST, LARGEST = 940, 1.6  # pixels, and pixels a point, that a plot is drawn at most
 SMALLEST = 1.05  # pixels a point; a wider plot scrolls
 
 

@@ -65,6 +65,7 @@ class PaperTable:
         rows: the baseline first.
         baseline: its name; None for all pairs.
         counted: kinds of tasks that a claim over the whole table counts.
+        checkpoint: whether any mark, or any letter, speaks of two trained files.
     """
 
     kinds: list[str]
@@ -72,11 +73,7 @@ class PaperTable:
     rows: list[Row]
     baseline: str | None
     counted: int
-
-    @property
-    def checkpoint(self) -> bool:
-        """Whether any mark speaks of checkpoints."""
-        return any(cell.mark and cell.checkpoint for row in self.rows for cell in row.cells)
+    checkpoint: bool
 
 
 def make_table(found: Comparison) -> PaperTable:
@@ -89,7 +86,8 @@ def make_table(found: Comparison) -> PaperTable:
         Row(system, system == found.baseline, [_entry(category, system, found.baseline) for category in found.categories])
         for system in order
     ]
-    return PaperTable([category.name for category in found.categories], sizes, rows, found.baseline, found.counted)
+    checkpoint = any(one.checkpoint and one.mark for category in found.categories for one in category.contrasts)
+    return PaperTable([category.name for category in found.categories], sizes, rows, found.baseline, found.counted, checkpoint)
 
 
 def _entry(category: Category, system: str, baseline: str | None) -> Entry:
@@ -98,8 +96,7 @@ def _entry(category: Category, system: str, baseline: str | None) -> Entry:
         letters = (category.groups or {}).get(system, "") if baseline is None else ""
         value = float(np.mean(list(scores.values()))) if scores else None
         decidable = baseline is not None or any(one.other_tasks.decidable for one in category.contrasts)
-        whose = any(one.checkpoint for one in category.contrasts if system in (one.a, one.b))
-        return Entry(value, letters, whose, decidable, len(scores))
+        return Entry(value, letters, decidable=decidable, tasks=len(scores))
     for one in category.contrasts:
         if one.a == system:
             return Entry(
@@ -128,7 +125,8 @@ def caption(table: PaperTable) -> str:
             "false star in twenty kinds is expected if nothing differs; o on these tasks only. "
             f"All are corrected for the comparisons of their kind, ** also for {over}."
         )
-    checkpoint = " c: of checkpoints, since runs were not repeated." if table.checkpoint else ""
+    sign = " c: of" if table.baseline is not None else " All letters speak of"
+    checkpoint = f"{sign} checkpoints, since runs were not repeated." if table.checkpoint else ""
     few = any(not cell.decidable for row in table.rows for cell in row.cells)
     return f"{first}{checkpoint}{' ‡: too few families of tasks for any star.' if few else ''} (n): tasks, where not all."
 

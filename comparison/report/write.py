@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from comparison.errors import ComparisonError
-from comparison.outcome import Comparison
+from comparison.outcome import Category, Comparison
 from comparison.report import attention, page, paper_table
 from comparison.report.cost import draw_cost
 from comparison.report.curves import draw_curves
 from comparison.report.drawing import Plot, style
 from comparison.report.forest import draw_forest, how_to_read
 from comparison.report.heat_map import draw_heat_map
+from comparison.report.matrix import MOST_IN_FOREST, draw_matrix
 from comparison.report.names import called, slugs
 from comparison.saving import UTF8, write_csv
 from comparison.study_data import AttentionMass, CellData
@@ -67,7 +68,7 @@ def draw(found: Comparison, studies: Sequence[Study]) -> tuple[dict[str, list[Pl
     systems = slugs(list(looks))
     with style():
         plots: dict[str, list[Plot | None]] = {
-            "forest": [draw_forest(category, found, f"forest-{stems[category.name]}") for category in found.categories],
+            "forest": [draw_differences(category, found, stems[category.name]) for category in found.categories],
             "tasks": [draw_heat_map(found, "tasks")],
             "cost": [draw_cost(found, cells, "cost")],
             "training": [draw_curves(cells, "training")],
@@ -80,9 +81,17 @@ def draw(found: Comparison, studies: Sequence[Study]) -> tuple[dict[str, list[Pl
                 )
             ],
         }
-    sayings = {"forest": [how_to_read(found)]}
+    forests = any(plot and plot.name.startswith("forest") for plot in plots["forest"])
+    sayings = {"forest": [how_to_read(found)] if forests else []}
     sayings |= {"attention": [f"{called(system)}: {' '.join(attention.say(of))}" for system, of in looks.items()]}
     return {section: [plot for plot in of_section if plot] for section, of_section in plots.items()}, sayings
+
+
+def draw_differences(category: Category, found: Comparison, slug: str) -> Plot:
+    """Draw a category's comparisons as a forest plot, or as a matrix where there are too many."""
+    if len(category.contrasts) > MOST_IN_FOREST and found.baseline is None:
+        return draw_matrix(category, found, f"matrix-{slug}")
+    return draw_forest(category, found, f"forest-{slug}")
 
 
 def cells_of(found: Comparison, studies: Sequence[Study]) -> dict[str, list[CellData]]:

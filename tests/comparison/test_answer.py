@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +101,8 @@ def test_nobody_is_chosen_where_nothing_is_shown() -> None:
 def test_all_pairs_have_groups() -> None:
     found = comparison({"good": 0.06, "great": 0.062, "bad": -0.05}, baseline=None)
     one = answer(found.categories[0], found)
-    assert one.outcome == CHOSEN and one.choose == ["good", "great"]
-    assert one.headline == "Choose among good and great: not separated from each other, and beaten by nobody."
+    assert one.outcome == CHOSEN and one.choose == ["great", "good"]
+    assert one.headline == "Choose among great and good: not separated from each other, and beaten by nobody."
     assert ("shown to be worse than somebody", ["base", "bad"]) in one.groups
     alone = comparison({"great": 0.06, "bad": -0.05}, baseline=None)
     assert answer(alone.categories[0], alone).headline.startswith("Choose great: everybody else is shown to be worse")
@@ -109,11 +110,23 @@ def test_all_pairs_have_groups() -> None:
     assert [row.cells[0].mark for row in table.rows] == ["b", "a", "a", "c"] and "share a letter" in caption(table)
 
 
+def test_who_has_few_tasks_is_hard_to_beat_and_not_chosen_for_it() -> None:
+    found = comparison({"good": 0.06, "some": 0.01, "bad": -0.05}, baseline=None)
+    found.categories[0].means["some"] = None
+    beaten = [one for one in found.categories[0].contrasts if "some" in (one.a, one.b)]
+    kept = [replace(one, mark="") if one in beaten else one for one in found.categories[0].contrasts]
+    found = replace(found, categories=[replace(found.categories[0], contrasts=kept)])
+    one = answer(found.categories[0], found)
+    assert one.choose == ["good"] and ("beaten by nobody, but with tasks missing", ["some"]) in one.groups
+
+
 def test_over_all_kinds() -> None:
     found = comparison({"good": 0.03, "same": 0.0}, kinds=2)
     sentences = overall(found)
     assert any(one.startswith("good is better than base by") and one.endswith("(checkpoints).") for one in sentences)
     assert "Not separated over all kinds: 1 comparison of 2." in sentences
+    pairs = comparison({"good": 0.03, "same": 0.0}, kinds=2, baseline=None)
+    assert overall(pairs)[0] == "Beaten by nobody: good. 2 of 3 comparisons are separated."
 
 
 def test_the_table_has_marks_and_notes() -> None:

@@ -1,0 +1,63 @@
+"""A matrix of all pairs, where a forest plot would be too long: coloured where one of the two is shown to be better."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from matplotlib.figure import Figure
+
+from comparison.outcome import Category, Comparison
+from comparison.report.answer import separated
+from comparison.report.drawing import COLOURS, Plot, render
+from comparison.report.forest import HEAD, data_rows, related
+from comparison.report.heat_map import Cell, rectangles, step_of
+from comparison.report.names import name, short_names
+from comparison.wording import count
+
+MOST_IN_FOREST = 28  # comparisons: all pairs of eight systems
+ROW, COLUMN = 0.21, 0.5  # inches
+
+
+def draw_matrix(category: Category, found: Comparison, stem: str) -> Plot:
+    """Draw a category's comparisons, row minus column; systems ordered by how many they are ahead of."""
+    systems = _ordered(category, list(found.systems))
+    place = {system: number for number, system in enumerate(systems)}
+    labels = short_names(systems, 26)
+    figure = Figure(figsize=(COLUMN * len(systems), ROW * len(systems)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    boxes: dict[int, list[Cell]] = defaultdict(list)
+    for one in category.contrasts:
+        for row, column, sign in ((one.a, one.b, 1), (one.b, one.a, -1)):
+            value, at, colour = sign * one.by_task.mean, (place[column], place[row]), COLOURS["muted"]
+            if separated(one):
+                step = step_of(value, found.margin)
+                boxes[step].append(at)
+                colour = COLOURS[f"t{step}"]
+            text = f"{100 * value:+.1f}{one.mark}"
+            axes.text(at[0] + 0.5, at[1], text, ha="center", va="center", fontsize=7, color=colour)
+    for step, cells in boxes.items():
+        axes.add_patch(rectangles(cells, COLOURS[f"h{step}"]))
+    axes.set_xlim(0, len(systems))
+    axes.set_ylim(len(systems) - 0.5, -0.5)
+    axes.set_yticks(range(len(systems)), [labels[one] for one in systems], fontsize=8)
+    axes.set_xticks([x + 0.5 for x in range(len(systems))], [f"− {labels[one]}" for one in systems], fontsize=8)
+    axes.xaxis.tick_top()
+    for tick in axes.get_xticklabels():
+        tick.set(rotation=40, ha="left", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    svg, png = render(figure)
+    shown = sum(separated(one) for one in category.contrasts)
+    alt = (
+        f"Matrix of the differences of {len(systems)} systems in {name(category.name)}, row minus column, in points; {shown} "
+        f"of {count(len(category.contrasts), 'comparison', 'comparisons')} are shown to differ. All numbers are below."
+    )
+    caption = f"Row minus column, mean over common tasks. Only differences with a star are coloured. {related(category)}"
+    return Plot(stem, name(category.name), alt, caption, svg, png, HEAD, data_rows(category))
+
+
+def _ordered(category: Category, systems: list[str]) -> list[str]:
+    ahead = dict.fromkeys(systems, 0)
+    for one in category.contrasts:
+        ahead[one.a if one.by_task.mean > 0 else one.b] += 1
+    return sorted(systems, key=lambda system: -ahead[system])
