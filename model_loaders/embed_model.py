@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_loaders.designs import Design, get_design
-from model_loaders.encoding import Encoded, OnBatch, encode_rendered
+from model_loaders.encoding import Encoded, OnBatch, encode_texts
 from model_loaders.errors import UserError
 from model_loaders.manifest import PROBE_TEXTS, BaseModel, Recipe
-from model_loaders.prompts import Role, render
+from model_loaders.prompts import Role
 from model_loaders.states import read_states
 from model_loaders.tokenising import TextTokenizer
 from pooling import CrossAttentionPooling, PoolingConfig, build_pooling
@@ -32,6 +32,7 @@ class EmbedModel(nn.Module):
         tokenizer: makes token ids that end with the pooled token.
         recipe: prompts and lengths.
         base_model: which base LLM this is.
+        fitting_tokens: padded tokens of a batch that fits the memory, once a larger one did not; see ``encode``.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class EmbedModel(nn.Module):
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.base_model = base_model
+        self.fitting_tokens: int | None = None
 
     @property
     def dim(self) -> int:
@@ -91,19 +93,22 @@ class EmbedModel(nn.Module):
         """Return the tensors that training changes: LoRA's and the pooling's."""
         return {name: tensor for name, tensor in self.named_parameters() if "lora_" in name or name.startswith("pooling.")}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor | None = None) -> Tensor:
         """Encode tokenised texts.
 
         Args:
             input_ids: ``(batch, tokens)`` int64; the last attended token of each row is the one that EOS designs pool.
-            attention_mask: ``(batch, tokens)``; padding on either side. It must come from the tokenizer.
+            attention_mask: ``(batch, tokens)``; padding on either side. It must come from the tokenizer. ``None`` where no
+                token that is read can see padding (see ``read_states``).
             pool_mask: ``(batch, tokens)``; tokens that the pooling may read, ``None`` for those that the recipe says.
 
         Returns:
             Unit vectors ``(batch, dim)`` in fp32.
         """
-        mask = self.tokenizer.pool_mask(input_ids, attention_mask) if pool_mask is None else pool_mask
-        states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, mask)
+        if pool_mask is None:
+            real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            pool_mask = self.tokenizer.pool_mask(input_ids, real)
+        states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask)
         vectors = states[:, 0] if self.pooling is None else self.pooling(states, state_mask)
         return F.normalize(vectors.float(), dim=-1)
 
@@ -125,7 +130,8 @@ class EmbedModel(nn.Module):
             role: ``query`` or ``document``: whose prompt is used.
             prompt: used instead of the recipe's; ``""`` for none.
             max_length: tokens a text at most; ``None`` for the recipe's.
-            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default.
+            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default (``BATCH_TOKENS``).
+                A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
             batch_size: texts of one forward pass at most; ``None`` for no such limit.
             show_progress: show a bar.
 
@@ -154,7 +160,8 @@ class EmbedModel(nn.Module):
             role: ``query`` or ``document``: whose prompt is used.
             prompt: used instead of the recipe's; ``""`` for none.
             max_length: tokens a text at most; ``None`` for the recipe's.
-            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default.
+            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default (``BATCH_TOKENS``).
+                A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
             batch_size: texts of one forward pass at most; ``None`` for no such limit.
             on_batch: called after each forward pass with its number of texts and of tokens without padding.
 
@@ -169,12 +176,11 @@ class EmbedModel(nn.Module):
             raise UserError(f"encode takes strings, found {other[0]}")
         chosen = self.recipe.prompt(role) if prompt is None else prompt
         length = self.recipe.length(role) if max_length is None else max_length
-        rendered = [render(text, chosen) for text in texts]
-        return encode_rendered(self, rendered, length, batch_tokens=batch_tokens, batch_size=batch_size, on_batch=on_batch)
+        return encode_texts(self, texts, chosen, length, batch_tokens=batch_tokens, batch_size=batch_size, on_batch=on_batch)
 
     def fingerprints(self) -> np.ndarray:
-        """Return the vectors of the probe texts, ``(probes, dim)``."""
-        return self.encode(PROBE_TEXTS, prompt="", batch_size=1)
+        """Return the vectors of the probe texts, ``(probes, dim)``; whoever compares them sees what is not finite."""
+        return encode_texts(self, PROBE_TEXTS, "", self.recipe.max_length, batch_size=1, check_finite=False).vectors
 
     # Called by transformers.Trainer for --gradient_checkpointing.
     def activation_checkpointing_enable(

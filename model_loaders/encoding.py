@@ -1,22 +1,43 @@
-"""How texts become vectors: tokenised once, sorted by length, in batches under a budget of tokens, back in their order."""
+"""How texts become vectors: tokenised once, sorted by length, in batches under a budget of tokens, back in their order.
+
+The way of a batch is chosen for speed where that changes no vector: no attention mask where no token can see padding, LoRA
+in one matrix product (``merged_lora``), nothing kept that the design does not read, and on a GPU little waiting: ids are copied
+from pinned memory, and vectors are fetched in large pieces. What is left is one flag that transformers reads of each batch.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model_loaders.errors import UserError
+from model_loaders.locations import first_line
+from model_loaders.merged_lora import merged_lora
+from model_loaders.prompts import render
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
 
+logger = logging.getLogger(__name__)
+
 OnBatch = Callable[[int, int], None]
-BATCH_TOKENS = 4096
+Forward = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+# Padded tokens of a forward pass. On a CPU the activations want to stay in the cache: with the quickstart's base, texts a
+# second rise to 1,024 and fall beyond 2,048 (docs/performance.md). A GPU (by arithmetic, not measured) reads each weight once
+# a batch, so beyond some 600 tokens products are bound by arithmetic; 16,384 tokens also hide the launches of a small model's
+# kernels, and are about 1.5 GB of activations of a 7 B one.
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+BATCH_TOKENS_ELSEWHERE = 4096
+# Vectors that wait on a GPU before they are fetched: each fetch waits for the GPU, and few are needed.
+WAITING_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -34,56 +55,158 @@ class Encoded:
     cut: np.ndarray
 
 
-def encode_rendered(
+def encode_texts(
     model: EmbedModel,
     texts: Sequence[str],
+    prompt: str,
     max_length: int,
     *,
     batch_tokens: int | None = None,
     batch_size: int | None = None,
     on_batch: OnBatch | None = None,
+    check_finite: bool = True,
 ) -> Encoded:
-    """Encode texts that have their prompts already.
+    """Encode texts, longest first.
+
+    A batch that does not fit the memory is halved; the budget that is left stands in ``model.fitting_tokens`` for later calls.
 
     Args:
-        model: the vectors are those of its dtype, without dropout; its training mode is restored.
-        texts: rendered texts.
+        model: vectors are those of its own dtype, without dropout; its training mode is restored.
+        texts: without their prompt.
+        prompt: of all of them.
         max_length: tokens a text at most.
-        batch_tokens: padded tokens of a forward pass at most, except for one longer text alone; ``None`` for the default.
+        batch_tokens: padded tokens of a forward pass at most, but for a longer text, which is a batch of its own; ``None``
+            for ``BATCH_TOKENS`` of the device.
         batch_size: texts of a forward pass at most; ``None`` for no such limit.
-        on_batch: called after each forward pass with its texts and its tokens without padding.
+        on_batch: called after each forward pass with its number of texts and of tokens without padding.
+        check_finite: whether a vector that is not finite is an error.
+
+    Raises:
+        UserError: a text alone does not fit the memory, or a vector is not finite.
     """
     for name, value in (("batch_tokens", batch_tokens), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, not {value}")
-    rows, cut = model.tokenizer.tokenise(texts, max_length)
+    rows, cut = model.tokenizer.tokenise([render(text, prompt) for text in texts], max_length)
     lengths = np.array([len(row) for row in rows], dtype=np.int32)
-    order = np.argsort(-lengths, kind="stable")  # longest first: what is too big fails at once
-    vectors = np.empty((len(rows), model.dim), dtype=np.float32)
+    order = np.argsort(-lengths, kind="stable")  # longest first: what does not fit is known at once
+    wait = 0 if model.device.type == "cpu" else WAITING_BYTES
+    result = Vectors(texts, lengths, model.dim, wait, check_finite)
+    budget = batch_tokens or BATCH_TOKENS.get(model.device.type, BATCH_TOKENS_ELSEWHERE)
+    start = 0
+    with ready(model) as forward:
+        while start < len(order):
+            limit = min(budget, model.fitting_tokens or budget)
+            chosen = order[start : start + texts_of_batch(int(lengths[order[start]]), limit, batch_size)]
+            if one_batch(model, forward, [rows[index] for index in chosen], chosen, result):
+                start += len(chosen)
+                if on_batch is not None:
+                    on_batch(len(chosen), int(lengths[chosen].sum()))
+        result.fetch()
+    return Encoded(result.vectors, lengths, np.array(cut, dtype=bool))
+
+
+def texts_of_batch(longest: int, batch_tokens: int, batch_size: int | None) -> int:
+    """Return how many texts of at most ``longest`` tokens are a batch: one at least."""
+    count = max(1, batch_tokens // longest)
+    return min(count, batch_size) if batch_size else count
+
+
+def one_batch(model: EmbedModel, forward: Forward, rows: list[list[int]], chosen: np.ndarray, result: Vectors) -> bool:
+    """Encode one batch; returns whether it fitted. If not, the model's budget is halved.
+
+    Raises:
+        UserError: it is one text.
+    """
+    try:
+        # Padding is on the right, so with causal attention no token of a text sees it, whether it is masked or not.
+        unmasked = model.design.attention == "causal" or len(rows[0]) == len(rows[-1])
+        batch = model.tokenizer.pad(rows).to(model.device)
+        result.add(chosen, forward(batch.input_ids, None if unmasked else batch.attention_mask, batch.pool_mask))
+        return True
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        reason = first_line(error)
+    # Outside of the except block: the error's traceback holds the activations.
+    longest = len(rows[0])
+    if len(rows) == 1:
+        raise UserError(
+            f"text {chosen[0]} of {longest:,} tokens does not fit the memory of {model.device}, alone in its batch ({reason}). "
+            f"Give a smaller --max_length (such as {max(longest // 2, 2)}), load the model in a smaller dtype "
+            f"(--dtype bfloat16; it is in {model.dtype}), or take a device with more free memory."
+        )
+    model.fitting_tokens = longest * len(rows) // 2
+    logger.warning(
+        "a batch of %d texts of up to %d tokens does not fit the memory of %s; from now on batches have at most %d tokens",
+        len(rows), longest, model.device, model.fitting_tokens,
+    )  # fmt: skip
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()  # pieces of the old sizes
+    return False
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up: a GPU's, or the CPU allocator's, which raises a plain RuntimeError."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error).lower() for word in words)
+
+
+class Vectors:
+    """Collects vectors of batches, in the order of the texts, and lets them wait on their device up to so many bytes.
+
+    Attributes:
+        vectors: ``(texts, dim)`` float32; rows are filled when they are fetched.
+    """
+
+    def __init__(self, texts: Sequence[str], lengths: np.ndarray, dim: int, wait: int = 0, check_finite: bool = True) -> None:
+        self.vectors = np.empty((len(texts), dim), dtype=np.float32)
+        self._texts, self._lengths, self._wait, self._check = texts, lengths, wait, check_finite
+        self._waiting: list[tuple[np.ndarray, Tensor]] = []
+        self._bytes = 0
+
+    def add(self, chosen: np.ndarray, vectors: Tensor) -> None:
+        """Take the vectors of the texts ``chosen``."""
+        self._waiting.append((chosen, vectors))
+        self._bytes += vectors.nbytes
+        if self._bytes >= self._wait:
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Copy what waits into ``vectors``.
+
+        Raises:
+            UserError: a vector is not finite.
+        """
+        if not self._waiting:
+            return
+        rows = np.concatenate([chosen for chosen, _ in self._waiting])
+        found = np.concatenate([vectors.cpu().numpy() for _, vectors in self._waiting])  # the first one waits for the GPU
+        self._waiting, self._bytes = [], 0
+        finite = np.isfinite(found).all(axis=1)
+        if self._check and not finite.all():
+            index = int(rows[~finite].min())
+            raise UserError(
+                f"the vector of text {index} ({self._texts[index][:60]!r}, {self._lengths[index]} tokens) is not finite; of "
+                f"the {len(rows)} texts encoded with it {int((~finite).sum())} are not. Either the weights are broken (a run "
+                "that diverged?), or float16 is too narrow for this model: load it with --dtype bfloat16 or float32."
+            )
+        self.vectors[rows] = found
+
+
+@contextmanager
+def ready(model: EmbedModel) -> Iterator[Forward]:
+    """Prepare a model for encoding, without gradients and without dropout; yields its forward pass."""
     was_training = model.training
-    model.eval()
     # Not model(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype. But a
     # sharded model (FSDP2) gathers its parameters when it is called, and could not train on what inference mode made.
     sharded = hasattr(model, "unshard")
     forward: Any = model if sharded else partial(type(model).forward, model)
-    with torch.inference_mode(not sharded), torch.no_grad():
-        for part in batches(lengths[order], batch_tokens or BATCH_TOKENS, batch_size):
-            chosen = order[part]
-            batch = model.tokenizer.pad([rows[index] for index in chosen]).to(model.device)
-            vectors[chosen] = forward(batch.input_ids, batch.attention_mask, batch.pool_mask).cpu().numpy()
-            if on_batch is not None:
-                on_batch(len(chosen), int(lengths[chosen].sum()))
-    for module in model.modules() if sharded else ():  # or the optimizer would not find its parameters in the model
-        getattr(module, "reshard", lambda: None)()
-    model.train(was_training)
-    return Encoded(vectors, lengths, np.array(cut, dtype=bool))
-
-
-def batches(lengths: np.ndarray, batch_tokens: int, batch_size: int | None) -> Iterator[slice]:
-    """Cut texts sorted by falling length into batches of at most ``batch_tokens`` padded tokens and ``batch_size`` texts."""
-    start = 0
-    while start < len(lengths):
-        count = max(1, batch_tokens // int(lengths[start]))
-        count = min(count, batch_size or count, len(lengths) - start)
-        yield slice(start, start + count)
-        start += count
+    model.eval()
+    try:
+        with torch.inference_mode(not sharded), torch.no_grad(), merged_lora(model.backbone, not sharded):
+            yield forward
+    finally:
+        for module in model.modules() if sharded else ():  # or the optimizer would not find its parameters in the model
+            getattr(module, "reshard", lambda: None)()
+        model.train(was_training)

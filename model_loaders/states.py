@@ -23,7 +23,7 @@ REDUCE: dict[str, Reduce] = {"last": last_token, "mean": masked_mean}
 
 
 def read_states(
-    backbone: nn.Module, design: Design, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor
+    backbone: nn.Module, design: Design, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Run the backbone and return what the design's pooling reads.
 
@@ -31,16 +31,20 @@ def read_states(
         backbone: a decoder without language-model head, possibly wrapped by peft.
         design: the row of the table.
         input_ids: ``(batch, tokens)``.
-        attention_mask: ``(batch, tokens)``; padding may be on either side.
+        attention_mask: ``(batch, tokens)``; padding may be on either side. ``None`` where nothing needs hiding: without any
+            padding, and in a causal design with padding on the right, which no real token sees.
         pool_mask: ``(batch, tokens)``; the tokens that the pooling may read.
 
     Returns:
         The states ``(batch, items, hidden)`` and their mask ``(batch, items)``; the mask is ``None`` where every item is
         real. Items are tokens for ``tokens="all"``, else layers (one for ``layers="last"``).
     """
-    # Positions count real tokens only, so that a text's vector does not depend on padding, in bf16 either.
-    positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions, "use_cache": False}
+    inputs: dict[str, Any] = {"input_ids": input_ids, "use_cache": False}
+    if attention_mask is not None:
+        # Positions count real tokens only, so that a text's vector does not depend on padding, in bf16 either. Without a mask
+        # the backbone counts all of them itself: positions of ours could be taken for several texts packed into one row.
+        positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        inputs |= {"attention_mask": attention_mask, "position_ids": positions}
     if design.tokens == "all":
         return backbone(**inputs).last_hidden_state, pool_mask
     reduce = REDUCE[design.tokens]

@@ -36,8 +36,12 @@ class Batch:
     pool_mask: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """Copy to ``device``."""
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.pool_mask.to(device))
+        """Copy to ``device``; to a GPU from pinned memory, so that nothing waits for the copy."""
+        if torch.device(device).type != "cuda":
+            return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.pool_mask.to(device))
+        ids, mask = (one.pin_memory().to(device, non_blocking=True) for one in (self.input_ids, self.attention_mask))
+        same = self.pool_mask is self.attention_mask
+        return Batch(ids, mask, mask if same else self.pool_mask.pin_memory().to(device, non_blocking=True))
 
 
 class TextTokenizer:

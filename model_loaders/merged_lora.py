@@ -1,0 +1,72 @@
+"""LoRA without its overhead while texts are encoded: one or two products where peft has three and two passes.
+
+peft computes ``x W^T + s (x A^T) B^T`` as it stands: two narrow products, one scaling and one addition of the whole output
+for each linear layer. Without a gradient there are two shorter ways::
+
+    x (W + s B A)^T             where a batch has so many tokens that making the weight is cheaper than two products
+    x W^T += s (x A^T) B^T      else: scaling and addition are part of the second product
+
+The first weight is made for a batch and dropped: weights are never changed, and never kept twice. It is for fp32 and wider
+alone, as in bf16 a small update would be lost in the rounding of the large weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MERGED_DTYPES = (torch.float32, torch.float64)
+
+
+@contextmanager
+def merged_lora(backbone: nn.Module, enabled: bool = True) -> Iterator[None]:
+    """Let plain LoRA layers of ``backbone`` take the short way inside the block; others (DoRA, quantised) stay peft's.
+
+    Args:
+        backbone: a decoder, with peft's LoRA or without.
+        enabled: otherwise nothing is changed.
+    """
+    layers = [layer for layer in backbone.modules() if is_plain(layer)] if enabled and hasattr(backbone, "peft_config") else []
+    for layer in layers:
+        layer.forward = partial(forward, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's is seen again
+
+
+def is_plain(layer: Any) -> bool:
+    """Whether a module is a LoRA layer of one adapter on a plain linear layer, all of one dtype, without variants."""
+    from peft.tuners.lora.layer import Linear
+
+    if type(layer) is not Linear or type(base := layer.base_layer) is not nn.Linear:
+        return False
+    # Whoever hooks or replaces a layer's forward, as offloading does, must still be asked.
+    if "forward" in vars(layer) or "forward" in vars(base) or base._forward_hooks or base._forward_pre_hooks:
+        return False
+    active = [name for name in layer.active_adapters if name in layer.lora_A]
+    if len(active) != 1 or layer.disable_adapters or layer.merged or layer.lora_variant or layer.fan_in_fan_out:
+        return False
+    weights = [base.weight, layer.lora_A[active[0]].weight, layer.lora_B[active[0]].weight]
+    same = len({(weight.dtype, weight.device) for weight in weights}) == 1
+    return same and layer.lora_B[active[0]].bias is None and not torch.is_autocast_enabled(base.weight.device.type)
+
+
+def forward(layer: Any, x: Tensor) -> Tensor:
+    """Compute a plain LoRA layer without gradient: ``(…, in)`` to ``(…, out)``."""
+    (name,) = [name for name in layer.active_adapters if name in layer.lora_A]
+    base, down, up, scale = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
+    inputs, outputs = base.in_features, base.out_features
+    tokens = x.numel() // inputs
+    if base.weight.dtype in MERGED_DTYPES and tokens * (inputs + outputs) > inputs * outputs:  # multiplications, over the rank
+        return F.linear(x, torch.addmm(base.weight, up, down, alpha=scale), base.bias)
+    result = F.linear(x, base.weight, base.bias)
+    result.view(-1, outputs).addmm_(F.linear(x, down).flatten(0, -2), up.T, alpha=scale)
+    return result

@@ -1,0 +1,89 @@
+"""LoRA's short ways give what peft gives, change no weight, and leave alone what they do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model_loaders import merged_lora as module
+from model_loaders.merged_lora import is_plain, merged_lora
+from tests.conftest import LORA, new_model
+
+
+def a_layer(base: Path, **lora: Any) -> tuple[Any, Any]:
+    """A model's backbone and one of its LoRA layers, with a bias where the family has one."""
+    backbone = new_model("model1", base, lora={**LORA, **lora}).eval().backbone
+    return backbone, backbone.get_base_model().layers[1].self_attn.q_proj
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 60])  # few take two products, many the merged weight
+@pytest.mark.parametrize("family", ["mistral", "qwen2"])
+def test_both_short_ways_are_pefts(
+    make_base: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, family: str, tokens: int
+) -> None:
+    backbone, layer = a_layer(make_base(family))
+    assert (layer.base_layer.bias is not None) == (family == "qwen2")
+    weights = [parameter.clone() for parameter in backbone.parameters()]
+    merged: list[int] = []
+    addmm = torch.addmm
+    monkeypatch.setattr(module.torch, "addmm", lambda *args, **options: merged.append(1) or addmm(*args, **options))
+    for shape in ((tokens, 32), (1, tokens, 32)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            expected = layer(x)
+            plain = layer.base_layer(x)
+            with merged_lora(backbone):
+                found = layer(x)
+        assert float((expected - plain).abs().max()) > 0.1, "LoRA does nothing here"
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert bool(merged) == (tokens == 60)
+    assert all(torch.equal(now, before) for now, before in zip(backbone.parameters(), weights, strict=True))
+
+
+def test_pefts_forward_is_back_also_after_an_error(base: Path) -> None:
+    backbone, layer = a_layer(base)
+    with pytest.raises(KeyError), merged_lora(backbone):
+        assert "forward" in vars(layer)
+        raise KeyError
+    assert "forward" not in vars(layer)
+    with merged_lora(backbone, enabled=False):
+        assert "forward" not in vars(layer)
+
+
+def test_what_is_not_plain_lora_stays_pefts(base: Path) -> None:
+    assert is_plain(a_layer(base)[1])
+    assert not is_plain(a_layer(base, use_dora=True)[1])
+    assert not is_plain(a_layer(base, lora_bias=True, bias="none")[1])
+    layer = a_layer(base)[1]
+    assert not is_plain(layer.base_layer)
+    layer.base_layer.register_forward_hook(lambda *_: None)
+    assert not is_plain(layer), "a hook on the base layer would not be called"
+    layer = a_layer(base)[1]
+    layer.base_layer.to(torch.bfloat16)
+    assert not is_plain(layer), "two dtypes"
+    layer = a_layer(base)[1]
+    layer.enable_adapters(False)
+    assert not is_plain(layer)
+    layer = a_layer(base)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not is_plain(layer)
+
+
+def test_in_bf16_the_weight_is_not_merged(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, layer = a_layer(base)
+    backbone.to(torch.bfloat16)
+    monkeypatch.delattr(module.torch, "addmm")
+    x = torch.randn(60, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    weight, down, up = (
+        part.weight.detach().double() for part in (layer.base_layer, layer.lora_A.default, layer.lora_B.default)
+    )
+    exact = x.double() @ (weight + layer.scaling["default"] * up @ down).T
+    with torch.inference_mode():
+        pefts = layer(x).double()
+        with merged_lora(backbone):
+            found = layer(x).double()
+    assert float((found - exact).norm()) < 1.1 * float((pefts - exact).norm()), "less exact than peft"
