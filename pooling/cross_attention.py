@@ -70,6 +70,24 @@ class CrossAttentionPooling(nn.Module):
         mixed = mean_gated_linear(normed, self.ff_in.weight, self.ff_in.bias, dtype)  # (batch, wide): mean first (4)
         return attended.mean(dim=1) + linear(mixed, self.ff_out).float()
 
+    def attention(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return where each latent looks: the softmax that ``forward`` uses, for the same arguments.
+
+        Returns:
+            ``(batch, heads, latents, items)`` in fp32; each row adds up to 1, masked items have 0.
+        """
+        if mask is not None:
+            states = states.masked_fill(mask[:, :, None] == 0, 0)
+        heads, head_dim = self.config.heads, self.config.head_dim
+        normed = layer_norm(self.latents, self.norm_latents)
+        key = linear(layer_norm(states, self.norm_states), self.to_kv).chunk(2, dim=-1)[0].unflatten(-1, (heads, head_dim))
+        scores: Tensor = (
+            self.scores(normed, key, fold_query=False).transpose(2, 3) / head_dim**0.5
+        )  # (batch, heads, latents, items)
+        if mask is not None:
+            scores = scores.masked_fill(mask[:, None, None, :] == 0, -math.inf)
+        return scores.softmax(dim=-1)
+
     def attend(self, states: Tensor, mask: Tensor | None) -> Tensor:
         """Return the latents after cross-attention and its residual, ``(batch, latents, hidden)`` in fp32.
 

@@ -22,6 +22,14 @@ class MultiLayerPooling(CrossAttentionPooling):
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Pool one state a layer, ``(batch, layers, hidden)``, into ``(batch, hidden)`` in fp32."""
+        return super().forward(self.marked(states), mask)
+
+    def attention(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return where each latent looks among the layers, ``(batch, heads, latents, layers)``."""
+        return super().attention(self.marked(states), mask)
+
+    def marked(self, states: Tensor) -> Tensor:
+        """Add each layer's embedding to its state, ``(batch, layers, hidden)`` in fp32."""
         if states.shape[1] != self.config.layers:
             raise ValueError(f"expected one state for each of {self.config.layers} layers, got {states.shape[1]}")
-        return super().forward(states.float() + self.layer_embedding.weight.float(), mask)
+        return states.float() + self.layer_embedding.weight.float()
