@@ -19,6 +19,10 @@ class SharedError(UserError):
     """An error that every process of a run raises; the first one says it for all."""
 
 
+class DivergedError(SharedError):
+    """Training led to values that are not finite; the same command would get there again."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the valid name nearest to ``name``, or an empty string."""
     match = difflib.get_close_matches(name, list(valid), n=1)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
-from model_loaders.errors import WRITE_ERRORS, SharedError, UserError
+from model_loaders.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
 from model_loaders.loading import save, trained_tensors
 from model_loaders.locations import first_line, read_json
 from model_loaders.manifest import BaseModel, read_manifest
@@ -88,7 +88,7 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
             if main:
                 shutil.rmtree(stage, ignore_errors=True)
             if "NaN or infinite" in trouble:
-                raise SharedError(
+                raise DivergedError(
                     f"the run diverged: after step {step} {trouble.rpartition('/')[2]}. Nothing of it was saved, and earlier "
                     "checkpoints are whole. The same command would diverge again: begin a new run with a lower --learning_rate "
                     "or --pooling_learning_rate, in another --output_dir"

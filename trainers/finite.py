@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from model_loaders.errors import SharedError
+from model_loaders.errors import DivergedError
 from trainers.batching import TripletBatch
 from trainers.step import StepResult
 
@@ -41,7 +41,7 @@ def check_finite(
             found then: the scaler sees them and leaves that step out.
 
     Raises:
-        SharedError: the same on every process, naming the rows whose vectors are not finite, and which process has them; if
+        DivergedError: the same on every process, naming the rows whose vectors are not finite, and which process has them; if
             there are none, the parameters whose gradients are not, and the rows of the batch.
     """
     gradients = {} if loss_scaling else gradients_of(model)
@@ -57,7 +57,7 @@ def check_finite(
     if processes > 1:
         found *= processes
         dist.all_gather_object(found, found[0])
-    raise SharedError(f"step {step} is not finite ({told(found)}. {ADVICE}")
+    raise DivergedError(f"step {step} is not finite ({told(found)}. {ADVICE}")
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from model_loaders.locations import read_json
 from model_loaders.manifest import MANIFEST
 from trainers.checkpoints import STAGE, STATE, checkpoints
 from trainers.engines import Engine
-from trainers.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
+from trainers.run_files import CONFIG_FILE, DIVERGED_FILE, METRICS_FILE, RESULT_FILE
 from trainers.seal import SEAL, damage, read_seal
 
 # Files of base models and published adapters.
@@ -236,7 +236,8 @@ def clear_leftovers(output_dir: Path, checkpoint: Path | None) -> None:
         step = step_of(checkpoint)
         lines = sum(entry["step"] == step for entry in read_json(checkpoint / STATE)["log_history"])
     shutil.rmtree(output_dir / STAGE, ignore_errors=True)
-    (output_dir / RESULT_FILE).unlink(missing_ok=True)
+    for ended in (RESULT_FILE, DIVERGED_FILE):
+        (output_dir / ended).unlink(missing_ok=True)
     forget_later_metrics(output_dir / METRICS_FILE, step, lines)
 
 

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from model_loaders.errors import WRITE_ERRORS, SharedError, UserError
+from model_loaders.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
 from trainers.command_line import parse
-from trainers.run_files import CONFIG_FILE, RESULT_FILE
+from trainers.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE
 from trainers.stopping import Stopped, stop_requests
 
 if TYPE_CHECKING:
@@ -105,6 +105,10 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     progress = show_progress(trainer)
     try:
         steps, metrics = trainer.train_from(resume)
+    except DivergedError as error:
+        if trainer.accelerator.is_main_process:
+            write_json({"reason": str(error)}, output_dir / DIVERGED_FILE)
+        raise
     finally:
         progress.close()  # or an error's message would stand behind the bar
     if stop.agreed:
