@@ -5,6 +5,7 @@ Both are fitted on the same triplets as the designs and offer the same ``encode`
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -75,7 +76,8 @@ def read_triplets(train_file: str | Path) -> list[tuple[str, str, str]]:
         return str(value or "")
 
     triplets = []
-    with Path(train_file).open(encoding="utf-8") as lines:
+    path = Path(train_file)
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
             triplets.append((first(row["query"]), first(row["positive"]), first(row.get("negative"))))

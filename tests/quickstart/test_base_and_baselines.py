@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,12 @@ def test_hashed_tfidf_scores_are_those_of_plain_tfidf(train_file: Path) -> None:
     plain = TfidfVectorizer(sublinear_tf=True).fit(fitted).transform(fitted).toarray()
     hashed = baselines.TfIdf(triplets).encode(fitted)
     np.testing.assert_allclose(hashed @ hashed.T, plain @ plain.T, atol=1e-5)
+
+
+def test_compressed_triplets_are_read_too(train_file: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "train.jsonl.gz"
+    packed.write_bytes(gzip.compress(train_file.read_bytes()))
+    assert baselines.read_triplets(packed) == baselines.read_triplets(train_file)
 
 
 def test_an_unknown_baseline_names_the_known_ones(train_file: Path) -> None:
