@@ -1,156 +1,152 @@
-"""Run a study: train the designs, score them with mteb, compare them.
+"""Run a study: train what is missing, score what is missing, compare, and write the report.
 
 ``python run_study.py configs/quickstart.yaml`` runs the embedded default, which needs no download. Run the same command
-again after an interruption: it goes on where it was.
+again after an interruption: it goes on where it was. ``--plan`` shows what would run; ``--cell K`` runs one cell, for
+schedulers, and ``--compare`` ends such a study (docs/studies.md).
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import hashlib
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+FAILED = 1
+OVERRIDES = ("output_dir", "seeds", "jobs", "train_file", "eval_dir")  # flags that go before the study file's keys
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the study, or one of its cells; returns the exit status: 1 if a cell failed, 2 for wrong arguments."""
-    from model_loaders.errors import UserError
 
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+def make_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="exit status: 0 everything that was asked for is done; 1 cells failed, diverged or are missing; 2 wrong "
+               "arguments; 75 (--cell) another process runs the cell; 130, 143 stopped",
+    )  # fmt: skip
     parser.add_argument("study", type=Path, help="the study file, such as configs/quickstart.yaml")
     parser.add_argument("--output_dir", help="instead of the study file's")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the study file's")
-    parser.add_argument("--jobs", type=int, help="cells at a time (default: one on a GPU, two on the CPU)")
-    parser.add_argument("--cell", help="run this one cell and stop (by name, such as model3-seed42)")
-    parser.add_argument("--plan", action="store_true", help="print the cells and which of them are done")
-    args = parser.parse_args(argv)
+    parser.add_argument("--jobs", type=int, help="cells at a time (default: one for each share of the GPUs, two on the CPU)")
+    for name, what in (("train_file", "training triplets"), ("eval_dir", "folder of task folders")):
+        parser.add_argument(f"--{name}", help=f"{what}, instead of the study file's")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--cell", metavar="K", help="run this one cell and stop: its number in --plan, or its name")
+    what.add_argument("--plan", action="store_true", help="print the cells, what is done, expected time and memory")
+    what.add_argument("--compare", action="store_true", help="run no cell: compare what is there and write the report")
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # of a cell's process: it ends with that one
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the study, one of its cells, or a part; returns the exit status."""
+    from model_loaders.errors import UserError
+
+    args = make_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, interrupted)
     try:
         return run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        from study.locks import InUseError
+        from study.run import IN_USE
+
+        return IN_USE if isinstance(error, InUseError) else FAILED
     except KeyboardInterrupt as stopped:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
-        return getattr(stopped, "exit_code", 130)
+        return int(getattr(stopped, "exit_code", 130))
+
+
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM as Ctrl-C: cells save what they have."""
+    error = KeyboardInterrupt()
+    error.exit_code = 128 + number  # type: ignore[attr-defined]
+    raise error
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare data and cells, run what is missing, and compare."""
-    from model_loaders.errors import UserError
-    from study import cell as cells_room
+    from study import launch
+    from study.cells import find_cell, make_cells
+    from study.config import read_study
+    from study.inputs import prepare
+
+    if args.parent is not None:
+        launch.end_with_parent(args.parent, launch.leave)
+    for name in set(os.environ) - set(launch.clean_environment(os.environ)):  # of a launcher that started the study itself
+        del os.environ[name]
+    given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
+    config = read_study(args.study, **given)
+    inputs = prepare(config, args.study)
+    launch.read_accelerate(inputs.accelerate)
+    cells = make_cells(config, inputs)
+    if args.plan:
+        from study.plan import print_plan
+
+        problems = print_plan(cells, config, inputs)
+        for problem in problems:
+            print(f"\nerror: {problem}", file=sys.stderr)
+        return FAILED if problems else 0
+    if args.cell is not None:
+        from study.cell import run_cell
+
+        run_cell(find_cell(cells, args.cell), config, inputs)
+        return 0
+    left = {} if args.compare else run_all(args, config, inputs, cells)
+    return finish(args, config, inputs, cells, left)
+
+
+def overrides(args: argparse.Namespace) -> list[str]:
+    """Return the flags that were given instead of keys of the study file, as words of a command line."""
+    words = []
+    for name in OVERRIDES:
+        value = getattr(args, name)
+        if value is not None:
+            words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return words
+
+
+def run_all(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any]) -> dict[str, str]:
+    """Run every cell that is not done; returns those that are not done afterwards, and why."""
     from study import run as runner
-    from study import table
-    from study.config import make_cells, read_study
+    from study.cell import training_arguments
     from trainers.command_line import parse
 
-    changes = {name: getattr(args, name) for name in ("output_dir", "seeds", "jobs") if getattr(args, name) is not None}
-    config = dataclasses.replace(read_study(args.study), **changes)
-    inputs = prepare(config, args.study)
-    cells = make_cells(config, inputs["data_key"], inputs["base_key"])
-    if args.plan:
-        for one in cells:
-            print(f"{'done' if one.done else f'{cells_room.progress_of(one):4.0%}'}  {one.name}")
-        return 0
-    if args.cell is not None:
-        chosen = [one for one in cells if one.name == args.cell]
-        if not chosen:
-            raise UserError(f"there is no cell {args.cell!r}; the cells are: {', '.join(one.name for one in cells)}")
-        cells_room.run_cell(chosen[0], config, inputs["base_model"], inputs["train_file"], inputs["eval_dir"])
-        return 0
-
-    for design in config.designs:  # a mistake in the training flags is told now, not by each cell after the baselines
-        first = next(one for one in cells if one.design == design and one.kind == "design")
-        if not first.done:
-            parse(cells_room.training_arguments(first, config, inputs["base_model"], inputs["train_file"]), design=design)
-
-    entry = str(Path(__file__).resolve())
-    options = ["--output_dir", config.output_dir, "--seeds", *map(str, config.seeds)]
-    jobs, threads = parallelism(config.jobs)
-    print(f"{len(cells)} cells, {jobs} at a time; everything goes to {config.output_dir}", flush=True)
-    failed = runner.run_cells(
+    for recipe in config.recipe_names:  # a mistake in the training flags is told now, not by each cell after the baselines
+        for design in config.designs:
+            first = next(one for one in cells if (one.kind, one.design, one.recipe) == ("design", design, recipe))
+            if not first.trained:
+                parse(training_arguments(first, config, inputs), design=design)
+    slots = runner.make_slots(config.jobs, inputs.accelerate)
+    print(f"{len(cells)} cells, {len(slots.devices)} at a time; everything goes to {config.output_dir}", flush=True)
+    return runner.run_cells(
         cells,
-        lambda one: [sys.executable, entry, str(args.study), *options, "--cell", one.name],
-        jobs=jobs,
-        threads=threads,
-    )
-    rows = table.make_rows(cells, config)
-    if rows:
+        lambda one: [sys.executable, str(Path(__file__).resolve()), str(args.study), *overrides(args), "--cell", one.name,
+                     "--parent", str(os.getpid())],
+        slots,
+    )  # fmt: skip
+
+
+def finish(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any], left: dict[str, str]) -> int:
+    """Write ``study.json``, the table and the comparison; returns the exit status."""
+    from study import table
+    from study.record import compare, write_record
+    from study.run import why
+
+    write_record(cells, config, inputs, args.study, shlex.join(["python", "run_study.py", str(args.study), *overrides(args)]))
+    status = compare(cells, config, args.study)
+    if config.headline is not None and (rows := table.make_rows(cells, config)):
         print("\n" + table.as_text(rows, config) + "\n")
-        folders = [one.folder.name for one in cells]  # older settings leave theirs beside these
-        about = {"study": dataclasses.asdict(config), **inputs, "cells": folders, "failed": failed}
-        print("saved " + ", ".join(str(path) for path in table.save(rows, config, about)))
-    for name, reason in failed.items():
-        print(f"\n{name} failed: {reason}", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def prepare(config: Any, study_file: Path) -> dict[str, Any]:
-    """Make or find the data and the base model, and say what they are."""
-    from model_loaders.backbone import weights_hash
-    from model_loaders.errors import UserError
-    from study.config import find_path
-
-    base_model = find_path(config.base_model, study_file)
-    output_dir = Path(config.output_dir)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output_dir: {output_dir} cannot be made: {error.strerror}; give another directory") from error
-    base_key = weights_hash(Path(base_model)) if Path(base_model).is_dir() else base_model
-    if config.corpus is None:
-        from evaluation.local_data import content_hash, data_files
-
-        mix = config.training.get("dataset_config")
-        train_file, eval_dir = find_path(config.train_file or mix, study_file), find_path(config.eval_dir, study_file)
-        if not Path(eval_dir).is_dir():
-            raise UserError(f"eval_dir: there is no folder {eval_dir}")
-        folders = sorted(path for path in Path(eval_dir).iterdir() if path.is_dir() and data_files(path))
-        data_key = [content_hash(folder) for folder in folders] + [mix_key(train_file) if mix else file_key(Path(train_file))]
-        return {"base_model": base_model, "base_key": base_key, "train_file": train_file, "eval_dir": eval_dir,
-                "data_key": repr(data_key)}  # fmt: skip
-    from quickstart.corpus import build_corpus
-    from quickstart.split import LeakageError
-
-    try:
-        corpus = build_corpus(output_dir / "corpus", progress=True)
-    except (OSError, ValueError, LeakageError) as error:
-        raise UserError(f"the corpus could not be made in {output_dir / 'corpus'}: {error}") from error
-    return {"base_model": base_model, "base_key": base_key, "train_file": str(corpus.train_file),
-            "eval_dir": str(corpus.eval_dir), "data_key": str(corpus.info["content_hash"])}  # fmt: skip
-
-
-def file_key(path: Path) -> str:
-    """Return a hash of a training file's content (of a folder: of its files'), or the name of a hub data set."""
-    if not path.exists():
-        return str(path)
-    digest = hashlib.sha256()
-    for file in sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
-def mix_key(path: str) -> str:
-    """Return what decides the training data behind ``dataset_config``: its entries, with the content of their files."""
-    from trainers.arguments import DataArguments
-
-    entries: Any = DataArguments(dataset_config=path).dataset_config
-    return repr([entry | {"name": file_key(Path(entry["name"]))} for entry in entries])
-
-
-def parallelism(jobs: int | None) -> tuple[int, int | None]:
-    """Return how many cells run at a time and the threads of each: two single-threaded ones beat one with two threads."""
-    import torch
-
-    cores = os.cpu_count() or 1
-    if torch.cuda.is_available():
-        return jobs or 1, None
-    chosen = jobs or min(2, cores)
-    return chosen, max(1, cores // chosen)
+        print("saved " + ", ".join(str(path) for path in table.save(rows, config)))
+    missing = {one.name: left.get(one.name) or why(one) for one in cells if not one.done}
+    for name, reason in missing.items():
+        state = next(one.state for one in cells if one.name == name)
+        print(f"\n{name} {'is not finished' if state == 'unfinished' else state}: {reason}", file=sys.stderr)
+    return FAILED if missing else status
 
 
 if __name__ == "__main__":

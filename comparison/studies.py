@@ -130,7 +130,8 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
             value = finite(entry.get("score"))
             full = Score(task, {("test", "default"): value}, category, None, None, folder / "scores.json")
         scores[task] = replace(full, category=category)
-    return Run(label, scores)
+    failed = {task: str(why)[:200] for task, why in _mapping(content.get("failures")).items() if task not in scores}
+    return Run(label, scores, failed)
 
 
 def _design(cell: str) -> tuple[str, str]:

@@ -42,6 +42,10 @@ DESIGNS: dict[str, Design] = {
 }
 # fmt: on
 
+# Both kinds of attention with each pooling: what the paper compares, and what it leaves open. With several layers causal
+# attention reads EOS states and bidirectional attention masked means, as the paper defines them.
+GRID = ("model1", "causal_mean", "model2", "model3", "bidirectional_eos", "bidirectional_mean", "model4", "model5")
+
 
 def get_design(name: str) -> Design:
     """Return the row ``name`` of the table.

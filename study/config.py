@@ -1,25 +1,22 @@
-"""What a study file says, and the cells that follow from it."""
+"""What a study file says; `study/cells.py` makes cells of it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from model_loaders.designs import get_design
+from model_loaders.designs import GRID, get_design
 from model_loaders.errors import UserError, nearest
-from model_loaders.manifest import library_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ("mean_pooling", "tfidf", "static_bag")
 # Flags of the trainers that a study sets itself.
-OF_THE_CELL = ("model_name_or_path", "dataset_name", "output_dir", "seed", "resume_from_checkpoint")
-# Flags that decide which texts a baseline sees.
-OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
+OF_THE_CELL = ("model_name_or_path", "dataset_name", "dataset_file_path", "output_dir", "seed", "resume_from_checkpoint")
+COMPARISON = {"baseline": str, "all_pairs": bool, "margin": float, "families": str, "same_revision": bool, "seed": int}
 
 
 @dataclass(frozen=True)
@@ -27,36 +24,50 @@ class StudyConfig:
     """A study file; each key is a field.
 
     Attributes:
-        base_model: hub name or directory; a relative path counts from the study file's folder, then from the repository.
         output_dir: where everything goes; a relative path counts from the working directory.
-        designs: rows of the table of designs.
+        designs: rows of the table of designs; the word ``grid`` for causal and bidirectional attention, each with EOS, mean,
+            last-layer trainable and multi-layer trainable pooling.
+        base_model: hub name or directory; a relative path counts from the study file's folder, then from the repository.
+        base_models: several of them, instead.
+        title: of the report; empty for the file's name.
         seeds: one training run of each design a seed.
-        corpus: ``docstrings`` for the embedded corpus; without it ``train_file`` and ``eval_dir`` say where data is.
+        corpus: ``docstrings`` for the embedded corpus; without it ``train_file``, ``eval_dir`` and ``tasks`` say where data is.
         train_file: triplets, as ``--dataset_name`` of the trainers takes them.
         eval_dir: local task folders.
-        tasks: names of tasks; empty for all in ``eval_dir``.
-        headline: the task whose scores are compared query by query, and that untrained models are scored on.
+        tasks: names of folders in ``eval_dir``, or of mteb's tasks; empty for all folders.
+        headline: the task that untrained models are scored on too, and whose scores are compared query by query.
         baselines: any of ``mean_pooling`` (of the untrained base), ``tfidf``, ``static_bag`` (a trained embedding table).
         training: flags of the trainers; a ``dataset_config`` in it stands instead of ``train_file``.
+        recipes: by name, flags that go before those in ``training``: each design is trained once with each.
+        accelerate_config: file for ``accelerate launch`` of each training run; empty for one process.
         max_length: tokens a text at most in evaluation; empty for the training's lengths.
-        eval_batch_size: texts in one forward pass.
-        jobs: cells at a time, at least one; empty for one on a GPU, and two on a CPU with at least two cores.
+        eval_batch_size: texts of one forward pass at most; empty for what memory allows.
+        eval_prompts: ``own`` for the prompts of training (default), ``mteb``, ``none``, or a YAML file of prompts by task, as
+            ``run_mteb.py --prompts`` takes it.
+        jobs: cells at a time, at least one; empty for one on each share of the GPUs, and two on a CPU of at least two cores.
+        comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, seed.
     """
 
-    base_model: str
     output_dir: str
     designs: list[str]
-    headline: str
+    base_model: str | None = None
+    base_models: list[str] = field(default_factory=list)
+    title: str | None = None
     seeds: list[int] = field(default_factory=lambda: [42])
     corpus: str | None = None
     train_file: str | None = None
     eval_dir: str | None = None
     tasks: list[str] = field(default_factory=list)
+    headline: str | None = None
     baselines: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
+    recipes: dict[str, Any] = field(default_factory=dict)
+    accelerate_config: str | None = None
     max_length: int | None = None
-    eval_batch_size: int = 64
+    eval_batch_size: int | None = None
+    eval_prompts: str = "own"
     jobs: int | None = None
+    comparison: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be known without touching data or models.
@@ -64,39 +75,29 @@ class StudyConfig:
         Raises:
             UserError: naming the key.
         """
-        self.check_types()
+        if self.designs == "grid":  # type: ignore[comparison-overlap]
+            object.__setattr__(self, "designs", list(GRID))
+        if self.base_model is not None and self.base_models in ([], [self.base_model]):
+            object.__setattr__(self, "base_models", [self.base_model])
+        elif self.base_model is not None or not self.base_models:
+            raise UserError("base_model (one) or base_models (a list): give one of them")
+        self._check_types()
         for name in self.designs:
             get_design(name)
-        for key in ("designs", "seeds"):
-            if len(set(getattr(self, key))) < len(getattr(self, key)):
-                raise UserError(f"{key}: one of {getattr(self, key)} stands there twice; a repeated run says nothing new")
-        for key in OF_THE_CELL:
-            if key in self.training:
-                raise UserError(f"training: {key} is set by the study for each cell; leave it out")
-        mix = self.training.get("dataset_config")
-        if mix is not None and not isinstance(mix, str):
-            raise UserError(f"training: dataset_config takes the path of a file, not {mix!r}")
-        if mix is not None and (self.train_file or self.corpus):
-            raise UserError("training: dataset_config names the training data: leave train_file and corpus out")
-        lexical = [name for name in self.baselines if name != "mean_pooling"]
-        train_file = self.train_file or mix
-        if lexical and train_file is not None and not train_file.endswith(".jsonl"):
-            raise UserError(f"baselines: {', '.join(lexical)} need train_file to be a .jsonl file, not {train_file!r}")
-        if self.jobs is not None and self.jobs < 1:
-            raise UserError(f"jobs: at least 1, not {self.jobs}")
-        for name in self.baselines:
-            if name not in BASELINES:
-                raise UserError(
-                    f"baselines: there is no {name!r}{nearest(name, BASELINES)}; choose from {', '.join(BASELINES)}"
-                )
         if not self.designs or not self.seeds:
             raise UserError("designs and seeds: give at least one of each")
-        if self.corpus not in (None, "docstrings"):
-            raise UserError(f"corpus: {self.corpus!r} is unknown; docstrings is the embedded one")
-        if self.corpus is None and not (train_file and self.eval_dir):
-            raise UserError("give train_file (or dataset_config in training) and eval_dir, or corpus: docstrings")
+        for key in ("designs", "seeds", "base_models", "baselines", "tasks"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise UserError(f"{key}: one of {getattr(self, key)} stands there twice; a repeated run says nothing new")
+        if self.jobs is not None and self.jobs < 1:
+            raise UserError(f"jobs: at least 1, not {self.jobs}")
+        if self.headline and self.tasks and self.headline not in self.tasks:
+            raise UserError(f"headline: {self.headline} is none of the tasks{nearest(self.headline, self.tasks)}")
+        self._check_flags()
+        self._check_data()
+        self._check_comparison()
 
-    def check_types(self) -> None:
+    def _check_types(self) -> None:
         """Raise a UserError for a value of another type than its field's."""
         kinds = {"str": str, "int": int, "list[str]": list, "list[int]": list, "dict[str, Any]": dict}
         for name, entry in self.__dataclass_fields__.items():
@@ -109,49 +110,69 @@ class StudyConfig:
             if type(value) is not kind or not members_fit:
                 raise UserError(f"{name}: expected {hint}, found {value!r}")
 
+    def _check_flags(self) -> None:
+        for name, flags in {
+            "training": self.training,
+            **{f"recipes, {name}": one for name, one in self.recipes.items()},
+        }.items():
+            if not isinstance(flags, dict):
+                raise UserError(f"{name}: expected flags of the trainers and their values, found {flags!r}")
+            for key in OF_THE_CELL:
+                if key in flags:
+                    raise UserError(f"{name}: {key} is set by the study for each cell; leave it out")
+            mix = flags.get("dataset_config")
+            if mix is not None and not isinstance(mix, str):
+                raise UserError(f"{name}: dataset_config takes the path of a file, not {mix!r}")
+            if mix is not None and (self.train_file or self.corpus):
+                raise UserError(f"{name}: dataset_config names the training data: leave train_file and corpus out")
 
-@dataclass(frozen=True)
-class Cell:
-    """One row of the study's table.
+    def _check_data(self) -> None:
+        if self.corpus not in (None, "docstrings"):
+            raise UserError(f"corpus: {self.corpus!r} is unknown; docstrings is the embedded one")
+        mixes = [self.flags(name).get("dataset_config") for name in self.recipe_names]
+        if self.corpus is None and not (self.train_file or all(mixes)):
+            raise UserError("give train_file (or dataset_config in training), or corpus: docstrings")
+        if self.corpus is None and not (self.eval_dir or self.tasks):
+            raise UserError("give eval_dir (a folder of task folders), tasks (names of mteb's tasks), or corpus: docstrings")
+        for name in self.baselines:
+            _one_of(name, BASELINES, "baselines")
+        lexical = [name for name in self.baselines if name != "mean_pooling"]
+        train_file = self.train_file or mixes[0]
+        if lexical and train_file is not None and not train_file.endswith((".jsonl", ".jsonl.gz")):
+            raise UserError(f"baselines: {', '.join(lexical)} need train_file to be a .jsonl file, not {train_file!r}")
 
-    Attributes:
-        name: such as ``model3-seed42`` or ``tfidf``.
-        kind: ``design`` or ``baseline``.
-        design: row of the table of designs, or the baseline's name.
-        seed: of a trained design; 0 for a baseline.
-        folder: where the cell keeps what it makes; its name holds a hash of everything that decides the outcome, so that a
-            changed setting makes a new cell and never mixes with an old one.
-    """
-
-    name: str
-    kind: str
-    design: str
-    seed: int
-    folder: Path
+    def _check_comparison(self) -> None:
+        for key, value in self.comparison.items():
+            _one_of(key, COMPARISON, "comparison")
+            kind = COMPARISON[key]
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise UserError(f"comparison: {key}: expected {kind.__name__}, found {value!r}")
+        if not 0 < self.comparison.get("margin", 0.01) < 1:
+            raise UserError("comparison: margin: scores are between 0 and 1, so give a fraction such as 0.01 for one point")
+        if self.comparison.get("all_pairs") and "baseline" in self.comparison:
+            raise UserError("comparison: all_pairs compares everybody with everybody: leave baseline out, or all_pairs")
 
     @property
-    def adapter(self) -> Path:
-        """The trained adapter's directory."""
-        return self.folder / "adapter"
+    def recipe_names(self) -> list[str]:
+        """Names of the training recipes; one without a name where the file has none."""
+        return list(self.recipes) or [""]
 
-    @property
-    def scores_file(self) -> Path:
-        """Written last: a cell with it is done."""
-        return self.folder / "scores.json"
-
-    @property
-    def log_file(self) -> Path:
-        """What the cell's process printed."""
-        return self.folder / "log.txt"
-
-    @property
-    def done(self) -> bool:
-        """Whether the cell has all its scores."""
-        return self.scores_file.is_file()
+    def flags(self, recipe: str) -> dict[str, Any]:
+        """Return the trainers' flags of a recipe, those of ``training`` included."""
+        return {**self.training, **self.recipes.get(recipe, {})}
 
 
-def read_study(path: Path) -> StudyConfig:
+def _one_of(name: str, valid: Collection[str], key: str) -> None:
+    if name not in valid:
+        raise UserError(f"{key}: there is no {name!r}{nearest(str(name), valid)}; choose from {', '.join(valid)}")
+
+
+def read_study(path: Path, **changes: Any) -> StudyConfig:
     """Read a study file.
+
+    Args:
+        path: of the file.
+        changes: keys that go before those in the file.
 
     Raises:
         UserError: no such file, no valid YAML, an unknown or a missing key.
@@ -160,19 +181,18 @@ def read_study(path: Path) -> StudyConfig:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"no study file can be read at {path} ({error.strerror}); try configs/quickstart.yaml") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no keys; see configs/quickstart.yaml")
     fields = StudyConfig.__dataclass_fields__
     for key in data:
         if key not in fields:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(str(key), fields)}")
+            raise UserError(f"{path}: unknown key {key!r}{nearest(str(key), fields)}; the keys are {', '.join(fields)}")
     try:
-        config = StudyConfig(**data)
+        return StudyConfig(**{**data, **changes})
     except (TypeError, UserError) as error:
         raise UserError(f"{path}: {str(error).removeprefix('StudyConfig.__init__() ')}") from error
-    return config
 
 
 def find_path(name: str, study_file: Path) -> str:
@@ -181,33 +201,3 @@ def find_path(name: str, study_file: Path) -> str:
         if (start / name).exists():
             return str((start / name).resolve())
     return name
-
-
-def make_cells(config: StudyConfig, data_key: str, base_key: str) -> list[Cell]:
-    """Return the study's cells: baselines first, then designs by seed.
-
-    Args:
-        config: of the study.
-        data_key: hash of the training and evaluation data.
-        base_key: hash of the base model's weights.
-    """
-    root = Path(config.output_dir) / "cells"
-    shared: dict[str, Any] = {"data": data_key, "base": base_key, "max_length": config.max_length, "tasks": config.tasks}
-    shared |= {"headline": config.headline, "versions": library_versions()}
-    texts = {key: config.training.get(key) for key in OF_THE_TEXTS}
-    lora = Path(config.training.get("lora_config", ROOT / "configs" / "lora.json"))
-    # The data's content is in data_key, also that of the file behind dataset_config; its name decides nothing.
-    training = {key: value for key, value in config.training.items() if key != "dataset_config"}
-    lora_text = lora.read_text(encoding="utf-8") if lora.is_file() else ""
-
-    def folder(name: str, about: dict[str, Any]) -> Path:
-        digest = hashlib.sha256(json.dumps({**shared, **about}, sort_keys=True, default=str).encode()).hexdigest()
-        return root / f"{name}-{digest[:8]}"
-
-    cells = [Cell(name, "baseline", name, 0, folder(name, {"baseline": name, "texts": texts})) for name in config.baselines]
-    for seed in config.seeds:
-        for design in config.designs:
-            about = {"design": asdict(get_design(design)), "seed": seed, "training": training, "lora": lora_text}
-            name = f"{design}-seed{seed}"
-            cells.append(Cell(name, "design", design, seed, folder(name, about)))
-    return cells

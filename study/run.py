@@ -7,66 +7,124 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from study.cell import last_lines, progress_of
-from study.config import Cell
+from study.cells import Cell
+from study.launch import clean_environment, read_accelerate
 
 ENTRY = Path(__file__).resolve().parents[1] / "run_study.py"
 SECONDS_BETWEEN_LINES = 15.0
+IN_USE = 75  # exit status of a cell that another process runs: EX_TEMPFAIL
 
 
-def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], *, jobs: int, threads: int | None) -> dict[str, str]:
-    """Run the cells that are not done.
+@dataclass(frozen=True)
+class Slots:
+    """How cells share a machine.
+
+    Attributes:
+        devices: ``CUDA_VISIBLE_DEVICES`` of each cell that runs at the same time; None for what is there.
+        threads: CPU threads of each process; None for the machine's default.
+    """
+
+    devices: list[str | None]
+    threads: int | None
+
+
+def make_slots(jobs: int | None, accelerate: str | None) -> Slots:
+    """Divide the machine: on GPUs a cell for each share of them, on the CPU two single-threaded ones, which beat one of two.
+
+    Args:
+        jobs: cells at a time, if the study says so.
+        accelerate: the launcher's file, which says how many processes a cell has.
+    """
+    import torch
+
+    asked = read_accelerate(accelerate)
+    processes, cores = int(asked.get("num_processes") or 1), os.cpu_count() or 1
+    if asked.get("use_cpu") or not torch.cuda.is_available():
+        count = jobs or max(1, min(2, cores // processes))
+        return Slots([None] * count, max(1, cores // (count * processes)))
+    if asked.get("gpu_ids") not in (None, "all"):  # the file says which: two cells would share them
+        return Slots([None] * (jobs or 1), None)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    shares = [",".join(names[at : at + processes]) for at in range(0, len(names) - processes + 1, processes)]
+    shares = shares or [",".join(names)]  # fewer GPUs than processes, which the trainer refuses with the reason
+    count = jobs or len(shares)
+    return Slots([shares[number % len(shares)] for number in range(count)], None)
+
+
+def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots: Slots) -> dict[str, str]:
+    """Run the cells that are not done; a diverged one is left as it is, since it would diverge again.
 
     Args:
         cells: of the study.
         command: makes a cell's command line.
-        jobs: how many run at a time.
-        threads: CPU threads of each, ``None`` for the machine's default.
+        slots: how cells share the machine.
 
     Returns:
-        Failed cells: name and reason. One failing cell does not stop the others.
+        Cells that are not done now, and why: name and reason. One failing cell does not stop the others.
     """
-    waiting = [cell for cell in cells if not cell.done]
-    running: dict[str, tuple[Cell, subprocess.Popen[bytes]]] = {}
-    failed: dict[str, str] = {}
+    # Cells of two recipes may be the same training: one that differs in flags of the pooling alone, for a design without.
+    waiting = list({cell.folder: cell for cell in cells if cell.state not in ("done", "diverged")}.values())
+    free = list(range(len(slots.devices)))
+    running: dict[int, tuple[Cell, subprocess.Popen[bytes]]] = {}
     display = Display(cells)
+    elsewhere: list[str] = []
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                cell = waiting.pop(0)
-                running[cell.name] = (cell, start(command(cell), cell, threads))
+            while waiting and free:
+                cell, slot = waiting.pop(0), free.pop(0)
+                running[slot] = (cell, start(command(cell), cell, slots, slot))
                 display.line(f"{cell.name}: started")
-            time.sleep(0.5)
-            for name, (cell, process) in list(running.items()):
+            time.sleep(0.3)
+            for slot, (cell, process) in list(running.items()):
                 if process.poll() is None:
                     continue
-                del running[name]
-                if process.returncode == 0 and cell.done:
-                    display.line(f"{name}: done")
+                del running[slot]
+                free.append(slot)
+                if process.returncode == IN_USE:
+                    elsewhere.append(cell.name)
+                    display.line(f"{cell.name}: another process runs it")
                 else:
-                    failed[name] = f"exit status {process.returncode}, see {cell.log_file}:\n{last_lines(cell.log_file)}"
-                    display.line(f"{name}: FAILED, see {cell.log_file}")
+                    display.line(outcome(cell))
             display.update([cell for cell, _ in running.values()])
-    finally:  # Ctrl-C: the cells keep what they have, and go on from there the next time
+    finally:  # Ctrl-C: the cells save what they have, and go on from there the next time
         for _, process in running.values():
             process.terminate()
+        for _, process in running.values():
+            process.wait()
         display.close()
-    return failed
+    left = {}
+    for cell in cells:
+        if not cell.done:
+            left[cell.name] = "another process runs it" if cell.name in elsewhere else why(cell)
+    return left
 
 
-def start(command: list[str], cell: Cell, threads: int | None) -> subprocess.Popen[bytes]:
+def outcome(cell: Cell) -> str:
+    """Return a line that says how a cell's process ended."""
+    return {"done": f"{cell.name}: done", "diverged": f"{cell.name}: DIVERGED, see {cell.training_log}"}.get(
+        cell.state, f"{cell.name}: FAILED, see {cell.log_file}"
+    )
+
+
+def why(cell: Cell) -> str:
+    """Return why a cell is not done."""
+    if cell.state == "diverged":
+        return f"{cell.reason} (It stands in the comparison as diverged; to train it again, delete {cell.folder}.)"
+    return cell.reason or f"it ended without a reason; the end of {cell.log_file}:\n{last_lines(cell.log_file)}"
+
+
+def start(command: list[str], cell: Cell, slots: Slots, slot: int) -> subprocess.Popen[bytes]:
     """Start a cell's process; what it prints goes to its log file."""
     cell.folder.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ)
-    if threads is not None:
-        environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     # A study that was itself started by a launcher must not make its cells believe that they are one of its processes.
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        environment.pop(name, None)
+    environment = clean_environment(os.environ, threads=slots.threads, devices=slots.devices[slot])
     with cell.log_file.open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
 
 
 class Display:

@@ -1,4 +1,4 @@
-"""The study's comparison, first form: a table of scores, and for the headline task paired differences with intervals."""
+"""The headline table: scores of all tasks, and for the headline task gains by training with intervals over its queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 from comparison.paired import Difference, paired_difference, run_interval
 from model_loaders.errors import UserError
 from study.cell import read_scores
-from study.config import Cell, StudyConfig
+from study.cells import Cell
+from study.config import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,23 @@ class Row:
 def make_rows(cells: Sequence[Cell], config: StudyConfig) -> list[Row]:
     """Collect the finished cells' scores, baselines first, then designs in the order of the study."""
     finished = [(cell, read_scores(cell)) for cell in cells if cell.done]
-    pooled = [item_scores(cell, content["scores"], config) for cell, content in finished if cell.name == "mean_pooling"]
-    mean_pooling = pooled[0] if pooled else None
+    pooled = {
+        cell.base: item_scores(cell, content["scores"], config) for cell, content in finished if cell.design == "mean_pooling"
+    }
     rows = [
-        Row(cell.name, 1, {task: entry["score"] for task, entry in content["scores"].items()}, None, {}, {})
+        Row(cell.system, 1, {task: entry["score"] for task, entry in content["scores"].items()}, None, {}, {})
         for cell, content in finished
         if cell.kind == "baseline"
     ]
-    for design in config.designs:
-        mine = [(cell, content) for cell, content in finished if cell.kind == "design" and cell.design == design]
-        if mine:
-            rows.append(design_row(design, mine, mean_pooling, config))
-    return rows
+    runs: dict[str, list[tuple[Cell, dict[str, Any]]]] = {}
+    for cell, content in finished:
+        if cell.kind == "design":
+            runs.setdefault(cell.system, []).append((cell, content))
+    return rows + [design_row(system, mine, pooled.get(mine[0][0].base), config) for system, mine in runs.items()]
 
 
 def design_row(
-    design: str, runs: Sequence[tuple[Cell, dict[str, Any]]], mean_pooling: np.ndarray | None, config: StudyConfig
+    system: str, runs: Sequence[tuple[Cell, dict[str, Any]]], mean_pooling: np.ndarray | None, config: StudyConfig
 ) -> Row:
     """Average a design's runs and compare them with its untrained self and with mean pooling, query by query."""
     trained = np.stack([item_scores(cell, content["scores"], config) for cell, content in runs])
@@ -67,7 +69,7 @@ def design_row(
     by_run = {name: (trained - other).mean(axis=1) for name, other in others.items()}
     tasks = runs[0][1]["scores"]
     return Row(
-        name=design,
+        name=system,
         seeds=len(runs),
         scores={task: float(np.mean([content["scores"][task]["score"] for _, content in runs])) for task in tasks},
         untrained=float(np.mean([content["untrained"][config.headline]["score"] for _, content in runs])),
@@ -80,6 +82,7 @@ def item_scores(cell: Cell, scores: dict[str, Any], config: StudyConfig) -> np.n
     """Return the headline task's score of each query, ``(queries,)``, queries in the order of their ids."""
     from evaluation.items import read_items
 
+    assert config.headline is not None
     entry = scores[config.headline]
     if not entry["items"]:
         raise UserError(f"headline: {config.headline} keeps no scores item by item; choose a retrieval task")
@@ -92,6 +95,7 @@ def item_scores(cell: Cell, scores: dict[str, Any], config: StudyConfig) -> np.n
 
 def as_text(rows: Sequence[Row], config: StudyConfig) -> str:
     """Return the table as Markdown, with what the numbers mean and do not mean below it."""
+    assert config.headline is not None
     tasks = [config.headline, *(task for row in rows[:1] for task in row.scores if task != config.headline)]
     head = ["system", "seeds", f"{config.headline}: untrained", "trained", "gain over untrained", "gain over mean pooling"]
     lines = ["| " + " | ".join([*head, *tasks[1:]]) + " |", "|" + "---|" * (len(head) + len(tasks) - 1)]
@@ -136,10 +140,10 @@ def shown(gain: Difference | None) -> str:
     return "–" if gain is None else f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
-def save(rows: Sequence[Row], config: StudyConfig, about: dict[str, Any]) -> list[Path]:
-    """Write ``comparison.md``, ``comparison.csv`` and ``comparison.json`` into the study's folder."""
+def save(rows: Sequence[Row], config: StudyConfig) -> list[Path]:
+    """Write ``headline.md``, ``headline.csv`` and ``headline.json`` into the study's folder."""
     folder = Path(config.output_dir)
-    text, table, data = (folder / f"comparison.{ending}" for ending in ("md", "csv", "json"))
+    text, table, data = (folder / f"headline.{ending}" for ending in ("md", "csv", "json"))
     text.write_text(as_text(rows, config) + "\n", encoding="utf-8")
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -148,6 +152,6 @@ def save(rows: Sequence[Row], config: StudyConfig, about: dict[str, Any]) -> lis
             for task, score in row.scores.items():
                 untrained = row.untrained if task == config.headline else None
                 writer.writerow([row.name, row.seeds, task, score, "" if untrained is None else untrained])
-    content = {**about, "rows": [asdict(row) for row in rows]}
+    content = {"headline": config.headline, "rows": [asdict(row) for row in rows]}
     data.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return [text, table, data]

@@ -1,197 +1,216 @@
-"""A whole study on tiny data: it trains, scores and compares; it goes on where it was stopped; mistakes are named."""
+"""A whole study on tiny data: it trains, scores and compares, goes on where it was, and shows what went wrong."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import gzip
 import json
+import shutil
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-import run_study
-from comparison.__main__ import main as compare
-from model_loaders.errors import UserError
-from study.config import make_cells, read_study
-from tests.conftest import ROOT, triplets
+from comparison.study_data import StudyData
+from comparison.study_file import read_study_file
+from run_study import main
+from study.cells import Cell, make_cells
+from study.config import read_study
+from study.inputs import prepare
+from study.launch import clean_environment
+from study.locks import locked
+from study.run import Slots, make_slots, run_cells
+from tests.study.conftest import change, write_lines
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def write_lines(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "wt", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in rows)
+def load(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def record_of(study_file: Path) -> StudyData:
+    found = read_study_file(study_file.parent / "out")
+    assert found is not None
+    return found
 
 
 @pytest.fixture
-def study_file(base: Path, tmp_path: Path) -> Path:
-    rows = triplets(24)
-    write_lines(tmp_path / "train.jsonl", [{**row, "negative": row["negatives"]} for row in rows])
-    task = tmp_path / "eval" / "WordRetrieval"
-    held_out = triplets(40)[24:]
-    write_lines(task / "corpus.jsonl.gz", [{"id": f"d{i}", "title": "", "text": r["positive"]} for i, r in enumerate(held_out)])
-    write_lines(task / "queries.jsonl.gz", [{"id": f"q{i}", "text": r["query"]} for i, r in enumerate(held_out)])
-    gold = [{"query-id": f"q{i}", "corpus-id": f"d{i}", "score": 1} for i in range(len(held_out))]
-    write_lines(task / "qrels.test.jsonl.gz", gold)
-    training = {"per_device_train_batch_size": 8, "max_steps": 4, "learning_rate": 0.01, "max_seq_length": 16,
-                "pooling_latents": 4, "pooling_heads": 2, "pooling_head_dim": 4, "save_steps": 2}  # fmt: skip
-    content = {"base_model": str(base), "output_dir": str(tmp_path / "out"), "designs": ["model1", "model5"], "jobs": 2,
-               "train_file": "train.jsonl", "eval_dir": "eval", "headline": "WordRetrieval",
-               "baselines": ["mean_pooling"], "training": training}  # fmt: skip
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study that a test may change."""
+    shutil.copytree(finished.parent, tmp_path / "copy")
+    change(tmp_path / "copy" / "study.yaml", output_dir=str(tmp_path / "copy" / "out"))
+    return tmp_path / "copy" / "study.yaml"
 
 
-def run(study_file: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "run_study.py"), str(study_file), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=study_file.parent)
-
-
-def test_study_from_start_to_table_and_again(study_file: Path) -> None:
-    done = run(study_file)
-    assert done.returncode == 0, done.stdout + done.stderr
-    out = study_file.parent / "out"
-    saved = json.loads((out / "comparison.json").read_text())
-    assert [row["name"] for row in saved["rows"]] == ["mean_pooling", "model1", "model5"]
-    assert compare([str(out), "--baseline", "model1", "--output_dir", str(out / "compared")]) == 0
-    (category,) = json.loads((out / "compared" / "comparison.json").read_text())["categories"]
-    assert [one["a"] for one in category["contrasts"]] == ["mean_pooling", "model5"]
-    assert category["contrasts"][0]["these_tasks"]["tasks"]["WordRetrieval"]["units"] == 16
-    for row in saved["rows"][1:]:
-        assert row["untrained"] is not None
+def test_a_study_from_start_to_comparison(finished: Path) -> None:
+    out = finished.parent / "out"
+    rows = load(out / "headline.json")["rows"]
+    assert [row["name"] for row in rows] == ["mean_pooling", "model1", "model3"]
+    for row in rows[1:]:
         assert row["gains"]["mean_pooling"]["items"] == 16
         assert row["scores"]["WordRetrieval"] != row["untrained"]
-    assert "One seed a design" in done.stdout
-    trained = sorted(out.glob("cells/*/adapter/adapter_model.safetensors"))
-    stamps = [path.stat().st_mtime_ns for path in trained]
-    again = run(study_file)
-    assert again.returncode == 0
+    (category,) = load(out / "report" / "comparison.json")["categories"]
+    assert [(one["a"], one["b"]) for one in category["contrasts"]] == [("mean_pooling", "model1"), ("model3", "model1")]
+    assert category["contrasts"][0]["these_tasks"]["tasks"]["WordRetrieval"]["units"] == 16
+    assert "One seed a design" in (finished.parent / "stdout.txt").read_text()
+
+
+def test_what_the_report_needs_is_there(finished: Path) -> None:
+    record = record_of(finished)
+    baseline, model1, model3 = record.cells
+    assert (baseline.kind, baseline.seed, baseline.trainable_parameters) == ("baseline", None, None)
+    assert (model3.attention, model3.pooling, model3.status, model3.seed) == ("causal", "multi-layer trainable", "done", 42)
+    assert model1.trainable_parameters and model3.trainable_parameters > model1.trainable_parameters
+    for cell in (model1, model3):
+        assert [point.step for point in cell.curve] == [1, 2, 3, 4]
+        assert cell.training_seconds and cell.peak_memory_bytes and cell.device.startswith(("CPU", "NVIDIA"))
+        assert cell.evaluation_texts_per_second and cell.evaluation_tokens_per_second
+    by = {one.by: one for one in record.attention}
+    assert {one.cell for one in record.attention} == {"model3-seed42"}
+    assert len(by["head"].mass) == 2 and len(by["latent"].mass) == 4 and len(by["head"].mass[0]) == 3
+    assert by["head"].count == 32
+    assert record.leakage == []
+    assert {(one.side, one.texts, one.max_length) for one in record.truncation} == {("query", 16, 16), ("document", 16, 16)}
+    assert {one.role for one in record.data} == {"training", "evaluation", "base model"}
+    assert all(one.hash for one in record.data)
+    assert record.commands[0].line.startswith("python run_study.py") and "--design model3" in record.commands[2].line
+    assert {"torch", "python"} <= record.versions.keys() and record.recipe["lora"]["r"] == 16
+
+
+def test_nothing_is_done_twice(copied: Path, run: Run) -> None:
+    out = copied.parent / "out"
+    before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*") if path.is_file()}
+    rows = load(out / "headline.json")["rows"]
+    again = run(copied)
+    assert again.returncode == 0, again.stderr
     assert "started" not in again.stdout
-    assert [path.stat().st_mtime_ns for path in trained] == stamps
-    assert json.loads((out / "comparison.json").read_text())["rows"] == saved["rows"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert load(out / "headline.json")["rows"] == rows
 
 
-def test_a_failing_cell_is_named_and_stops_no_other(study_file: Path) -> None:
-    content = yaml.safe_load(study_file.read_text())
-    content["training"] |= {"pooling_learning_rate": 1e30, "max_grad_norm": 0}  # diverges; model1 has no pooling
-    study_file.write_text(yaml.safe_dump(content))
-    done = run(study_file)
+def test_another_task_trains_nothing(copied: Path, run: Run) -> None:
+    out = copied.parent / "out"
+    adapters = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/adapter/*.safetensors")}
+    recipes = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/evaluation/results/*/*/recipes/WordRetrieval.json")}
+    change(copied, tasks=None, designs=["model1"], baselines=[])
+    done = run(copied)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in adapters} == adapters
+    assert {path: path.stat().st_mtime_ns for path in recipes} == recipes  # results that were there are taken
+    (scores,) = (load(path)["scores"] for path in out.glob("cells/model1*/scores.json"))
+    assert set(scores) == {"WordRetrieval", "WordPairs"}
+    # All 24 pairs are training rows, in other capitals and with a full stop.
+    (found,) = (one for one in record_of(copied).leakage or [] if one.unit == "pairs")
+    assert (found.task, found.count, found.total) == ("WordPairs", 24, 24)
+
+
+def test_a_diverging_cell_is_shown_and_not_repeated(copied: Path, run: Run) -> None:
+    content = yaml.safe_load(copied.read_text())
+    content["training"] |= {"pooling_learning_rate": 1e30}  # model1 has no pooling and stays as it is
+    change(copied, training={**content["training"], "max_steps": 4}, headline=None)
+    done = run(copied)
     assert done.returncode == 1
-    assert "model5-seed42 failed" in done.stderr
-    assert "is not finite" in done.stderr
-    names = [row["name"] for row in json.loads((study_file.parent / "out" / "comparison.json").read_text())["rows"]]
-    assert names == ["mean_pooling", "model1"]
-
-
-def test_settings_make_the_cell(study_file: Path) -> None:
-    config = read_study(study_file)
-    cells = make_cells(config, "data", "base")
-    assert {cell.folder for cell in cells}.isdisjoint(cell.folder for cell in make_cells(config, "other data", "base"))
-    assert {cell.folder for cell in cells}.isdisjoint(cell.folder for cell in make_cells(config, "data", "other base"))
-    longer = {cell.folder for cell in make_cells(dataclasses.replace(config, training={"max_seq_length": 32}), "data", "base")}
-    assert {cell.folder for cell in cells}.isdisjoint(longer)  # baselines too: they see other texts
-    config.training["learning_rate"] = 0.02
-    changed = {cell.name: cell.folder for cell in make_cells(config, "data", "base")}
-    assert all((changed[cell.name] == cell.folder) == (cell.kind == "baseline") for cell in cells)
-
-
-def test_several_data_sets_key_the_cells_by_their_content(study_file: Path) -> None:
-    content = yaml.safe_load(study_file.read_text())
-    del content["train_file"]
-    content["training"]["dataset_config"] = "mix.yaml"
-    content["designs"] = ["model1"]
-    study_file.write_text(yaml.safe_dump(content))
-    mix = study_file.with_name("mix.yaml")
-    mix.write_text("- name: train.jsonl\n")
-
-    def folders() -> list[Path]:
-        config = read_study(study_file)
-        inputs = run_study.prepare(config, study_file)
-        return [cell.folder for cell in make_cells(config, inputs["data_key"], inputs["base_key"])]
-
-    first = folders()
-    mix.write_text("# the same\n- name: train.jsonl\n  repeat: 1\n")
-    assert folders() == first
-    renamed = mix.rename(mix.with_name("renamed.yaml"))
-    study_file.write_text(study_file.read_text().replace("mix.yaml", "renamed.yaml"))
-    assert folders() == first
-    renamed.write_text("- name: train.jsonl\n  repeat: 0.5\n")
-    second = folders()
-    train_file = study_file.with_name("train.jsonl")
-    train_file.write_text("".join(train_file.read_text().splitlines(keepends=True)[1:]))
-    assert len({*first, *second, *folders()}) == 3 * len(first)
-
-    done = run(study_file)
-    assert done.returncode == 0, done.stdout + done.stderr
-    record = next((study_file.parent / "out").glob("cells/model1*/adapter/train_config.json"))
-    assert json.loads(record.read_text())["dataset_config"][0]["repeat"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"training": {"dataset_config": "mix.yaml"}}, "leave train_file"),
-        ({"training": {"dataset_config": [{"name": "d"}]}, "train_file": None}, "path of a file"),
-        ({"training": {"dataset_config": "mix.yaml"}, "train_file": None, "baselines": ["tfidf"]}, "need train_file"),
-        ({"designes": ["model1"]}, "designs"),
-        ({"designs": ["model9"]}, "model9"),
-        ({"baselines": ["tfidff"]}, "tfidf"),
-        ({"train_file": None}, "train_file"),
-        ({"seeds": []}, "seeds"),
-        ({"headline": None}, "headline"),
-        ({"seeds": 42}, "seeds"),
-        ({"seeds": [1, 1]}, "twice"),
-        ({"designs": "model1"}, "designs"),
-        ({"training": {"seed": 7}}, "seed"),
-        ({"training": "fast"}, "training"),
-        ({"jobs": 0}, "jobs"),
-    ],
-)
-def test_mistakes_in_a_study_file(study_file: Path, change: dict, message: str) -> None:
-    content = yaml.safe_load(study_file.read_text()) | change
-    content = {key: value for key, value in content.items() if value is not None}
-    study_file.write_text(yaml.safe_dump(content))
-    with pytest.raises(UserError, match=message):
-        read_study(study_file)
-
-
-def test_a_typo_in_the_training_flags_is_told_before_anything_runs(study_file: Path) -> None:
-    content = yaml.safe_load(study_file.read_text())
-    content["training"]["learning_ratee"] = 0.1
-    study_file.write_text(yaml.safe_dump(content))
-    done = run(study_file)
-    assert done.returncode == 2
-    assert "learning_rate" in done.stderr
-    assert "started" not in done.stdout
-
-
-def test_unknown_cell_and_missing_file(study_file: Path) -> None:
-    assert "model1-seed42" in run(study_file, "--cell", "model7-seed1").stderr
-    missing = run(study_file.with_name("nothing.yaml"))
-    assert missing.returncode == 1
-    assert "nothing.yaml" in missing.stderr
-    assert "Traceback" not in missing.stderr
+    assert "model3-seed42 diverged" in done.stderr and "is not finite" in done.stderr
+    states = {cell.name: cell.status for cell in record_of(copied).cells}
+    assert states == {"mean_pooling": "done", "model1-seed42": "done", "model3-seed42": "diverged"}
+    report = (copied.parent / "out" / "report" / "comparison.md").read_text()
+    assert "failed, with the number of runs: model3 on WordRetrieval (1)" in report
+    again = run(copied)  # it would diverge again
+    assert again.returncode == 1 and "started" not in again.stdout and "model3-seed42 diverged" in again.stderr
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_same_table_in_the_end(study_file: Path, tmp_path: Path) -> None:
-    undisturbed = tmp_path / "undisturbed"
-    assert run(study_file, "--output_dir", str(undisturbed)).returncode == 0
-    out = study_file.parent / "out"
-    command = [sys.executable, str(ROOT / "run_study.py"), str(study_file)]
-    for seconds in (6, 14, 22):
-        process = subprocess.Popen(command, cwd=study_file.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-        process.kill()
-        process.wait()
-        time.sleep(3)  # its cells notice within a second that it is gone
-    assert run(study_file).returncode == 0
-    rows = [json.loads((folder / "comparison.json").read_text())["rows"] for folder in (out, undisturbed)]
-    assert rows[0] == rows[1]
+def test_a_failing_task_is_told_and_tried_again(copied: Path, run: Run) -> None:
+    broken = copied.parent / "eval" / "WordPairs" / "test.jsonl.gz"
+    good = broken.read_bytes()
+    write_lines(broken, [{"sentence1": "a", "sentence2": "b", "score": 1}, {"sentence1": "a"}])
+    change(copied, tasks=["WordRetrieval", "WordPairs"], designs=["model1"], baselines=[])
+    done = run(copied)
+    assert done.returncode == 1
+    assert "model1-seed42 failed: 1 tasks failed: WordPairs" in done.stderr
+    broken.write_bytes(good)
+    assert run(copied).returncode == 0
+
+
+@pytest.mark.slow
+def test_one_cell_by_its_number(copied: Path, run: Run) -> None:
+    shutil.rmtree(copied.parent / "out")
+    done = run(copied, "--cell", "0")
+    assert done.returncode == 0, done.stderr
+    out = copied.parent / "out"
+    assert [path.parent.name.rpartition("-")[0] for path in out.glob("cells/*/scores.json")] == ["mean_pooling"]
+    assert not (out / "study.json").exists()
+    compared = run(copied, "--compare")
+    assert compared.returncode == 1  # cells are missing
+    assert "model3-seed42 is not finished" in compared.stderr
+    states = {cell.name: cell.status for cell in record_of(copied).cells}
+    assert states == {"mean_pooling": "done", "model1-seed42": "unfinished", "model3-seed42": "unfinished"}
+
+
+def test_a_cell_that_another_process_runs_is_left_to_it(study_file: Path, capsys: Any) -> None:
+    import fcntl
+
+    (cell, *_) = make_cells(read_study(study_file), prepare(read_study(study_file), study_file))
+    cell.folder.mkdir(parents=True)
+    with (cell.folder / ".cell.lock").open("w") as lock:
+        lock.write("process 1 on elsewhere")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main([str(study_file), "--cell", "mean_pooling"]) == 75
+        assert "process 1 on elsewhere" in capsys.readouterr().err
+    with locked(cell.folder / ".cell.lock", "it", patience=0):  # a lock ends with its holder
+        pass
+
+
+def test_unknown_cell_and_missing_file(study_file: Path, capsys: Any) -> None:
+    assert main([str(study_file), "--cell", "model7-seed42"]) == 1
+    assert "did you mean 'model" in capsys.readouterr().err
+    assert main([str(study_file.with_name("nothing.yaml"))]) == 1
+    assert "nothing.yaml" in capsys.readouterr().err
+
+
+def fake_cell(folder: Path, index: int, name: str) -> Cell:
+    return Cell(index, name, name, "design", "model1", index, "base", "", folder / name, "key")
+
+
+def test_one_failing_cell_stops_no_other(tmp_path: Path, capsys: Any) -> None:
+    """What a cell's process does is its own business: it dies, says that another one runs it, or leaves scores."""
+    cells = [fake_cell(tmp_path, number, name) for number, name in enumerate(["dies", "taken", "good", "fails", "before"])]
+    for name in ("good", "before"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "before" / "scores.json").write_text('{"evaluation": "key"}')
+    scripts = {
+        "dies": "import os; os.kill(os.getpid(), 9)",
+        "taken": "raise SystemExit(75)",
+        "good": f"open({str(tmp_path / 'good' / 'scores.json')!r}, 'w').write('{{\"evaluation\": \"key\"}}')",
+        "fails": f"open({str(tmp_path / 'fails' / 'failure.json')!r}, 'w').write('{{\"reason\": \"no memory\"}}')",
+    }
+    left = run_cells(cells, lambda cell: [sys.executable, "-c", scripts[cell.name]], Slots([None], 1))
+    assert set(left) == {"dies", "taken", "fails"}
+    assert left["taken"] == "another process runs it" and left["fails"] == "no memory"
+    told = capsys.readouterr().out
+    assert "good: done" in told and "dies: FAILED" in told and "before" not in told
+
+
+def test_cells_get_a_clean_environment_and_their_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = {"RANK": "3", "WORLD_SIZE": "4", "ACCELERATE_USE_FSDP": "true", "TORCHELASTIC_RUN_ID": "x", "MASTER_ADDR": "there",
+             "HF_HOME": "/cache", "SLURM_JOB_ID": "7"}  # fmt: skip
+    assert clean_environment(outer, threads=2, devices="1") == {
+        "HF_HOME": "/cache", "SLURM_JOB_ID": "7", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "1",
+    }  # fmt: skip
+    import torch
+
+    pairs = tmp_path / "two.yaml"
+    pairs.write_text("distributed_type: MULTI_GPU\nnum_processes: 2\n")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert make_slots(None, None).devices == ["4", "5", "6", "7"]
+    assert make_slots(None, str(pairs)).devices == ["4,5", "6,7"]
+    assert make_slots(1, str(pairs)).devices == ["4,5"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert make_slots(None, None) == Slots([None, None], 4)
+    assert make_slots(4, str(pairs)) == Slots([None] * 4, 1)

@@ -1,0 +1,117 @@
+"""What a multi-layer pooling looks at: its attention over the layers, on real texts, averaged for a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model_loaders.embed_model import EmbedModel
+from model_loaders.prompts import Role
+from study.cells import Cell
+from study.config import StudyConfig
+from study.files import read_json, write_json
+from study.inputs import Inputs
+
+FILE = "attention_mass.json"
+TEXTS = 256  # of each task
+MOST_ROWS = 50_000  # of a file: enough to choose from
+MOST_LATENTS = 64  # more are too many rows to look at
+Texts = list[tuple[Role, str]]
+
+
+def attention_mass(model: EmbedModel, texts: Sequence[str], role: Role = "document") -> tuple[Tensor, Tensor]:
+    """Encode texts and average where the pooling looks.
+
+    Args:
+        model: with a trainable multi-layer pooling.
+        texts: real ones.
+        role: whose prompt and length they get.
+
+    Returns:
+        Sums over the texts: ``(heads, layers)``, mean over latents; and ``(latents, layers)``, mean over heads.
+    """
+    assert model.pooling is not None and model.pooling.config.layers is not None
+    config, layers = model.pooling.config, model.pooling.config.layers
+    by_head, by_latent = (torch.zeros(rows, layers, dtype=torch.float64) for rows in (config.heads, config.latents))
+
+    def look(pooling: Any, arguments: tuple[Any, ...]) -> None:
+        found = pooling.attention(*arguments)  # (batch, heads, latents, layers)
+        by_head.add_(found.mean(dim=2).sum(dim=0).double().cpu())
+        by_latent.add_(found.mean(dim=1).sum(dim=0).double().cpu())
+
+    hook = model.pooling.register_forward_pre_hook(look)  # of the very states that are pooled
+    try:
+        model.encode(list(texts), role)
+    finally:
+        hook.remove()
+    return by_head, by_latent
+
+
+def keep_attention(model: EmbedModel, cell: Cell, config: StudyConfig, inputs: Inputs) -> None:
+    """Write a cell's ``attention_mass.json``, if its pooling reads several layers and the file is not there."""
+    if model.pooling is None or model.pooling.config.layers is None:
+        return
+    if read_json(cell.folder / FILE).get("evaluation") == cell.evaluation_key:
+        return
+    entries = []
+    for name, texts in real_texts(config, inputs).items():
+        parts = [attention_mass(model, [text for side, text in texts if side == role], role)
+                 for role in ("query", "document") if any(side == role for side, _ in texts)]  # fmt: skip
+        for by, at in (("head", 0), ("latent", 1)):
+            mass = torch.stack([part[at] for part in parts]).sum(dim=0) / len(texts)
+            if by == "head" or len(mass) <= MOST_LATENTS:
+                rows = [[round(float(value), 6) for value in row] for row in mass]
+                entries.append({"texts": name, "by": by, "mass": rows, "count": len(texts)})
+    write_json({"evaluation": cell.evaluation_key, "attention": entries}, cell.folder / FILE)
+
+
+def real_texts(config: StudyConfig, inputs: Inputs) -> dict[str, Texts]:
+    """Return texts of the first local task of each type with their sides; without local tasks, of the training data."""
+    from evaluation.tasks import find_tasks
+
+    found: dict[str, Texts] = {}
+    types: set[str] = set()
+    for spec in find_tasks(config.tasks, inputs.eval_dir):
+        if spec.folder is None or spec.type in types:
+            continue
+        types.add(spec.type)
+        found[spec.name] = task_texts(spec.folder, spec.type)
+    return {name: texts for name, texts in found.items() if texts} or {"training data": training_texts(config, inputs)}
+
+
+def task_texts(folder: Path, kind: str) -> Texts:
+    """Return evenly spaced texts of a local task; of retrieval, queries and documents in halves."""
+    from evaluation.local_data import data_files, iter_rows, split_files, stem
+    from study.leakage import texts_of
+
+    def spaced(path: Path, role: Role, count: int) -> Texts:
+        rows = islice(iter_rows(path), MOST_ROWS)
+        texts = [text for row in rows for of_column in texts_of(row).values() for text in of_column]
+        step = max(1, len(texts) // count)
+        return [(role, text) for text in texts[::step][:count]]
+
+    if kind == "Retrieval":
+        files = {stem(path): path for path in data_files(folder)}
+        queries = files.get("queries.test") or files.get("queries")
+        sides: list[tuple[Path | None, Role]] = [(queries, "query"), (files.get("corpus"), "document")]
+        return [one for path, role in sides if path is not None for one in spaced(path, role, TEXTS // 2)]
+    subsets = list(split_files(folder).values())
+    return spaced(subsets[0]["test"], "query", TEXTS) if subsets else []
+
+
+def training_texts(config: StudyConfig, inputs: Inputs) -> Texts:
+    """Return the first positives of the training data."""
+    from trainers.arguments import DataArguments
+    from trainers.triplets import read_triplets
+
+    recipe = config.recipe_names[0]
+    given: dict[str, Any] = {
+        "dataset_config" if "dataset_config" in config.flags(recipe) else "dataset_name": inputs.train[recipe]
+    }
+    rows = read_triplets(DataArguments(**given), cache_dir=config.flags(recipe).get("cache_dir"))
+    return [("document", str(rows[number]["positive"])) for number in range(min(TEXTS, len(rows)))]

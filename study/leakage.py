@@ -1,0 +1,189 @@
+"""Which test texts of a study's tasks stand in its training data: alone, and as pairs that belong together.
+
+Texts count as equal if their letters and digits are, so that other capitals, white space, punctuation or tokenisation (mteb
+distributes STS12-16 tokenised) hide nothing. A pair is a test's pair of sentences, or a query and a document that answers
+it; it has leaked if both stand in one training row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.local_data import Row, data_files, iter_rows, split_files, stem
+from study.config import StudyConfig
+from study.files import digest, read_json, write_json
+from study.inputs import Inputs
+
+FORMAT = 1
+EXAMPLES = 3
+MOST_ROWS = 1000  # training rows of one text that are compared with those of its partner
+Pair = tuple[str, str]
+
+
+def letters(text: str) -> str:
+    """Return what of a text decides whether it is another one."""
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def hashes(texts: Iterable[str]) -> np.ndarray:
+    """Return uint64 ``(texts,)`` hashes that agree where letters and digits do; 0 for texts without any."""
+    kept = (letters(text) for text in texts)
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest(), "big") if one else 0 for one in kept],
+        dtype=np.uint64,
+    )
+
+
+class TrainingIndex:
+    """The texts of one training data set, by hash, with the rows that they stand in."""
+
+    def __init__(self, rows: Iterable[Sequence[str]]) -> None:
+        """Index rows, each a sequence of its texts."""
+        found, owners = [], []
+        for number, texts in enumerate(rows):
+            found.append(hashes(texts))
+            owners.append(np.full(len(texts), number, dtype=np.int64))
+        joined = np.concatenate(found) if found else np.empty(0, np.uint64)
+        order = np.argsort(joined, kind="stable")
+        self.hashes = joined[order]
+        self.owners = np.concatenate(owners)[order] if owners else np.empty(0, np.int64)
+
+    def spans(self, texts: Sequence[str]) -> np.ndarray:
+        """Return ``(texts, 2)``: where the entries of each text begin and end; an empty span for texts that are not there."""
+        wanted = hashes(texts)
+        spans = np.stack([np.searchsorted(self.hashes, wanted, side=side) for side in ("left", "right")], axis=1)
+        spans[wanted == 0] = 0
+        return spans
+
+    def together(self, first: np.ndarray, second: np.ndarray) -> bool:
+        """Whether two texts, given by their spans, stand in one training row; equal ones must stand there twice."""
+        rows, others = (self.owners[start : min(end, start + MOST_ROWS)] for start, end in (first, second))
+        if (first == second).all():
+            return bool((np.unique(rows, return_counts=True)[1] > 1).any())
+        return bool(np.intersect1d(rows, others).size)
+
+
+def leaks(
+    training_file: str, index: TrainingIndex, task: str, texts: Sequence[str], pairs: Sequence[Pair]
+) -> list[dict[str, Any]]:
+    """Look a task's test texts and pairs up; what is not found is left out."""
+    found = []
+    spans = index.spans(texts)
+    there = np.flatnonzero(spans[:, 1] > spans[:, 0]).tolist()
+    if there:
+        shown = [short(texts[number]) for number in there[:EXAMPLES]]
+        found.append(entry(training_file, task, len(there), len(texts), "texts", shown))
+    if pairs:
+        first, second = index.spans([one for one, _ in pairs]), index.spans([other for _, other in pairs])
+        both = np.flatnonzero((first[:, 1] > first[:, 0]) & (second[:, 1] > second[:, 0])).tolist()
+        leaked = [number for number in both if index.together(first[number], second[number])]
+        if leaked:
+            shown = [" / ".join(map(short, pairs[number])) for number in leaked[:EXAMPLES]]
+            found.append(entry(training_file, task, len(leaked), len(pairs), "pairs", shown))
+    return found
+
+
+def entry(training_file: str, task: str, count: int, total: int, unit: str, examples: list[str]) -> dict[str, Any]:
+    """Return one finding as ``study.json`` holds it."""
+    return {"training_file": training_file, "task": task, "count": int(count), "total": total, "unit": unit,
+            "examples": examples}  # fmt: skip
+
+
+def short(text: str) -> str:
+    """Return the beginning of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else f"{line[:99]}…"
+
+
+def evaluation_texts(folder: Path, kind: str) -> tuple[list[str], list[Pair]]:
+    """Return a local task's different test texts, and the pairs that belong together.
+
+    Args:
+        folder: of the task.
+        kind: mteb's name of its type.
+    """
+    texts: dict[str, None] = {}
+    pairs: list[Pair] = []
+    if kind == "Retrieval":
+        files = {str(path.relative_to(folder).with_name(stem(path))): path for path in data_files(folder)}
+        queries = rows_by_id(files.get("queries") or files["queries.test"])
+        documents = rows_by_id(files["corpus"])
+        texts = dict.fromkeys([*queries.values(), *documents.values()])
+        for row in iter_rows(files.get("qrels.test") or files["qrels/test"], ("query-id", "corpus-id")):
+            query, document = queries.get(str(row["query-id"])), documents.get(str(row["corpus-id"]))
+            if query is not None and document is not None and float(row.get("score") or 0) > 0:
+                pairs.append((query, document))
+        return list(texts), pairs
+    for files_of in split_files(folder).values():
+        for row in iter_rows(files_of["test"]):
+            of_row = texts_of(row)
+            texts.update(dict.fromkeys(text for part in of_row.values() for text in part))
+            if {"sentence1", "sentence2"} <= of_row.keys():
+                pairs.append((of_row["sentence1"][0], of_row["sentence2"][0]))
+            pairs += [(query, positive) for query in of_row.get("query", []) for positive in of_row.get("positive", [])]
+    return list(texts), pairs
+
+
+def texts_of(row: Row) -> dict[str, list[str]]:
+    """Return a row's texts by column."""
+    names = ("text", "sentence", "sentence1", "sentence2", "query", "positive", "negative")
+    found = {name: row[name] if isinstance(row[name], list) else [row[name]] for name in names if row.get(name)}
+    return {name: [text for text in texts if isinstance(text, str)] for name, texts in found.items()}
+
+
+def rows_by_id(path: Path) -> dict[str, str]:
+    """Return the texts of a corpus or of queries by their ids; a title stands apart from the text in training data."""
+    return {str(row["id"]): str(row.get("text") or "") for row in iter_rows(path, ("id",))}
+
+
+def find_leakage(config: StudyConfig, inputs: Inputs) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare all training data of a study with the test data of all its local tasks; kept in ``leakage.json``.
+
+    Returns:
+        Findings as ``study.json`` holds them, and the tasks whose data are not here and were not looked at.
+    """
+    from evaluation.tasks import find_tasks
+
+    kept = Path(config.output_dir) / "leakage.json"
+    key = digest([FORMAT, inputs.train_keys, inputs.tasks])
+    specs = find_tasks(config.tasks, inputs.eval_dir)
+    unseen = [spec.name for spec in specs if spec.folder is None]
+    content = read_json(kept)
+    if content.get("key") != key:
+        tasks = [(spec.name, *evaluation_texts(spec.folder, spec.type)) for spec in specs if spec.folder is not None]
+        found = []
+        for label, rows in training_rows(config, inputs):
+            index = TrainingIndex(rows)
+            for name, texts, pairs in tasks:
+                found += leaks(label, index, name, texts, pairs)
+        content = {"key": key, "found": found}
+        write_json(content, kept)
+    return content["found"], unseen
+
+
+def training_rows(config: StudyConfig, inputs: Inputs) -> Iterator[tuple[str, Iterator[list[str]]]]:
+    """Yield each training data set of the study once: its name, and the texts of its rows."""
+    from trainers.arguments import DataArguments
+    from trainers.data_scan import columns
+    from trainers.triplets import read_triplets
+
+    def rows_of(part: Any) -> Iterator[list[str]]:
+        for batch in columns(part):
+            for query, positive, negatives in zip(batch["query"], batch["positive"], batch["negatives"], strict=True):
+                yield [query, positive, *negatives]
+
+    names = {one.name for one in dataclasses.fields(DataArguments)} - {"eval_dataset", "max_eval_samples"}
+    seen: set[str] = set()
+    for recipe in config.recipe_names:
+        flags = {name: value for name, value in config.flags(recipe).items() if name in names}
+        flags["dataset_config" if "dataset_config" in flags else "dataset_name"] = inputs.train[recipe]
+        for part in read_triplets(DataArguments(**flags), cache_dir=config.flags(recipe).get("cache_dir")).parts:
+            if (part.content or part.label) not in seen:
+                seen.add(part.content or part.label)
+                yield part.label, rows_of(part)

@@ -1,0 +1,248 @@
+"""``study.json``: what a report shows beside scores, collected from the cells' folders; and the comparison at a study's end.
+
+Its fields are described in docs/report_data.md and checked by ``comparison/study_file.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shlex
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model_loaders.designs import get_design
+from model_loaders.errors import UserError
+from model_loaders.manifest import library_versions
+from study import attention_mass
+from study.cell import read_scores, shown_command
+from study.cells import Cell
+from study.config import StudyConfig
+from study.files import read_json, write_json
+from study.inputs import Inputs
+from study.leakage import find_leakage
+from study.training import COST_FILE
+
+FORMAT = 1
+POOLINGS = {"none": "", "last_layer": "last-layer trainable", "multi_layer": "multi-layer trainable"}
+TOKENS = {"last": "EOS", "mean": "mean", "all": "all tokens"}
+
+
+def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, study_file: Path, command: str) -> None:
+    """Write ``study.json`` into the study's folder."""
+    found, unseen = find_leakage(config, inputs)
+    sides = {cell.name: evaluated_sides(cell) for cell in cells}
+    content = {
+        "format": FORMAT,
+        "title": config.title or study_file.stem.replace("_", " "),
+        "cells": [about_cell(cell, config, sides[cell.name]) for cell in cells],
+        "attention": [{"cell": cell.name, **one} for cell in cells for one in attention_of(cell)],
+        "leakage": found,
+        "truncation": truncation(cells, config, sides),
+        "warnings": warnings(cells, config, inputs, unseen),
+        "recipe": {"training": config.training, **({"recipes": config.recipes} if config.recipes else {}),
+                   "lora": lora_of(cells), "seeds": config.seeds,
+                   "accelerate_config": config.accelerate_config or "one process"},
+        "versions": {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}",
+                     **library_versions()},
+        "data": data_files(config, inputs),
+        "commands": commands(cells, config, inputs, command),
+    }  # fmt: skip
+    write_json(tidy(content), Path(config.output_dir) / "study.json")
+
+
+def compare(cells: Sequence[Cell], config: StudyConfig, study_file: Path) -> int:
+    """Run ``python -m comparison`` on the study, into its folder ``report``; returns its exit status.
+
+    Where fewer than two systems have scores there is nothing to compare, which is said and no failure.
+    """
+    from comparison.__main__ import main
+    from study.config import find_path
+
+    if len({cell.system for cell in cells if cell.scores_file.is_file()}) < 2:
+        print("nothing to compare: fewer than two designs or baselines have scores")
+        return 0
+    output_dir = Path(config.output_dir)
+    options = dict(config.comparison)
+    if "families" in options:
+        options["families"] = find_path(options["families"], study_file)
+    if "baseline" not in options and not options.get("all_pairs"):
+        scored = [cell.system for cell in cells if cell.scores_file.is_file()]
+        options["baseline"] = next(
+            (cell.system for cell in cells if cell.kind == "design" and cell.system in scored), scored[0]
+        )
+    words = [str(output_dir), "--output_dir", str(output_dir / "report")]
+    for name, value in options.items():
+        words += [f"--{name}"] if value is True else [] if value is False else [f"--{name}", str(value)]
+    return main(words)
+
+
+def about_cell(cell: Cell, config: StudyConfig, sides: dict[str, Any]) -> dict[str, Any]:
+    """Return what a cell is, how it went and what it cost."""
+    about: dict[str, Any] = {"name": cell.name, "design": cell.design, "system": cell.system, "folder": cell.folder.name,
+                             "kind": cell.kind, "base_model": cell.base, "status": cell.state,
+                             "reason": one_line(cell.reason)}  # fmt: skip
+    counted = [side for task in sides.values() for side in task.values() if side.get("seconds")]
+    seconds = sum(side["seconds"] for side in counted)
+    if seconds > 0:
+        about["evaluation_texts_per_second"] = round(sum(side["texts"] for side in counted) / seconds, 1)
+        if all(side.get("tokens") is not None for side in counted):
+            about["evaluation_tokens_per_second"] = round(sum(side["tokens"] for side in counted) / seconds, 1)
+    if cell.kind == "baseline":
+        return about
+    design = get_design(cell.design)
+    about |= {"seed": cell.seed, "attention": design.attention, "pooling": POOLINGS[design.pooling] or TOKENS[design.tokens]}
+    cost = read_json(cell.folder / COST_FILE)
+    metrics = cell.adapter / "metrics.jsonl"
+    about |= {
+        "trainable_parameters": trainable_parameters(cell.adapter),
+        "training_seconds": try_scores(cell).get("training_seconds"),
+        "peak_memory_bytes": cost.get("peak_memory_bytes"),
+        "device": cost.get("device", ""),
+        "curve": str(metrics.relative_to(config.output_dir)) if metrics.is_file() else [],
+    }
+    return about
+
+
+def try_scores(cell: Cell) -> dict[str, Any]:
+    """Return a cell's scores, empty where they are not there or damaged."""
+    try:
+        return read_scores(cell)
+    except UserError:
+        return {}
+
+
+def trainable_parameters(adapter: Path) -> int | None:
+    """Count the numbers in an adapter's tensors, LoRA and pooling, from the heads of their files; None without an adapter."""
+    total = 0
+    for name in ("adapter_model.safetensors", "pooling.safetensors"):
+        try:
+            with (adapter / name).open("rb") as file:
+                (size,) = struct.unpack("<Q", file.read(8))
+                head = json.loads(file.read(size))
+        except (OSError, ValueError, struct.error):
+            continue
+        total += sum(math.prod(tensor["shape"]) for key, tensor in head.items() if key != "__metadata__")
+    return total or None
+
+
+def evaluated_sides(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Return what evaluation recorded by task and side: texts, tokens, cuts, seconds."""
+    results = try_scores(cell).get("results")
+    if not results:
+        return {}
+    found = {}
+    for task in try_scores(cell).get("scores", {}):
+        try:
+            found[task] = read_json(cell.folder / results / "recipes" / f"{task}.json").get("sides") or {}
+        except UserError:
+            continue
+    return found
+
+
+def truncation(cells: Sequence[Cell], config: StudyConfig, sides: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return how many texts were cut, of the trained cell that cut most: they differ by tokenizer and recipe alone."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in cells:
+        if cell.kind != "design":
+            continue
+        for task, of_task in sides[cell.name].items():
+            for side, about in of_task.items():
+                if about.get("cut") is None or not about.get("texts"):
+                    continue
+                one = {
+                    "task": task,
+                    "side": side,
+                    "texts": about["texts"],
+                    "cut": about["cut"],
+                    "max_length": about.get("max_length"),
+                }
+                if one["cut"] >= found.get((task, side), one)["cut"]:
+                    found[task, side] = one
+    return list(found.values())
+
+
+def warnings(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, unseen: list[str]) -> list[str]:
+    """Return what a reader should know beside the numbers."""
+    told = []
+    if len(config.seeds) < 3:
+        runs = "one training run" if len(config.seeds) == 1 else "two training runs"
+        told.append(f"{runs} of each design: how much another one would differ is hardly known")
+    if unseen:
+        told.append(f"leakage was not looked for in tasks whose data mteb brings itself: {', '.join(unseen)}")
+    shares: dict[str, float] = {}
+    for cell in cells:
+        result = read_json(cell.adapter / "train_result.json")
+        for what in ("queries", "documents"):
+            share = result.get(f"truncated_{what}")
+            if share is not None and share > shares.get(what, 0.0):
+                shares[what] = float(share)
+    if shares:
+        told.append(
+            "training texts that were cut, at most: "
+            + ", ".join(f"{share:.1%} of the {what}" for what, share in shares.items())
+        )
+    versions: dict[str, list[str]] = {}
+    for cell in cells:
+        libraries = read_json(cell.adapter / "embedder.json").get("versions")
+        if libraries:
+            versions.setdefault(json.dumps(libraries, sort_keys=True), []).append(cell.name)
+    if len(versions) > 1:
+        told.append("cells were trained with different versions of libraries: "
+                    + "; ".join(f"{', '.join(names)}: {libraries}" for libraries, names in versions.items()))  # fmt: skip
+    return told
+
+
+def attention_of(cell: Cell) -> list[dict[str, Any]]:
+    """Return where a cell's pooling looks, nothing unless it was measured on this study's texts."""
+    content = read_json(cell.folder / attention_mass.FILE)
+    return list(content["attention"]) if content.get("evaluation") == cell.evaluation_key else []
+
+
+def lora_of(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return the LoRA settings of the first cell that was trained."""
+    for cell in cells:
+        settings = read_json(cell.adapter / "train_config.json").get("lora_config")
+        if isinstance(settings, dict):
+            return {name: value for name, value in settings.items() if value not in (None, [], {})}
+    return {}
+
+
+def data_files(config: StudyConfig, inputs: Inputs) -> list[dict[str, Any]]:
+    """Return what results depend on, with hashes of contents."""
+    named = [(Path(name).name if Path(name).exists() else name, "training", key) for name, key in inputs.train_files.items()]
+    named += [(name, "evaluation", key) for name, key in inputs.tasks.items()]
+    named += [(name, "base model", key) for name, key in inputs.base_keys.items()]
+    return [{"name": name, "role": role, "hash": key if ":" in key else f"sha256:{key}"} for name, role, key in named]
+
+
+def commands(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, command: str) -> list[dict[str, str]]:
+    """Return the study's command line, and the one of each training run."""
+    trained = [cell for cell in cells if cell.kind == "design"]
+    return [{"what": "the whole study", "line": command},
+            *({"what": f"{cell.name}, its training alone", "line": shlex.join(shown_command(cell, config, inputs))}
+              for cell in trained)]  # fmt: skip
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line."""
+    return " ".join(text.split())
+
+
+def tidy(value: Any) -> Any:
+    """Return nested data as others can read it: numbers that are not finite are null, paths count from here."""
+    if isinstance(value, dict):
+        return {str(key): tidy(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [tidy(one) for one in value]
+    if isinstance(value, str):
+        here = Path.cwd()
+        return (
+            value.replace(f"{here}/", "")
+            if here.parent == here
+            else value.replace(f"{here}/", "").replace(f"{here.parent}/", "../")
+        )
+    return None if isinstance(value, float) and not math.isfinite(value) else value
