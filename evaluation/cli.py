@@ -55,7 +55,7 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
          "manifest says: own if it was trained with any, else mteb)")  # fmt: skip
     flag("--prompt_template", metavar="TEMPLATE", help="how a task's prompt and a text go together: 'instruct' ('Instruct: "
          "{prompt}\\nQuery: {text}') or such a string (default: the manifest's, else 'PROMPT: TEXT')")  # fmt: skip
-    flag("--max_length", type=_positive, help="tokens a text at most (default: the manifest's)")
+    flag("--max_length", type=_length, help="tokens a text at most (default: the manifest's)")
     flag("--batch_tokens", type=_positive, help="padded tokens of a forward pass at most (default: as fits the device)")
     flag("--batch_size", type=_positive, help="texts of a forward pass at most (default: no limit but that of tokens)")
     flag("--embedding_cache", metavar="DIR", help="keep vectors there for other tasks and runs, texts x dim x 4 bytes "
@@ -77,6 +77,12 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _length(text: str) -> int:
+    if _positive(text) < 2:
+        raise argparse.ArgumentTypeError(f"it must be at least 2, a token of the text and the end token, not {text}")
     return int(text)
 
 
@@ -125,6 +131,9 @@ def _run(
         get_design(args.loader)
         loader = partial(load_design, args.loader)
     check_writable(Path(args.output_dir))
+    for name in ("save_embeddings", "embedding_cache"):
+        if isinstance(getattr(args, name), str):
+            check_writable(Path(getattr(args, name)), f"--{name}")
 
     template = None
     if args.prompt_template is not None:  # shells hand on \n as two characters
@@ -136,6 +145,7 @@ def _run(
     from evaluation.report import table, write_csv
     from evaluation.rerun import again, origin
     from evaluation.tasks import find_tasks, prompt_keys
+    from model_loaders.backbone import choose_device
     from model_loaders.manifest import TASK_PROMPTS
 
     if isinstance(args.tasks, str):
@@ -145,6 +155,8 @@ def _run(
     prompts = args.prompts
     if prompts is not None and prompts not in TASK_PROMPTS:
         prompts = read_prompts(Path(prompts), prompt_keys(tasks))
+    if args.device is not None:
+        choose_device(args.device)
     places = {"base_model": args.base_model, "adapter_path": args.adapter_path}
     model = open_adapter(loader, Path(args.output_dir), **places, **_options(args))
     if args.rerun:
@@ -166,8 +178,8 @@ def _run(
         origin=origin(args, loader),
         log=lambda line: print(line, file=sys.stderr, flush=True),
     )
+    print(table(evaluation), flush=True)
     write_csv(evaluation)
-    print(table(evaluation))
     return FAILED if evaluation.failures else 0
 
 
@@ -176,7 +188,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
     """Make `folder` and try to write in it: hours of encoding must not end in an error that was there from the start.
 
     Raises:
@@ -187,4 +199,4 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"cannot write to the output directory {folder}: {error.strerror}; give another --output_dir") from None
+        raise UserError(f"cannot write to the directory {folder}: {error.strerror}; give another {flag}") from None

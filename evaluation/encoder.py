@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from evaluation.adapters import loaded
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.keys import digest
 from evaluation.ledger import Ledger, Side
-from evaluation.progress import Progress
+from evaluation.progress import MODEL, Progress
 from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
 from evaluation.record import encoder_facts
 from evaluation.sharded import Encode, ShardedEncoder, encode_here
@@ -95,6 +96,15 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         """Hash everything that the scores of a task depend on: weights, recipe, its prompts, its data, how we score."""
         data = task_metadata.dataset
         return digest({**self._facts, "prompts": self.plan.of(task_metadata), "data": [data["path"], data["revision"]]})
+
+    def load(self) -> None:
+        """Load the model, if it is not loaded.
+
+        Raises:
+            NotLoaded: it cannot be loaded.
+        """
+        with self.progress.once(MODEL) if self.progress is not None else nullcontext():
+            loaded(self.model)
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the encoder, for the record."""

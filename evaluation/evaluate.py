@@ -26,7 +26,7 @@ from evaluation.encoder import MtebEncoder, TextEncoder
 from evaluation.progress import Progress
 from evaluation.prompt_plan import make_plan
 from evaluation.report import encoded_again
-from evaluation.run import Run, TaskScore
+from evaluation.run import Run, TaskScore, unwritable
 from evaluation.sharded import encode_here
 from evaluation.shards import SHARD_TEXTS
 from evaluation.tasks import TaskSpec
@@ -137,6 +137,10 @@ def _score_all(run: Run, tasks: Sequence[TaskSpec], evaluation: Evaluation, prog
         except NotLoaded:
             raise
         except Exception as error:
+            if written := unwritable(error):  # no other task could be written either
+                raise UserError(
+                    f"{spec.name}: {written}. Finished tasks are kept: the same command goes on after them"
+                ) from error
             evaluation.failures[spec.name] = run.note_failure(spec.name, error)
             progress.end(number, spec.name, f"FAILED: {evaluation.failures[spec.name]}", computed=False)
         else:

@@ -22,6 +22,7 @@ import csv
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -38,6 +39,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "clustering": ("sentence", "label"),
     "retrieval": ("query-id", "corpus-id", "score"),
 }
+TEXTS = ("text", "title", "sentence", "sentence1", "sentence2", "query")
+LISTS = ("positive", "negative")
 MTEB_TYPES = {
     "reranking": "Reranking",
     "sts": "STS",
@@ -177,4 +180,23 @@ def _parse(line: str, columns: Sequence[str], where: str) -> Row:
     missing = [column for column in columns if row.get(column) is None]
     if missing:
         raise UserError(f"{where}: no {' and no '.join(missing)}; the keys are {', '.join(row)}")
+    for column in (*columns, "title"):
+        if row.get(column) is not None and (fault := _fault(column, row[column])):
+            raise UserError(f"{where}: {column} {fault}, found {json.dumps(row[column])[:60]}")
     return row
+
+
+def _fault(column: str, value: Any) -> str:
+    """Return what is wrong with the value of a column, or ""."""
+    if column in TEXTS and not isinstance(value, str):
+        return "must be a text"
+    if column in LISTS and not all(isinstance(text, str) for text in (value if isinstance(value, list) else [value])):
+        return "must be a list of texts"
+    if column == "label" and not isinstance(value, str | int):
+        return "must be a text or a whole number"
+    if column == "score":
+        try:
+            return "" if math.isfinite(float(value)) else "must be a finite number"
+        except (TypeError, ValueError):
+            return "must be a number"
+    return ""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 BAR_SECONDS = 0.2  # between two drawings of the bar
+MODEL = "loading the model"
 UNKNOWN_SIZE = 100_000.0  # characters of a task where nothing is known of any
 
 
@@ -85,6 +87,18 @@ class Progress:
             self._task_began, self._task_encoding, self._task_done = self._clock(), 0.0, 0.0
             left = self.seconds_left()
         self.log(f"[{number + 1}/{len(self.sizes)}] {name} …{f', about {duration(left)} left' if left is not None else ''}")
+
+    @contextmanager
+    def once(self, what: str) -> Iterator[None]:
+        """Say `what` is done inside the block, which says nothing about the time that other tasks take."""
+        with self._lock:
+            self._what, began = what, self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._task_began += self._clock() - began
+                self._what = "loading"
 
     def end(self, number: int, name: str, outcome: str, *, computed: bool) -> None:
         """Say how task `number` ended; one that failed or was there already says nothing about the others' time."""
@@ -223,7 +237,9 @@ class Progress:
         """Return one line: task, what is done with it, speed, time left."""
         with self._lock:
             where = f"[{min(self._task + 1, len(self.sizes))}/{len(self.sizes)}] {short(self._name)}"
-            if self._what in ("scoring", "loading"):
+            if self._what == MODEL:
+                what = self._what
+            elif self._what in ("scoring", "loading"):
                 since = self._clock() - (self._task_began if self._what == "loading" else self._mark)
                 what = f"{self._what} for {duration(since)}"
             else:

@@ -54,6 +54,10 @@ def read_prompts(path: Path, known: Collection[str]) -> Prompts:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"the prompts file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"the prompts file {path} is not UTF-8 ({error.reason} at byte {error.start}): save it as such"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):

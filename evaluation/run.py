@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -20,7 +21,6 @@ from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
-from evaluation.adapters import loaded
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
@@ -118,7 +118,7 @@ class Run:
         if result is None or (files is not None and not files.whole()):
             cached = False
             spec.load(task)
-            loaded(self.model.model)
+            self.model.load()
             journal = self.journal(spec.name)
             self.model.ledger.forget(spec.name)
             self.model.files = files
@@ -242,12 +242,26 @@ class Run:
         return str(error) if isinstance(error, UserError) else f"{reason(error, name)} (traceback: {path})"
 
 
-def reason(error: BaseException, task: str) -> str:
-    """Say in one line why a task failed, and for data that cannot be had what to do."""
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and what it came from."""
     chain, seen = [error], error
     while (seen := seen.__cause__ or seen.__context__) is not None:  # type: ignore[assignment]
         chain.append(seen)
-    names = {type(link).__name__ for link in chain}
+    return chain
+
+
+def unwritable(error: BaseException) -> str:
+    """Return what says that the disk is full or cannot be written, or "" if the error came from something else."""
+    for link in _chain(error):
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            where = f" ({link.filename})" if link.filename else ""
+            return f"cannot write{where}: {link.strerror}"
+    return ""
+
+
+def reason(error: BaseException, task: str) -> str:
+    """Say in one line why a task failed, and for data that cannot be had what to do."""
+    names = {type(link).__name__ for link in _chain(error)}
     if names & {"OfflineModeIsEnabled", "ConnectionError", "ConnectError", "LocalEntryNotFoundError", "DatasetNotFoundError"}:
         offline = " and HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
         advice = f"run it once with a network, or put its rows into a folder {task} of --data_dir"

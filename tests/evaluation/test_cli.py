@@ -86,7 +86,7 @@ def test_wrong_usage(arguments, message):
     [
         (["--data_dir", "none"], "data folder none does not exist"),
         (["--tasks", "SciFacts"], "did you mean 'SciFact'"),
-        (["--output_dir", "{file}/out"], "cannot write to the output directory"),
+        (["--output_dir", "{file}/out"], "give another --output_dir"),
         (["--adapter_path", "missing", "--tasks", "SciFact"], "no adapter directory missing"),
         (["--tasks", "SciFact", "--prompts", "none.yaml"], "none.yaml cannot be read"),
     ],

@@ -79,6 +79,18 @@ def test_scoring_has_its_own_time_and_name():
     assert progress.seconds_left() == pytest.approx(10)
 
 
+def test_loading_the_model_is_no_time_of_a_task():
+    progress, clock, _ = started([1000, 1000])
+    progress.start(0, "A")
+    with progress.once("loading the model"):
+        clock.now += 100
+        assert progress.state() == "[1/2] A: loading the model"
+    assert "loading for 0.0 s" in progress.state()
+    encode(progress, clock, texts=10, characters=1000, seconds=10.0)
+    progress.end(0, "A", "", computed=True)
+    assert progress.seconds_left() == pytest.approx(10)
+
+
 def test_batches_count_before_their_shard_is_whole_and_once():
     progress, clock, _ = started([1000], processes=2)
     progress.start(0, "A")

@@ -1,0 +1,235 @@
+"""What users get wrong: one line that says what, where and what to do, before anything is computed where that is possible."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import pytest
+
+from evaluation.cli import main
+from evaluation.local_data import iter_rows
+from model_loaders import load
+from model_loaders.loading import save
+from tests.conftest import new_model, write_base
+from tests.evaluation.conftest import BagOfWords, write
+
+
+class Loader:
+    """Gives a stub; counts how often."""
+
+    def __init__(self) -> None:
+        self.encoder = BagOfWords()
+        self.encoder.design_name, self.encoder.version = "bow", "1"
+        self.calls = 0
+
+    def __call__(self, **options):
+        self.calls += 1
+        return self.encoder
+
+
+def call(*words: object, loader=None, **constants) -> int:
+    arguments = [str(word) for word in words]
+    return main("", loader=loader or Loader(), paper_tasks=["SciFact"], defaults=constants, arguments=arguments)
+
+
+def usage_error(capsys, *words: object, **options) -> str:
+    """Return the message of a command that must end as wrong usage."""
+    with pytest.raises(SystemExit) as stop:
+        call(*words, **options)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error
+
+
+FILES = {
+    "TinySTS": "test.jsonl",
+    "TinyPair": "test.jsonl.gz",
+    "TinyClassification": "train.jsonl",
+    "TinyClustering": "test.jsonl",
+    "TinyReranking": "test.jsonl",
+    "TinyRetrieval": "queries.jsonl",
+}
+ROWS = [
+    ("TinySTS", {"sentence1": 7}, "sentence1 must be a text, found 7"),
+    ("TinySTS", {"sentence2": None}, "no sentence2"),
+    ("TinySTS", {"score": float("nan")}, "score must be a finite number"),
+    ("TinySTS", {"score": "high"}, "score must be a number"),
+    ("TinyPair", {"sentence2": ["x"]}, 'sentence2 must be a text, found ["x"]'),
+    ("TinyPair", {"label": 2}, "labels of pairs are 0 and 1"),
+    ("TinyClassification", {"label": None}, "no label"),
+    ("TinyClassification", {"label": 0.5}, "label must be a text or a whole number"),
+    ("TinyClassification", {"text": 3.5}, "text must be a text"),
+    ("TinyClustering", {"sentence": False}, "sentence must be a text"),
+    ("TinyReranking", {"positive": [1]}, "positive must be a list of texts"),
+    ("TinyReranking", {"positive": []}, "has no positive"),
+    ("TinyReranking", {"query": {}}, "query must be a text"),
+    ("TinyRetrieval", {"text": 12}, "text must be a text, found 12"),
+    ("TinyRetrieval", {"text": None}, "no text"),
+]
+
+
+@pytest.mark.parametrize(
+    "task, change, message", ROWS, ids=[f"{task} {next(iter(change))} {n}" for n, (task, change, _) in enumerate(ROWS)]
+)
+def test_a_bad_row_is_named_with_its_file(task, change, message, data_dir, tmp_path, capsys):
+    path = data_dir / task / FILES[task]
+    rows = list(iter_rows(path))
+    write(path, [rows[0], {**rows[1], **change}, *rows[2:]])
+    loader = Loader()
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", task]
+    assert call(*flags, loader=loader) == 1
+    out, err = capsys.readouterr()
+    assert message in err and task in out and "Traceback" not in out + err
+    assert not loader.encoder.calls
+    (line,) = [line for line in err.splitlines() if "FAILED" in line]
+    if "labels of pairs" not in message and "has no positive" not in message:
+        assert f"{path.name}:2: " in line
+
+
+def test_a_title_that_is_no_text(data_dir, tmp_path, capsys):
+    path = data_dir / "TinyRetrieval/corpus.jsonl.gz"
+    rows = list(iter_rows(path))
+    write(path, [{**rows[0], "title": 1984}, *rows[1:]])
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinyRetrieval"]
+    assert call(*flags) == 1
+    assert "corpus.jsonl.gz:1: title must be a text, found 1984" in capsys.readouterr().err
+
+
+def test_a_task_that_measures_nothing_is_told_and_leaves_no_score(data_dir, tmp_path, capsys):
+    path = data_dir / "TinySTS/test.jsonl"
+    write(path, [{**row, "score": 1} for row in iter_rows(path)])
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinySTS", "TinyPair"]
+    assert call(*flags) == 1
+    assert "is not a number: all its gold scores" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/results/*/*/TinySTS.json"))
+    assert call(*flags) == 1  # and it is not taken for a result that is there
+    assert "FAILED" in capsys.readouterr().err
+
+
+def test_empty_folders_and_files(data_dir, tmp_path, capsys):
+    (data_dir / "Empty").mkdir()
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out"]
+    assert "unknown task 'Empty'" in usage_error(capsys, *flags, "--tasks", "Empty")
+    (data_dir / "TinySTS/test.jsonl").write_text("")
+    assert call(*flags, "--tasks", "TinySTS") == 1
+    assert "TinySTS" in capsys.readouterr().err
+    (data_dir / "TinyClassification/train.jsonl").unlink()
+    assert call(*flags, "--tasks", "TinyClassification") == 1
+    assert "needs a train split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--batch_tokens", "0"], "no whole number above 0"),
+        (["--batch_tokens", "-5"], "no whole number above 0"),
+        (["--batch_size", "1.5"], "no whole number above 0"),
+        (["--batch_size", "many"], "no whole number above 0"),
+        (["--max_length", "0"], "no whole number above"),
+        (["--max_length", "1"], "at least 2"),
+        (["--max_length", "1e3"], "no whole number"),
+        (["--dtype", "fp16"], "invalid choice"),
+        (["--save_embedings"], "did you mean '--save_embeddings'"),
+        (["--output_dir", "{file}"], "give another --output_dir"),
+        (["--output_dir", "{file}/below"], "give another --output_dir"),
+        (["--save_embeddings", "{file}"], "--save_embeddings"),
+        (["--embedding_cache", "{file}"], "--embedding_cache"),
+        (["--data_dir", "{file}"], "does not exist"),
+        (["--prompts", "{tab}"], "not valid YAML"),
+        (["--prompts", "{list}"], "must map task names"),
+        (["--prompts", "{number}"], "must be a string"),
+        (["--prompts", "{data}"], "cannot be read"),
+        (["--prompts", "{latin}"], "is not UTF-8"),
+        (["--prompts", "{empty}"], "must map task names"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "gpu"], "gpu"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_flags_are_known_before_anything_is_loaded(flags, message, data_dir, tmp_path, capsys):
+    contents = {
+        "file": b"x", "tab": b"STS:\n\tquery: x\n", "list": b"- STS\n", "number": b"STS: 3\n",
+        "latin": b"STS: \xe4\n", "empty": b"",
+    }  # fmt: skip
+    places = {name: tmp_path / name for name in contents}
+    for name, content in contents.items():
+        places[name].write_bytes(content)
+    words = [word.format(**places, data=data_dir) for word in flags]
+    loader = Loader()
+    given = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinySTS"]
+    assert message in usage_error(capsys, *given, *words, loader=loader)
+    assert not loader.calls
+
+
+def test_an_adapter_of_another_base(base, data_dir, tmp_path, capsys):
+    save(new_model("model1", base), tmp_path / "adapter")
+    other = write_base(tmp_path / "other", seed=5)
+    flags = [
+        "--adapter_path",
+        tmp_path / "adapter",
+        "--data_dir",
+        data_dir,
+        "--output_dir",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    ]
+    assert "has other weights" in usage_error(capsys, *flags, "--base_model", other, loader=load)
+    wide = write_base(tmp_path / "wide", hidden_size=64)
+    assert "hidden_size 32" in usage_error(capsys, *flags, "--base_model", wide, loader=load)
+    weights = tmp_path / "adapter/adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-40])
+    assert "no readable safetensors" in usage_error(capsys, *flags, loader=load)
+
+
+def test_a_model_that_does_not_load_stops_at_once(base, data_dir, tmp_path, capsys):
+    """It is loaded when the first text must be encoded; then no task can be scored, and one line says why."""
+    save(new_model("model1", base), tmp_path / "adapter")
+    manifest = json.loads((tmp_path / "adapter/embedder.json").read_text())
+    manifest["fingerprints"][0] = [-value for value in manifest["fingerprints"][0]]
+    (tmp_path / "adapter/embedder.json").write_text(json.dumps(manifest))
+    flags = [
+        "--adapter_path",
+        tmp_path / "adapter",
+        "--data_dir",
+        data_dir,
+        "--output_dir",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    ]
+    error = usage_error(capsys, *flags, loader=load)
+    assert "does not give the vectors that it gave" in error and error.count("FAILED") == 0
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/file.json")
+
+
+@pytest.mark.parametrize(
+    "where", ["mteb.cache.ResultCache.save_to_cache", "evaluation.run.write_record", "evaluation.items._replace"]
+)
+def test_a_full_disk_is_one_error_and_what_is_done_is_kept(where, data_dir, tmp_path, capsys, monkeypatch):
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out"]
+    assert call(*flags, "--tasks", "TinySTS") == 0
+    loader = Loader()
+    with monkeypatch.context() as context:
+        context.setattr(where, full)
+        error = usage_error(capsys, *flags, "--tasks", "TinySTS", "TinyPair", "TinyRetrieval", loader=loader)
+        assert "cannot write (/full/file.json): No space left on device" in error and "the same command goes on" in error
+        assert "TinyRetrieval" not in error  # no further task is encoded for a result that cannot be written
+    assert call(*flags, "--tasks", "TinySTS", "TinyPair") == 0
+    out = capsys.readouterr().out
+    assert out.count("already there") == 1
+
+
+def test_scores_are_shown_though_the_csv_cannot_be_written(data_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("evaluation.report.write_csv", full)
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinySTS"]
+    with pytest.raises(SystemExit) as stop:
+        call(*flags)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and "TinySTS" in out and "No space left" in err
