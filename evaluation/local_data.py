@@ -12,8 +12,10 @@ The files are JSON lines, plain or gzip-compressed. Their names and columns say 
 | `retrieval`      | `corpus` (`id, text`, maybe `title`), `queries` (`id, text`), | `query-id, corpus-id, score`         |
 |                  | `qrels.test` or BEIR's `qrels/test.tsv`                       |                                      |
 
-A subset goes before or after the split's name (`en.test.jsonl.gz`, `test.en-en.jsonl`). `test.mteb_tok`, where there is
-one, stands for `test`: it is the tokenised copy that mteb distributes and published scores are made with.
+Texts may be empty. The split is `test`; a folder with the name of one of mteb's tasks has the split that the task is scored
+on, such as `qrels.dev` for MSMARCO. A subset goes before or after the split's name (`en.test.jsonl.gz`,
+`test.en-en.jsonl`). `test.mteb_tok`, where there is one, stands for `test`: it is the tokenised copy that mteb distributes
+and published scores are made with.
 """
 
 from __future__ import annotations
@@ -49,8 +51,10 @@ MTEB_TYPES = {
     "clustering": "Clustering",
     "retrieval": "Retrieval",
 }
-SPLITS = ("train", "validation", "dev", "test")
+EVALUATED = ("test", "dev", "validation")
+SPLITS = ("train", *EVALUATED)
 SETTINGS = ("name", "type", "main_score", "description")
+PIECE = 1 << 24  # bytes read at once
 SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
 
 
@@ -70,7 +74,9 @@ def content_hash(folder: Path) -> str:
     for path in [*data_files(folder), folder / "task.json"]:
         if path.is_file():
             digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
+            with path.open("rb") as file:
+                while piece := file.read(PIECE):
+                    digest.update(piece)
     return digest.hexdigest()[:16]
 
 
@@ -110,10 +116,11 @@ def task_type(folder: Path) -> str:
     stems = [stem(path) for path in data_files(folder)]
     if "corpus" in stems:
         return "retrieval"
-    subsets = split_files(folder)
+    subsets = next((found for split in EVALUATED if (found := split_files(folder, [split]))), {})
     if not subsets:
         raise UserError(f"{folder} is no task: it needs test.jsonl(.gz) or corpus.jsonl(.gz), and has {stems or 'none'}")
-    path = next(iter(subsets.values()))["test"]
+    files = next(iter(subsets.values()))
+    path = next(files[split] for split in EVALUATED if split in files)
     found = next(iter_rows(path), {})
     for kind, columns in COLUMNS.items():
         if set(columns) <= set(found):
@@ -122,8 +129,8 @@ def task_type(folder: Path) -> str:
     raise UserError(f"{path}: the columns {', '.join(found) or '(none)'} fit no task type ({wanted})")
 
 
-def split_files(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the files by subset and split (`{"en": {"test": …}}`), for subsets that have a test split."""
+def split_files(folder: Path, needed: Sequence[str] = ("test",)) -> dict[str, dict[str, Path]]:
+    """Return the files by subset and split (`{"en": {"test": …}}`), for subsets that have all `needed` splits."""
     subsets: dict[str, dict[str, Path]] = {}
     for path in data_files(folder):
         parts = stem(path).split(".")
@@ -134,7 +141,7 @@ def split_files(folder: Path) -> dict[str, dict[str, Path]]:
         if subset == "mteb_tok":  # sorted after the plain file, so it replaces it
             subset = "default"
         subsets.setdefault(subset, {})[split] = path
-    return {subset: splits for subset, splits in subsets.items() if "test" in splits}
+    return {subset: splits for subset, splits in subsets.items() if set(needed) <= set(splits)}
 
 
 def iter_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
@@ -157,7 +164,7 @@ def iter_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
                     yield _parse(line, columns, f"{path}:{number}")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; the folder has {[p.name for p in data_files(path.parent)]}") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from mteb.abstasks import (
 from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from evaluation.local_data import COLUMNS, MTEB_TYPES, Row, content_hash, data_files, iter_rows, read_settings, split_files
+from evaluation.local_data import COLUMNS, MTEB_TYPES, Row, content_hash, iter_rows, read_settings, split_files
+from evaluation.local_retrieval import reranking, retrieval
 from evaluation.official_tasks import official_task
 from model_loaders.errors import UserError
 
@@ -51,16 +52,17 @@ CLASSES: dict[str, type[AbsTask]] = {
 }
 
 
-def local_task(folder: Path, name: str, kind: str) -> AbsTask:
+def local_task(folder: Path, name: str, kind: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> AbsTask:
     """Return the mteb task of a folder, without its data: metadata, splits and subsets are set.
 
-    The dataset's revision is a hash of the folder's content, so that a result says which data it was made with.
+    Of a folder with mteb's name, all subsets that the folder and mteb have, or those of them that are given. The dataset's
+    revision is a hash of the folder's content, so that a result says which data it was made with.
 
     Raises:
         UserError: the folder's type or subsets are not those of the mteb task of its name, or an unknown main score.
     """
     source = {"path": f"local/{name}", "revision": f"local-{content_hash(folder)}"}
-    task = official_task(name)
+    task = official_task(name, subsets, splits)
     if task is None:
         return _own_task(folder, name, kind, source)
     if task.metadata.type != MTEB_TYPES[kind]:
@@ -68,18 +70,20 @@ def local_task(folder: Path, name: str, kind: str) -> AbsTask:
             f"{folder} holds {kind} data, but mteb's task {name} is of type {task.metadata.type}: rename the folder"
         )
     if kind not in ("retrieval", "reranking"):
-        _keep_local_subsets(task, folder, name)
+        _keep_local_subsets(task, folder, subsets or task.metadata.hf_subsets)
     task.metadata = task.metadata.model_copy(update={"dataset": source})
-    return task.filter_eval_splits(["test"])
+    return task
 
 
-def _keep_local_subsets(task: AbsTask, folder: Path, name: str) -> None:
-    found, wanted = list(split_files(folder)), task.metadata.hf_subsets
+def _keep_local_subsets(task: AbsTask, folder: Path, wanted: Sequence[str]) -> None:
+    found = list(split_files(folder, task.eval_splits))
     task.hf_subsets = [subset for subset in found if subset in wanted]
     if not task.hf_subsets:
-        example = f"{wanted[0]}.test.jsonl.gz" if task.metadata.is_multilingual else "test.jsonl.gz"
+        splits, name = " and ".join(task.eval_splits), task.metadata.name
+        example = f"{wanted[0]}.{task.eval_splits[0]}.jsonl.gz".removeprefix("default.")
         raise UserError(
-            f"{folder} has the subsets {found}, mteb's task {name} has {wanted}: name the file after one, such as {example}"
+            f"{folder} has {found or 'no subset'} with the split {splits}, mteb's task {name} has the subsets {list(wanted)}: "
+            f"name the file after one, such as {example}"
         )
 
 
@@ -109,19 +113,20 @@ def fill(task: AbsTask, folder: Path, kind: str) -> None:
         UserError: a row or a file is missing or malformed.
     """
     if kind == "retrieval":
-        task.dataset = {subset: {"test": _retrieval(folder)} for subset in task.hf_subsets}
+        task.dataset = {subset: {split: retrieval(folder, split) for split in task.eval_splits} for subset in task.hf_subsets}
     elif kind == "reranking":
-        task.dataset = {subset: {"test": _reranking(folder)} for subset in task.hf_subsets}
+        task.dataset = {subset: {split: reranking(folder, split) for split in task.eval_splits} for subset in task.hf_subsets}
     else:
-        files = split_files(folder)
+        files = split_files(folder, task.eval_splits)
         task.dataset = {subset: _rows_of_subset(task, files[subset], kind, folder) for subset in task.hf_subsets}
     task.data_loaded = True
 
 
 def _rows_of_subset(task: AbsTask, files: dict[str, Path], kind: str, folder: Path) -> DatasetDict:
-    splits = ["train", "test"] if kind == "classification" else ["test"]
+    splits = list(dict.fromkeys(["train"] * (kind == "classification") + list(task.eval_splits)))
     if kind == "classification" and "train" not in files:
-        raise UserError(f"{folder} needs a train split beside {files['test'].name}: the classifier is trained on it")
+        name = files[splits[-1]].name
+        raise UserError(f"{folder} needs a train split beside {name}: the classifier is trained on it")
     rows = {split: list(iter_rows(files[split], COLUMNS[kind])) for split in splits}
     for split in splits:
         if len(rows[split]) < 2:
@@ -171,78 +176,3 @@ def _clustering(task: Any, rows: list[Row]) -> dict[str, list[Any]]:
     if isinstance(task, AbsTaskClusteringLegacy):  # its rows are whole sets of texts
         return {task.input_column_name: [texts], task.label_column_name: [labels]}
     return {task.input_column_name: texts, task.label_column_name: labels}
-
-
-def _one_of(folder: Path, *stems: str) -> Path:
-    for path in (folder / f"{stem}{suffix}" for stem in stems for suffix in (".jsonl", ".jsonl.gz", ".tsv")):
-        if path.is_file():
-            return path
-    found = [path.name for path in data_files(folder)]
-    raise UserError(f"{folder} has no {stems[0]}.jsonl or {stems[0]}.jsonl.gz; it has {found}")
-
-
-def _retrieval(folder: Path) -> dict[str, Any]:
-    corpus = list(iter_rows(_one_of(folder, "corpus"), ("id", "text")))
-    query_rows = iter_rows(_one_of(folder, "queries", "queries.test"), ("id", "text"))
-    queries = {str(row["id"]): row["text"] for row in query_rows}
-    documents = {str(row["id"]) for row in corpus}
-    if len(documents) < len(corpus):
-        raise UserError(f"{folder}: the corpus has {len(corpus) - len(documents)} document ids that are not unique")
-    path = _one_of(folder, "qrels.test", "qrels/test")
-    relevant: dict[str, dict[str, int]] = {}
-    for row in iter_rows(path, COLUMNS["retrieval"]):
-        query, document = str(row["query-id"]), str(row["corpus-id"])
-        if query not in queries or document not in documents:
-            raise UserError(f"{path}: query {query!r} or document {document!r} is not in queries or corpus")
-        relevant.setdefault(query, {})[document] = _grade(row["score"], path)
-    judged = [query for query in queries if query in relevant]
-    if not judged:
-        raise UserError(f"{path}: no query has a judgement")
-    return {
-        "corpus": Dataset.from_dict(
-            {
-                "id": [str(row["id"]) for row in corpus],
-                "title": [row.get("title") or "" for row in corpus],
-                "text": [row["text"] for row in corpus],
-            }
-        ),
-        "queries": Dataset.from_dict({"id": judged, "text": [queries[query] for query in judged]}),
-        "relevant_docs": relevant,
-        "top_ranked": None,
-    }
-
-
-def _grade(score: Any, path: Path) -> int:
-    """Return a judgement as the whole number that nDCG needs."""
-    try:
-        if float(score) == int(float(score)):
-            return int(float(score))
-    except (TypeError, ValueError):
-        pass
-    raise UserError(f"{path}: a score must be a whole number, found {score!r}")
-
-
-def _reranking(folder: Path) -> dict[str, Any]:
-    """Make one corpus of all candidates. Ids are hashes of the text: ties, which are broken by id, favour no side."""
-    path = split_files(folder).get("default", {}).get("test", folder / "test.jsonl.gz")
-    texts: dict[str, str] = {}
-    queries: dict[str, str] = {}
-    relevant: dict[str, dict[str, int]] = {}
-    for number, row in enumerate(iter_rows(path, COLUMNS["reranking"])):
-        query = str(row.get("id", number))
-        grades: dict[str, int] = {}
-        for key, grade in (("negative", 0), ("positive", 1)):
-            for text in [row[key]] if isinstance(row[key], str) else row[key]:
-                identity = hashlib.sha256(text.encode()).hexdigest()[:16]
-                texts[identity], grades[identity] = text, grade
-        if 1 not in grades.values():
-            raise UserError(f"{path}: row {number + 1} has no positive")
-        queries[query], relevant[query] = row["query"], grades
-    if not queries:
-        raise UserError(f"{path} is empty")
-    return {
-        "corpus": Dataset.from_dict({"id": list(texts), "title": [""] * len(texts), "text": list(texts.values())}),
-        "queries": Dataset.from_dict({"id": list(queries), "text": list(queries.values())}),
-        "relevant_docs": relevant,
-        "top_ranked": {query: sorted(grades) for query, grades in relevant.items()},
-    }

@@ -1,12 +1,29 @@
-"""mteb's own tasks by name: the English part of each, on the split that scores are published for."""
+"""mteb's own tasks and benchmarks by name: of a task that is named alone the English part, on the split of published scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import mteb
 from mteb.abstasks import AbsTask
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.get_tasks import _TASKS_REGISTRY
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a benchmark takes of a task.
+
+    Attributes:
+        name: of the task.
+        subsets: mteb's names of the subsets, all of them where the task has one.
+        splits: on which it is scored.
+    """
+
+    name: str
+    subsets: tuple[str, ...]
+    splits: tuple[str, ...]
 
 
 def official_names() -> list[str]:
@@ -14,17 +31,27 @@ def official_names() -> list[str]:
     return list(_TASKS_REGISTRY)
 
 
-def official_task(name: str) -> AbsTask | None:
+def official_type(name: str) -> str | None:
+    """Return mteb's name of the type of its task `name`, or None where mteb has no such task."""
+    task = _TASKS_REGISTRY.get(name)
+    return task.metadata.type if task is not None else None
+
+
+def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> AbsTask | None:
     """Return mteb's task `name`, without its data, or None where mteb has no such task.
 
-    Of a multilingual task the purely English subsets are kept, if there are any; of the splits `test`, if there is one
-    (MSMARCO, for one, is scored on `dev`).
+    Without `subsets`, of a multilingual task the purely English ones are kept, if there are any; without `splits`, `test`, if
+    there is one (MSMARCO, for one, is scored on `dev`).
     """
     if name not in _TASKS_REGISTRY:
         return None
-    task = mteb.get_task(name, languages=["eng"], exclusive_language_filter=True)
-    if not task.hf_subsets:
-        task = mteb.get_task(name)
+    if subsets:
+        task = mteb.get_task(name, hf_subsets=list(subsets))
+    else:
+        task = mteb.get_task(name, languages=["eng"], exclusive_language_filter=True)
+        task = task if task.hf_subsets else mteb.get_task(name)
+    if splits:
+        return task.filter_eval_splits(list(splits))
     return task.filter_eval_splits(["test"]) if "test" in task.eval_splits else task
 
 
@@ -32,3 +59,19 @@ def official_prompt(name: str) -> str | Mapping[str, str] | None:
     """Return mteb's prompt of a task: an instruction in words for queries and texts, or by side; None where it has none."""
     task = _TASKS_REGISTRY.get(name)
     return task.metadata.prompt if task is not None else None
+
+
+def parts_of(task: AbsTask) -> Iterator[Part]:
+    """Yield a task with its subsets and splits; one that mteb puts together from others (CQADupstack) gives those."""
+    if isinstance(task, AbsTaskAggregate):
+        for one in task.tasks:
+            yield from parts_of(one)
+    else:
+        yield Part(task.metadata.name, tuple(task.hf_subsets), tuple(task.eval_splits))
+
+
+def benchmarks() -> dict[str, list[Part]]:
+    """Return the tasks of every benchmark of mteb by its name and its other names, such as `MTEB(eng, v2)`."""
+    found = {benchmark.name: benchmark for benchmark in mteb.get_benchmarks()}
+    found |= {alias: one for one in list(found.values()) for alias in one.aliases or () if alias not in found}
+    return {name: [part for task in one.tasks for part in parts_of(task)] for name, one in found.items()}

@@ -1,4 +1,4 @@
-"""The tasks of the paper (arXiv 2409.02727), by their names in mteb."""
+"""The tasks of the paper (arXiv 2409.02727), by their names in mteb, and lists of them that a user can name."""
 
 from __future__ import annotations
 
@@ -52,3 +52,14 @@ RETRIEVAL = [
 ]
 
 NOT_RETRIEVAL = STS + PAIR_CLASSIFICATION + CLUSTERING + RERANKING + SUMMARIZATION + CLASSIFICATION
+
+LISTS = {
+    "paper": NOT_RETRIEVAL + RETRIEVAL,
+    "paper/STS": STS,
+    "paper/Classification": CLASSIFICATION,
+    "paper/Clustering": CLUSTERING,
+    "paper/PairClassification": PAIR_CLASSIFICATION,
+    "paper/Reranking": RERANKING,
+    "paper/Summarization": SUMMARIZATION,
+    "paper/Retrieval": RETRIEVAL,
+}

@@ -1,16 +1,18 @@
-"""Finding tasks: official ones by name, local ones by folder. Nothing is read yet but a folder's first row."""
+"""What there is to score: tasks by name, of benchmarks, of the paper's lists, and of folders. No rows are read yet."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mteb.abstasks import AbsTask
 
+from evaluation.canonical import order_by_id
 from evaluation.local_data import MTEB_TYPES, data_files, read_settings, task_type
 from evaluation.local_tasks import fill, local_task
-from evaluation.official_tasks import official_names, official_prompt, official_task
+from evaluation.official_tasks import Part, benchmarks, official_names, official_prompt, official_task, official_type, parts_of
+from evaluation.paper_tasks import LISTS
 from model_loaders.errors import UserError, nearest
 
 UNKNOWN = "unknown"  # the type of a folder whose files make no task: it stays in the list and fails with its reason
@@ -25,12 +27,18 @@ class TaskSpec:
         type: mteb's name of the type, such as `Retrieval`.
         folder: where its rows are; None for a task whose rows mteb gets from the hub or its cache.
         size: bytes of its data files, 0 where not known; for estimates of time.
+        subsets: those that a benchmark takes; empty for the English ones, of a folder for all.
+        splits: those that a benchmark takes; empty for `test`, where there is one.
+        missing: why its rows cannot be had, where that is known already (`evaluation/availability.py`).
     """
 
     name: str
     type: str
     folder: Path | None = None
     size: int = 0
+    subsets: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    missing: str = ""
 
     @property
     def prompt(self) -> str | Mapping[str, str] | None:
@@ -41,46 +49,85 @@ class TaskSpec:
         """Return the mteb task without its data.
 
         Raises:
-            UserError: the folder's files make no task.
+            UserError: the folder's files make no task, or it is a task of images or sounds.
         """
         if self.folder is not None:
-            return local_task(self.folder, self.name, task_type(self.folder))
-        task = official_task(self.name)
+            return local_task(self.folder, self.name, task_type(self.folder), self.subsets, self.splits)
+        task = official_task(self.name, self.subsets, self.splits)
         if task is None:
             raise UserError(f"mteb has no task {self.name!r}{nearest(self.name, official_names())}")
+        if list(task.metadata.modalities) != ["text"]:
+            raise UserError(
+                f"{self.name} is a task of {', '.join(task.metadata.modalities)}; an embedder of texts has no score"
+            )
         return task
 
     def load(self, task: AbsTask) -> None:
-        """Read a local task's rows; an official task loads its own when it is evaluated."""
+        """Read the rows of a task, from its folder or as mteb does, searched documents in the order of their ids.
+
+        Raises:
+            UserError: the rows are missing or malformed. Of mteb's own tasks whatever the hub's libraries raise comes through.
+        """
         if self.folder is not None:
             fill(task, self.folder, task_type(self.folder))
+        elif self.missing:
+            raise UserError(self.missing)
+        else:
+            task.load_data()
+        order_by_id(task)
 
 
 def find_tasks(
     names: Sequence[str] = (), data_dir: str | Path | None = None, types: Collection[str] | None = None
 ) -> list[TaskSpec]:
-    """Return the tasks `names`, each from its folder in `data_dir` if it has one there, else mteb's own.
+    """Return the tasks that `names` stand for, each from its folder in `data_dir` if it has one there, else mteb's own.
 
+    A name is that of a folder, of a task of mteb, of a list of the paper (`paper/STS`) or of a benchmark of mteb
+    (`MTEB(eng, v2)`, with the benchmark's subsets and splits). A task that is named twice is there once, as first named.
     Without names: all task folders of `data_dir`. With `types`, only tasks of these mteb types.
 
     Raises:
-        UserError: `data_dir` does not exist or holds no task; a name is neither a folder nor a task of mteb.
+        UserError: `data_dir` does not exist or holds no task; a name is unknown, or is a single task of another type.
     """
     folders = _local_specs(Path(data_dir)) if data_dir is not None else {}
     if not names and data_dir is None:
         raise UserError("no tasks: give names with --tasks, or a folder of task folders with --data_dir")
-    specs = [folders[name] if name in folders else _official_spec(name, folders) for name in dict.fromkeys(names)]
-    if not names:
-        specs = list(folders.values())
-    if types is not None:
-        other = [f"{spec.name} ({spec.type})" for spec in specs if spec.type not in types]
-        if names and other:
-            raise UserError(f"not of type {' or '.join(sorted(types))}: {', '.join(other)}; run_mteb.py scores all types")
-        specs = [spec for spec in specs if spec.type in types]
+    found: dict[str, TaskSpec] = {}
+    for name in names:
+        listed = _named(name, folders)
+        if types is not None and len(listed) == 1 and listed[0].type not in types:
+            kinds = " or ".join(sorted(types))
+            raise UserError(f"not of type {kinds}: {name} ({listed[0].type}); run_mteb.py scores all types")
+        for spec in listed:
+            found.setdefault(spec.name, spec)
+    specs = [spec for spec in (found if names else folders).values() if types is None or spec.type in types]
     if not specs:
         kind = f" of type {' or '.join(sorted(types))}" if types else ""
-        raise UserError(f"{data_dir or 'the list of tasks'} has no task{kind}")
+        raise UserError(f"{', '.join(names) or data_dir} has no task{kind}")
     return specs
+
+
+def _named(name: str, folders: Mapping[str, TaskSpec]) -> list[TaskSpec]:
+    """Return what one name stands for: a folder, a task of mteb, a list of the paper, a benchmark, in this order."""
+    if name in folders:
+        return [folders[name]]
+    if (task := official_task(name)) is not None:
+        parts = list(parts_of(task))
+        return [_spec(part.name, folders) for part in parts] if len(parts) > 1 else [_spec(name, folders)]
+    if name in LISTS:
+        return [_spec(one, folders) for one in LISTS[name]]
+    known = benchmarks()
+    if name in known:
+        return [_spec(part.name, folders, part) for part in known[name]]
+    hint = nearest(name, [*folders, *LISTS, *known, *official_names()])
+    where = f" and no folder in --data_dir ({', '.join(sorted(folders))})" if folders else ""
+    raise UserError(f"unknown task {name!r}{hint}: it is no task, benchmark or list{where}; --list shows what there is")
+
+
+def _spec(name: str, folders: Mapping[str, TaskSpec], part: Part | None = None) -> TaskSpec:
+    """Return a task of mteb, from its folder if there is one."""
+    spec = folders.get(name) or TaskSpec(name, str(official_type(name)))
+    return replace(spec, subsets=part.subsets, splits=part.splits) if part is not None else spec
 
 
 def _local_specs(data_dir: Path) -> dict[str, TaskSpec]:
@@ -106,15 +153,6 @@ def _local_spec(folder: Path) -> TaskSpec:
         return TaskSpec(name, MTEB_TYPES[task_type(folder)], folder, size)
     except UserError:
         return TaskSpec(folder.name, UNKNOWN, folder, size)
-
-
-def _official_spec(name: str, folders: Collection[str]) -> TaskSpec:
-    task = official_task(name)
-    if task is None:
-        hint = nearest(name, [*folders, *official_names()])
-        where = f" in --data_dir ({', '.join(sorted(folders))})" if folders else ""
-        raise UserError(f"unknown task {name!r}{hint}: it is no task of mteb and no folder{where}")
-    return TaskSpec(name, task.metadata.type)
 
 
 def prompt_keys(tasks: Sequence[TaskSpec]) -> list[str]:
