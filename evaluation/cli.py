@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evaluation.launch import Place, ProcessLost, first_process, launched
 from evaluation.records import taken_from_record
+from evaluation.stopping import Terminated, leave_signals_to_the_first_process, sigterm_stops
 from model_loaders import DESIGNS, get_design, load_design
 from model_loaders.errors import UserError, nearest
 from model_loaders.prompts import template_named
 
-FAILED, USAGE, STOPPED = 1, 2, 130
+FAILED, USAGE, STOPPED, TERMINATED = 1, 2, 130, 143
+GO_ON = "What is finished is kept: the same command goes on after it"
 
 
 class Parser(argparse.ArgumentParser):
@@ -106,30 +111,89 @@ def main(
         arguments: the command line; None for `sys.argv`.
 
     Returns:
-        0 if all tasks were scored, 1 if one failed, 2 if the arguments are wrong, 130 if stopped by the keyboard.
+        0 if all tasks were scored, 1 if one failed, 2 if the arguments are wrong, 130 if stopped by the keyboard, 143 by
+        SIGTERM.
     """
     made = parser(description, defaults or {})
     args = made.parse(arguments)
     try:
-        with taken_from_record(args, defaults or {}):
+        with sigterm_stops(), taken_from_record(args, defaults or {}):
             if not args.adapter_path:
-                made.error("give the adapter with --adapter_path, or as ADAPTER_PATH at the top of the script")
-            return _run(args, loader, paper_tasks, types)
-    except UserError as error:
-        made.error(str(error))
-    except OSError as error:
-        made.error(f"{error}. Finished tasks are kept: the same command goes on after them")
-    except KeyboardInterrupt:
-        print("\nStopped. Finished tasks are kept: the same command goes on after them.", file=sys.stderr)
-        return STOPPED
+                raise UserError("give the adapter with --adapter_path, or as ADAPTER_PATH at the top of the script")
+            return _run(args, loader, paper_tasks, types, launched())
+    except (UserError, OSError) as error:
+        if first_process():
+            made.error(str(error) if isinstance(error, UserError) else f"{error}. {GO_ON}")
+        return USAGE
+    except (KeyboardInterrupt, ProcessLost) as error:
+        if first_process():
+            print(f"\n{str(error) or 'Stopped'}. {GO_ON}.", file=sys.stderr)
+        return TERMINATED if isinstance(error, Terminated) else STOPPED if isinstance(error, KeyboardInterrupt) else FAILED
 
 
 def _run(
-    args: argparse.Namespace, loader: Callable[..., Any], paper_tasks: Sequence[str], types: Collection[str] | None
+    args: argparse.Namespace,
+    loader: Callable[..., Any],
+    paper_tasks: Sequence[str],
+    types: Collection[str] | None,
+    place: Place,
 ) -> int:
+    """Score; or, in a process that is not the first of several, encode for it."""
+    if place.size == 1:
+        return _score(args, *_prepare(args, loader, paper_tasks, types, place), None)
+
+    from evaluation.processes import Processes
+    from evaluation.sharded import encode_here
+
+    trouble, prepared = None, None
+    with nullcontext() if place.first else _silence():
+        try:
+            prepared = _prepare(args, loader, paper_tasks, types, place)
+        except UserError as error:
+            trouble = str(error)
+        model = prepared[0] if prepared else None
+        processes = Processes(place, encode_here(model, batch_tokens=args.batch_tokens, batch_size=args.batch_size))
+        processes.agree(getattr(model, "version", None), trouble)
+        assert prepared is not None
+        if not place.first:
+            processes.serve()
+            return 0
+    try:
+        return _score(args, *prepared, processes)
+    finally:
+        processes.close()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Leave talking and signals to the first process; an error that ends this one is still shown."""
+    leave_signals_to_the_first_process()
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def _prepare(
+    args: argparse.Namespace,
+    loader: Callable[..., Any],
+    paper_tasks: Sequence[str],
+    types: Collection[str] | None,
+    place: Place,
+) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Load the model; in the first process also find the tasks and read the prompts, before the model takes its time.
+
+    Raises:
+        UserError: anything is wrong with what the user gave.
+    """
     if args.loader:
         get_design(args.loader)
         loader = partial(load_design, args.loader)
+    args.device = place.device(args.device)
+
+    from evaluation.adapters import open_adapter
+
+    places = {"base_model": args.base_model, "adapter_path": args.adapter_path}
+    if not place.first:
+        return open_adapter(loader, None, **places, **_options(args)), [], {}
     check_writable(Path(args.output_dir))
     for name in ("save_embeddings", "embedding_cache"):
         if isinstance(getattr(args, name), str):
@@ -139,11 +203,8 @@ def _run(
     if args.prompt_template is not None:  # shells hand on \n as two characters
         template = template_named(args.prompt_template.replace("\\n", "\n"))
 
-    from evaluation.adapters import open_adapter
-    from evaluation.evaluate import evaluate
     from evaluation.prompts import read_prompts
-    from evaluation.report import table, write_csv
-    from evaluation.rerun import again, origin
+    from evaluation.rerun import origin
     from evaluation.tasks import find_tasks, prompt_keys
     from model_loaders.backbone import choose_device
     from model_loaders.manifest import TASK_PROMPTS
@@ -157,17 +218,24 @@ def _run(
         prompts = read_prompts(Path(prompts), prompt_keys(tasks))
     if args.device is not None:
         choose_device(args.device)
-    places = {"base_model": args.base_model, "adapter_path": args.adapter_path}
-    model = open_adapter(loader, Path(args.output_dir), **places, **_options(args))
+    opened = open_adapter(loader, Path(args.output_dir), **places, **_options(args))
+    return opened, tasks, {"origin": origin(args, loader), "prompts": prompts, "prompt_template": template}
+
+
+def _score(args: argparse.Namespace, model: Any, tasks: list[Any], settings: dict[str, Any], processes: Any) -> int:
+    from evaluation.evaluate import evaluate
+    from evaluation.report import table, write_csv
+    from evaluation.rerun import again
+
     if args.rerun:
-        return again(args, model, tasks[0])
+        return again(args, model, tasks[0], processes=processes)
+
     evaluation = evaluate(
         model,
         tasks,
         args.output_dir,
         name=args.name,
-        prompts=prompts,
-        prompt_template=template,
+        **settings,
         max_length=args.max_length,
         batch_size=args.batch_size,
         batch_tokens=args.batch_tokens,
@@ -175,7 +243,7 @@ def _run(
         save_predictions=args.save_predictions,
         save_embeddings=args.save_embeddings or False,
         embedding_cache=args.embedding_cache,
-        origin=origin(args, loader),
+        processes=processes,
         log=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(table(evaluation), flush=True)

@@ -23,6 +23,7 @@ from typing import Any
 
 from evaluation.adapters import NotLoaded
 from evaluation.encoder import MtebEncoder, TextEncoder
+from evaluation.processes import Processes
 from evaluation.progress import Progress
 from evaluation.prompt_plan import make_plan
 from evaluation.report import encoded_again
@@ -71,6 +72,7 @@ def evaluate(
     embedding_cache: str | Path | None = None,
     shard_texts: int = SHARD_TEXTS,
     origin: Mapping[str, Any] | None = None,
+    processes: Processes | None = None,
     log: Callable[[str], None] = logger.info,
 ) -> Evaluation:
     """Score `encoder` on `tasks` (from `tasks.find_tasks`), or take the results that are there already.
@@ -97,6 +99,7 @@ def evaluate(
             default they are kept in `output_dir` until their task is finished, so that a run that is killed goes on.
         shard_texts: texts that are stored together, and at most encoded again after a kill.
         origin: where adapter, base LLM and data were found; no part of the revision, but of the record.
+        processes: that encode together (`evaluation/processes.py`); this is the first one. They have their own batches.
         log: gets a line when a task begins, with the time left, and when it ends.
 
     Raises:
@@ -110,7 +113,7 @@ def evaluate(
         plan=make_plan(encoder, prompts, prompt_template),
         max_length=max_length,
         extra_recipe={**getattr(encoder, "result_facts", {}), **(recipe or {})},
-        encode=encode_here(encoder, batch_tokens=batch_tokens, batch_size=batch_size),
+        encode=processes.encode if processes else encode_here(encoder, batch_tokens=batch_tokens, batch_size=batch_size),
         shard_texts=shard_texts,
     )
     if line := model.plan.unlike_training(tasks):
@@ -119,7 +122,8 @@ def evaluate(
     if save_embeddings:
         run.save_embeddings = run.folder / "embeddings" if save_embeddings is True else Path(save_embeddings)
     run.origin = origin or {}
-    progress = model.progress = Progress(expected_characters(tasks), log, bar=show_progress)
+    size = processes.place.size if processes else 1
+    progress = model.progress = Progress(expected_characters(tasks), log, bar=show_progress, processes=size)
     model.sharded.watch = progress
     evaluation = Evaluation(model.mteb_model_meta.name, model.mteb_model_meta.revision, run.folder)
     try:
