@@ -127,8 +127,14 @@ def main(
         return USAGE
     except (KeyboardInterrupt, ProcessLost) as error:
         if first_process():
-            print(f"\n{str(error) or 'Stopped'}. {GO_ON}.", file=sys.stderr)
+            print(f"\n{_why(error)}. {GO_ON}.", file=sys.stderr)
         return TERMINATED if isinstance(error, Terminated) else STOPPED if isinstance(error, KeyboardInterrupt) else FAILED
+
+
+def _why(stop: BaseException) -> str:
+    """Say why a run was stopped; a launcher sends SIGTERM to all processes when one has ended."""
+    hint = ", as launchers do when another process has ended: see their report" if "WORLD_SIZE" in os.environ else ""
+    return f"{stop}{hint}" if isinstance(stop, Terminated) else str(stop) or "Stopped"
 
 
 def _run(

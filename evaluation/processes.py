@@ -154,7 +154,9 @@ class Processes:
             call(*arguments, **options, group=self.group)
         except RuntimeError as error:  # gloo's, when a connection is closed
             self.busy = True
-            raise ProcessLost(f"another process of this run is gone: {str(error).splitlines()[0]}") from error
+            raise ProcessLost(
+                "another process of this run is gone; what it said last, or its launcher says, is the reason"
+            ) from error
 
 
 def joined(texts: int, hands: Sequence[Sequence[int]], answers: Sequence[Shard | None]) -> Shard:
