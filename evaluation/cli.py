@@ -65,6 +65,8 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
     flag("--batch_size", type=_positive, help="texts of a forward pass at most (default: no limit but that of tokens)")
     flag("--embedding_cache", metavar="DIR", help="keep vectors there for other tasks and runs, texts x dim x 4 bytes "
          "(default: in the output directory until their task is finished, so that a killed run goes on)")  # fmt: skip
+    flag("--shard_texts", type=_positive, help="texts whose vectors are written together (default: 4096): so many at most are "
+         "encoded again after a kill; an --embedding_cache finds vectors again only with the same number")  # fmt: skip
     flag("--dtype", choices=["float32", "bfloat16", "float16"], help="of the base LLM (default: the manifest's)")
     flag("--attn_implementation", help="eager, sdpa, flash_attention_2, … (default: the base LLM's best)")
     flag("--device", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
@@ -249,6 +251,7 @@ def _score(args: argparse.Namespace, model: Any, tasks: list[Any], settings: dic
         save_predictions=args.save_predictions,
         save_embeddings=args.save_embeddings or False,
         embedding_cache=args.embedding_cache,
+        shard_texts=args.shard_texts,
         processes=processes,
         log=lambda line: print(line, file=sys.stderr, flush=True),
     )

@@ -70,7 +70,7 @@ def evaluate(
     save_predictions: bool = False,
     save_embeddings: str | Path | bool = False,
     embedding_cache: str | Path | None = None,
-    shard_texts: int = SHARD_TEXTS,
+    shard_texts: int | None = None,
     origin: Mapping[str, Any] | None = None,
     processes: Processes | None = None,
     log: Callable[[str], None] = logger.info,
@@ -97,7 +97,7 @@ def evaluate(
             True (`evaluation/embeddings.py`).
         embedding_cache: a folder in which vectors are kept and shared between tasks and runs (`evaluation/shards.py`); by
             default they are kept in `output_dir` until their task is finished, so that a run that is killed goes on.
-        shard_texts: texts that are stored together, and at most encoded again after a kill.
+        shard_texts: texts that are stored together, and at most encoded again after a kill; `SHARD_TEXTS` by default.
         origin: where adapter, base LLM and data were found; no part of the revision, but of the record.
         processes: that encode together (`evaluation/processes.py`); this is the first one. They have their own batches.
         log: gets a line when a task begins, with the time left, and when it ends.
@@ -114,7 +114,7 @@ def evaluate(
         max_length=max_length,
         extra_recipe={**getattr(encoder, "result_facts", {}), **(recipe or {})},
         encode=processes.encode if processes else encode_here(encoder, batch_tokens=batch_tokens, batch_size=batch_size),
-        shard_texts=shard_texts,
+        shard_texts=shard_texts or SHARD_TEXTS,
     )
     if line := model.plan.unlike_training(tasks):
         log(line)

@@ -1,4 +1,4 @@
-"""Two processes with a stub encoder, for tests: ``python pair.py CASE`` prints what both found as JSON lines.
+"""Two processes with a stub encoder, for tests: ``python pair.py CASE …`` prints what both found in each, as JSON lines.
 
 They are forked from one parent that has imported torch, which takes a second instead of many.
 """
@@ -92,11 +92,7 @@ def run(case: str) -> object:
         processes.close()
 
 
-def main(case: str) -> None:
-    import torch
-    import torch.distributed
-
-    torch.set_num_threads(1)
+def start(case: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
@@ -111,7 +107,7 @@ def main(case: str) -> None:
                 found = f"{type(error).__name__}: {error}"
             except BaseException:
                 found = traceback.format_exc()
-            sys.stdout.write(json.dumps([rank, found]) + "\n")
+            sys.stdout.write(json.dumps([case, rank, found]) + "\n")
             sys.stdout.flush()
             os._exit(0)
         children.append(child)
@@ -120,4 +116,9 @@ def main(case: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    import torch
+    import torch.distributed  # before the forks
+
+    torch.set_num_threads(1)
+    for case in sys.argv[1:]:
+        start(case)
