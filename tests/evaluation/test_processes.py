@@ -178,7 +178,7 @@ def test_exit_codes_are_those_of_one_process(material, tmp_path):
     done = subprocess.run(
         command(material, "x", tmp_path / "out", "--data_dir", tmp_path / "data"), capture_output=True, text=True
     )
-    assert done.returncode == 1 and done.stdout.count("1 failed:") == 1, done.stderr
+    assert done.returncode == 1 and done.stdout.count("1 of 1 tasks failed") == 1, done.stderr
     done = subprocess.run(command(material, "x", tmp_path / "out"), capture_output=True, text=True)
     assert done.returncode != 0 and done.stderr.count("does not exist") == 1, done.stderr
     gone = ["--adapter_path", tmp_path / "gone"]
