@@ -27,8 +27,8 @@ class Parser(argparse.ArgumentParser):
     """Takes no abbreviations; an unknown flag is an error that names the nearest one."""
 
     def error(self, message: str) -> NoReturn:
-        """Print one line and leave with status 2."""
-        self.exit(USAGE, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
+        """Print one line and leave with status 2; of several processes the first one speaks."""
+        self.exit(USAGE, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n" if first_process() else None)
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Parse all arguments or leave with status 2."""
