@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -109,8 +109,18 @@ class EmbedModel(nn.Module):
             real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pool_mask = self.tokenizer.pool_mask(input_ids, real)
         states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask)
-        vectors = states[:, 0] if self.pooling is None else self.pooling(states, state_mask)
+        vectors = states[:, 0] if self.pooling is None else self._pool(states, state_mask, input_ids.numel())
         return F.normalize(vectors.float(), dim=-1)
+
+    def _pool(self, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:
+        """Pool a batch of ``tokens`` padded tokens; where texts are encoded, in parts that need no more memory than it did."""
+        pooling = cast(CrossAttentionPooling, self.pooling)
+        # Short texts have more latents than tokens. A latent's inner layer is about as wide as two tokens' (measured).
+        each = max(1, tokens // (2 * pooling.config.latents))
+        if not torch.is_inference_mode_enabled() or states.shape[1] == 1 or each >= len(states):
+            return pooling(states, mask)  # type: ignore[no-any-return]
+        masks = [None] * len(states) if mask is None else mask.split(each)
+        return torch.cat([pooling(*part) for part in zip(states.split(each), masks, strict=False)])
 
     def encode(
         self,
