@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from comparison.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison
+from comparison.report import answer
 from comparison.wording import (
     chance,
     count,
@@ -46,6 +47,7 @@ def as_markdown(found: Comparison, whole: bool = True) -> str:
     systems = ", ".join(f"{escape(name)} ({runs} runs)" if runs > 1 else escape(name) for name, runs in found.systems.items())
     against = f"each with {escape(found.baseline)}" if found.baseline is not None else "all pairs"
     lines = ["# Comparison", "", f"{len(found.systems)} systems, {against}: {systems}.", "", *LEGEND, ""]
+    lines += in_short(found)
     for category in found.categories:
         if not whole and not any(one.other_tasks.decidable or one.these_tasks for one in category.contrasts):
             lines += [heading(category), "", "Nothing can be claimed: too few families, and no scores item by item.", ""]
@@ -57,6 +59,13 @@ def as_markdown(found: Comparison, whole: bool = True) -> str:
     if found.notes:
         lines += ["## Left out, and worth knowing", "", *(f"- {escape(note)}" for note in found.notes), ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def in_short(found: Comparison) -> list[str]:
+    """Return the answer: which to choose for which kind of task, and of what that speaks."""
+    answers = [answer.answer(category, found) for category in found.categories]
+    said = [f"- {escape(sentence)}" for _, sentence in answer.in_short(answers)]
+    return ["## In short", "", answer.whose(found), "", *said, ""] if said else []
 
 
 def heading(category: Category) -> str:

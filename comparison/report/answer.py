@@ -99,6 +99,7 @@ def _against_baseline(category: Category, found: Comparison) -> Found:
         (f"not separated from {called(base)}", unclear),
         (f"worse than {called(base)}", worse),
         ("too few families to decide", blind),
+        ("without common tasks", [one for pair in category.skipped for one in pair if one != base]),
     ]
     groups = [(what, names) for what, names in groups if names]
     if better:
@@ -133,10 +134,12 @@ def _among_all(category: Category, found: Comparison) -> Found:
     unbeaten = sorted((one for one in systems if one not in beaten), key=lambda one: -(category.means.get(one) or 0.0))
     top = [one for one in unbeaten if category.means.get(one) is not None] or unbeaten
     some = [one for one in unbeaten if one not in top]  # who has few tasks is hard to beat: no reason to choose it
+    lost = [one for one in found.systems if one not in systems]
     groups = [
         ("beaten by nobody", top),
         ("beaten by nobody, but with tasks missing", some),
         ("shown to be worse than somebody", [one for one in systems if one in beaten]),
+        ("without common tasks", lost),
     ]
     groups = [(what, names) for what, names in groups if names]
     if not beaten:

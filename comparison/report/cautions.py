@@ -79,7 +79,7 @@ def _leak(one: Leakage) -> Caution:
 
 def _stopped(cells: Sequence[CellData]) -> list[Caution]:
     said = {
-        DIVERGED: ("diverged", "diverged; it is kept, and a claim without it would be one about runs that converged"),
+        DIVERGED: ("diverged", "diverged; it is not dropped, and where it has no scores its tasks count as failed"),
         FAILED: ("failed", "failed; its tasks count as failed"),
         UNFINISHED: ("unfinished", "is not finished and left out"),
     }
@@ -92,19 +92,18 @@ def _stopped(cells: Sequence[CellData]) -> list[Caution]:
 
 
 def _failures(found: Comparison) -> list[Caution]:
-    return [
-        Caution(
-            "failed tasks",
-            f"{name(category.name)}, {name(one.a)} − {name(one.b)}: {one.sensitivity.failed_a} and {one.sensitivity.failed_b} "
-            f"runs of tasks failed. Counted as losses, the mean is {points(one.sensitivity.mean)} instead of "
-            f"{points(one.by_task.mean)}, and p for other tasks {chance(one.sensitivity.p)} instead of "
-            f"{chance(one.other_tasks.p)}.",
-            serious=True,
-        )
-        for category in found.categories
-        for one in category.contrasts
-        if one.sensitivity
-    ]
+    """Return one warning a comparison that failures could change, with what they would change in each kind of task."""
+    changed: dict[tuple[str, str], list[str]] = {}
+    for category in found.categories:
+        for one in category.contrasts:
+            if one.sensitivity:
+                lost = one.sensitivity
+                changed.setdefault((one.a, one.b), []).append(
+                    f"{name(category.name)}: {lost.failed_a} and {lost.failed_b} failed; mean {points(lost.mean)} instead of "
+                    f"{points(one.by_task.mean)}, p for other tasks {chance(lost.p)} instead of {chance(one.other_tasks.p)}"
+                )
+    said = "with failed tasks counted as losses, each as large as the largest difference:"
+    return [Caution("failed tasks", f"{name(a)} − {name(b)} {said}", kinds, serious=True) for (a, b), kinds in changed.items()]
 
 
 def _cut(studies: Sequence[Study]) -> list[Caution]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -78,7 +79,7 @@ def draw_cost(found: Comparison, cells: Cells, stem: str) -> Plot | None:
     if not panels:
         return None
     labels = short_names(shown, 28)
-    figure = Figure(figsize=(max(2.4, 1.4 * len(panels) + 0.3), 2.2))
+    figure = Figure(figsize=(max(2.4, 1.4 * len(panels) + 0.3), 2.5), layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, measure in zip(grid, panels, strict=True):
         for number, system in enumerate(shown):
@@ -91,7 +92,7 @@ def draw_cost(found: Comparison, cells: Cells, stem: str) -> Plot | None:
         _scale(axes, [value for system in shown if system in scores for value in values_of(cells[system], measure)], measure)
     grid[0].set_ylabel("mean score, points")
     handles = {text: line for axes in grid for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="upper left", bbox_to_anchor=(0.0, 0.0), ncols=2)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=2)
     svg, png = render(figure)
     alt = f"Mean score against {', '.join(one.what for one in panels)}, one point a system; the table below has the numbers."
     lacking = [system for system in shown if system not in scores]
@@ -118,7 +119,7 @@ def _scale(axes, values: list[float], measure: Measure) -> None:  # type: ignore
     brief = brief_duration if measure.text(60.0) == duration(60.0) else measure.text
     axes.set_xticks(ticks, [brief(tick) if tick else "0" for tick in ticks])
     axes.set_xlim(low, high)
-    axes.set_title(measure.what, fontsize=9)
+    axes.set_title(fill(measure.what, 14), fontsize=9)
     axes.grid(color=COLOURS["line"])
 
 
