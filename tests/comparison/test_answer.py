@@ -49,6 +49,13 @@ def test_better_systems_may_be_chosen_and_are_not_ranked() -> None:
     assert in_short([one])[0][1].startswith("Kind: choose good or fine (checkpoints, p ≤ .")
 
 
+def test_a_difference_on_these_tasks_only_is_no_reason_to_choose() -> None:
+    found = comparison({"good": 0.03})
+    only = replace(found.categories[0], contrasts=[replace(one, mark="o") for one in found.categories[0].contrasts])
+    one = answer(only, replace(found, categories=[only]))
+    assert one.outcome == OPEN and one.choose == [] and one.sure == ""
+
+
 def test_one_run_never_speaks_of_designs() -> None:
     found = comparison({"good": 0.03})
     text = said(found)

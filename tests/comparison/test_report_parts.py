@@ -102,6 +102,15 @@ def test_a_diverged_run_is_drawn_and_does_not_squash_the_others() -> None:
     assert float(box[3]) < 1200, "a point far away does not make the plot tall"
 
 
+def test_the_axis_is_of_the_healthy_runs() -> None:
+    axes = Figure().add_subplot()
+    axes.plot([1, 2, 3], [5, 4, 1e30])
+    curves._finish(axes, curves.PANELS[0], [np.array([5.0, 1.0])])
+    assert axes.get_ylim()[1] < 10
+    curves._mark_ends(axes, [(np.array([3]), np.array([1e30]))])
+    assert axes.lines[-1].get_ydata()[0] == axes.get_ylim()[1] < 10, "a cross where the line left the plot"
+
+
 def test_attention_is_said_in_words() -> None:
     last = np.full((4, 8), 0.05)
     last[:, 7] = 0.65

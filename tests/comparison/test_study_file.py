@@ -47,7 +47,7 @@ def test_the_documented_example_is_read(tmp_path: Path) -> None:
 
 def test_a_run_that_went_back_and_one_that_diverged(tmp_path: Path) -> None:
     nan = float("nan")
-    curve = [{"step": s, "loss": v} for s, v in [(1, 5.0), (2, 4.0), (3, 3.0), (2, 3.9), (3, nan)]]
+    curve = [{"step": s, "loss": v} for s, v in [(1, 5.0), (2, 4.0), (3, 3.0), (4, 3.0), (2, 3.9), (3, nan)]]
     found = read_study_file(save(tmp_path, cells=[{**CELL, "curve": curve, "status": "diverged", "reason": "loss is NaN"}]))
     assert found is not None
     assert [(point.step, point.loss) for point in found.cells[0].curve] == [(1, 5.0), (2, 3.9), (3, None)]
