@@ -118,7 +118,8 @@ class Progress:
             with self._lock:
                 self._bar.clear()
                 self._log(line)
-                self._draw()
+                if self._what:
+                    self._draw()
 
     def close(self) -> None:
         """Take the bar away; nothing is shown any more."""
@@ -273,6 +274,7 @@ class Progress:
 
     def _draw(self) -> None:
         bar: Any = self._bar
+        bar.ncols = _columns()
         bar.total = max(self._total(), 1.0)
         bar.n = min(self._done(), bar.total)
         bar.set_description_str(self.state(), refresh=False)
@@ -284,7 +286,20 @@ def _new_bar() -> Any:
 
     from tqdm import tqdm
 
-    return tqdm(total=1.0, file=sys.stderr, bar_format="{percentage:3.0f}%|{bar:16}| {desc}", dynamic_ncols=True, leave=False)
+    return tqdm(
+        total=1.0, file=sys.stderr, bar_format="{percentage:3.0f}%|{bar:16}| {desc}", ncols=_columns(), nrows=20, leave=False
+    )
+
+
+def _columns() -> int:
+    """Return the width of the terminal; some pseudo-terminals say 0, in which tqdm would draw nothing."""
+    import os
+    import sys
+
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 120
+    except (OSError, ValueError):
+        return 120
 
 
 def short(name: str, width: int = 32) -> str:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -11,6 +15,7 @@ from evaluation.progress import Progress, duration, short
 from evaluation.tasks import find_tasks
 from evaluation.workload import estimate, expected_characters
 from model_loaders.encoding import Encoded
+from tests.conftest import ROOT
 from tests.evaluation.conftest import BagOfWords, write
 
 
@@ -149,6 +154,24 @@ def test_the_bar_is_one_and_says_speed_and_time_left(monkeypatch):
     shown = out.getvalue()
     assert "[1/2] A …\n" in shown
     assert "25%|" in shown and "encoding texts 50/100, 5 texts/s, 10 tokens/s, about 30 s left" in shown
+
+
+def test_the_bar_is_drawn_on_a_terminal_that_does_not_know_its_size():
+    code = """
+from evaluation.progress import Progress
+import sys, time
+progress = Progress([1000], lambda line: print(line, file=sys.stderr, flush=True), bar=True)
+progress.start(0, "A")
+progress.begin_call("texts", 10, 1000)
+time.sleep(0.7)
+progress.close()
+"""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=theirs) as process:
+        assert process.wait(timeout=60) == 0
+    assert "encoding texts 0/10" in os.read(ours, 10_000).decode()
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_the_whole_way_counts_every_text(tmp_path, data_dir, monkeypatch):
