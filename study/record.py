@@ -33,7 +33,14 @@ TOKENS = {"last": "EOS", "mean": "mean", "all": "all tokens"}
 
 def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, study_file: Path, command: str) -> None:
     """Write ``study.json`` into the study's folder."""
-    found, unseen = find_leakage(config, inputs)
+    told: list[str] = []
+    found: list[dict[str, Any]] | None = None
+    try:
+        found, unseen = find_leakage(config, inputs)
+        if unseen:
+            told.append(f"leakage was not looked for in tasks whose data mteb brings itself: {', '.join(unseen)}")
+    except UserError as error:  # training data that are not on this machine, say
+        told.append(f"leakage was not looked for: {one_line(str(error))}")
     sides = {cell.name: evaluated_sides(cell) for cell in cells}
     content = {
         "format": FORMAT,
@@ -42,7 +49,7 @@ def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, stu
         "attention": [{"cell": cell.name, **one} for cell in cells for one in attention_of(cell)],
         "leakage": found,
         "truncation": truncation(cells, config, sides),
-        "warnings": warnings(cells, config, inputs, unseen),
+        "warnings": [*told, *warnings(cells, config)],
         "recipe": {"training": config.training, **({"recipes": config.recipes} if config.recipes else {}),
                    "lora": lora_of(cells), "seeds": config.seeds,
                    "accelerate_config": config.accelerate_config or "one process"},
@@ -165,14 +172,12 @@ def truncation(cells: Sequence[Cell], config: StudyConfig, sides: dict[str, Any]
     return list(found.values())
 
 
-def warnings(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, unseen: list[str]) -> list[str]:
+def warnings(cells: Sequence[Cell], config: StudyConfig) -> list[str]:
     """Return what a reader should know beside the numbers."""
     told = []
     if len(config.seeds) < 3:
         runs = "one training run" if len(config.seeds) == 1 else "two training runs"
         told.append(f"{runs} of each design: how much another one would differ is hardly known")
-    if unseen:
-        told.append(f"leakage was not looked for in tasks whose data mteb brings itself: {', '.join(unseen)}")
     shares: dict[str, float] = {}
     for cell in cells:
         result = read_json(cell.adapter / "train_result.json")

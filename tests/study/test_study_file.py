@@ -113,10 +113,17 @@ def test_the_studies_that_come_along_are_valid(path: Path, tmp_path: Path) -> No
     from trainers.command_line import parse
 
     config = read_study(path, output_dir=str(tmp_path))
+    # What stands in runs/ is made by the command that the file names.
+    for flags in (config.training, *config.recipes.values()):
+        if str(flags.get("dataset_config")).startswith("runs/"):
+            mix = tmp_path / "mix.yaml"
+            mix.write_text("- name: train.jsonl\n")
+            (tmp_path / "train.jsonl").write_text('{"query": "q", "positive": "p"}\n')
+            flags["dataset_config"] = str(mix)
     inputs = Inputs(
         bases={name: str(ROOT / "quickstart" / "base") for name in config.base_models},
         base_keys=dict.fromkeys(config.base_models, "base"),
-        train=dict.fromkeys(config.recipe_names, "train.jsonl"),
+        train={name: config.flags(name).get("dataset_config", "train.jsonl") for name in config.recipe_names},
         train_keys=dict.fromkeys(config.recipe_names, "data"),
         train_files={},
         eval_dir=None,
