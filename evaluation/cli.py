@@ -52,8 +52,11 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
         default="runs/mteb",
         help="where results go (default: %(default)s); results that are there are not computed again",
     )
-    flag("--tasks", nargs="+", metavar="TASK", help="names of task folders or of mteb's tasks (default: all of --data_dir; "
+    flag("--tasks", nargs="+", metavar="TASK", help="names of task folders, of mteb's tasks, of its "
+         "benchmarks ('MTEB(eng, v2)'), of the paper's lists (paper, paper/STS) (default: all of --data_dir; "
          "without it the paper's)")  # fmt: skip
+    flag("--list", nargs="?", const="", metavar="PATTERN", help="show what there is to score, and do nothing else: folders of "
+         "--data_dir, lists, benchmarks; with a part of a name or type also mteb's tasks")  # fmt: skip
     flag("--data_dir", help="folder of task folders (see evaluation/local_data.py)")
     flag("--prompts", metavar="FILE|mteb|own|none", help="which prompts: a YAML file by task, type or 'default' (see "
          "evaluation/prompts.py) before the others; mteb's of each task; the adapter's own; none (default: what the adapter's "
@@ -119,6 +122,11 @@ def main(
     made = parser(description, defaults or {})
     args = made.parse(arguments)
     try:
+        if args.list is not None:
+            from evaluation.listing import listing
+
+            print(listing(args.list, args.data_dir, types))
+            return 0
         with sigterm_stops(), taken_from_record(args, defaults or {}):
             if not args.adapter_path:
                 raise UserError("give the adapter with --adapter_path, or as ADAPTER_PATH at the top of the script")
@@ -211,6 +219,7 @@ def _prepare(
     if args.prompt_template is not None:  # shells hand on \n as two characters
         template = template_named(args.prompt_template.replace("\\n", "\n"))
 
+    from evaluation.availability import check_rows
     from evaluation.prompts import read_prompts
     from evaluation.rerun import origin
     from evaluation.tasks import find_tasks, prompt_keys
@@ -220,7 +229,7 @@ def _prepare(
     if isinstance(args.tasks, str):
         raise UserError(f"TASKS must be a list of names, such as [{args.tasks!r}]")
     names = args.tasks or ([] if args.data_dir else paper_tasks)
-    tasks = find_tasks(names, args.data_dir, types)
+    tasks = check_rows(find_tasks(names, args.data_dir, types), say)
     prompts = args.prompts
     if prompts is not None and prompts not in TASK_PROMPTS:
         prompts = read_prompts(Path(prompts), prompt_keys(tasks))
@@ -253,11 +262,16 @@ def _score(args: argparse.Namespace, model: Any, tasks: list[Any], settings: dic
         embedding_cache=args.embedding_cache,
         shard_texts=args.shard_texts,
         processes=processes,
-        log=lambda line: print(line, file=sys.stderr, flush=True),
+        log=say,
     )
     print(table(evaluation), flush=True)
     write_csv(evaluation)
     return FAILED if evaluation.failures else 0
+
+
+def say(line: str) -> None:
+    """Tell the user how far it is."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.adapters import NotLoaded
+from evaluation.availability import check_rows
 from evaluation.encoder import MtebEncoder, TextEncoder
 from evaluation.processes import Processes
 from evaluation.progress import Progress
@@ -116,6 +117,7 @@ def evaluate(
         encode=processes.encode if processes else encode_here(encoder, batch_tokens=batch_tokens, batch_size=batch_size),
         shard_texts=shard_texts or SHARD_TEXTS,
     )
+    tasks = check_rows(tasks, log)
     if line := model.plan.unlike_training(tasks):
         log(line)
     run = Run(model, Path(output_dir), save_predictions, Path(embedding_cache) if embedding_cache else None)

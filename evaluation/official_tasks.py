@@ -37,6 +37,22 @@ def official_type(name: str) -> str | None:
     return task.metadata.type if task is not None else None
 
 
+def main_score(name: str) -> str:
+    """Return mteb's main score of its task `name`."""
+    return str(_TASKS_REGISTRY[name].metadata.main_score)
+
+
+def of_texts(name: str) -> bool:
+    """Return whether mteb's task `name` is of texts alone."""
+    return list(_TASKS_REGISTRY[name].metadata.modalities) == ["text"]
+
+
+def data_path(name: str) -> str | None:
+    """Return the hub name, or the folder, of the data of mteb's task `name`; None where mteb has no such task."""
+    task = _TASKS_REGISTRY.get(name)
+    return str(task.metadata.dataset["path"]) if task is not None else None
+
+
 def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> AbsTask | None:
     """Return mteb's task `name`, without its data, or None where mteb has no such task.
 
@@ -68,6 +84,11 @@ def parts_of(task: AbsTask) -> Iterator[Part]:
             yield from parts_of(one)
     else:
         yield Part(task.metadata.name, tuple(task.hf_subsets), tuple(task.eval_splits))
+
+
+def benchmark_names() -> list[str]:
+    """Return the names of mteb's benchmarks, without their other names."""
+    return [benchmark.name for benchmark in mteb.get_benchmarks()]
 
 
 def benchmarks() -> dict[str, list[Part]]:

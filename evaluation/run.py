@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import time
 import traceback
 import warnings
@@ -21,6 +20,7 @@ from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
+from evaluation.availability import reason as no_rows
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
@@ -117,7 +117,8 @@ class Run:
         files = self._embedding_files(task)
         if result is None or (files is not None and not files.whole()):
             cached = False
-            spec.load(task)
+            with _quiet():
+                spec.load(task)
             self.model.load()
             journal = self.journal(spec.name)
             self.model.ledger.forget(spec.name)
@@ -263,9 +264,7 @@ def reason(error: BaseException, task: str) -> str:
     """Say in one line why a task failed, and for data that cannot be had what to do."""
     names = {type(link).__name__ for link in _chain(error)}
     if names & {"OfflineModeIsEnabled", "ConnectionError", "ConnectError", "LocalEntryNotFoundError", "DatasetNotFoundError"}:
-        offline = " and HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
-        advice = f"run it once with a network, or put its rows into a folder {task} of --data_dir"
-        return f"its data are not in the local cache{offline}: {advice}"
+        return no_rows(task)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}"
 

@@ -67,7 +67,7 @@ def test_beir_layout(tmp_path):
         ("qrels.test.jsonl", [{"query-id": "q0", "corpus-id": "none", "score": 1}], "lacks 1 documents that are judged: none"),
         ("qrels.test.jsonl", [{"query-id": "none", "corpus-id": "d1", "score": 1}], r"judged queries are not in .*'none'"),
         ("corpus.jsonl", [{"id": f"d{i}", "text": "a"} for i in (*range(60), 7)], "id 'd7' is not unique"),
-        ("corpus.jsonl", [{"id": f"d{i}", "text": i} for i in range(60)], "document 'd0' must be strings"),
+        ("corpus.jsonl", [{"id": f"d{i}", "text": i} for i in range(60)], "text must be a text, found 0"),
         ("queries.jsonl", [{"id": f"q{i}", "text": "a"} for i in (*range(30), 7)], "id 'q7' is not unique"),
         ("queries.jsonl", [{"id": "q0", "txt": "a"}], "queries.jsonl:1: no text; the keys are id, txt"),
     ],

@@ -1,0 +1,99 @@
+"""Whether the rows of mteb's own tasks can be had, known in seconds and before a model is loaded.
+
+The hub is asked once, and only where a task without a local folder is asked for. If it cannot be reached, tasks whose data are
+in no cache are marked as missing, and the hub's libraries are told that they are offline: each would try for half a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from evaluation.official_tasks import data_path
+from evaluation.tasks import TaskSpec
+
+logger = logging.getLogger(__name__)
+SECONDS = 3.0  # to wait for the hub
+
+
+def check_rows(specs: Sequence[TaskSpec], log: Callable[[str], None] = logger.info) -> list[TaskSpec]:
+    """Return the tasks, those whose rows cannot be had with the reason; one line to `log` names them."""
+    asked = [spec for spec in specs if spec.folder is None and not spec.missing]
+    if not asked or hub_reachable():
+        return list(specs)
+    gone = {spec.name: reason(spec.name) for spec in asked if not in_cache(spec.name)}
+    if gone:
+        listed = ", ".join([*gone][:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
+        log(f"{len(gone)} of {len(specs)} tasks have no rows here, and {offline()}: {listed}")
+    return [replace(spec, missing=gone[spec.name]) if spec.name in gone else spec for spec in specs]
+
+
+def reason(name: str) -> str:
+    """Say why a task has no rows, and what to do."""
+    if hub_reachable():
+        return f"the hub does not give its data ({data_path(name)}): they may need an account, or be gone"
+    advice = f"run it once with a network, or put its rows into a folder {name} of --data_dir"
+    return f"its data are not in the local cache and {offline()}: {advice}"
+
+
+def offline() -> str:
+    """Say why the hub is not asked for data."""
+    from huggingface_hub import constants
+
+    return "HF_HUB_OFFLINE is set" if _asked_to_be_offline() else f"the hub ({constants.ENDPOINT}) cannot be reached"
+
+
+@cache
+def _asked_to_be_offline() -> bool:
+    """Whether it was so before `hub_reachable` told the libraries."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+@cache
+def hub_reachable() -> bool:
+    """Return whether the hub answers within seconds; asked once a process, and never with `HF_HUB_OFFLINE`.
+
+    If it does not, the hub's libraries are offline for the rest of the process.
+    """
+    if _asked_to_be_offline():
+        return False
+    answers: list[int] = []
+    asking = threading.Thread(target=lambda: _ask(answers), daemon=True)  # a name server may take longer than any timeout
+    asking.start()
+    asking.join(SECONDS)
+    if not answers:
+        import datasets
+        from huggingface_hub import constants
+
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    return bool(answers)
+
+
+def _ask(answers: list[int]) -> None:
+    from huggingface_hub import constants, get_session
+
+    try:
+        answers.append(get_session().head(constants.ENDPOINT, timeout=SECONDS).status_code)
+    except Exception as error:  # of any HTTP library, proxy or name server
+        logger.info("the hub does not answer: %s", error)
+
+
+def in_cache(name: str) -> bool:
+    """Return whether data of a task are in the hub's cache, in that of `datasets`, or in a folder."""
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+    from huggingface_hub import constants
+
+    path = data_path(name)
+    if path is None or Path(path).is_dir():
+        return path is not None
+    *owner, last = path.split("/")
+    downloaded = Path(constants.HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "snapshots"
+    prepared = Path(config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(last)])
+    return any(downloaded.glob("*/*")) or any(prepared.glob("*/*/*"))

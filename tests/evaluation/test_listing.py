@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from evaluation.listing import listing
+from model_loaders.errors import UserError
+from tests.evaluation.conftest import write
+from tests.evaluation.test_cli import call
+
+
+def test_what_there_is(data_dir, capsys):
+    write(data_dir / "Odd/test.jsonl", [{"left": "a"}])
+    assert call("--list", "--data_dir", data_dir) == 0  # no adapter needed
+    text = capsys.readouterr().out
+    assert "STS17               STS                 cosine_spearman" in text and "as mteb's" in text
+    assert "TinyClassification  Classification      accuracy" in text and "Odd" in text
+    assert "paper/Retrieval          14  ArguAna" in text and "MTEB(eng, v2);" in text
+    assert "BIOSSES-VN" not in text and "tasks of texts: --list PATTERN" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_pattern_shows_mtebs_tasks_and_where_their_rows_are(data_dir):
+    text = listing("sts1", data_dir)
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line}
+    assert rows["STS12"] == "STS cosine_spearman on the hub" and rows["STS17"] == "STS cosine_spearman a folder"
+    assert "TinySTS" not in text and "SciFact" not in text and "Benchmarks" not in text
+    assert "SciFact-NL" in listing("scifact*") and "SciFact-NL" not in listing("s?ifact")
+    assert "Banking77Classification" in listing("classification") and "CIFAR" not in listing("c*")
+    assert "STS12" not in listing("s*", types=["Retrieval"])
+    with pytest.raises(UserError, match="nothing fits 'xyzzy'"):
+        listing("xyzzy")
