@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from comparison.outcome import ALPHA, Category, Comparison, Contrast
+from comparison.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison, Contrast
 from comparison.report.names import called, listed
 from comparison.wording import chance, count, points, span
 
@@ -233,8 +233,8 @@ def _ahead(one: Contrast) -> str:
 
 
 def _runs(category: Category) -> list[str]:
-    single = [one for one in category.contrasts if one.another_run.p is None]
-    repeated = [one for one in category.contrasts if one.another_run.p is not None]
+    single = [one for one in category.contrasts if one.another_run.p is None and min(one.another_run.runs) == 1]
+    repeated = [one for one in category.contrasts if one not in single]
     decidable = [one for one in repeated if one.other_tasks.decidable]
     shown = [one for one in decidable if separated(one)]
     shown.sort(key=lambda one: -abs(one.by_family.mean))
@@ -316,8 +316,8 @@ def whose(found: Comparison) -> str:
             "designs: how much another training run would differ is unknown."
         )
     return (
-        "Not every design was trained several times. Where the noise between training runs is unknown, what is shown speaks of "
-        "checkpoints, the files that came out, and not of designs; it says so there."
+        "Where training was not repeated, or too few tasks tell its noise, what is shown speaks of checkpoints, the files that "
+        "came out, and not of designs; it says so there."
     )
 
 
@@ -359,9 +359,13 @@ def overall(found: Comparison) -> list[str]:
             of = "checkpoints" if one.p_run is None else "designs"
             p = chance(one.p if one.p_run is None else one.p_run)
             told.append(f"{called(better)} is better than {called(worse)} by {abs(100 * one.mean):.2f} points, p {p} ({of}).")
-    quiet = sum(1 for one in found.overall if not one.opposed and one.p > ALPHA)
-    if quiet:
-        said.append(f"Not separated over all kinds: {count(quiet, 'comparison', 'comparisons')} of {len(found.overall)}.")
+    quiet = [one for one in found.overall if not one.opposed and one.p > ALPHA]
+    few = [one for one in quiet if one.families < FEWEST_FAMILIES]
+    every = len(found.overall)
+    if len(quiet) > len(few):
+        said.append(f"Not separated over all kinds: {count(len(quiet) - len(few), 'comparison', 'comparisons')} of {every}.")
+    if few:
+        said.append(f"Cannot be decided, too few families in all: {count(len(few), 'comparison', 'comparisons')} of {every}.")
     return [*_unbeaten(found), *_some(told), *said]
 
 

@@ -59,7 +59,8 @@ def draw_forest(category: Category, found: Comparison, stem: str) -> Plot:
     top, labels = 0.0, _labels(contrasts, found.baseline)
     for one, lines in zip(contrasts, rows, strict=True):
         for x, text, side, weight in ((0, labels[one.a, one.b], "left", "bold"), (1, _said(one), "right", "normal")):
-            axes.text(x, top, text, transform=axes.get_yaxis_transform(), ha=side, va="center", weight=weight, fontsize=8.5)
+            axes.text(x, top, text, transform=axes.get_yaxis_transform(), ha=side, va="center", weight=weight, fontsize=8.5,
+                      bbox={"facecolor": COLOURS["paper"], "alpha": 0.8, "lw": 0, "pad": 0.5})  # fmt: skip
         _draw_one(axes, one, top + 1.1, (low, high))
         top += lines + 1.5
     axes.set_yticks([])

@@ -29,7 +29,9 @@ SECTIONS = (
     ("recipe", "Recipe, versions, data"),
     ("again", "How to reproduce"),
 )
+NOTHING = "No two compared systems have a common task, so nothing can be compared."
 ABSENT = {
+    **dict.fromkeys(("answer", "table", "forest", "tasks"), NOTHING),
     "cost": "No costs are known. In study.json, trainable_parameters, training_seconds and evaluation_texts_per_second of the "
     "cells would fill this.",
     "training": "No training curves are known. In study.json, curve of the cells (path of a metrics.jsonl) would fill this.",

@@ -69,7 +69,7 @@ def draw(found: Comparison, studies: Sequence[Study]) -> tuple[dict[str, list[Pl
     with style():
         plots: dict[str, list[Plot | None]] = {
             "forest": [draw_differences(category, found, stems[category.name]) for category in found.categories],
-            "tasks": [draw_heat_map(found, "tasks")],
+            "tasks": [draw_heat_map(found, "tasks") if found.categories else None],
             "cost": [draw_cost(found, cells, "cost")],
             "training": [draw_curves(cells, "training")],
             "attention": [

@@ -72,6 +72,12 @@ def test_repeated_runs_speak_of_designs() -> None:
     assert "(designs, p " in in_short([answer(found.categories[0], found)])[0][1]
 
 
+def test_one_task_tells_nothing_of_runs_however_many() -> None:
+    found = comparison({"good": 0.03}, runs=3, tasks=1)
+    assert "For another training run: Cannot be decided with 1 family of tasks, however many runs there are." in said(found)
+    assert "too few tasks tell its noise" in whose(found)
+
+
 def test_what_runs_could_overturn_is_not_chosen() -> None:
     found = comparison({"shaky": 0.03}, runs=3, seed_sd=0.03)
     one = answer(found.categories[0], found)
@@ -132,6 +138,8 @@ def test_over_all_kinds() -> None:
     sentences = overall(found)
     assert any(one.startswith("good is better than base by") and one.endswith("(checkpoints).") for one in sentences)
     assert "Not separated over all kinds: 1 comparison of 2." in sentences
+    few = comparison({"good": 0.03}, tasks=2, kinds=2)
+    assert overall(few) == ["Cannot be decided, too few families in all: 1 comparison of 1."]
     pairs = comparison({"good": 0.03, "same": 0.0}, kinds=2, baseline=None)
     assert overall(pairs)[0] == "Beaten by nobody: good. 2 of 3 comparisons are separated."
 

@@ -188,6 +188,14 @@ def test_without_a_study_file_a_line_says_what_is_missing(write: Write, tmp_path
     assert len(page.all("section")) == 10
 
 
+def test_systems_without_a_common_task_are_no_reason_to_fail(write: Write, tmp_path: Path) -> None:
+    root = write({"o/one": {"NQ": 0.5}, "o/other": {"STS12": 0.6}})
+    for flags in ([], ["--all_pairs"]):
+        assert main([str(root), *flags, "--output_dir", str(tmp_path / "out")]) == 0
+        page = Page(tmp_path / "out" / "report.html")
+        assert "No two compared systems have a common task" in page.text and not page.all("svg")
+
+
 def test_the_same_results_give_the_same_bytes(write: Write, tmp_path: Path) -> None:
     root = write({"o/base": {"NQ": 0.5, "FEVER": 0.4}, "o/good": {"NQ": 0.6, "FEVER": 0.5}})
     contents: list[dict[str, Any]] = []
