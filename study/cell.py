@@ -44,8 +44,11 @@ def run_cell(cell: Cell, config: StudyConfig, inputs: Inputs, *, patience: float
         CellError: training or evaluation failed or diverged; the message says why.
     """
     with locked(cell.folder / ".cell.lock", cell.name, patience=patience):
-        if cell.done:
+        state = cell.state
+        if state == "done":
             return
+        if state == "diverged":
+            raise CellError(f"{cell.name} diverged, and would again; to train it anew, delete {cell.folder}. {cell.reason}")
         cell.failure_file.unlink(missing_ok=True)
         try:
             if cell.kind == "baseline":
@@ -306,6 +309,9 @@ def progress_of(cell: Cell) -> float:
 def last_error(cell: Cell) -> str:
     """Return the last error that the trainer told of."""
     lines = [line.strip() for line in last_lines(cell.training_log, 200).splitlines() if line.strip()]
+    killed = [line for line in lines if "died with <Signals." in line or "Signal 9 (SIGKILL)" in line]
+    if killed:  # by nobody of ours: nothing is left to tell why
+        return f"a trainer was killed, for want of memory perhaps; the end of {cell.training_log}: {killed[-1][:200]}"
     told = [line for line in lines if line.startswith("error:") or ": error:" in line or "Error:" in line]
     told = [line for line in told if "CalledProcessError" not in line and "ChildFailedError" not in line]
     return told[-1] if told else (lines[-1] if lines else "(no log)")

@@ -53,6 +53,9 @@ def print_plan(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs) -> li
     for number, state, name, time, memory in rows:
         line = f"{number:>{widths[0]}}  {state:{widths[1]}}  {name:{widths[2]}}  {time:>{widths[3]}}  {memory}"
         print(line.rstrip())
+    for cell in cells:
+        if cell.reason:
+            print(f"{cell.name} {cell.state}: {' '.join(cell.reason.split())[:200]}")
     states = [cell.state for cell in cells]
     print(f"\n{len(cells)} cells: " + ", ".join(f"{states.count(one)} {one}" for one in dict.fromkeys(states)))
     if not left:

@@ -16,6 +16,7 @@ import yaml
 from comparison.study_data import StudyData
 from comparison.study_file import read_study_file
 from run_study import main
+from study.cell import last_error
 from study.cells import Cell, make_cells
 from study.config import read_study
 from study.inputs import prepare
@@ -214,3 +215,22 @@ def test_cells_get_a_clean_environment_and_their_share(tmp_path: Path, monkeypat
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert make_slots(None, None) == Slots([None, None], 4)
     assert make_slots(4, str(pairs)) == Slots([None] * 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (
+            "step 3/9\nerror: step 4 is wrong\nTraceback\nsubprocess.CalledProcessError: Command [...] returned 1.",
+            "step 4 is wrong",
+        ),
+        ("step 3/9\nsubprocess.CalledProcessError: Command [...] died with <Signals.SIGKILL: 9>.", "want of memory"),
+        ("step 3/9\nValueError: shapes\nChildFailedError: x", "ValueError: shapes"),
+        ("", "no log"),
+    ],
+)
+def test_the_reason_is_taken_from_the_trainers_log(log: str, told: str, tmp_path: Path) -> None:
+    cell = fake_cell(tmp_path, 0, "cell")
+    cell.folder.mkdir()
+    cell.training_log.write_text(log)
+    assert told in last_error(cell)
