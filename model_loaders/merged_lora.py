@@ -6,8 +6,8 @@ for each linear layer. Without a gradient there are two shorter ways::
     x (W + s B A)^T             where a batch has so many tokens that making the weight is cheaper than two products
     x W^T += s (x A^T) B^T      else: scaling and addition are part of the second product
 
-The first weight is made for a batch and dropped: weights are never changed, and never kept twice. It is for fp32 and wider
-alone, as in bf16 a small update would be lost in the rounding of the large weight.
+The first one's weight is made for a batch and dropped, or kept for the block where the model is small: the model's own weights
+never change. It is for fp32 and wider alone, as in bf16 a small update would be lost in the rounding of the large weight.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MERGED_DTYPES = (torch.float32, torch.float64)
+# Merged weights that are kept for the block: those of a small model, whose batches are small too.
+KEPT_BYTES = 2**25
+
+Kept = dict[nn.Module, Tensor]
 
 
 @contextmanager
@@ -32,9 +36,12 @@ def merged_lora(backbone: nn.Module, enabled: bool = True) -> Iterator[None]:
         backbone: a decoder, with peft's LoRA or without.
         enabled: otherwise nothing is changed.
     """
-    layers = [layer for layer in backbone.modules() if is_plain(layer)] if enabled and hasattr(backbone, "peft_config") else []
+    layers: list[Any] = (
+        [layer for layer in backbone.modules() if is_plain(layer)] if enabled and hasattr(backbone, "peft_config") else []
+    )
+    kept: Kept | None = {} if sum(layer.base_layer.weight.nbytes for layer in layers) <= KEPT_BYTES else None
     for layer in layers:
-        layer.forward = partial(forward, layer)
+        layer.forward = partial(forward, layer, kept)
     try:
         yield
     finally:
@@ -59,14 +66,20 @@ def is_plain(layer: Any) -> bool:
     return same and layer.lora_B[active[0]].bias is None and not torch.is_autocast_enabled(base.weight.device.type)
 
 
-def forward(layer: Any, x: Tensor) -> Tensor:
+def forward(layer: Any, kept: Kept | None, x: Tensor) -> Tensor:
     """Compute a plain LoRA layer without gradient: ``(…, in)`` to ``(…, out)``."""
+    base: nn.Linear = layer.base_layer
+    if kept is not None and layer in kept:
+        return F.linear(x, kept[layer], base.bias)
     (name,) = [name for name in layer.active_adapters if name in layer.lora_A]
-    base, down, up, scale = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
+    down, up, scale = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
     inputs, outputs = base.in_features, base.out_features
     tokens = x.numel() // inputs
     if base.weight.dtype in MERGED_DTYPES and tokens * (inputs + outputs) > inputs * outputs:  # multiplications, over the rank
-        return F.linear(x, torch.addmm(base.weight, up, down, alpha=scale), base.bias)
+        weight = torch.addmm(base.weight, up, down, alpha=scale)
+        if kept is not None:
+            kept[layer] = weight
+        return F.linear(x, weight, base.bias)
     result = F.linear(x, base.weight, base.bias)
     result.view(-1, outputs).addmm_(F.linear(x, down).flatten(0, -2), up.T, alpha=scale)
     return result
