@@ -69,7 +69,7 @@ def listed(names: Sequence[str], last: str = "and") -> str:
 def latex(text: str) -> str:
     """Return a name as LaTeX that prints it literally."""
     line = name(text).replace(ISOLATE, "").replace(POP, "")
-    return "".join(LATEX.get(character, character) for character in line)
+    return re.sub("-(?=-)", "-{}", "".join(LATEX.get(character, character) for character in line))  # no dash of hyphens
 
 
 def slugs(names: Sequence[str]) -> dict[str, str]:

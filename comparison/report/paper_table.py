@@ -168,7 +168,10 @@ def as_latex(table: PaperTable) -> str:
     sizes = " & ".join(["tasks / families", *(f"{tasks} / {families}" for tasks, families in table.sizes)])
     body = [
         " & ".join(
-            [latex(row.system), *(_latex_cell(cell, size[0]) for cell, size in zip(row.cells, table.sizes, strict=True))]
+            [
+                f"{{{latex(row.system)}}}",
+                *(_latex_cell(cell, size[0]) for cell, size in zip(row.cells, table.sizes, strict=True)),
+            ]
         )
         for row in table.rows
     ]

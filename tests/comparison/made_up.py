@@ -33,8 +33,10 @@ def tasks(hostile: bool) -> dict[str, str]:
     return made
 
 
-def write_study(folder: Path, hostile: bool = True, designs: int = 8, queries: int = 40, steps: int = 400) -> Path:
-    """Write the study: one seed diverges, one cell fails, one design lacks two tasks, two poolings show their attention."""
+def write_study(
+    folder: Path, hostile: bool = True, designs: int = 8, queries: int = 40, steps: int = 400, looking: int = 2
+) -> Path:
+    """Write the study: one seed diverges, one cell fails, one design lacks two tasks, the last `looking` show attention."""
     generator = np.random.default_rng(0)
     names = (HOSTILE if hostile else PLAIN)[:designs]
     every = tasks(hostile)
@@ -89,7 +91,7 @@ def write_study(folder: Path, hostile: bool = True, designs: int = 8, queries: i
         "format": 1,
         "title": "The grid <script>alert('title')</script>" if hostile else "The grid",
         "cells": cells,
-        "attention": attention(generator, cells, names),
+        "attention": attention(generator, cells, names[-looking:]),
         "leakage": [
             {"training_file": "stsb & <train>.jsonl", "task": "STSTask1", "count": 812, "total": 3108, "unit": "pairs",
              "examples": ["A man plays. / <img src=x onerror=alert(4)> plays.", "x" * 400]},
@@ -112,10 +114,10 @@ def write_study(folder: Path, hostile: bool = True, designs: int = 8, queries: i
 
 
 def attention(generator: np.random.Generator, cells: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
-    """Return attention by head and by latent of the last two designs, on two sets of texts."""
+    """Return attention by head and by latent of some designs, on two sets of texts."""
     made = []
     for cell in cells:
-        if cell["design"] not in names[-2:]:
+        if cell["design"] not in names:
             continue
         for texts in ("STSTask1", "RetrievalTask1 <documents>"):
             for by, count in (("head", 32), ("latent", 256)):

@@ -56,7 +56,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    write_study(folder / "study", queries=12, steps=200)
+    write_study(folder / "study", queries=12, steps=200, looking=1)
     assert main([str(folder / "study"), "--output_dir", str(folder / "out")]) == 0
     return folder / "out"
 
@@ -97,7 +97,7 @@ def test_the_page_is_well_formed(page: Page) -> None:
 
 def test_plots_and_tables_can_be_read_aloud(page: Page) -> None:
     plots = [attributes for tag, attributes in page.all("svg")]
-    assert len(plots) > 10
+    assert len(plots) >= 10
     for attributes in plots:
         assert attributes["role"] == "img" and len(attributes["aria-label"]) > 40
     assert len(page.all("table")) == len(page.all("caption"))

@@ -13,6 +13,7 @@ from comparison.report.cautions import cautions, quiet
 from comparison.report.drawing import COLOURS, inline, render, style
 from comparison.report.names import latex, listed, name, printable, short_names, shorten, slugs
 from comparison.report.page import TEMPLATES, flat
+from comparison.report.paper_table import as_latex, make_table
 from comparison.study_data import AttentionMass, CellData, CurvePoint, Leakage, StudyData, Truncation
 from comparison.systems import Study
 from tests.comparison.test_answer import comparison
@@ -37,6 +38,11 @@ def test_latex_prints_names_literally() -> None:
     assert latex(r"\input{a_b} 50% $x^2$ #1 ~ <&>") == (
         r"\textbackslash{}input\{a\_b\} 50\% \$x\textasciicircum{}2\$ \#1 \textasciitilde{} \textless{}\&\textgreater{}"
     )
+
+
+def test_latex_takes_no_name_for_an_option() -> None:
+    text = as_latex(make_table(comparison({"[2em]": 0.01, "*star": 0.02})))
+    assert "{[2em]} & " in text and "{*star} & " in text and "\n[" not in text and latex("a---b") == "a-{}-{}-b"
 
 
 def test_inline_plots_follow_the_page_and_leave_texts_alone() -> None:
