@@ -59,3 +59,15 @@ def test_a_step_is_compared_with_equal_gradients(design: str, others: list[str],
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line.split()[2] for line in done.stdout.splitlines()[-len(others) :]] == others
     assert done.stdout.count("gradient differs by") == 1 + len(others)
+
+
+def test_encoding_is_compared_on_equal_vectors(tmp_path: Path) -> None:
+    rows = [{"query": f"what is {k}", "positive": f"{k} is a number " * (1 + k % 5), "negative": "no"} for k in range(20)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(
+        "encoding.py", "--corpus", str(tmp_path), "--scifact", str(tmp_path / "none"), "--texts", "40", "0", "--pairs", "1"
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("texts a processor second; ours reaches") == 2  # design 1 and its mean-pooling equal
+    assert done.stdout.count("sentence-transformers, LoRA") == 4 and done.stdout.count("  published ") == 2
+    assert "MiB for design 5" in done.stdout

@@ -14,7 +14,7 @@ import torch
 from model_loaders import DESIGNS, UserError, encoding
 from model_loaders.encoding import Vectors, out_of_memory, texts_of_batch
 from model_loaders.merged_lora import is_plain
-from tests.conftest import WORDS, new_model
+from tests.conftest import ROOT, WORDS, new_model
 from tests.model_loaders.families import FAMILIES
 
 TEXTS = [" ".join(WORDS[start : start + length]) for start, length in enumerate([3, 0, 40, 1, 9, 9, 21, 2, 5])]
@@ -181,3 +181,31 @@ def test_every_device_has_a_budget(base: Path, monkeypatch: pytest.MonkeyPatch) 
     sizes: list[tuple[int, int]] = short_of_memory(model, 10**9)
     model.encode(["word1"] * 500)
     assert sizes == [(encoding.BATCH_TOKENS["cpu"] // 3, 3), (500 - encoding.BATCH_TOKENS["cpu"] // 3, 3)]
+
+
+@pytest.mark.parametrize("design", ["model3", "model4", "model5"])
+def test_short_texts_are_pooled_in_parts_with_the_same_vectors(
+    base: Path, monkeypatch: pytest.MonkeyPatch, design: str
+) -> None:
+    model = new_model(design, base)
+    texts = [" ".join(WORDS[start : start + start % 4]) for start in range(40)]
+    expected = masked(model, texts)
+    parts: list[int] = []
+    forward = model.pooling.forward
+    monkeypatch.setattr(model.pooling, "forward", lambda states, mask: parts.append(len(states)) or forward(states, mask))
+    np.testing.assert_allclose(model.encode(texts), expected, atol=2e-6)
+    assert sum(parts) == 40 and len(parts) > 2
+
+
+def test_design_5_needs_hardly_more_memory_than_design_1() -> None:
+    from trainers.live_bytes import LiveBytes
+
+    texts = ["one", "two words"] * 300
+    peaks = []
+    for design in ("model1", "model5"):
+        sizes = {"latents": 32, "heads": 4, "head_dim": 32}
+        model = new_model(design, ROOT / "quickstart" / "base", pooling_sizes=sizes)
+        with LiveBytes([*model.parameters(), *model.buffers()]) as bytes_:
+            model.encode(texts)
+        peaks.append(bytes_.peak)
+    assert peaks[1] <= 1.2 * peaks[0]
