@@ -72,13 +72,12 @@ class Unloaded:
         return self.load().encode_counted(*arguments, **options)
 
 
-def open_adapter(loader: Callable[..., Any], output_dir: Path | None, *, at_once: bool = False, **options: Any) -> Any:
+def open_adapter(loader: Callable[..., Any], output_dir: Path | None, **options: Any) -> Any:
     """Return an encoder; `result_facts` of it are what results depend on beside its version.
 
     Args:
         loader: `model_loaders.load` or `load_design` of a design; anything else is called, and says nothing beforehand.
         output_dir: where hashes of large files are noted; None for no `result_facts`, where the first process has them.
-        at_once: load the model now.
         options: `base_model`, `adapter_path` and what `load_design` takes.
 
     Raises:
@@ -93,8 +92,7 @@ def open_adapter(loader: Callable[..., Any], output_dir: Path | None, *, at_once
     plan = plan_loading(design_of(loader), **planned)
     facts = {} if output_dir is None else {"base_content": content_hash(plan.base_directory, output_dir / NOTES)}
     version = plan.version()
-    lazily = version is not None and not at_once
-    encoder: Any = Unloaded(plan, str(version), partial(loader, **options)) if lazily else loader(**options)
+    encoder: Any = Unloaded(plan, version, partial(loader, **options)) if version is not None else loader(**options)
     encoder.result_facts = facts
     return encoder
 

@@ -124,7 +124,7 @@ def evaluate(
     if save_embeddings:
         run.save_embeddings = run.folder / "embeddings" if save_embeddings is True else Path(save_embeddings)
     run.origin = origin or {}
-    size = processes.place.size if processes else 1
+    size = run.processes = processes.place.size if processes else 1
     progress = model.progress = Progress(expected_characters(tasks), log, bar=show_progress, processes=size)
     model.sharded.watch = progress
     evaluation = Evaluation(model.mteb_model_meta.name, model.mteb_model_meta.revision, run.folder)

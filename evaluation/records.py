@@ -16,7 +16,7 @@ NEEDED = ("task", "model", "origin", "recipe", "sides", "encoder", "scores", "da
 # What a record decides: these flags would do nothing beside --rerun.
 DECIDED = (
     "tasks", "prompts", "prompt_template", "max_length", "dtype", "attn_implementation", "name", "embedding_cache",
-    "save_embeddings", "save_predictions",
+    "save_embeddings", "save_predictions", "shard_texts",
 )  # fmt: skip
 
 

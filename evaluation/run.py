@@ -83,6 +83,7 @@ class Run:
         embedding_cache: store of vectors that is kept; None for one in the task's working folder.
         save_embeddings: folder for the vectors of each task, to be looked at; None for nowhere.
         origin: where adapter, base LLM and data were found, for the record.
+        processes: that encode side by side.
     """
 
     model: MtebEncoder
@@ -91,6 +92,7 @@ class Run:
     embedding_cache: Path | None = None
     save_embeddings: Path | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    processes: int = 1
 
     @property
     def cache(self) -> ResultCache:
@@ -228,6 +230,7 @@ class Run:
             "scores": _main_scores(task, result),
             "mteb_version": result.mteb_version,
             "libraries": library_versions(),
+            "processes": self.processes,
             "seconds": {"total": round(seconds, 3), "encoding": round(encoding, 3), "scoring": round(seconds - encoding, 3)},
             **speeds(sides),
             "origin": {**self.origin, "folder": str(spec.folder.resolve()) if spec.folder else None},

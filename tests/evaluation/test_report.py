@@ -106,6 +106,7 @@ def test_the_record_says_what_was_done(tmp_path, data_dir):
     assert record["scores"] == {"default": {"test": pytest.approx(result.score("TinyRetrieval"), abs=1e-6)}}
     assert record["seconds"]["total"] >= record["seconds"]["encoding"] > 0
     assert record["libraries"]["mteb"] == record["mteb_version"] and record["libraries"]["python"]
+    assert record["processes"] == 1
     assert record["origin"]["folder"] == str((data_dir / "TinyRetrieval").resolve())
     assert record["texts_per_second"] > 0 and record["tokens_per_second"] > 0
     assert record["encoder"]["similarity"] == "cosine" and record["encoder"]["dtype"] is None
