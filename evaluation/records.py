@@ -12,7 +12,10 @@ from typing import Any
 
 from model_loaders.errors import UserError
 
-NEEDED = ("task", "model", "origin", "recipe", "sides", "encoder", "scores", "dataset", "evaluation_version", "main_score")
+NEEDED = (
+    "task", "model", "origin", "recipe", "sides", "encoder", "scores", "dataset", "subsets", "splits", "evaluation_version",
+    "main_score",
+)  # fmt: skip
 # What a record decides: these flags would do nothing beside --rerun.
 DECIDED = (
     "tasks", "prompts", "prompt_template", "max_length", "dtype", "attn_implementation", "name", "embedding_cache",

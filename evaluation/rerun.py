@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def origin(args: argparse.Namespace, loader: Callable[..., Any]) -> dict[str, An
 def again(args: argparse.Namespace, model: Any, spec: TaskSpec, **options: Any) -> int:
     """Score the task of `args.rerun` once more, print the comparison, and return 0 if the scores are the same, else 1."""
     past = Past(Path(args.rerun), read_past(Path(args.rerun)))
+    spec = replace(spec, subsets=tuple(past.record["subsets"]), splits=tuple(past.record["splits"]))
     past.check(str(model.version), spec.task().metadata.dataset)
     result = evaluate(
         model,

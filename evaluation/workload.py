@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from evaluation.local_data import data_files, split_files, stem
+from evaluation.local_data import EVALUATED, data_files, split_files, stem
 from evaluation.local_tasks import MAX_CLUSTERING_TEXTS
 from evaluation.tasks import TaskSpec
 
+QUERIES = ("queries", *(f"queries.{split}" for split in EVALUATED))
 SAMPLE_BYTES = 1 << 16
 RUNS_AND_SAMPLES = 80  # mteb's classifiers are trained in 10 runs on 8 texts a label
 LABELS = 20  # of a local classification task, whose labels are not read for this
@@ -39,11 +40,13 @@ def _characters(spec: TaskSpec) -> float:
 def local_characters(folder: Path, kind: str) -> float:
     """Return the characters that a local folder of mteb's type `kind` will give to encode."""
     if kind == "Retrieval":
-        texts = [path for path in data_files(folder) if stem(path) in ("corpus", "queries", "queries.test")]
-        return sum(math.prod(estimate(path)) for path in texts)
+        found = {stem(path): path for path in data_files(folder)}
+        queries = next((found[name] for name in QUERIES if name in found), None)
+        return sum(math.prod(estimate(path)) for path in (found.get("corpus"), queries) if path is not None)
     total = 0.0
-    for files in split_files(folder).values():
-        characters, rows = estimate(files["test"])
+    split = next((split for split in EVALUATED if split_files(folder, [split])), EVALUATED[0])
+    for files in split_files(folder, [split]).values():
+        characters, rows = estimate(files[split])
         total += characters * (min(rows, MAX_CLUSTERING_TEXTS) if kind == "Clustering" else rows)
         if kind == "Classification" and "train" in files:
             characters, rows = estimate(files["train"])
