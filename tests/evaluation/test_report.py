@@ -16,6 +16,7 @@ from evaluation.report import COLUMNS, WIDTH, table, write_csv
 from evaluation.run import TaskScore
 from evaluation.tasks import find_tasks
 from model_loaders.encoding import Encoded
+from model_loaders.errors import UserError
 from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords
 
@@ -162,6 +163,7 @@ def test_asked_for_later_they_are_made_then_and_once(tmp_path, data_dir):
 
 def test_a_task_that_fails_leaves_no_vectors(tmp_path, data_dir, monkeypatch):
     monkeypatch.setattr(EmbeddingFiles, "finish", lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    result = run(tmp_path, data_dir, ["TinySTS"], save_embeddings=True)
-    assert "No space left" in result.failures["TinySTS"]
-    assert not list((result.folder / "embeddings/TinySTS").iterdir())
+    with pytest.raises(UserError, match="No space left"):
+        run(tmp_path, data_dir, ["TinySTS"], save_embeddings=True)
+    (folder,) = tmp_path.glob("out/results/*/*/embeddings/TinySTS")
+    assert not list(folder.iterdir())
