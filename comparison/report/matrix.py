@@ -7,11 +7,11 @@ from collections import defaultdict
 from matplotlib.figure import Figure
 
 from comparison.outcome import Category, Comparison
-from comparison.report.answer import separated
 from comparison.report.drawing import COLOURS, Plot, render
 from comparison.report.forest import HEAD, data_rows, related
 from comparison.report.heat_map import Cell, rectangles, step_of
 from comparison.report.names import name, short_names
+from comparison.report.sentences import separated
 from comparison.wording import count
 
 MOST_IN_FOREST = 28  # comparisons: all pairs of eight systems
