@@ -33,18 +33,18 @@ class Place:
         return self.rank == 0
 
     def device(self, asked: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
-        """Return the device of this process: its own GPU, unless one is asked for by number, or there is none.
+        """Return the device of this process: its own GPU, unless another one is asked for or there is none; None for any.
 
         Raises:
             UserError: there are more processes on this machine than GPUs.
         """
+        if asked is None and environment.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1"):
+            return "cpu"
         if self.size == 1 or asked not in (None, "cuda"):
             return asked
         import torch
 
-        if asked is None and (
-            environment.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") or not torch.cuda.is_available()
-        ):
+        if asked is None and not torch.cuda.is_available():
             return "cpu"
         if self.local_rank >= torch.cuda.device_count():
             raise UserError(

@@ -17,12 +17,12 @@ import json
 import logging
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -124,7 +124,7 @@ class ShardStore:
         if self.off:
             return False
         path = self.path(space, key)
-        part = path.with_name(f"{key}.{socket.gethostname()}-{os.getpid()}.part")
+        part = path.with_name(f"{key}.{uuid4().hex}.part")  # of this writer alone, on whatever machine
         arrays = {name: array for name, array in vars(shard).items() if array is not None}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,8 @@ def test_shares_are_as_many_and_as_long():
 
 def test_one_process_needs_no_launcher():
     assert launched({}) == launched({"WORLD_SIZE": "1", "RANK": "0"}) == Place() and first_process({})
-    assert Place().device(None) is None and Place().device("cuda:3") == "cuda:3"
+    assert Place().device(None, {}) is None and Place().device(None, {"ACCELERATE_USE_CPU": "true"}) == "cpu"
+    assert Place().device("cuda:3") == "cuda:3"
 
 
 def test_the_place_is_the_launchers(monkeypatch):

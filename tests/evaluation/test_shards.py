@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,17 @@ def test_the_last_of_a_disk_is_left_alone(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(shards, "FREE_PART", 1.0)
     store = ShardStore(tmp_path)
     assert not store.save("s", "k", made()) and "of the disk are free" in caplog.text
+
+
+def test_writers_and_readers_of_one_shard_do_not_disturb_each_other(tmp_path, caplog):
+    def use(_: int) -> bool:
+        store = ShardStore(tmp_path)
+        found = [store.load("s", "k", 500) for _ in range(20) if store.save("s", "k", made(500))]
+        return len(found) == 20 and all(shard is not None and same(shard, made(500)) for shard in found)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(8)))
+    assert not caplog.text and [path.name for path in (tmp_path / "s").iterdir()] == ["k.npz"]
 
 
 def test_what_killed_writers_left_is_removed_and_what_living_ones_write_is_not(tmp_path):
