@@ -8,9 +8,12 @@
 | STS, PairClassification    | a pair    | `score` (cosine), `gold`, `group`                                         |
 | Classification             | a text    | `gold`, `predicted` (a label of each of the runs)                         |
 | Clustering                 | a draw    | `level`, `v_measure`, `documents` (there were), `drawn` (of them)         |
+| Summarization              | a text    | `cosine_spearman` (over its summaries)                                    |
 
 Pairs have the same `group` if they share a text, directly or through other pairs: they are no independent evidence. Ids are
-the query's own, else the row's number. The mean of a query's main score over a subset is mteb's score of it.
+the query's own, else the row's number. The mean of a query's main score over a subset is mteb's score of it, and so is that
+of a text's Spearman (not of SummEval, where mteb averages p-values into it; SummEvalSummarization.v2 has that mended). mteb
+leaves out texts whose summaries all have one score.
 Read it with `read_items`, or `pandas.read_json(path, lines=True, dtype={"id": str})`.
 """
 
@@ -32,8 +35,10 @@ from mteb.abstasks import (
     AbsTaskRetrieval,
     AbsTaskSTS,
 )
+from mteb.abstasks.text.summarization import AbsTaskSummarization
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import spearmanr
 
 Item = dict[str, Any]
 # pytrec_eval's names of mteb's scores
@@ -55,8 +60,8 @@ def read_items(path: Path) -> list[Item]:
 
 def keeps_items(task: AbsTask) -> bool:
     """Return whether items of this task's type are kept."""
-    kinds = (AbsTaskRetrieval, AbsTaskSTS, AbsTaskPairClassification, AbsTaskClassification, AbsTaskClustering)
-    return isinstance(task, kinds)
+    pairs = (AbsTaskSTS, AbsTaskPairClassification, AbsTaskSummarization)
+    return isinstance(task, (AbsTaskRetrieval, AbsTaskClassification, AbsTaskClustering, *pairs))
 
 
 def record_items(task: Any, path: Path, predictions: Path | None = None) -> None:
@@ -94,6 +99,8 @@ def _trec_name(score: str) -> str:
 
 
 def _items(task: Any, found: Any, data: Any) -> list[Item]:
+    if isinstance(task, AbsTaskSummarization):
+        return _texts(task, found, data)
     if isinstance(task, AbsTaskClassification):
         gold, runs = data[task.label_column_name], found
         by_text = zip(gold, zip(*runs, strict=True), strict=True)
@@ -106,6 +113,18 @@ def _items(task: Any, found: Any, data: Any) -> list[Item]:
     groups = connected(data[first], data[second])
     pairs = zip(found["cosine_scores"], gold, groups, strict=True)
     return [{"score": score, "gold": _plain(of_pair), "group": group} for score, of_pair, group in pairs]
+
+
+def _texts(task: Any, found: Any, data: Any) -> list[Item]:
+    """Return the Spearman of each text that mteb kept, under the text's row number; they stand in the order of the rows."""
+    lowest, span = task.min_score, task.max_score - task.min_score
+    gold = [(np.array(scores) - lowest) / span for scores in data[task.relevancy_column_name]]
+    items: list[Item] = []
+    row = -1
+    for judged, similar in zip(found["human_scores"], found["cosine_scores"], strict=True):
+        row = next(later for later in range(row + 1, len(gold)) if np.array_equal(gold[later], judged))
+        items.append({"id": str(row), "cosine_spearman": float(spearmanr(judged, similar).statistic)})
+    return items
 
 
 def connected(first: Sequence[str], second: Sequence[str]) -> list[int]:

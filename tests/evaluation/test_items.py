@@ -1,0 +1,43 @@
+"""Items of the types that local folders do not have: mteb's own tasks, fed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from datasets import Dataset, DatasetDict
+
+from comparison.item_scores import read_items as compared
+from evaluation.evaluate import evaluate
+from evaluation.items import read_items
+from evaluation.tasks import TaskSpec, find_tasks
+from tests.evaluation.conftest import BagOfWords, sentences
+
+
+def summaries(texts: int = 6, each: int = 5) -> DatasetDict:
+    rng = np.random.default_rng(3)
+    words = [text for text, _ in sentences(4, texts * (each + 2))]
+    rows = {
+        "text": words[:texts],
+        "human_summaries": [words[texts + n : texts + n + 2] for n in range(texts)],
+        "machine_summaries": [list(rng.choice(words, each)) for _ in range(texts)],
+        "relevance": [list(map(float, rng.permutation(each) / each * 4 + 1)) for _ in range(texts)],
+    }
+    rows["relevance"][1] = [3.0] * each  # mteb leaves it out: no order to agree with
+    rows["machine_summaries"][3] = [words[0]] * each  # and this one
+    return DatasetDict(test=Dataset.from_dict(rows))
+
+
+def test_a_summarys_text_is_an_item(tmp_path, monkeypatch):
+    def load(self: TaskSpec, task) -> None:
+        task.dataset, task.data_loaded = summaries(), True
+
+    monkeypatch.setattr(TaskSpec, "load", load)
+    result = evaluate(BagOfWords(), find_tasks(["SummEvalSummarization.v2"]), tmp_path, name="b", version="1")
+    assert not result.failures
+    (score,) = result.scores
+    items = read_items(score.items)
+    assert [item["id"] for item in items] == ["0", "2", "4", "5"]
+    assert np.mean([item["cosine_spearman"] for item in items]) == pytest.approx(score.score, abs=1e-5)
+    found = compared(score.items, {("test", "default")}, score.score)
+    assert found is not None and found.kind == "queries" and found.metric == "cosine_spearman"
+    assert evaluate(BagOfWords(), find_tasks(["SummEvalSummarization.v2"]), tmp_path, name="b", version="1").scores[0].cached
