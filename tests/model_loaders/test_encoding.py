@@ -176,6 +176,13 @@ def test_vectors_wait_until_there_are_enough_of_them() -> None:
     assert vectors.vectors[:, 0].tolist() == [3, 4, 5]
 
 
+def test_vectors_that_still_wait_are_fetched_at_the_end(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model("model1", base)
+    expected = model.encode(TEXTS, batch_tokens=46)
+    monkeypatch.setattr(encoding, "Vectors", lambda texts, lengths, dim, wait, check: Vectors(texts, lengths, dim, 2**30))
+    np.testing.assert_array_equal(model.encode(TEXTS, batch_tokens=46), expected)
+
+
 def test_every_device_has_a_budget(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = new_model("model1", base)
     sizes: list[tuple[int, int]] = short_of_memory(model, 10**9)
