@@ -203,8 +203,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read at each call; one thread for all ways
-    corpora = {"docstrings": docstrings(args.corpus, args.texts[0])}
-    if args.scifact.is_dir():
+    corpora = {"docstrings": docstrings(args.corpus, args.texts[0])} if args.texts[0] else {}
+    if args.scifact.is_dir() and args.texts[1]:
         corpora["SciFact"] = abstracts(args.scifact, args.texts[1])
     if args.budgets:
         for name, texts in corpora.items():

@@ -27,6 +27,8 @@ def test_both_short_ways_are_pefts(
 ) -> None:
     backbone, layer = a_layer(make_base(family))
     assert (layer.base_layer.bias is not None) == (family == "qwen2")
+    if layer.base_layer.bias is not None:
+        layer.base_layer.bias.data.fill_(3.0)  # zeros at first
     weights = [parameter.clone() for parameter in backbone.parameters()]
     merged: list[int] = []
     addmm = torch.addmm
