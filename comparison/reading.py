@@ -20,7 +20,16 @@ from comparison.studies import is_study, read_study
 from comparison.systems import Reading, Run, Score, System, finite, merge
 
 EXTERNAL = "external"
-BESIDE = {"items", "recipes", "failures", "predictions", "adapter", "corpus", "cells"}  # folders that hold no result files
+BESIDE = {
+    "items",
+    "recipes",
+    "failures",
+    "predictions",
+    "embeddings",
+    "adapter",
+    "corpus",
+    "cells",
+}  # folders that hold no result files
 SEED = re.compile(r"^(?P<name>.+?)[-_.]seed[-_]?(?P<seed>\d+)$")
 # mteb's metrics of each type, looked for in this order; reranking's files hold nDCG too, summarisation's Spearman
 MARKS = (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
     from model_loaders.loading import Plan
 
-NOTES = ".base_hashes.json"  # in the output directory: hashes of base LLMs' files, so that they are read once
+NOTES = ".base_hashes"  # in the output directory: hashes of base LLMs' files, so that they are read once
 
 
 class NotLoaded(UserError):

@@ -231,7 +231,9 @@ class Run:
             "mteb_version": result.mteb_version,
             "libraries": library_versions(),
             "processes": self.processes,
-            "seconds": {"total": round(seconds, 3), "encoding": round(encoding, 3), "scoring": round(seconds - encoding, 3)},
+            "seconds": round(seconds, 3),
+            "seconds_encoding": round(encoding, 3),
+            "seconds_scoring": round(seconds - encoding, 3),
             **speeds(sides),
             "origin": {**self.origin, "folder": str(spec.folder.resolve()) if spec.folder else None},
         }

@@ -220,3 +220,15 @@ def test_mtebs_own_tools_read_the_results(world):
     (one,) = results.model_results
     assert one.model_name == "ours/model3" and one.model_meta is not None
     assert one.model_revision == path.parent.name
+
+
+def test_a_comparison_reads_the_results_and_nothing_beside_them(world, tmp_path):
+    from comparison.reading import read
+
+    assert world.run("--save_embeddings")[0] == 1
+    (revision,) = (path.parent.parent for path in world.out.glob(f"results/*/*/embeddings/{TASK}"))
+    assert (revision / "embeddings" / TASK / "index.json").is_file()
+    other = evaluate(BagOfWords(), find_tasks([TASK], world.data), tmp_path / "other", name="bow", version="1")
+    assert not other.failures
+    reading = read([world.out, tmp_path / "other"])
+    assert len(reading.systems) == 2 and not reading.notes
