@@ -110,3 +110,9 @@ def test_the_content_of_a_base_counts_to_the_last_byte_and_is_read_once(base, tm
     assert content_hash(copy, notes) != before and reads == ["model.safetensors"]
     notes.write_text("{")
     assert content_hash(base, notes) == before
+
+
+def test_the_dtype_counts_also_where_nothing_is_trained(base, tmp_path):
+    save(new_model("causal_mean", base, lora=None), tmp_path / "bare")
+    assert planned(tmp_path / "bare") == load(tmp_path / "bare", device="cpu").version
+    assert planned(tmp_path / "bare") != planned(tmp_path / "bare", dtype="bfloat16")
