@@ -43,6 +43,8 @@ def test_shares_are_as_many_and_as_long():
     assert sorted(row for rows in hands for row in rows) == list(range(50))
     lengths = [sum(len(texts[row]) for row in rows) for rows in hands]
     assert max(map(len, hands)) - min(map(len, hands)) <= 1 and max(lengths) - min(lengths) <= 97
+    hands = deal(["w" * n for n in range(80)], 4)
+    assert len({sum(rows) for rows in hands}) == 1  # there and back again: nobody has the longer one of each round
     assert deal(["a"], 3) == [[0], [], []]
 
 
