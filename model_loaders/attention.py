@@ -55,11 +55,17 @@ def refuse_recurrent(config: Any) -> None:
             )
 
 
-def sees_future(backbone: nn.Module, vocabulary: int, *, padded: bool) -> tuple[float, float]:
+def sees_future(backbone: nn.Module, vocabulary: int, *, padded: bool, masked: bool = True) -> tuple[float, float]:
     """Measure whether the first token's state reacts to the last token, and whether padding leaks.
 
     Two token sequences that differ in their last real token go through the backbone, each as a batch of its own: the
     mask is made for a whole batch, so that a padded and an unpadded row in one batch would test only one of the paths.
+
+    Args:
+        backbone: the decoder.
+        vocabulary: its number of tokens.
+        padded: whether padding follows the text.
+        masked: whether a mask is given at all; without padding none is needed, and encoding gives none.
 
     Returns:
         ``(future, padding)``: largest change of the first token's state when the last real token changes, and when only
@@ -75,7 +81,7 @@ def sees_future(backbone: nn.Module, vocabulary: int, *, padded: bool) -> tuple[
     mask[length:] = 0
 
     def first_state(ids: torch.Tensor) -> torch.Tensor:
-        output = backbone(input_ids=ids[None], attention_mask=mask[None], use_cache=False)
+        output = backbone(input_ids=ids[None], attention_mask=mask[None] if masked else None, use_cache=False)
         return output.last_hidden_state[0, 0].float()  # type: ignore[no-any-return]
 
     base = first_state(row)
@@ -90,15 +96,15 @@ def probe_attention(backbone: nn.Module, design: Design) -> None:
 
     Raises:
         UserError: the first token sees the last one in a causal design, or does not in a bidirectional one, on an
-            unpadded or a padded batch; or the content of the padding reaches a real token.
+            unpadded, a padded or an unmasked batch; or the content of the padding reaches a real token.
     """
     training = backbone.training
     backbone.eval()
     config: Any = backbone.config
     vocabulary = int(config.get_text_config(decoder=True).vocab_size)
-    for padded in (False, True):
-        future, padding = sees_future(backbone, vocabulary, padded=padded)
-        where = "a padded batch" if padded else "an unpadded batch"
+    ways = {"an unpadded batch": (False, True), "a padded batch": (True, True), "a batch without a mask": (False, False)}
+    for where, (padded, masked) in ways.items():
+        future, padding = sees_future(backbone, vocabulary, padded=padded, masked=masked)
         sees = future > NOISE
         if sees != (design.attention == "bidirectional"):
             raise UserError(

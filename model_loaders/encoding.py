@@ -148,7 +148,7 @@ def one_batch(model: EmbedModel, forward: Forward, rows: list[list[int]], chosen
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up: a GPU's, or the CPU allocator's, which raises a plain RuntimeError."""
-    words = ("can't allocate memory", "not enough memory", "out of memory")
+    words = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")  # the last is cuBLAS
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error).lower() for word in words)
 
 

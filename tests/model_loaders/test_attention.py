@@ -108,6 +108,16 @@ def test_the_probe_catches_padding_that_leaks(base: Path) -> None:
         probe_attention(backbone, BIDIRECTIONAL)
 
 
+def test_the_probe_catches_a_model_that_needs_a_mask_to_be_causal(base: Path) -> None:
+    backbone, other = backbone_of(base, CAUSAL), backbone_of(base, BIDIRECTIONAL)
+    forward = backbone.forward
+    backbone.forward = lambda attention_mask, **options: (forward if attention_mask is not None else other)(
+        attention_mask=attention_mask, **options
+    )
+    with pytest.raises(UserError, match=r"wants causal.*batch without a mask the first token sees"):
+        probe_attention(backbone, CAUSAL)
+
+
 def test_every_load_runs_the_probe(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A design's direction that never reaches the model is an error of the load, not a bad score a week later."""
     monkeypatch.setattr("model_loaders.backbone.set_attention", lambda config, attention: None)
