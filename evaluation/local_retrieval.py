@@ -79,10 +79,11 @@ def _by_id(queries: Mapping[str, str]) -> Dataset:
 
 
 def _one_of(folder: Path, *stems: str) -> Path:
-    for path in (folder / f"{stem}{suffix}" for stem in stems for suffix in (".jsonl", ".jsonl.gz", ".tsv")):
-        if path.is_file():
-            return path
-    found = [path.name for path in data_files(folder)]
+    """Return the first of these files that is there; none but data files, whose bytes are part of a result's key."""
+    found = [path.relative_to(folder).as_posix() for path in data_files(folder)]
+    for name in (f"{stem}{suffix}" for stem in stems for suffix in (".jsonl", ".jsonl.gz", ".tsv")):
+        if name in found:
+            return folder / name
     raise UserError(f"{folder} has no {stems[0]}.jsonl or {stems[0]}.jsonl.gz; it has {found}")
 
 

@@ -71,6 +71,11 @@ def local_task(folder: Path, name: str, kind: str, subsets: Sequence[str] = (), 
         )
     if kind not in ("retrieval", "reranking"):
         _keep_local_subsets(task, folder, subsets or task.metadata.hf_subsets)
+    elif len(task.hf_subsets) > 1:
+        raise UserError(
+            f"{folder} holds one set of queries and documents, but mteb's task {name} has {len(task.hf_subsets)} subsets "
+            f"({', '.join(task.hf_subsets[:3])}, …): rename the folder, so that it is a task of its own"
+        )
     task.metadata = task.metadata.model_copy(update={"dataset": source})
     return task
 

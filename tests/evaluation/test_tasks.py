@@ -7,6 +7,7 @@ import pytest
 
 from evaluation import paper_tasks
 from evaluation.local_data import content_hash, iter_rows, split_files, task_type
+from evaluation.local_retrieval import retrieval
 from evaluation.official_tasks import official_names, official_task
 from evaluation.prompts import choose, normalise, read_prompts
 from evaluation.tasks import find_tasks, prompt_keys
@@ -62,6 +63,27 @@ def test_beir_layout(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name, lines, missing",
+    [
+        ("qrels.test.tsv", ["query-id\tcorpus-id\tscore", "q0\td1\t1"], "qrels.test"),
+        ("qrels/test.jsonl", ['{"query-id": "q0", "corpus-id": "d1", "score": 1}'], "qrels.test"),
+        ("corpus.tsv", ["id\ttext", *(f"d{number}\tbread" for number in range(60))], "corpus"),
+        ("queries.tsv", ["id\ttext", *(f"q{number}\tbread" for number in range(30))], "queries"),
+    ],
+)
+def test_no_file_is_read_that_is_no_part_of_the_hash(data_dir, name, lines, missing):
+    folder = data_dir / "TinyRetrieval"
+    for path in folder.glob(f"{missing}.jsonl*"):
+        path.unlink()
+    (folder / "qrels").mkdir()
+    before = content_hash(folder)
+    (folder / name).write_text("\n".join(lines) + "\n")
+    assert content_hash(folder) == before
+    with pytest.raises(UserError, match=f"has no {missing}.jsonl"):
+        retrieval(folder, "test")
+
+
+@pytest.mark.parametrize(
     "name, rows, message",
     [
         ("qrels.test.jsonl", [{"query-id": "q0", "corpus-id": "none", "score": 1}], "lacks 1 documents that are judged: none"),
@@ -91,6 +113,12 @@ def test_the_wrong_type_under_an_official_name(data_dir):
     (data_dir / "TinySTS").rename(data_dir / "SciFact")
     with pytest.raises(UserError, match="SciFact is of type Retrieval: rename the folder"):
         find_tasks(["SciFact"], data_dir)[0].task()
+
+
+def test_one_corpus_is_not_scored_as_many_subsets(data_dir):
+    (data_dir / "TinyRetrieval").rename(data_dir / "BrightRetrieval")
+    with pytest.raises(UserError, match=r"BrightRetrieval has 12 subsets .*: rename the folder"):
+        find_tasks(["BrightRetrieval"], data_dir)[0].task()
 
 
 def test_subsets_and_the_tokenised_copy(tmp_path):
