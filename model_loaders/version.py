@@ -28,7 +28,6 @@ NOT_DECISIVE = (
     "auto_mapping",
     "base_model_name_or_path",
     "inference_mode",
-    "init_lora_weights",
     "lora_dropout",
     "peft_version",
     "revision",
@@ -36,6 +35,8 @@ NOT_DECISIVE = (
     "target_modules",
     "task_type",
 )
+# Initialisations that draw A and B alone. The others (pissa, olora, …) change the base's weights too, each time peft adds LoRA.
+DRAWN = (True, False, None, "gaussian", "orthogonal", "eva")
 BASE_FILES = ("*.safetensors", "*.bin", "config.json")
 PIECE = 1 << 24  # bytes read at once
 
@@ -75,6 +76,8 @@ def hash_of(
 def lora_facts(config: Any) -> dict[str, Any]:
     """Return what of a ``peft.LoraConfig`` decides a vector, as JSON values."""
     found = {name: adapter.plain(value) for name, value in config.to_dict().items() if name not in NOT_DECISIVE}
+    if found.get("init_lora_weights") in DRAWN:
+        del found["init_lora_weights"]
     return {name: value for name, value in found.items() if value not in (None, False, {}, [])}
 
 
@@ -86,7 +89,9 @@ def version_of_model(model: EmbedModel) -> str:
     lora = lora_facts(backbone.peft_config["default"]) if model.has_lora else None
     pooling = model.pooling.config.to_dict() if model.pooling is not None else None
     tokenizer, tensors = model.tokenizer.digest, trained_tensors(model)
-    return hash_of(model.design_name, model.base_model, model.recipe, model.dtype, tokenizer, lora, pooling, tensors)
+    # LoRA on a quantised base stays in fp32, whatever the dtype of the products: the tensors do not tell.
+    dtype = f"{model.dtype} {backbone.dtype}" if model.base_model.quantisation else model.dtype
+    return hash_of(model.design_name, model.base_model, model.recipe, dtype, tokenizer, lora, pooling, tensors)
 
 
 def as_computed(tensors: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype) -> dict[str, dict[str, Tensor]]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def test_every_file_of_the_adapter_and_every_setting_counts(adapter, tmp_path, b
         ("adapter_model.safetensors", flip_last_byte_but_one),
         ("pooling.safetensors", flip_last_byte_but_one),
         ("adapter_config.json", edit(lambda data: data.update(lora_alpha=data["lora_alpha"] + 1))),
+        ("adapter_config.json", edit(lambda data: data.update(init_lora_weights="pissa"))),  # peft then changes the base
         ("embedder.json", edit(lambda data: data["recipe"].update(max_length=100))),
         ("embedder.json", edit(lambda data: data["recipe"].update(query_prompt="q: "))),
         ("embedder.json", edit(lambda data: data["pooling"].update(heads=1, head_dim=8))),
@@ -88,6 +90,17 @@ def test_a_model_that_was_changed_in_memory_has_another_version(adapter):
     with torch.no_grad():
         model.pooling.latents[0, 0] += 1e-3
     assert model.version != before
+
+
+def test_a_quantised_base_has_a_version_for_each_dtype_of_its_products(base):
+    # On a quantised base LoRA stays in fp32 in every dtype, so that its tensors are the same.
+    models = [new_model("model1", base, dtype=dtype) for dtype in ("float32", "bfloat16")]
+    for model in models:
+        model.base_model = replace(model.base_model, quantisation="4bit")
+        for tensor in model.trained_tensors().values():
+            tensor.data.fill_(0.5)
+    assert models[0].dtype == models[1].dtype
+    assert models[0].version != models[1].version
 
 
 def test_the_content_of_a_base_counts_to_the_last_byte_and_is_read_once(base, tmp_path, monkeypatch):
