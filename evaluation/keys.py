@@ -51,6 +51,9 @@ def adopt(folder: Path, task_name: str, key: str) -> bool:
     for other in sorted(folder.parent.glob("*/")):
         if other == folder or recorded_key(other, task_name) != key or not (other / f"{task_name}.json").is_file():
             continue
+        # The record first, as it is of another key: without it the rest counts for nothing, whenever this is killed.
+        record_path(folder, task_name).unlink(missing_ok=True)
+        items_path(folder, task_name).unlink(missing_ok=True)
         for source in (other / f"{task_name}.json", items_path(other, task_name)):
             if source.is_file():
                 target = folder / source.relative_to(other)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation import keys
 from evaluation.cli import main
 from evaluation.evaluate import evaluate
 from evaluation.local_data import iter_rows
@@ -206,6 +207,27 @@ def test_a_recomputed_result_counts_for_nothing_before_it_is_whole(world, monkey
     result = evaluate(BagOfWords(), find_tasks([TASK], world.data), world.out, name="bow", version="1")
     assert not result.scores[0].cached
     assert not list(world.out.glob(f"results/ours__model3/*/recipes/{TASK}.json"))
+
+
+def test_a_kill_while_a_result_is_taken_from_another_revision_leaves_no_mixture(world, tmp_path, monkeypatch):
+    """The folder has a result of other data; the same task of these data is in another revision's folder."""
+    prompts, queries = tmp_path / "prompts.yaml", world.data / TASK / "queries.jsonl"
+    prompts.write_text('STS: "x "\n')  # another revision, the same key
+    (first,) = (world.out / "results/ours__model3").iterdir()
+    before, rows = queries.read_text(), list(iter_rows(queries))
+    write(queries, [{**row, "text": rows[0]["text"]} for row in rows])
+    assert world.run("--prompts", str(prompts))[1]
+    (other,) = (path for path in first.parent.iterdir() if path != first)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "write_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keys.adopt(first, TASK, str(keys.recorded_key(other, TASK)))
+    queries.write_text(before)
+    assert world.run() != (0, 0)
 
 
 def test_mtebs_own_tools_read_the_results(world):
