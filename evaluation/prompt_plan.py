@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from evaluation.prompts import Prompts, choose, normalise
 from model_loaders.errors import UserError, nearest
-from model_loaders.manifest import TASK_PROMPTS, Recipe
-from model_loaders.prompts import ROLES, Role, in_template, template_named
+from model_loaders.manifest import Recipe
+from model_loaders.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
 
 
 class Task(Protocol):

@@ -13,11 +13,10 @@ import numpy as np
 
 from model_loaders.errors import UserError, nearest
 from model_loaders.locations import read_json
-from model_loaders.prompts import Role, check_role, template_named
+from model_loaders.prompts import Role, check_role, check_task_prompts, template_named
 
 MANIFEST = "embedder.json"
 FORMAT = 1
-TASK_PROMPTS = ("mteb", "own", "none")
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
 Content = TypeVar("Content")
 # Short, long, another script, code: what these give must not change between saving and loading.
@@ -41,8 +40,8 @@ class Recipe:
         unpooled_token_ids: token ids that attention sees and the pooling leaves out. Adapters that the published code
             trained for design 5 need their pad token's id here: its mean skipped that id, also where it stands in a text
             as ``<unk>``.
-        task_prompts: which prompts an evaluation gives, one of ``TASK_PROMPTS``: mteb's of each task before the two above,
-            these two alone, or none. Empty: these two alone if there are any, else mteb's.
+        task_prompts: which prompts an evaluation gives, one of ``prompts.TASK_PROMPTS``: mteb's of each task before the two
+            above, these two alone, or none. Empty: these two alone if there are any, else mteb's.
         prompt_template: how a task's prompt and a text are put together (``prompts.template_named``).
     """
 
@@ -55,8 +54,7 @@ class Recipe:
     prompt_template: str = ""
 
     def __post_init__(self) -> None:
-        if self.task_prompts not in ("", *TASK_PROMPTS):
-            raise UserError(f"task_prompts is {self.task_prompts!r}, not one of {', '.join(TASK_PROMPTS)}")
+        check_task_prompts(self.task_prompts)
         template_named(self.prompt_template)
         for name in ("max_length", "query_max_length"):
             length = getattr(self, name)
@@ -69,7 +67,7 @@ class Recipe:
 
     @property
     def evaluation_prompts(self) -> str:
-        """Which of ``TASK_PROMPTS`` an evaluation gives unless it is told otherwise."""
+        """Which of ``prompts.TASK_PROMPTS`` an evaluation gives unless it is told otherwise."""
         return self.task_prompts or ("own" if self.query_prompt or self.document_prompt else "mteb")
 
     def facts(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
 PLACEHOLDER = "{text}"
 PROMPT = "{prompt}"
+TASK_PROMPTS = ("mteb", "own", "none")  # whose prompts an evaluation gives
 TEMPLATES = {"instruct": "Instruct: {prompt}\nQuery: {text}"}
 
 
@@ -30,6 +31,13 @@ def render(text: str, prompt: str) -> str:
         before, after = prompt.split(PLACEHOLDER, 1)
         return before + text + after
     return prompt + text
+
+
+def check_task_prompts(source: str) -> str:
+    """Return ``source`` if it is one of ``TASK_PROMPTS`` or empty, else raise a UserError."""
+    if source not in ("", *TASK_PROMPTS):
+        raise UserError(f"task_prompts is {source!r}, not one of {', '.join(TASK_PROMPTS)}")
+    return source
 
 
 def template_named(template: str) -> str:

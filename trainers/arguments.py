@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_loaders.errors import UserError
+from model_loaders.prompts import check_task_prompts, template_named
 from trainers.data_config import resolve
 
 # Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.
@@ -68,6 +69,16 @@ class ModelArguments:
     document_prompt: str = field(
         default="", metadata={"help": "Put in front of every positive and negative; saved with the adapter."}
     )
+    task_prompts: str = field(
+        default="",
+        metadata={"help": "Saved with the adapter: which prompts an evaluation gives, mteb (of each task), own (the two "
+                          "above) or none. Unset: own if there are any, else mteb."},
+    )  # fmt: skip
+    prompt_template: str = field(
+        default="",
+        metadata={"help": "Saved with the adapter: how an evaluation puts a task's prompt and a text together, 'instruct' or a "
+                          "string with {prompt} and {text}. Unset: 'PROMPT: TEXT'."},
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Check what does not depend on the machine.
@@ -77,6 +88,8 @@ class ModelArguments:
         """
         if self.load_in_4bit and self.load_in_8bit:
             raise UserError("--load_in_4bit and --load_in_8bit exclude each other: give one of them")
+        check_task_prompts(self.task_prompts)
+        template_named(self.prompt_template)
         _positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
         if self.lora_dropout is not None and not 0.0 <= self.lora_dropout < 1.0:
             raise UserError(f"--lora_dropout must be in [0, 1), got {self.lora_dropout}")
@@ -275,7 +288,8 @@ GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments,
 FROM_THE_ADAPTER = ("lora_config", "lora_r", "lora_alpha", "lora_dropout", "pooling_latents", "pooling_head_dim")
 
 # These come with it too, unless they are given.
-FROM_THE_ADAPTER_UNLESS_GIVEN = ("pooling_heads", "query_prompt", "document_prompt", "max_seq_length", "query_max_length")
+FROM_THE_ADAPTER_UNLESS_GIVEN = ("pooling_heads", "query_prompt", "document_prompt", "max_seq_length", "query_max_length",
+                                 "task_prompts", "prompt_template")  # fmt: skip
 
 # Mean nothing to a design without a trainable pooling.
 OF_THE_POOLING = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooling_learning_rate")

@@ -253,12 +253,12 @@ def tokenizer_and_recipe(asked: Check) -> tuple[TextTokenizer | None, Recipe]:
     """Return the tokenizer of the adapter or base LLM, if one is given, and the prompts and lengths of the run."""
     from model_loaders.loading import adapter_needs
     from model_loaders.locations import resolve
-    from model_loaders.manifest import MANIFEST, Recipe, read_manifest
+    from model_loaders.manifest import MANIFEST, read_manifest
     from model_loaders.tokenising import TextTokenizer, load_tokenizer
-    from trainers.train import continued_recipe
+    from trainers.train import continued_recipe, recipe_of
 
     model, data = asked.model, asked.data
-    recipe = Recipe(model.query_prompt, model.document_prompt, data.max_seq_length, data.query_max_length)
+    recipe = recipe_of(model, data)
     adapter, base = model.peft_model_name_or_path, model.model_name_or_path
     if adapter is not None:
         directory = resolve(adapter, what="adapter", cache_dir=model.cache_dir, needs=adapter_needs(Path(adapter)))

@@ -31,7 +31,7 @@ from trainers.stopping import Stopped, stop_requests
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
     from model_loaders.manifest import Recipe
-    from trainers.arguments import TrainConfig
+    from trainers.arguments import DataArguments, ModelArguments, TrainConfig
     from trainers.stopping import StopRequest
     from trainers.trainer import ContrastiveTrainer
 
@@ -191,11 +191,10 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
 def build_model(config: TrainConfig) -> EmbedModel:
     """Make a new model of the design, or load the adapter to go on from."""
     from model_loaders.loading import create, load_design
-    from model_loaders.manifest import Recipe
     from trainers.lora_options import lora_options
 
-    model, data, training = config.model, config.data, config.training
-    recipe = Recipe(model.query_prompt, model.document_prompt, data.max_seq_length, data.query_max_length)
+    model, training = config.model, config.training
+    recipe = recipe_of(config.model, config.data)
     if model.peft_model_name_or_path is not None:
         loaded = load_design(
             config.design,
@@ -231,11 +230,25 @@ def build_model(config: TrainConfig) -> EmbedModel:
     )
 
 
+def recipe_of(model: ModelArguments, data: DataArguments) -> Recipe:
+    """Return the prompts and lengths that the flags say."""
+    from model_loaders.manifest import Recipe
+
+    return Recipe(
+        query_prompt=model.query_prompt,
+        document_prompt=model.document_prompt,
+        max_length=data.max_seq_length,
+        query_max_length=data.query_max_length,
+        task_prompts=model.task_prompts,
+        prompt_template=model.prompt_template,
+    )
+
+
 def continued_recipe(adapter: Recipe, given: Recipe, flags: Collection[str]) -> Recipe:
     """Return the adapter's recipe, with what this run gives of prompts and lengths: ``flags`` are the names of those given."""
     import dataclasses
 
-    fields = {"query_prompt": "query_prompt", "document_prompt": "document_prompt"}
+    fields = {name: name for name in ("query_prompt", "document_prompt", "task_prompts", "prompt_template")}
     fields |= {"max_seq_length": "max_length", "query_max_length": "query_max_length"}
     changed = {field: getattr(given, field) for flag, field in fields.items() if flag in flags}
     return dataclasses.replace(adapter, **changed)

@@ -86,6 +86,11 @@ def test_the_published_launch_command_parses(minimal: list[str], tmp_path: Path)
     assert config.model.torch_dtype == "bfloat16"
 
 
+@pytest.mark.parametrize("flag, value", [("task_prompts", "all"), ("prompt_template", "Query: {text}")])
+def test_prompts_of_an_evaluation_are_checked_at_parsing(fails: Fails, minimal: list[str], flag: str, value: str) -> None:
+    assert flag.split("_")[-1] in fails([*minimal, f"--{flag}", value])
+
+
 def test_our_defaults(minimal: list[str]) -> None:
     config = parse(minimal, design="model3")
     training = config.training
@@ -106,7 +111,8 @@ def test_each_flag_of_ours_reaches_the_configuration(
 ) -> None:
     flag = OWN[name]
     extra = {"eval_dataset_split": ["--eval_dataset", "e"], "max_eval_samples": ["--eval_dataset", "e"]}.get(name, [])
-    value = str(ROOT / "pyproject.toml") if name == "lora_config" else "float32" if name == "torch_dtype" else example(flag)
+    named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own"}
+    value = {**named, "prompt_template": "instruct"}.get(name) or example(flag)
     if name.startswith("load_in"):
         monkeypatch.setattr("trainers.command_line._check_quantisation", lambda model: None)
     if name in ("dataset_config", "batching"):  # these speak of several data sets, in a file

@@ -98,6 +98,8 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "pooling_head_dim": ["--pooling_head_dim", "5"],
         "query_prompt": ["--query_prompt", "word9 "],
         "document_prompt": ["--document_prompt", "word9 "],
+        "task_prompts": ["--task_prompts", "none"],
+        "prompt_template": ["--prompt_template", "instruct"],
         "dataset_name": ["--dataset_name", w["six_rows"]],
         "dataset_split": ["--dataset_name", w["split"], "--dataset_split", "validation"],
         "in_batch_negatives": ["--in_batch_negatives", "false"],
