@@ -106,10 +106,12 @@ class TextTokenizer:
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of ids on the right to the longest; returns int64 ids and masks ``(batch, longest)``."""
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-        ids = torch.full_like(mask, self.tokenizer.pad_token_id)
-        ids[mask.bool()] = torch.tensor([token for row in rows for token in row])
+        longest = max(len(row) for row in rows)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+            mask[index, : len(row)] = 1
         return Batch(ids, mask, self.pool_mask(ids, mask))
 
     def pool_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
