@@ -78,7 +78,8 @@ def taken(cell: Cell) -> Taken:
     scores = read_scores(cell)
     evaluation = 0.0
     for task in scores["scores"]:
-        evaluation += float(read_json(cell.folder / scores["results"] / "recipes" / f"{task}.json").get("seconds") or 0.0)
+        record = read_json(cell.folder / scores["results"] / "recipes" / f"{task}.json")
+        evaluation += float(record.get("seconds") or 0.0)
     return Taken(
         cell, float(scores["training_seconds"] or 0.0), evaluation, read_json(cell.folder / COST_FILE).get("peak_memory_bytes")
     )

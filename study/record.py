@@ -92,7 +92,7 @@ def about_cell(cell: Cell, config: StudyConfig, sides: dict[str, Any]) -> dict[s
     about: dict[str, Any] = {"name": cell.name, "design": cell.design, "system": cell.system, "folder": cell.folder.name,
                              "kind": cell.kind, "base_model": cell.base, "status": cell.state,
                              "reason": one_line(cell.reason)}  # fmt: skip
-    counted = [side for task in sides.values() for side in task.values() if side.get("seconds")]
+    counted = [side for task in sides.values() for side in task.values() if side.get("seconds") and not side.get("reused")]
     seconds = sum(side["seconds"] for side in counted)
     if seconds > 0:
         about["evaluation_texts_per_second"] = round(sum(side["texts"] for side in counted) / seconds, 1)
