@@ -116,7 +116,7 @@ def one_batch(model: EmbedModel, forward: Forward, rows: list[list[int]], chosen
     """Encode one batch; returns whether it fitted. If not, the model's budget is halved.
 
     Raises:
-        UserError: it is one text.
+        UserError: it is one text. What a sharded model raises comes through.
     """
     try:
         # Padding is on the right, so with causal attention no token of a text sees it, whether it is masked or not.
@@ -125,7 +125,8 @@ def one_batch(model: EmbedModel, forward: Forward, rows: list[list[int]], chosen
         result.add(chosen, forward(batch.input_ids, None if unmasked else batch.attention_mask, batch.pool_mask))
         return True
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        # The processes of a sharded model run each batch together: one that halved it alone would leave the others waiting.
+        if not out_of_memory(error) or is_sharded(model):
             raise
         reason = first_line(error)
     # Outside of the except block: the error's traceback holds the activations.
@@ -150,6 +151,11 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up: a GPU's, or the CPU allocator's, which raises a plain RuntimeError."""
     words = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")  # the last is cuBLAS
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error).lower() for word in words)
+
+
+def is_sharded(model: EmbedModel) -> bool:
+    """Whether the model's parameters are spread over processes (FSDP2)."""
+    return hasattr(model, "unshard")
 
 
 class Vectors:
@@ -200,7 +206,7 @@ def ready(model: EmbedModel) -> Iterator[Forward]:
     was_training = model.training
     # Not model(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype. But a
     # sharded model (FSDP2) gathers its parameters when it is called, and could not train on what inference mode made.
-    sharded = hasattr(model, "unshard")
+    sharded = is_sharded(model)
     forward: Any = model if sharded else partial(type(model).forward, model)
     model.eval()
     try:

@@ -133,6 +133,15 @@ def test_what_was_encoded_before_a_batch_that_does_not_fit_is_not_encoded_again(
     assert sum(tokens for _, tokens in seen) == sum(LENGTHS)
 
 
+def test_a_process_of_a_sharded_model_does_not_halve_a_batch_alone(base: Path) -> None:
+    model = new_model("model1", base)
+    done = short_of_memory(model, 8)
+    model.unshard = model.reshard = lambda: None  # as FSDP2 gives them
+    with pytest.raises(torch.OutOfMemoryError):
+        model.encode(["word1 word2 word3"] * 4)
+    assert not done and model.fitting_tokens is None
+
+
 def test_one_text_that_does_not_fit_is_named(base: Path) -> None:
     model = new_model("model1", base).train()
     short_of_memory(model, 30)
