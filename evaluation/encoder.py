@@ -25,7 +25,8 @@ from model_loaders.prompts import Role, render
 
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model
-# Raise when scoring or the making of tasks changes: all results are then computed anew.
+# Raise when scoring or the making of tasks changes: all results are then computed anew. Where vectors change, raise
+# evaluation.shards.FORMAT too, or they are taken from caches.
 EVALUATION_VERSION = 2
 
 

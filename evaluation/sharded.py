@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
 
 from evaluation.journal import Journal
 from evaluation.shards import SHARD_TEXTS, Shard, ShardStore, check, key_of, space_of
-from model_loaders.manifest import Recipe
+from model_loaders.manifest import Recipe, library_versions
 from model_loaders.prompts import Role, render
 
 OnBatch = Callable[[int, int], None]
@@ -176,8 +175,7 @@ class ShardedEncoder:
         else:
             how = {"max_length": max_length, "role": role, "no_prompt": prompt is None}
             chosen = prompt or ""
-        libraries = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
-        return space_of({**self.facts, **how, "libraries": libraries}), chosen
+        return space_of({**self.facts, **how, "libraries": library_versions()}), chosen
 
 
 def _empty_like(shard: Shard, texts: int) -> Shard:

@@ -29,7 +29,7 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 SHARD_TEXTS = 4096
-FORMAT = 1  # raise when the files change
+FORMAT = 1  # raise when the files change, or what this code makes of a text (then the evaluation version, too)
 FREE_PART, FREE_BYTES = 0.05, 5 << 30  # of a disk, what is left free: 5 %, but not more than 5 GB
 DAY = 24 * 3600
 

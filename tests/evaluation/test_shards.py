@@ -21,6 +21,7 @@ from evaluation.report import table
 from evaluation.sharded import ShardedEncoder, encode_here
 from evaluation.shards import Shard, ShardStore, key_of, space_of
 from evaluation.tasks import find_tasks
+from model_loaders.manifest import library_versions
 from tests.conftest import WORDS, new_model
 from tests.evaluation.conftest import BagOfWords
 
@@ -202,7 +203,7 @@ def test_what_is_stored_is_not_encoded(tmp_path):
     assert encoder.seen == changed[5:10] and counts.reused == 18
 
 
-def test_everything_that_decides_a_vector_decides_the_place(tmp_path):
+def test_everything_that_decides_a_vector_decides_the_place(tmp_path, monkeypatch):
     def encoded(role="document", **options) -> int:
         facts = {"version": "1", "dtype": "float32"} | {k: options.pop(k) for k in ("version", "dtype") if k in options}
         encoder = Encoder()
@@ -220,6 +221,12 @@ def test_everything_that_decides_a_vector_decides_the_place(tmp_path):
     ):
         assert encoded(**change) == 23 and encoded(**change) == 0, change
     assert encoded() == 0
+    for name in ("torch", "transformers", "peft", "tokenizers"):
+        with monkeypatch.context() as patch:
+            patch.setattr("evaluation.sharded.library_versions", lambda name=name: {**library_versions(), name: "99"})
+            assert encoded() == 23, name
+    monkeypatch.setattr("evaluation.shards.FORMAT", 99)
+    assert encoded() == 23
 
 
 def test_an_embedder_reads_rendered_texts_so_that_both_sides_share_them(base, tmp_path):
