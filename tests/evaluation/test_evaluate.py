@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import mteb
 import numpy as np
@@ -93,6 +95,20 @@ def test_a_result_without_items_or_cut_short_is_computed_again(tmp_path, data_di
     again = run(tmp_path, data_dir, ["TinyPair"])
     assert not again.failures and not again.scores[0].cached
     assert again.scores[0].score == result.scores[0].score
+
+
+def test_a_result_that_lacks_a_subset_is_computed_again_and_one_with_more_is_not(tmp_path, data_dir):
+    shutil.copy(data_dir / "STS17/test.en-en.jsonl", data_dir / "STS17/test.es-es.jsonl")
+    (folder,) = find_tasks(["STS17"], data_dir)
+    english, both = (replace(folder, subsets=names) for names in (("en-en",), ("en-en", "es-es")))
+
+    def subsets(spec):
+        (score,) = evaluate(BagOfWords(), [spec], tmp_path / "out", name="bow", version="1").scores
+        return score.cached, sorted(score.subsets)
+
+    assert subsets(english) == (False, ["en-en"])
+    assert subsets(both) == (False, ["en-en", "es-es"])
+    assert subsets(english) == (True, ["en-en"])
 
 
 def test_a_failing_task_is_named_and_stops_no_other(tmp_path, data_dir):

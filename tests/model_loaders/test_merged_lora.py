@@ -73,6 +73,14 @@ def test_what_is_not_plain_lora_stays_pefts(base: Path) -> None:
     layer.enable_adapters(False)
     assert not is_plain(layer)
     layer = a_layer(base)[1]
+    layer.merge()
+    assert not is_plain(layer), "LoRA would be added twice"
+    backbone, layer = a_layer(base)
+    backbone.add_adapter("other", backbone.peft_config["default"])
+    assert is_plain(layer)
+    layer.set_adapter(["default", "other"])
+    assert not is_plain(layer), "two adapters"
+    layer = a_layer(base)[1]
     with torch.autocast("cpu", torch.bfloat16):
         assert not is_plain(layer)
 
