@@ -198,3 +198,10 @@ def test_mtebs_mock_tasks_accept_the_wrapper():
 @pytest.mark.parametrize("design", ["model1", "model2", "model3", "model4", "model5"])
 def test_mtebs_mock_tasks_accept_every_design(design, base):
     assert not mock_failures(new_model(design, base), max_length=32)
+
+
+def test_stored_vectors_are_of_one_base_llm_to_the_last_byte():
+    places = {
+        MtebEncoder(BagOfWords(), "bow", "1", extra_recipe={"base_content": of}).sharded._space("query", "", 9) for of in "ab"
+    }
+    assert len(places) == 2
