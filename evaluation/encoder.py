@@ -27,7 +27,7 @@ PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model
 # Raise when scoring or the making of tasks changes: all results are then computed anew. Where vectors change, raise
 # evaluation.shards.FORMAT too, or they are taken from caches.
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 
 
 class TextEncoder(Protocol):
@@ -49,8 +49,8 @@ class TextEncoder(Protocol):
 class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     """Gives mteb's batches to a `TextEncoder`, with the side and the prompt of their task.
 
-    Texts of tasks without sides (mteb's `prompt_type` is None) are encoded as queries, as the published evaluation and
-    models with `query: ` prefixes do.
+    Texts of tasks without sides (mteb's `prompt_type` is None) get the prompt of queries, as in the published evaluation
+    and as models with `query: ` prefixes want it, and the maximum length of documents: they may be as long.
 
     Attributes:
         plan: chooses prompts.
@@ -126,11 +126,15 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         role: Role = "document" if prompt_type is PromptType.document else "query"
         chosen = self.plan.choose(task_metadata, role)
         name = "text" if prompt_type is None else role
-        side = self._side(task_metadata.name, name, role, chosen, texts)
+        own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
+        max_length = self.max_length
+        if max_length is None and prompt_type is None and own is not None:
+            max_length = own.length("document")
+        side = self._side(task_metadata.name, name, role, chosen, max_length, texts)
         if self.progress is not None:
             self.progress.begin_call(PLURALS[name], len(texts), sum(map(len, texts)))
         began = time.monotonic()
-        encoded, counts = self.sharded.encode(texts, role, prompt=chosen.prompt, max_length=self.max_length)
+        encoded, counts = self.sharded.encode(texts, role, prompt=chosen.prompt, max_length=max_length)
         seconds = time.monotonic() - began
         if side is not None:
             side.add(len(texts), encoded.tokens, encoded.cut, seconds, reused=counts.reused, again=counts.again)
@@ -140,12 +144,12 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
             self.files.add(hf_subset, hf_split, name, ids, texts, encoded.vectors)
         return encoded.vectors
 
-    def _side(self, task: str, name: str, role: Role, chosen: Chosen, texts: list[str]) -> Side | None:
+    def _side(self, task: str, name: str, role: Role, chosen: Chosen, max_length: int | None, texts: list[str]) -> Side | None:
         """Return the account of a task's side; it is opened with the first text."""
         side = self.ledger.side(task, name)
         if side is None and texts:
             own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
-            length = self.max_length or (own.length(role) if own is not None else None)
+            length = max_length or (own.length(role) if own is not None else None)
             first = render(texts[0], chosen.prompt or "")
             side = self.ledger.open(task, name, Side(role, chosen.prompt, chosen.source, length, first))
         return side

@@ -72,9 +72,13 @@ def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] 
 
 
 def official_prompt(name: str) -> str | Mapping[str, str] | None:
-    """Return mteb's prompt of a task: an instruction in words for queries and texts, or by side; None where it has none."""
+    """Return mteb's prompt of its task `name`: an instruction in words for queries and texts, or by side.
+
+    A task without one of its own has that of its kind, as mteb's own models take it ("Retrieve semantically similar text."
+    for STS). None where mteb has no such task.
+    """
     task = _TASKS_REGISTRY.get(name)
-    return task.metadata.prompt if task is not None else None
+    return None if task is None else task.metadata.prompt or getattr(task, "abstask_prompt", None)
 
 
 def parts_of(task: AbsTask) -> Iterator[Part]:

@@ -9,8 +9,8 @@ The first that speaks of a side decides:
 3. the adapter's own prompt, from its manifest (source `mteb` or `own`), or nothing (source `none`).
 
 The source is what the user says, else what the manifest says (`Recipe.evaluation_prompts`): an adapter that was trained with
-prompts of its own is evaluated with them. Texts of tasks without sides (STS, pairs, classification, clustering, …) are
-encoded as queries.
+prompts of its own is evaluated with them. Texts of tasks without sides (STS, pairs, classification, clustering, …) get the
+prompt of queries, and the maximum length of documents.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from evaluation.official_tasks import official_prompt
 from evaluation.prompts import Prompts, choose, normalise
 from model_loaders.errors import UserError, nearest
 from model_loaders.manifest import Recipe
@@ -77,7 +78,8 @@ class PromptPlan:
             key, prompt = found
             return Chosen(in_template(prompt, self.template) if self.template else prompt, f"file: {key}")
         if self.source == "mteb":
-            given = task.prompt if isinstance(task.prompt, Mapping) else {"query": task.prompt}
+            asked = task.prompt or official_prompt(task.name)
+            given = asked if isinstance(asked, Mapping) else {"query": asked}
             if given.get(role):
                 return Chosen(in_template(given[role], self.template), "mteb")
         if self.source == "none":

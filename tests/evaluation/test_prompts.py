@@ -37,7 +37,9 @@ def test_mtebs_prompt_goes_to_queries_and_to_texts_without_sides():
     assert plan.choose(BANKING, "query").prompt == "Given a online banking query, find the corresponding intents: "
     assert plan.choose(ASKUBUNTU, "query").source == "mteb"
     assert plan.choose(ASKUBUNTU, "document") == Chosen(None, "adapter")  # a string is none for documents
-    assert plan.choose(BIOSSES, "query") == Chosen(None, "adapter")  # mteb has none
+    assert plan.choose(BIOSSES, "query") == Chosen("Retrieve semantically similar text: ", "mteb")  # that of its kind
+    own = SimpleNamespace(name="Own", type="STS", prompt=None)
+    assert plan.choose(own, "query") == Chosen(None, "adapter")
     both = SimpleNamespace(name="Own", type="Retrieval", prompt={"query": "find.", "document": "read"})
     assert plan.choose(both, "query").prompt == "find: "
     assert plan.choose(both, "document") == Chosen("read: ", "mteb")
@@ -50,7 +52,7 @@ def test_the_file_speaks_before_mteb_and_mteb_before_the_adapter():
     assert plan.choose(SCIFACT, "query") == Chosen("mine ", "file: SciFact")
     assert plan.choose(SCIFACT, "document") == Chosen("d: ", "adapter")
     assert plan.choose(BANKING, "query").source == "mteb"
-    assert plan.choose(BIOSSES, "query") == Chosen("q: ", "adapter")
+    assert plan.choose(SimpleNamespace(name="Own", type="STS", prompt=None), "query") == Chosen("q: ", "adapter")
     assert make_plan(adapter, "none").choose(BIOSSES, "query") == Chosen("", "none")
     assert make_plan(adapter, "own").choose(SCIFACT, "query") == Chosen("q: ", "adapter")
 
@@ -154,3 +156,25 @@ def test_new_fields_of_the_recipe_change_no_version_of_an_older_adapter(parity, 
     model.recipe = Recipe()
     monkeypatch.setattr(Recipe, "facts", asdict)  # the version is made of `facts`, not of all fields
     assert model.version != version
+
+
+class Lengths(Adapter):
+    """Notes the maximum length of each call."""
+
+    def encode(self, texts, role="document", *, max_length=None, **options):
+        self.asked = [*getattr(self, "asked", []), (role, max_length)]
+        return super().encode(texts, role, **options)
+
+
+def test_texts_without_sides_may_be_as_long_as_documents(tmp_path, data_dir):
+    encoder = Lengths(max_length=64, query_max_length=8)
+    result = evaluate(encoder, find_tasks(["TinySTS", "TinyRetrieval"], data_dir), tmp_path / "out", name="bow", version="1")
+    assert not result.failures
+    assert {("query", 64), ("query", None), ("document", None)} == set(encoder.asked)
+    sides = {
+        task: json.loads((result.folder / f"recipes/{task}.json").read_text())["sides"] for task in ("TinySTS", "TinyRetrieval")
+    }
+    assert sides["TinySTS"]["text"]["max_length"] == 64
+    assert sides["TinyRetrieval"]["query"]["max_length"] == 8 and sides["TinyRetrieval"]["document"]["max_length"] == 64
+    short = evaluate(encoder, find_tasks(["TinySTS"], data_dir), tmp_path / "out", name="bow", version="1", max_length=16)
+    assert encoder.asked[-1] == ("query", 16) and not short.failures
