@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import logging
+import shutil
 import time
 import traceback
 import warnings
@@ -128,7 +131,8 @@ class Run:
             try:
                 with _quiet(), self.model.sharded.keeping(ShardStore(self.embedding_cache or journal.folder), journal):
                     began = time.monotonic()
-                    self._compute(task)
+                    scored = Scored(journal.folder / "scored", self.model.mteb_model_meta, task)
+                    self._compute(task, scored)
                     seconds = time.monotonic() - began
                 if files is not None:
                     files.finish()
@@ -136,10 +140,13 @@ class Run:
                 self.model.files = None
                 if files is not None:
                     files.abandon()
-            result = self.cache.load_task_result(spec.name, self.model.mteb_model_meta)  # as rounded when it was saved
-            self._check_numbers(task, result)
+            result = scored.result()
+            check_numbers(task, result)
+            self._replace(task, result, scored)
             self._finish(spec, task, result, seconds)
             journal.remove()
+        elif not readable(self.folder / "model_meta.json"):  # mteb finds no result without it
+            self.cache.save_to_cache(result, self.model.mteb_model_meta)
         items = items_path(self.folder, spec.name)
         record = read_record(self.folder, spec.name)
         return _task_score(task, result, cached, items if items.exists() else None, record)
@@ -158,7 +165,11 @@ class Run:
         result = self._read(name)
         if recorded_key(self.folder, name) != key or result is None or result.get_missing_evaluations(task):
             return None
-        if keeps_items(task) and not items_path(self.folder, name).exists():
+        record = read_record(self.folder, name)
+        recorded = record.get("scores") or {}
+        same = all(recorded.get(subset, {}).items() >= scores.items() for subset, scores in _main_scores(task, result).items())
+        if not same or record.get("items") != _hash(items_path(self.folder, name)):
+            logger.warning("the result of %s is not the one that its record tells of; it is computed again", name)
             return None
         return result
 
@@ -170,37 +181,35 @@ class Run:
             self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
             return None
 
-    def _compute(self, task: AbsTask) -> None:
+    def _compute(self, task: AbsTask, scored: Scored) -> None:
         """Let mteb score a task, all of it: vectors of subsets that a killed run had scored are in the store."""
-        name = task.metadata.name
-        # The record first: without it the rest counts for nothing, whenever this is killed.
-        stale = (record_path(self.folder, name), self.folder / f"{name}.json", items_path(self.folder, name))
-        for path in (*stale, self.folder / "predictions" / task.prediction_file_name):
-            path.unlink(missing_ok=True)
         if keeps_items(task):
-            predictions = self.folder / "predictions" if self.save_predictions else None
-            record_items(task, items_path(self.folder, name), predictions)
+            record_items(
+                task, items_path(scored.folder, task.metadata.name), scored.predictions if self.save_predictions else None
+            )
         mteb.evaluate(
             BoundedSearch(self.model) if isinstance(task, AbsTaskRetrieval) else self.model,
             task,
             co2_tracker=False,
             encode_kwargs={"batch_size": ROWS_AT_ONCE, "show_progress_bar": False},
-            cache=self.cache,
+            cache=scored.cache,
             overwrite_strategy="always",
-            prediction_folder=self.folder / "predictions" if keeps_items(task) or self.save_predictions else None,
+            prediction_folder=scored.predictions if keeps_items(task) or self.save_predictions else None,
             show_progress_bar=False,
         )
 
-    def _check_numbers(self, task: AbsTask, result: TaskResult) -> None:
-        """Raise a UserError if a main score is not a number: a mean with it would be none either."""
-        for subset, scores in _main_scores(task, result).items():
-            for split, score in scores.items():
-                if not np.isfinite(score):
-                    (self.folder / f"{task.metadata.name}.json").unlink()
-                    raise UserError(
-                        f"{task.metadata.main_score} of {task.metadata.name} ({subset}, {split}) is not a number: all its gold "
-                        "scores or labels are the same, or all its vectors. Such a task measures nothing: leave it out"
-                    )
+    def _replace(self, task: AbsTask, result: TaskResult, scored: Scored) -> None:
+        """Put a new result in the place of an older one, which stood until now."""
+        name = task.metadata.name
+        # The record first: without it the rest counts for nothing, whenever this is killed.
+        for path in (record_path(self.folder, name), items_path(self.folder, name)):
+            path.unlink(missing_ok=True)
+        self.cache.save_to_cache(result, self.model.mteb_model_meta)
+        for source in (items_path(scored.folder, name), scored.predictions / task.prediction_file_name):
+            if source.is_file():
+                target = self.folder / source.relative_to(scored.folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.replace(target)
 
     def _finish(self, spec: TaskSpec, task: AbsTask, result: TaskResult, seconds: float) -> None:
         if isinstance(task, AbsTaskClustering):
@@ -228,6 +237,7 @@ class Run:
             "subsets": list(task.hf_subsets),
             "main_score": task.metadata.main_score,
             "scores": _main_scores(task, result),
+            "items": _hash(items_path(self.folder, spec.name)),
             "mteb_version": result.mteb_version,
             "libraries": library_versions(),
             "processes": self.processes,
@@ -246,6 +256,46 @@ class Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         return str(error) if isinstance(error, UserError) else f"{reason(error, name)} (traceback: {path})"
+
+
+class Scored:
+    """Where mteb puts a task's scores until they are complete and checked: an older result stands until then."""
+
+    def __init__(self, output_dir: Path, meta: Any, task: AbsTask) -> None:
+        shutil.rmtree(output_dir, ignore_errors=True)  # what a killed run left
+        self.meta, self.name = meta, task.metadata.name
+        self.cache = ResultCache(output_dir)
+        self.folder = Path(self.cache.get_task_result_path("any", meta)).parent
+        self.predictions = self.folder / "predictions"
+
+    def result(self) -> TaskResult:
+        """Return the result, as rounded when it was saved."""
+        return self.cache.load_task_result(self.name, self.meta)
+
+
+def check_numbers(task: AbsTask, result: TaskResult) -> None:
+    """Raise a UserError if a main score is not a number: a mean with it would be none either."""
+    for subset, scores in _main_scores(task, result).items():
+        for split, score in scores.items():
+            if not np.isfinite(score):
+                raise UserError(
+                    f"{task.metadata.main_score} of {task.metadata.name} ({subset}, {split}) is not a number: all its gold "
+                    "scores or labels are the same, or all its vectors. Such a task measures nothing: leave it out"
+                )
+
+
+def readable(path: Path) -> bool:
+    """Return whether a file holds JSON."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _hash(path: Path) -> str | None:
+    """Hash a file's bytes; None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -95,6 +96,49 @@ def test_a_result_without_items_or_cut_short_is_computed_again(tmp_path, data_di
     again = run(tmp_path, data_dir, ["TinyPair"])
     assert not again.failures and not again.scores[0].cached
     assert again.scores[0].score == result.scores[0].score
+
+
+def test_a_result_that_was_edited_or_damaged_is_computed_again(tmp_path, data_dir):
+    def cached() -> bool:
+        again = run(tmp_path, data_dir, ["TinyPair"])
+        assert not again.failures and again.scores[0].score == result.scores[0].score
+        return again.scores[0].cached
+
+    result = run(tmp_path, data_dir, ["TinyPair"])
+    assert cached()
+    file, items = result.folder / "TinyPair.json", result.scores[0].items
+    content = json.loads(file.read_text())
+    content["scores"]["test"][0]["main_score"] = 0.25
+    file.write_text(json.dumps(content))
+    assert not cached() and cached()
+    items.write_bytes(items.read_bytes()[:-9])
+    assert not cached() and cached()
+    record = result.folder / "recipes/TinyPair.json"
+    record.write_text(json.dumps({"key": json.loads(record.read_text())["key"]}))
+    assert not cached() and cached()
+    for damage in (lambda path: path.unlink(), lambda path: path.write_text("{")):  # mteb finds no result without it
+        damage(result.folder / "model_meta.json")
+        assert cached()
+        assert mteb.ResultCache(tmp_path / "out").load_task_result("TinyPair", "ours/bow", result.revision)
+        assert json.loads((result.folder / "model_meta.json").read_text())["revision"] == result.revision
+
+
+def test_an_older_result_stands_until_the_new_one_is_complete(tmp_path, data_dir):
+    class Stops(BagOfWords):
+        def encode(self, *_, **__):
+            raise KeyboardInterrupt
+
+    before = run(tmp_path, data_dir, ["TinyPair"])
+    with pytest.raises(KeyboardInterrupt):  # as a kill would
+        run(tmp_path, data_dir, ["TinyPair"], Stops(), save_embeddings=tmp_path / "vectors")
+    rows = [{"sentence1": text, "sentence2": text, "label": 0} for text in "abc"]  # one class: no score is a number
+    kept = (data_dir / "TinyPair/test.jsonl.gz").read_bytes()
+    (data_dir / "TinyPair/test.jsonl.gz").write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, data_dir, ["TinyPair"], Stops())
+    (data_dir / "TinyPair/test.jsonl.gz").write_bytes(kept)
+    after = run(tmp_path, data_dir, ["TinyPair"], Stops())
+    assert after.scores[0].cached and after.scores[0].score == before.scores[0].score
 
 
 def test_a_result_that_lacks_a_subset_is_computed_again_and_one_with_more_is_not(tmp_path, data_dir):
