@@ -231,7 +231,7 @@ def _prepare(
     tasks = check_rows(find_tasks(names, args.data_dir, types), say)
     prompts = args.prompts
     if prompts is not None and prompts not in TASK_PROMPTS:
-        prompts = read_prompts(Path(prompts), prompt_keys(tasks))
+        prompts = read_prompts(Path(prompts), prompt_keys(tasks, args.data_dir))
     if args.device is not None:
         choose_device(args.device)
     opened = open_adapter(loader, Path(args.output_dir), **places, **_options(args))

@@ -25,6 +25,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -53,6 +54,7 @@ MTEB_TYPES = {
 }
 EVALUATED = ("test", "dev", "validation")
 SPLITS = ("train", *EVALUATED)
+FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,199}")
 SETTINGS = ("name", "type", "main_score", "description")
 PIECE = 1 << 24  # bytes read at once
 SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
@@ -96,6 +98,8 @@ def read_settings(folder: Path) -> dict[str, str]:
             raise UserError(f"{path}: unknown key {key!r}{nearest(key, SETTINGS)}; valid keys are {', '.join(SETTINGS)}")
         if not isinstance(settings[key], str) or not settings[key]:
             raise UserError(f"{path}: {key} must be a string that is not empty")
+    if not FILE_NAME.fullmatch(settings.get("name", "task")):  # results are filed under it
+        raise UserError(f"{path}: name {settings['name']!r} cannot name a file: no slash, control character or dot in front")
     if "type" in settings:
         kind = str({mteb: own for own, mteb in MTEB_TYPES.items()}.get(settings["type"], settings["type"]))
         if kind not in COLUMNS:

@@ -80,8 +80,8 @@ class PromptPlan:
         if self.source == "mteb":
             asked = task.prompt or official_prompt(task.name)
             given = asked if isinstance(asked, Mapping) else {"query": asked}
-            if given.get(role):
-                return Chosen(in_template(given[role], self.template), "mteb")
+            if instruction := given.get(role):
+                return Chosen(in_template(instruction, self.template), "mteb")
         if self.source == "none":
             return Chosen("", "none")
         return Chosen(self.recipe.prompt(role) if self.recipe else None, "adapter")

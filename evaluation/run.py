@@ -187,16 +187,23 @@ class Run:
             record_items(
                 task, items_path(scored.folder, task.metadata.name), scored.predictions if self.save_predictions else None
             )
-        mteb.evaluate(
-            BoundedSearch(self.model) if isinstance(task, AbsTaskRetrieval) else self.model,
-            task,
-            co2_tracker=False,
-            encode_kwargs={"batch_size": ROWS_AT_ONCE, "show_progress_bar": False},
-            cache=scored.cache,
-            overwrite_strategy="always",
-            prediction_folder=scored.predictions if keeps_items(task) or self.save_predictions else None,
-            show_progress_bar=False,
-        )
+        try:
+            mteb.evaluate(
+                BoundedSearch(self.model) if isinstance(task, AbsTaskRetrieval) else self.model,
+                task,
+                co2_tracker=False,
+                encode_kwargs={"batch_size": ROWS_AT_ONCE, "show_progress_bar": False},
+                cache=scored.cache,
+                overwrite_strategy="always",
+                prediction_folder=scored.predictions if keeps_items(task) or self.save_predictions else None,
+                show_progress_bar=False,
+            )
+        except KeyError as error:
+            if error.args == (task.metadata.main_score,):
+                raise UserError(
+                    f"tasks of type {task.metadata.type} have no score {error.args[0]!r}: mend main_score in task.json"
+                ) from None
+            raise
 
     def _replace(self, task: AbsTask, result: TaskResult, scored: Scored) -> None:
         """Put a new result in the place of an older one, which stood until now."""

@@ -155,6 +155,7 @@ def _local_spec(folder: Path) -> TaskSpec:
         return TaskSpec(folder.name, UNKNOWN, folder, size)
 
 
-def prompt_keys(tasks: Sequence[TaskSpec]) -> list[str]:
-    """Return what may be a key of a prompts file: names of `tasks`, of mteb's tasks, and of types."""
-    return [*dict.fromkeys([*(spec.name for spec in tasks), *MTEB_TYPES.values(), "Summarization", *official_names()])]
+def prompt_keys(tasks: Sequence[TaskSpec], data_dir: str | Path | None = None) -> list[str]:
+    """Return what may be a key of a prompts file: names of `tasks`, of all tasks of `data_dir` and of mteb, and of types."""
+    names = [*(spec.name for spec in tasks), *(_local_specs(Path(data_dir)) if data_dir is not None else ())]
+    return [*dict.fromkeys([*names, *MTEB_TYPES.values(), "Summarization", *official_names()])]

@@ -123,6 +123,11 @@ def test_a_result_that_was_edited_or_damaged_is_computed_again(tmp_path, data_di
         assert json.loads((result.folder / "model_meta.json").read_text())["revision"] == result.revision
 
 
+def test_a_main_score_that_is_none_is_named(tmp_path, data_dir):
+    (data_dir / "TinySTS/task.json").write_text('{"main_score": "banana"}')
+    assert "no score 'banana'" in run(tmp_path, data_dir, ["TinySTS"]).failures["TinySTS"]
+
+
 def test_an_older_result_stands_until_the_new_one_is_complete(tmp_path, data_dir):
     class Stops(BagOfWords):
         def encode(self, *_, **__):

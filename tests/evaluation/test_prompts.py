@@ -11,7 +11,7 @@ import pytest
 
 from evaluation.evaluate import evaluate
 from evaluation.prompt_plan import Chosen, make_plan
-from evaluation.tasks import find_tasks
+from evaluation.tasks import find_tasks, prompt_keys
 from model_loaders.errors import UserError
 from model_loaders.manifest import Recipe
 from model_loaders.prompts import in_template, render, template_named
@@ -178,3 +178,8 @@ def test_texts_without_sides_may_be_as_long_as_documents(tmp_path, data_dir):
     assert sides["TinyRetrieval"]["query"]["max_length"] == 8 and sides["TinyRetrieval"]["document"]["max_length"] == 64
     short = evaluate(encoder, find_tasks(["TinySTS"], data_dir), tmp_path / "out", name="bow", version="1", max_length=16)
     assert encoder.asked[-1] == ("query", 16) and not short.failures
+
+
+def test_a_prompts_file_may_speak_of_all_tasks_of_the_data(tmp_path, data_dir):
+    tasks = find_tasks(["TinySTS"], data_dir)
+    assert "TinyPair" not in prompt_keys(tasks) and "TinyPair" in prompt_keys(tasks, data_dir)

@@ -40,6 +40,10 @@ def test_task_json_names_types_and_scores_an_own_task(data_dir):
         ("[]", "one JSON object"),
         ("{", "not valid JSON"),
         ('{"name": 3}', "must be a string"),
+        ('{"name": "../../elsewhere"}', "cannot name a file"),
+        ('{"name": "a/b"}', "cannot name a file"),
+        ('{"name": ".."}', "cannot name a file"),
+        ('{"name": "a\\u0000b"}', "cannot name a file"),
     ],
 )
 def test_bad_task_json(data_dir, settings, message):
