@@ -144,6 +144,10 @@ def split_files(folder: Path, needed: Sequence[str] = ("test",)) -> dict[str, di
         subset = ".".join(part for part in parts if part != split) or "default"
         if subset == "mteb_tok":  # sorted after the plain file, so it replaces it
             subset = "default"
+        else:
+            there = subsets.get(subset, {}).get(split, path)
+            if there != path:
+                raise UserError(f"{folder} has {there.name} and {path.name}: which one is meant? Remove one")
         subsets.setdefault(subset, {})[split] = path
     return {subset: splits for subset, splits in subsets.items() if set(needed) <= set(splits)}
 
@@ -201,6 +205,11 @@ def _fault(column: str, value: Any) -> str:
     """Return what is wrong with the value of a column, or ""."""
     if column in TEXTS and not isinstance(value, str):
         return "must be a text"
+    if column in TEXTS and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "has half a character (a lone surrogate)"
     if column in LISTS and not all(isinstance(text, str) for text in (value if isinstance(value, list) else [value])):
         return "must be a list of texts"
     if column == "label" and not isinstance(value, str | int):

@@ -23,9 +23,11 @@ def retrieval(folder: Path, split: str) -> dict[str, Any]:
     path = _one_of(folder, f"qrels.{split}", f"qrels/{split}")
     relevant: dict[str, dict[str, int]] = {}
     for row in iter_rows(path, COLUMNS["retrieval"]):
-        relevant.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = _grade(row["score"], path)
-    if not relevant:
-        raise UserError(f"{path}: no query has a judgement")
+        query, document, grade = str(row["query-id"]), str(row["corpus-id"]), _grade(row["score"], path)
+        if relevant.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise UserError(f"{path}: document {document!r} is judged twice for query {query!r}, and not the same")
+    if not any(grade > 0 for grades in relevant.values() for grade in grades.values()):
+        raise UserError(f"{path}: no query has a relevant document")
     source = _one_of(folder, *([f"queries.{split}", "queries"] if split != "test" else ["queries", "queries.test"]))
     queries: dict[str, str] = {}
     for row in iter_rows(source, ("id", "text")):

@@ -136,10 +136,23 @@ def _rows_of_subset(task: AbsTask, files: dict[str, Path], kind: str, folder: Pa
     for split in splits:
         if len(rows[split]) < 2:
             raise UserError(f"{files[split]} has {len(rows[split])} rows, a task needs at least 2")
+        _check_labels(kind, split, rows, files[split])
     if kind != "pair":
         rows = _labelled(rows)
     columns = {"sts": _sts, "pair": _pair, "classification": _classification, "clustering": _clustering}[kind]
     return DatasetDict({split: Dataset.from_dict(columns(task, part)) for split, part in rows.items()})
+
+
+def _check_labels(kind: str, split: str, rows: dict[str, list[Row]], path: Path) -> None:
+    """Raise a UserError if labels are none, or if whatever the model does has the same score."""
+    labels = {row.get("label") for row in rows[split]}
+    other = labels - {0, 1}  # True and False are 1 and 0
+    if kind == "pair" and other:  # numbering other labels would be a guess at which of them means "a pair"
+        raise UserError(f"{path}: labels of pairs are 0 and 1, found {', '.join(sorted(map(repr, other))[:3])}")
+    if len(labels) < 2 and (kind in ("pair", "clustering") or (kind == "classification" and split == "train")):
+        raise UserError(f"{path}: all rows have the label {labels.pop()!r}; such a task measures nothing")
+    if kind == "classification" and not labels & {row.get("label") for row in rows["train"]}:
+        raise UserError(f"{path}: none of its labels is one of the train split")
 
 
 def _labelled(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
@@ -162,9 +175,6 @@ def _sts(task: Any, rows: list[Row]) -> dict[str, list[Any]]:
 
 
 def _pair(task: Any, rows: list[Row]) -> dict[str, list[Any]]:
-    other = {row["label"] for row in rows} - {0, 1}  # True and False are 1 and 0
-    if other:  # numbering other labels would be a guess at which of them means "a pair"
-        raise UserError(f"{task.metadata.name}: labels of pairs are 0 and 1, found {sorted(map(repr, other))[:3]}")
     return {
         task.input1_column_name: _column(rows, "sentence1"),
         task.input2_column_name: _column(rows, "sentence2"),

@@ -94,7 +94,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
 
 def encoded_again(texts: int) -> str:
     """Say that texts were encoded a second time."""
-    return f"{texts:,} texts were encoded a second time, as a run before this one did not finish their shard"
+    return f"{texts:,} texts were encoded a second time, as another run did not finish their shard"
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

@@ -9,8 +9,10 @@ import os
 import pytest
 
 from evaluation.cli import main
-from evaluation.local_data import iter_rows
+from evaluation.local_data import iter_rows, split_files
+from evaluation.tasks import find_tasks
 from model_loaders import load
+from model_loaders.errors import UserError
 from model_loaders.loading import save
 from tests.conftest import new_model, write_base
 from tests.evaluation.conftest import BagOfWords, write
@@ -55,6 +57,7 @@ FILES = {
 ROWS = [
     ("TinySTS", {"sentence1": 7}, "sentence1 must be a text, found 7"),
     ("TinySTS", {"sentence2": None}, "no sentence2"),
+    ("TinySTS", {"sentence1": "a\ud800b"}, "sentence1 has half a character"),
     ("TinySTS", {"score": float("nan")}, "score must be a finite number"),
     ("TinySTS", {"score": "high"}, "score must be a number"),
     ("TinyPair", {"sentence2": ["x"]}, 'sentence2 must be a text, found ["x"]'),
@@ -96,6 +99,37 @@ def test_a_title_that_is_no_text(data_dir, tmp_path, capsys):
     flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinyRetrieval"]
     assert call(*flags) == 1
     assert "corpus.jsonl.gz:1: title must be a text, found 1984" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "task, file, change, message",
+    [
+        ("TinyPair", "test.jsonl.gz", {"label": 1}, "all rows have the label 1"),
+        ("TinyClustering", "test.jsonl", {"label": "x"}, "all rows have the label 'x'"),
+        ("TinyClassification", "train.jsonl", {"label": "x"}, "all rows have the label 'x'"),
+        ("TinyClassification", "test.jsonl", {"label": "x"}, "none of its labels is one of the train split"),
+        ("TinyRetrieval", "qrels.test.jsonl", {"score": 0}, "no query has a relevant document"),
+        ("TinyRetrieval", "qrels.test.jsonl", {"query-id": "q0", "corpus-id": "d0"}, None),
+    ],
+)
+def test_data_on_which_all_models_are_equal_are_refused(task, file, change, message, data_dir):
+    path = data_dir / task / file
+    write(path, [{**row, **change} for row in iter_rows(path)])
+    (spec,) = find_tasks([task], data_dir)
+    if message is None:  # the same judgement many times is one
+        spec.load(spec.task())
+        rows = list(iter_rows(path))
+        write(path, [rows[0], {**rows[0], "score": 2}])
+        message = "document 'd0' is judged twice for query 'q0', and not the same"
+    with pytest.raises(UserError, match=message):
+        spec.load(spec.task())
+
+
+def test_two_files_of_one_split_are_a_question(data_dir):
+    path = data_dir / "TinySTS/test.jsonl"
+    write(path.with_name("test.jsonl.gz"), list(iter_rows(path)))
+    with pytest.raises(UserError, match=r"test.jsonl and test.jsonl.gz: which one is meant"):
+        split_files(path.parent)
 
 
 def test_a_task_that_measures_nothing_is_told_and_leaves_no_score(data_dir, tmp_path, capsys):

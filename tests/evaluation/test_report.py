@@ -66,7 +66,7 @@ def test_what_is_to_be_known_of_the_numbers_is_said():
     assert re.search(r"A +0.2000  accuracy +0.1 % of texts cut\n", text)
     assert re.search(r"B +0.4000  accuracy +already there\n", text)
     assert "cut at the maximum length: 1 of 2,000 texts (<0.1 %) in 1 tasks" in text  # C does not count
-    assert "5 texts were encoded a second time, as a run before this one did not finish their shard: A 5" in text
+    assert "5 texts were encoded a second time, as another run did not finish their shard: A 5" in text
     assert "scored by another mteb than 2: C 1.9" in text
     assert "1 of 4 tasks failed:\n  D: its data are not there" in text
     assert "cut at" not in table(made([score("C", "STS", 0.4, texts=7)]))
