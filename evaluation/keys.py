@@ -46,8 +46,8 @@ def write_record(folder: Path, task_name: str, content: Mapping[str, Any]) -> No
     part.replace(path)
 
 
-def adopt(folder: Path, task_name: str, key: str) -> bool:
-    """Copy the result of `key` from another revision's folder; return whether there was one."""
+def adopt(folder: Path, task_name: str, key: str, recipe: Mapping[str, Any] | None = None) -> bool:
+    """Copy the result of `key` from another revision's folder, as one of `recipe`; return whether there was one."""
     for other in sorted(folder.parent.glob("*/")):
         if other == folder or recorded_key(other, task_name) != key or not (other / f"{task_name}.json").is_file():
             continue
@@ -63,6 +63,7 @@ def adopt(folder: Path, task_name: str, key: str) -> bool:
                 part.replace(target)
         content = json.loads(record_path(other, task_name).read_text(encoding="utf-8"))
         content |= {"revision": folder.name, "computed_as_revision": content.get("computed_as_revision", other.name)}
+        content |= {"recipe": recipe} if recipe is not None else {}
         write_record(folder, task_name, content)
         if not (folder / "model_meta.json").exists() and (other / "model_meta.json").is_file():
             meta = json.loads((other / "model_meta.json").read_text(encoding="utf-8"))

@@ -107,6 +107,11 @@ class Run:
         """Where the results of this model and revision are."""
         return Path(self.cache.get_task_result_path("any", self.model.mteb_model_meta)).parent
 
+    @property
+    def _recipe(self) -> dict[str, Any]:
+        """What was asked for, for the record."""
+        return {**self.model.recipe, "prompts": self.model.plan.settings}
+
     def journal(self, task_name: str) -> Journal:
         """Return the notes of a task that is being scored; they are removed when it is."""
         return Journal(self.output_dir / "embeddings" / self.model.mteb_model_meta.revision / task_name)
@@ -116,7 +121,7 @@ class Run:
         task = spec.task()
         key = self.model.key(task.metadata)
         if recorded_key(self.folder, spec.name) != key:
-            adopt(self.folder, spec.name, key)
+            adopt(self.folder, spec.name, key, self._recipe)
         result = self._cached(task, key)
         cached = result is not None
         files = self._embedding_files(task)
@@ -235,7 +240,7 @@ class Run:
             "revision": meta.revision,
             KEY: self.model.key(task.metadata),
             "evaluation_version": EVALUATION_VERSION,
-            "recipe": {**self.model.recipe, "prompts": self.model.plan.settings},
+            "recipe": self._recipe,
             "encoder": self.model.facts(),
             "sides": sides,
             "encoded_again": self.journal(spec.name).again(),

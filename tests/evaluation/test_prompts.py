@@ -127,6 +127,7 @@ def test_a_changed_prompt_computes_its_tasks_alone(tmp_path, data_dir):
     assert there == {"SciFact": False, "TinySTS": True, "TinyPair": True}
     record = json.loads((instruct.folder / "recipes/TinyPair.json").read_text())
     assert record["revision"] == instruct.revision and record["computed_as_revision"] == first.revision
+    assert record["recipe"]["prompts"]["template"] == INSTRUCT
     side = json.loads((instruct.folder / "recipes/SciFact.json").read_text())["sides"]["query"]
     assert side["prompt"] == f"Instruct: {CLAIM}\nQuery: {{text}}" and side["prompt_source"] == "mteb"
     assert side["first_text"].startswith(f"Instruct: {CLAIM}\nQuery: bread ")
