@@ -36,7 +36,7 @@ def reason(name: str) -> str:
     """Say why a task has no rows, and what to do."""
     if hub_reachable():
         return f"the hub does not give its data ({data_path(name)}): they may need an account, or be gone"
-    advice = f"run it once with a network, or put its rows into a folder {name} of --data_dir"
+    advice = "run it once with a network, or put its rows into a folder of its name in --data_dir"
     return f"its data are not in the local cache and {offline()}: {advice}"
 
 

@@ -87,8 +87,9 @@ def _notes(evaluation: Evaluation) -> list[str]:
     if evaluation.failures:
         total = len(evaluation.failures) + len(scores)
         lines += ["", f"{len(evaluation.failures)} of {total} tasks failed:"]
-        for name, reason in evaluation.failures.items():
-            lines += _wrapped(f"{name}: {reason}", "  ")
+        for reason in dict.fromkeys(evaluation.failures.values()):  # tasks without rows have one reason
+            names = [name for name, its in evaluation.failures.items() if its == reason]
+            lines += _wrapped(f"{', '.join(names)}: {reason}", "  ")
     return ["", *lines] if lines and lines[0] else lines
 
 
