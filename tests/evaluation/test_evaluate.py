@@ -136,7 +136,7 @@ def test_an_older_result_stands_until_the_new_one_is_complete(tmp_path, data_dir
     before = run(tmp_path, data_dir, ["TinyPair"])
     with pytest.raises(KeyboardInterrupt):  # as a kill would
         run(tmp_path, data_dir, ["TinyPair"], Stops(), save_embeddings=tmp_path / "vectors")
-    rows = [{"sentence1": text, "sentence2": text, "label": 0} for text in "abc"]  # one class: no score is a number
+    rows = [{"sentence1": text, "sentence2": text, "label": int(text == "a")} for text in "abc"]
     kept = (data_dir / "TinyPair/test.jsonl.gz").read_bytes()
     (data_dir / "TinyPair/test.jsonl.gz").write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     with pytest.raises(KeyboardInterrupt):
