@@ -427,6 +427,8 @@ def test_a_signal_saves_and_leaves(
     name: str, status: int, finished: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # tests in the background of a script: an ignored signal stays so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = [signal.getsignal(number) for number in SIGNALS]
     flags = {"save_strategy": "no", "save_only_model": "true", "resume_from_checkpoint": "true"}
     with monkeypatch.context() as patch:
