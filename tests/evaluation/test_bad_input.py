@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -198,19 +199,20 @@ def test_bad_flags_are_known_before_anything_is_loaded(flags, message, data_dir,
     assert not loader.calls
 
 
+def of_adapter(tmp_path: Path, data_dir: Path) -> list[object]:
+    places = {
+        "--adapter_path": tmp_path / "adapter",
+        "--data_dir": data_dir,
+        "--output_dir": tmp_path / "out",
+        "--device": "cpu",
+    }
+    return [word for flag in places.items() for word in flag]
+
+
 def test_an_adapter_of_another_base(base, data_dir, tmp_path, capsys):
     save(new_model("model1", base), tmp_path / "adapter")
     other = write_base(tmp_path / "other", seed=5)
-    flags = [
-        "--adapter_path",
-        tmp_path / "adapter",
-        "--data_dir",
-        data_dir,
-        "--output_dir",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    ]
+    flags = of_adapter(tmp_path, data_dir)
     assert "has other weights" in usage_error(capsys, *flags, "--base_model", other, loader=load)
     wide = write_base(tmp_path / "wide", hidden_size=64)
     assert "hidden_size 32" in usage_error(capsys, *flags, "--base_model", wide, loader=load)
@@ -225,16 +227,7 @@ def test_a_model_that_does_not_load_stops_at_once(base, data_dir, tmp_path, caps
     manifest = json.loads((tmp_path / "adapter/embedder.json").read_text())
     manifest["fingerprints"][0] = [-value for value in manifest["fingerprints"][0]]
     (tmp_path / "adapter/embedder.json").write_text(json.dumps(manifest))
-    flags = [
-        "--adapter_path",
-        tmp_path / "adapter",
-        "--data_dir",
-        data_dir,
-        "--output_dir",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    ]
+    flags = of_adapter(tmp_path, data_dir)
     error = usage_error(capsys, *flags, loader=load)
     assert "does not give the vectors that it gave" in error and error.count("FAILED") == 0
 
