@@ -55,11 +55,7 @@ def draw_heat_map(found: Comparison, stem: str) -> Plot:
     axes.set_ylim(at - 0.4, 0.4)
     axes.set_yticks([y for y, _ in ticks], [label for _, label in ticks], fontsize=8)
     axes.set_xticks([x + 0.5 for x in range(len(systems))], [labels[one] for one in systems], fontsize=8)
-    axes.xaxis.tick_top()
-    for tick in axes.get_xticklabels():
-        tick.set(rotation=40, ha="left", rotation_mode="anchor")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    head_columns(axes)
     svg, png = render(figure)
     return Plot(stem, "Task by task", _alt(found, rows), _caption(found), svg, png, ["kind of task", "task", *head], data)
 
@@ -101,6 +97,15 @@ def _write(axes: Axes, boxes: dict[int, list[Cell]], entry: Entry, at: Cell, mar
         boxes[step].append(at)
         colour = COLOURS[f"t{step}"]
     axes.text(at[0] + 0.5, at[1], entry.text, ha="center", va="center", fontsize=7.5, color=colour)
+
+
+def head_columns(axes: Axes) -> None:
+    """Put the columns' names above them, slanted, and take away what a table does not need."""
+    axes.xaxis.tick_top()
+    for tick in axes.get_xticklabels():
+        tick.set(rotation=40, ha="left", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def rectangles(cells: list[Cell], colour: str) -> PathPatch:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from comparison.outcome import Category, Comparison
 from comparison.report.drawing import COLOURS, Plot, render
 from comparison.report.forest import HEAD, data_rows, related
-from comparison.report.heat_map import Cell, rectangles, step_of
+from comparison.report.heat_map import Cell, head_columns, rectangles, step_of
 from comparison.report.names import name, short_names
 from comparison.report.sentences import separated
 from comparison.wording import count
@@ -41,11 +41,7 @@ def draw_matrix(category: Category, found: Comparison, stem: str) -> Plot:
     axes.set_ylim(len(systems) - 0.5, -0.5)
     axes.set_yticks(range(len(systems)), [labels[one] for one in systems], fontsize=8)
     axes.set_xticks([x + 0.5 for x in range(len(systems))], [f"− {labels[one]}" for one in systems], fontsize=8)
-    axes.xaxis.tick_top()
-    for tick in axes.get_xticklabels():
-        tick.set(rotation=40, ha="left", rotation_mode="anchor")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    head_columns(axes)
     svg, png = render(figure)
     shown = sum(separated(one) for one in category.contrasts)
     alt = (
