@@ -20,7 +20,6 @@ import json
 import random
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.clock import clock
 from benchmarks.pooling import published
 from benchmarks.random_models import SHAPES, TINY_BASE, random_model
 from model_loaders.embed_model import EmbedModel
@@ -46,11 +46,6 @@ from trainers.step import ContrastiveStep
 ROOT = Path(__file__).resolve().parents[1]
 SCALE = 20.0
 Loss = Callable[[], Tensor]
-
-
-def clock() -> float:
-    """Return seconds: of the processor with one thread, so that other programs do not count; else of the clock."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def read_triplets(path: Path, count: int, seed: int = 0) -> list[dict[str, Any]]:

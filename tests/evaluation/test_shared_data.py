@@ -39,11 +39,11 @@ class Hashed:
 class Stems:
     """Roots of hashed counts of the first four letters of words that mean something, cosine.
 
-    The table of known scores says "2^n-hashed token counts" and not which. Of some 250 ways to count, this one was chosen
-    because it gives six of the ten scores within 0.01 (all below but SelQA's, which it then gave too). It is not the table's:
-    the other three are far off (Banking77 .620 instead of .657, AmazonCounterfactual .707 instead of .805, StackOverflow
-    titles .577 instead of .380). So these scores stand for what our code gives today; random vectors, below, have nothing to
-    choose.
+    The table of known scores says "2^n-hashed token counts" and not which. Of more than a hundred ways to count, this one was
+    chosen because it gives six of the ten scores within 0.01 (all below but SelQA's, which it then gave too). It is not the
+    table's: the other three are far off (Banking77 .620 instead of .657, AmazonCounterfactual .707 instead of .805,
+    StackOverflow titles .577 instead of .380). So these scores stand for what our code gives today; random vectors, below, have
+    nothing to choose.
     """
 
     def __init__(self) -> None:
