@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
     from model_loaders.loading import Plan
 
-NOTES = ".base_hashes"  # in the output directory: hashes of base LLMs' files, so that they are read once
+NOTES = ".base_hashes"  # in the output directory: hashes of base LLMs' files, and what peft makes of an adapter's config
 
 
 class NotLoaded(UserError):
@@ -77,7 +77,7 @@ def open_adapter(loader: Callable[..., Any], output_dir: Path | None, **options:
 
     Args:
         loader: `model_loaders.load` or `load_design` of a design; anything else is called, and says nothing beforehand.
-        output_dir: where hashes of large files are noted; None for no `result_facts`, where the first process has them.
+        output_dir: where what takes seconds to find out is noted; None for no `result_facts`, where the first process has them.
         options: `base_model`, `adapter_path` and what `load_design` takes.
 
     Raises:
@@ -90,8 +90,9 @@ def open_adapter(loader: Callable[..., Any], output_dir: Path | None, **options:
 
     planned = {name: value for name, value in options.items() if name != "attn_implementation"}
     plan = plan_loading(design_of(loader), **planned)
-    facts = {} if output_dir is None else {"base_content": content_hash(plan.base_directory, output_dir / NOTES)}
-    version = plan.version()
+    notes = output_dir / NOTES if output_dir is not None else None
+    facts = {} if notes is None else {"base_content": content_hash(plan.base_directory, notes)}
+    version = plan.version(notes)
     encoder: Any = Unloaded(plan, version, partial(loader, **options)) if version is not None else loader(**options)
     encoder.result_facts = facts
     return encoder

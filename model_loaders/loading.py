@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model_loaders import adapter, version
-from model_loaders.backbone import add_lora, choose_device, choose_dtype, load_backbone, load_config, lora_config, weights_hash
+from model_loaders.backbone import add_lora, choose_device, choose_dtype, load_backbone, load_config, weights_hash
 from model_loaders.designs import Design, get_design
 from model_loaders.embed_model import EmbedModel, fresh_pooling
 from model_loaders.errors import UserError
@@ -186,15 +186,19 @@ class Plan:
     dtype: torch.dtype
     device: torch.device
 
-    def version(self) -> str | None:
-        """Return what ``version`` of the loaded model will be; ``None`` where only loading tells (a quantised base LLM)."""
+    def version(self, notes: Path | None = None) -> str | None:
+        """Return what ``version`` of the loaded model will be; ``None`` where only loading tells (a quantised base LLM).
+
+        Args:
+            notes: as ``version.read_lora_config`` takes it.
+        """
         if self.base.quantisation:
             return None
         tokenizer, recipe = tokenizer_and_recipe(self.source, self.base_directory)
         lora, tensors = None, {}
         if self.source.lora is not None:
             config, tensors[adapter.LORA_WEIGHTS] = self.source.lora
-            lora = version.lora_facts(lora_config(config, trainable=False))
+            lora = version.lora_facts(version.read_lora_config(config, notes))
         pooling = None
         if self.source.pooling is not None:
             sizes, tensors[adapter.POOLING_WEIGHTS] = self.source.pooling

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from model_loaders import adapter
 from model_loaders.manifest import BaseModel, Recipe
+from model_loaders.notes import Notes
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
@@ -73,12 +75,31 @@ def hash_of(
     return digest.hexdigest()[:16]
 
 
-def lora_facts(config: Any) -> dict[str, Any]:
-    """Return what of a ``peft.LoraConfig`` decides a vector, as JSON values."""
-    found = {name: adapter.plain(value) for name, value in config.to_dict().items() if name not in NOT_DECISIVE}
+def lora_facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a ``peft.LoraConfig``, given as a dictionary, decides a vector, as JSON values."""
+    found = {name: adapter.plain(value) for name, value in config.items() if name not in NOT_DECISIVE}
     if found.get("init_lora_weights") in DRAWN:
         del found["init_lora_weights"]
     return {name: value for name, value in found.items() if value not in (None, False, {}, [])}
+
+
+def read_lora_config(content: Mapping[str, Any], notes: Path | None = None) -> dict[str, Any]:
+    """Return peft's own view of an ``adapter_config.json``, in which keys that the file leaves out have their defaults.
+
+    Args:
+        content: of the file.
+        notes: a file that remembers this, since peft takes seconds to import.
+    """
+    from model_loaders.backbone import lora_config
+
+    noted = Notes(notes)
+    key = f"peft {metadata.version('peft')}|{json.dumps(content, sort_keys=True)}"
+    found = noted.get(key)
+    if found is None:
+        whole = lora_config(dict(content), trainable=False).to_dict()
+        found = json.dumps({name: adapter.plain(value) for name, value in whole.items()}, default=str)
+        noted.add({key: found})
+    return dict(json.loads(found))
 
 
 def version_of_model(model: EmbedModel) -> str:
@@ -86,7 +107,7 @@ def version_of_model(model: EmbedModel) -> str:
     from model_loaders.loading import trained_tensors
 
     backbone: Any = model.backbone
-    lora = lora_facts(backbone.peft_config["default"]) if model.has_lora else None
+    lora = lora_facts(backbone.peft_config["default"].to_dict()) if model.has_lora else None
     pooling = model.pooling.config.to_dict() if model.pooling is not None else None
     tokenizer, tensors = model.tokenizer.digest, trained_tensors(model)
     # LoRA on a quantised base stays in fp32, whatever the dtype of the products: the tensors do not tell.
@@ -106,26 +127,13 @@ def content_hash(directory: Path, notes: Path | None = None) -> str:
         directory: of the base model.
         notes: a file that remembers hashes by path, size, inode and times of change, so that 14 GB are read once.
     """
-    remembered: dict[str, str] = {}
-    if notes is not None and notes.is_file():
-        try:
-            remembered = {str(key): str(value) for key, value in json.loads(notes.read_text(encoding="utf-8")).items()}
-        except (OSError, ValueError, AttributeError):
-            remembered = {}
+    noted = Notes(notes)
     files = sorted({path for pattern in BASE_FILES for path in directory.glob(pattern)})
-    known = {path: remembered.get(_state(path)) for path in files}
+    known = {path: noted.get(_state(path)) for path in files}
     missing = [path for path in files if known[path] is None]
     with ThreadPoolExecutor(max_workers=8) as threads:  # hashing lets other threads run
         known.update(zip(missing, threads.map(_file_hash, missing), strict=True))
-    if missing and notes is not None:
-        remembered |= {_state(path): str(known[path]) for path in missing}
-        try:
-            notes.parent.mkdir(parents=True, exist_ok=True)
-            part = notes.with_name(f"{notes.name}.part")
-            part.write_text(json.dumps(remembered, indent=1) + "\n", encoding="utf-8")
-            part.replace(notes)
-        except OSError:
-            pass  # a note saves seconds; what cannot be written elsewhere is said there
+    noted.add({_state(path): str(known[path]) for path in missing})
     return hashlib.sha256(json.dumps([[path.name, known[path]] for path in files]).encode()).hexdigest()[:16]
 
 

@@ -186,6 +186,30 @@ def test_a_real_adapter_from_another_folder_and_by_edited_constants(adapter, bas
     assert re.findall(r"\d\.\d{4}", done.stdout) == by_flags
 
 
+def test_results_that_are_there_are_shown_without_what_only_encoding_needs(adapter, data_dir, tmp_path):
+    flags = [
+        "--adapter_path",
+        adapter,
+        "--data_dir",
+        data_dir,
+        "--tasks",
+        "TinySTS",
+        "--output_dir",
+        tmp_path,
+        "--device",
+        "cpu",
+    ]
+    assert call(*flags, loader=load) == 0
+    arguments = [str(flag) for flag in flags]
+    code = (
+        "import sys; from evaluation.cli import main; from model_loaders import load\n"
+        f"main('', loader=load, paper_tasks=(), arguments={arguments})\n"
+        "print([name for name in ('peft', 'transformers.modeling_utils', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "already there" in done.stdout and done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
 def test_an_adapter_that_does_not_load_is_one_error(adapter, data_dir, tmp_path, capsys):
     flags = ["--data_dir", data_dir, "--output_dir", tmp_path / "out", "--device", "cpu"]
     for arguments, message in (

@@ -24,8 +24,8 @@ def adapter(base, tmp_path_factory) -> Path:
     return directory
 
 
-def planned(directory, **options) -> str:
-    found = plan_loading(None, None, directory, device="cpu", **options).version()
+def planned(directory, notes=None, **options) -> str:
+    found = plan_loading(None, None, directory, device="cpu", **options).version(notes)
     assert found is not None
     return found
 
@@ -82,6 +82,26 @@ def test_every_file_of_the_adapter_and_every_setting_counts(adapter, tmp_path, b
     shutil.copytree(base, tmp_path / "base")
     assert planned(tmp_path / "same", **{}) in versions  # where it lies does not count
     assert plan_loading(None, tmp_path / "base", adapter, device="cpu").version() in versions
+
+
+def test_notes_spare_peft_and_change_no_version(adapter, tmp_path, monkeypatch):
+    notes = tmp_path / "notes.json"
+    plan = plan_loading(None, None, adapter, device="cpu")
+    assert plan.version(notes) == plan.version()
+    with monkeypatch.context() as patch:
+        patch.setattr("model_loaders.backbone.lora_config", None)
+        assert plan.version(notes) == planned(adapter, notes)
+        patch.setattr("importlib.metadata.version", lambda name: "99")  # another peft may have other defaults
+        with pytest.raises(TypeError):
+            plan.version(notes)
+    config, _ = plan.source.lora
+    config["lora_alpha"] += 1
+    assert plan.version(notes) == plan.version() != planned(adapter)
+    del config["lora_alpha"]  # now it is peft's default
+    assert plan.version(notes) == plan.version()
+    for damage in ("{", "[]", ""):
+        notes.write_text(damage)
+        assert plan.version(notes) == plan.version()
 
 
 def test_a_model_that_was_changed_in_memory_has_another_version(adapter):
