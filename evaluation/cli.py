@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evaluation.disk import check_writable, not_writable
 from evaluation.launch import Place, ProcessLost, first_process, launched
 from evaluation.records import taken_from_record
 from evaluation.stopping import Terminated, leave_signals_to_the_first_process, sigterm_stops
@@ -210,7 +210,8 @@ def _prepare(
     places = {"base_model": args.base_model, "adapter_path": args.adapter_path}
     if not place.first:
         return open_adapter(loader, None, **places, **_options(args)), [], {}
-    check_writable(Path(args.output_dir))
+    if not (Path(args.output_dir) / "results").is_dir():  # those that are there are shown though none can be added
+        check_writable(Path(args.output_dir))
     for name in ("save_embeddings", "embedding_cache"):
         if isinstance(getattr(args, name), str):
             check_writable(Path(getattr(args, name)), f"--{name}")
@@ -264,7 +265,10 @@ def _score(args: argparse.Namespace, model: Any, tasks: list[Any], settings: dic
         log=say,
     )
     print(table(evaluation), flush=True)
-    write_csv(evaluation)
+    if why := not_writable(Path(args.output_dir)):
+        say(f"scores.csv is left as it was: {why}")
+    else:
+        write_csv(evaluation)
     return FAILED if evaluation.failures else 0
 
 
@@ -276,17 +280,3 @@ def say(line: str) -> None:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("cache_dir", "dtype", "attn_implementation", "device", "num_heads")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def check_writable(folder: Path, flag: str = "--output_dir") -> None:
-    """Make `folder` and try to write in it: hours of encoding must not end in an error that was there from the start.
-
-    Raises:
-        UserError: it cannot be made, or not be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot write to the directory {folder}: {error.strerror}; give another {flag}") from None

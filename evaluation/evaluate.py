@@ -23,12 +23,13 @@ from typing import Any
 
 from evaluation.adapters import NotLoaded
 from evaluation.availability import check_rows
+from evaluation.disk import unwritable
 from evaluation.encoder import MtebEncoder, TextEncoder
 from evaluation.processes import Processes
 from evaluation.progress import Progress
 from evaluation.prompt_plan import make_plan
 from evaluation.report import encoded_again
-from evaluation.run import Run, TaskScore, unwritable
+from evaluation.run import Run, TaskScore
 from evaluation.sharded import encode_here
 from evaluation.shards import SHARD_TEXTS
 from evaluation.tasks import TaskSpec

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluation.disk import check_writable
 from evaluation.items import items_path
 
 KEY = "key"
@@ -47,10 +48,15 @@ def write_record(folder: Path, task_name: str, content: Mapping[str, Any]) -> No
 
 
 def adopt(folder: Path, task_name: str, key: str, recipe: Mapping[str, Any] | None = None) -> bool:
-    """Copy the result of `key` from another revision's folder, as one of `recipe`; return whether there was one."""
+    """Copy the result of `key` from another revision's folder, as one of `recipe`; return whether there was one.
+
+    Raises:
+        UserError: there is one, and it cannot be written here.
+    """
     for other in sorted(folder.parent.glob("*/")):
         if other == folder or recorded_key(other, task_name) != key or not (other / f"{task_name}.json").is_file():
             continue
+        check_writable(folder)
         # The record first, as it is of another key: without it the rest counts for nothing, whenever this is killed.
         record_path(folder, task_name).unlink(missing_ok=True)
         items_path(folder, task_name).unlink(missing_ok=True)

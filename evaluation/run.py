@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import json
 import logging
@@ -24,6 +24,7 @@ from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
 from evaluation.availability import reason as no_rows
+from evaluation.disk import chain, check_writable, not_writable
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
@@ -127,6 +128,7 @@ class Run:
         files = self._embedding_files(task)
         if result is None or (files is not None and not files.whole()):
             cached = False
+            check_writable(self.output_dir)
             with _quiet():
                 spec.load(task)
             self.model.load()
@@ -150,7 +152,7 @@ class Run:
             self._replace(task, result, scored)
             self._finish(spec, task, result, seconds)
             journal.remove()
-        elif not readable(self.folder / "model_meta.json"):  # mteb finds no result without it
+        elif not readable(self.folder / "model_meta.json") and not not_writable(self.output_dir):  # mteb needs it
             self.cache.save_to_cache(result, self.model.mteb_model_meta)
         items = items_path(self.folder, spec.name)
         record = read_record(self.folder, spec.name)
@@ -183,7 +185,8 @@ class Run:
             return self.cache.load_task_result(name, self.model.mteb_model_meta)
         except (ValueError, KeyError) as error:  # cut short by a kill
             logger.warning("the result of %s cannot be read and is computed again: %s", name, error)
-            self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
+            with contextlib.suppress(OSError):
+                self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
             return None
 
     def _compute(self, task: AbsTask, scored: Scored) -> None:
@@ -263,10 +266,11 @@ class Run:
         (self.folder / "failures" / f"{spec.name}.txt").unlink(missing_ok=True)
 
     def note_failure(self, name: str, error: Exception) -> str:
-        """Keep the traceback in a file and return the reason as one line."""
+        """Keep the traceback in a file, where one can be written, and return the reason as one line."""
         path = self.folder / "failures" / f"{name}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         return str(error) if isinstance(error, UserError) else f"{reason(error, name)} (traceback: {path})"
 
 
@@ -310,26 +314,9 @@ def _hash(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    """Return an error and what it came from."""
-    chain, seen = [error], error
-    while (seen := seen.__cause__ or seen.__context__) is not None:  # type: ignore[assignment]
-        chain.append(seen)
-    return chain
-
-
-def unwritable(error: BaseException) -> str:
-    """Return what says that the disk is full or cannot be written, or "" if the error came from something else."""
-    for link in _chain(error):
-        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            where = f" ({link.filename})" if link.filename else ""
-            return f"cannot write{where}: {link.strerror}"
-    return ""
-
-
 def reason(error: BaseException, task: str) -> str:
     """Say in one line why a task failed, and for data that cannot be had what to do."""
-    names = {type(link).__name__ for link in _chain(error)}
+    names = {type(link).__name__ for link in chain(error)}
     if names & {"OfflineModeIsEnabled", "ConnectionError", "ConnectError", "LocalEntryNotFoundError", "DatasetNotFoundError"}:
         return no_rows(task)
     text = " ".join(str(error).split())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import re
+import sys
 import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +98,32 @@ def make_tasks(root: Path) -> Path:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return make_tasks(tmp_path / "data")
+
+
+READ_ONLY: list[Path] = []
+
+
+def _refuse_writing(event: str, arguments: tuple) -> None:
+    """Raise what a read-only file system raises: permissions alone do not stop root, who may run the tests."""
+    if not READ_ONLY or event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+        return
+    if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        return
+    if event == "os.mkdir" and Path(arguments[0]).is_dir():  # "it exists" goes before
+        return
+    for path in arguments[: 2 if event == "os.rename" else 1]:
+        if isinstance(path, str | os.PathLike) and any(Path(path).is_relative_to(folder) for folder in READ_ONLY):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+@cache
+def _watch() -> None:
+    sys.addaudithook(_refuse_writing)  # for ever: it cannot be taken away
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[Path], None]]:
+    """Call it with a folder that cannot be written from then on."""
+    _watch()
+    yield READ_ONLY.append
+    READ_ONLY.clear()

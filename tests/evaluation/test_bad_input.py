@@ -260,3 +260,39 @@ def test_scores_are_shown_though_the_csv_cannot_be_written(data_dir, tmp_path, c
         call(*flags)
     out, err = capsys.readouterr()
     assert stop.value.code == 2 and "TinySTS" in out and "No space left" in err
+
+
+def test_results_on_a_disk_that_cannot_be_written_are_shown(data_dir, tmp_path, capsys, read_only):
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinySTS", "TinyPair"]
+    assert call(*flags) == 0
+    for damaged in tmp_path.glob("out/results/*/*/model_meta.json"):
+        damaged.write_text("{")
+    capsys.readouterr()
+    read_only(tmp_path / "out")
+    assert call(*flags) == 0
+    out, err = capsys.readouterr()
+    assert out.count("already there") == 2
+    assert f"scores.csv is left as it was: cannot write to the directory {tmp_path / 'out'}: Read-only file system" in err
+
+
+def test_what_cannot_be_written_is_not_encoded(data_dir, tmp_path, capsys, read_only):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("default: {query: '', document: ''}\n")  # as none, but of another revision
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out"]
+    assert call(*flags, "--tasks", "TinySTS", "--prompts", prompts) == 0
+    assert call(*flags, "--tasks", "TinyClustering", "TinyPair", "--prompts", "none") == 0
+    (broken,) = tmp_path.glob("out/results/*/*/TinyClustering.json")
+    broken.write_text("{")
+    capsys.readouterr()
+    loader = Loader()
+    read_only(tmp_path / "out")
+    names = ["--tasks", "TinySTS", "TinyClustering", "TinyPair", "TinyRetrieval", "--prompts", "none"]
+    assert call(*flags, *names, loader=loader) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert not loader.encoder.calls and out.count("already there") == 1 and "3 of 4 tasks failed" in out
+    assert "cannot write to the directory" in out and "Read-only file system; give another --output_dir" in out
+    read_only(tmp_path / "new")
+    assert "Read-only file system; give another --output_dir" in usage_error(
+        capsys, "--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "new", loader=loader
+    )
+    assert loader.calls == 1  # of the first call: now it is known before

@@ -1,0 +1,46 @@
+"""Whether results can be written, known before anything is encoded; and which errors say that they cannot."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+from model_loaders.errors import UserError
+
+
+def not_writable(folder: Path) -> str:
+    """Make `folder`, try to write in it, and say why that cannot be done; "" if it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"cannot write to the directory {folder}: {error.strerror}"
+
+
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Make `folder` and try to write in it: hours of encoding must not end in an error that was there from the start.
+
+    Raises:
+        UserError: it cannot be made, or not be written.
+    """
+    if why := not_writable(folder):
+        raise UserError(f"{why}; give another {flag}")
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """Return an error and what it came from, as a traceback shows it."""
+    found = [error]
+    while (cause := found[-1].__cause__ or (None if found[-1].__suppress_context__ else found[-1].__context__)) is not None:
+        found.append(cause)
+    return found
+
+
+def unwritable(error: BaseException) -> str:
+    """Return what says that the disk is full or cannot be written, or "" if the error came from something else."""
+    for link in chain(error):
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            where = f" ({link.filename})" if link.filename else ""
+            return f"cannot write{where}: {link.strerror}"
+    return ""
