@@ -163,16 +163,9 @@ class EmbedModel(nn.Module):
         batch_size: int | None = None,
         on_batch: OnBatch | None = None,
     ) -> Encoded:
-        """Encode texts as ``encode`` does, and count their tokens.
+        """Encode texts as ``encode`` does, with its arguments, and count their tokens.
 
         Args:
-            texts: any strings; empty ones are legal.
-            role: ``query`` or ``document``: whose prompt is used.
-            prompt: used instead of the recipe's; ``""`` for none.
-            max_length: tokens a text at most; ``None`` for the recipe's.
-            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default (``BATCH_TOKENS``).
-                A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
-            batch_size: texts of one forward pass at most; ``None`` for no such limit.
             on_batch: called after each forward pass with its number of texts and of tokens without padding.
 
         Returns:
