@@ -33,6 +33,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.clock import clock
 from benchmarks.gpu import batch_of
 from benchmarks.random_models import SHAPES, random_model
 from trainers.live_bytes import LiveBytes
@@ -139,8 +140,6 @@ CURVES: dict[str, list[Any]] = {
 
 def measured_seconds(point: dict[str, Any], steps: int = 3) -> float:
     """Return the median time of a step on the CPU, in processor seconds where there is one thread."""
-    from benchmarks.training_step import clock
-
     torch.manual_seed(0)
     sizes = TINY_POOLING | {"latents": point["latents"]}
     model = random_model(point["design"], "small", pooling_sizes=sizes, num_hidden_layers=point["num_hidden_layers"]).train()
