@@ -229,7 +229,7 @@ def _prepare(
     if isinstance(args.tasks, str):
         raise UserError(f"TASKS must be a list of names, such as [{args.tasks!r}]")
     names = args.tasks or ([] if args.data_dir else paper_tasks)
-    tasks = check_rows(find_tasks(names, args.data_dir, types), say)
+    tasks = check_rows(find_tasks(names, args.data_dir, types, say), say)
     prompts = args.prompts
     if prompts is not None and prompts not in TASK_PROMPTS:
         prompts = read_prompts(Path(prompts), prompt_keys(tasks, args.data_dir))

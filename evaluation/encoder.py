@@ -15,7 +15,7 @@ from mteb.types import PromptType
 from evaluation.adapters import loaded
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.keys import digest
-from evaluation.ledger import Ledger, Side
+from evaluation.ledger import Ledger, Side, beginning
 from evaluation.progress import MODEL, Progress
 from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
 from evaluation.record import encoder_facts
@@ -55,7 +55,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     Attributes:
         plan: chooses prompts.
         recipe: what beside weights and prompts decides a vector; part of the revision and of every key.
-        ledger: for each task and side, the prompt, the first text as rendered, and counts.
+        ledger: for each task and side, the prompt, how the first text as rendered begins, and counts.
         progress: is told of every text.
         files: gets the vectors of the task that is scored; None for nowhere.
         sharded: encodes; its store and journal are those of the task that is scored.
@@ -150,7 +150,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         if side is None and texts:
             own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
             length = max_length or (own.length(role) if own is not None else None)
-            first = render(texts[0], chosen.prompt or "")
+            first = beginning(render(texts[0], chosen.prompt or ""))
             side = self.ledger.open(task, name, Side(role, chosen.prompt, chosen.source, length, first))
         return side
 

@@ -9,6 +9,15 @@ import numpy as np
 
 from model_loaders.prompts import Role
 
+FIRST_CHARACTERS = 1000  # of a side's first text, in the record
+
+
+def beginning(text: str) -> str:
+    """Return a text, or its first `FIRST_CHARACTERS` characters and how long it is."""
+    if len(text) <= FIRST_CHARACTERS:
+        return text
+    return f"{text[:FIRST_CHARACTERS]} … (the first {FIRST_CHARACTERS:,} of {len(text):,} characters)"
+
 
 @dataclass
 class Side:
@@ -19,7 +28,7 @@ class Side:
         prompt: put before each text, or a template with `{text}`; None where the encoder is asked with none and names none.
         prompt_source: who gave it.
         max_length: tokens a text at most; None where the encoder does not say.
-        first_text: the first text, as the model got it.
+        first_text: the first text, as the model got it, or its beginning (`beginning`); to be read, no key knows it.
         texts: that mteb asked for.
         tokens: of these texts as encoded; None where the encoder does not count them.
         cut: texts that were longer than the maximum length; None where the encoder does not count them.

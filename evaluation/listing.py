@@ -33,18 +33,22 @@ def listing(pattern: str = "", data_dir: str | Path | None = None, types: Collec
     here = {spec.name for spec in local}
     folders = [spec for spec in local if _fits(pattern, spec.name, spec.type)]
     lists = [name for name in LISTS if _fits(pattern, name)]
-    known = sorted((name for name in benchmark_names() if _fits(pattern, name)), key=str.lower)
+    fitting = {name: scored for name, scored in benchmark_names(types).items() if _fits(pattern, name)}
+    known = sorted((name for name, scored in fitting.items() if scored), key=str.lower)
+    others = f"{len(fitting) - len(known)} benchmarks without a task of texts{_of_types(types)} are left out"
     tasks = [name for name in official_names() if pattern and of_texts(name) and _fits(pattern, name, str(official_type(name)))]
     tasks = [name for name in tasks if _wanted(str(official_type(name)), types)]
     if not (folders or lists or known or tasks):
-        raise UserError(f"nothing fits {pattern!r}: --list without a pattern shows folders, lists and benchmarks")
+        why = f" ({others})" if fitting else ""
+        raise UserError(f"nothing fits {pattern!r}{why}: --list without a pattern shows folders, lists and benchmarks")
     parts = []
     if folders:
         parts.append(_title(f"Folders of {data_dir}") + _rows(map(_folder, folders)))
     if lists:
         parts.append(_title("Lists of the paper") + "\n".join(_list(name) for name in lists))
     if known:
-        parts.append(_title("Benchmarks of mteb") + _wrapped(known, "; "))
+        left_out = f"\n({others})" if len(fitting) > len(known) else ""
+        parts.append(_title("Benchmarks of mteb") + _wrapped(known, "; ") + left_out)
     if tasks:
         rows = ((name, str(official_type(name)), main_score(name), _where(name, here)) for name in sorted(tasks))
         parts.append(_title("Tasks of mteb") + _rows(rows))
@@ -60,6 +64,10 @@ def _fits(pattern: str, *names: str) -> bool:
 
 def _wanted(kind: str, types: Collection[str] | None) -> bool:
     return types is None or kind in types
+
+
+def _of_types(types: Collection[str] | None) -> str:
+    return f" of type {' or '.join(sorted(types))}" if types else ""
 
 
 def _title(text: str) -> str:
@@ -87,11 +95,14 @@ def _list(name: str) -> str:
 def _folder(spec: TaskSpec) -> tuple[str, ...]:
     assert spec.folder is not None
     official = official_type(spec.name) == spec.type
-    try:
-        kind = spec.type.lower().replace("pairclassification", "pair")
-        score = main_score(spec.name) if official else read_settings(spec.folder).get("main_score", MAIN_SCORES.get(kind, ""))
-    except UserError as error:
-        score = f"(no task: {error})"[:40]
+    if spec.fault:
+        score = f"(no task: {spec.fault})"[:40]
+    elif official:
+        score = main_score(spec.name)
+    else:
+        score = read_settings(spec.folder).get(
+            "main_score", MAIN_SCORES[spec.type.lower().replace("pairclassification", "pair")]
+        )
     return spec.name, spec.type, score, _size(spec.size), "as mteb's" if official else ""
 
 

@@ -205,13 +205,14 @@ def _fault(column: str, value: Any) -> str:
     """Return what is wrong with the value of a column, or ""."""
     if column in TEXTS and not isinstance(value, str):
         return "must be a text"
-    if column in TEXTS and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "has half a character (a lone surrogate)"
-    if column in LISTS and not all(isinstance(text, str) for text in (value if isinstance(value, list) else [value])):
-        return "must be a list of texts"
+    if column in LISTS and not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
+        example = json.dumps([value if isinstance(value, str) else "a text"], ensure_ascii=False)
+        return f"must be a list of texts: write {example[:60]}"
+    try:
+        for text in value if column in LISTS else [value] if column in TEXTS else []:
+            text.encode()
+    except UnicodeEncodeError:
+        return "has half a character (a lone surrogate)"
     if column == "label" and not isinstance(value, str | int):
         return "must be a text or a whole number"
     if column == "score":

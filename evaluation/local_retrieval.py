@@ -62,7 +62,7 @@ def reranking(folder: Path, split: str) -> dict[str, Any]:
             raise UserError(f"{path}: the query id {query!r} is not unique")
         grades: dict[str, int] = {}
         for key, grade in (("negative", 0), ("positive", 1)):
-            for text in [row[key]] if isinstance(row[key], str) else row[key]:
+            for text in row[key]:
                 identity = hashlib.sha256(text.encode()).hexdigest()[:16]
                 texts[identity], grades[identity] = text, grade
         if 1 not in grades.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import mteb
@@ -90,9 +90,16 @@ def parts_of(task: AbsTask) -> Iterator[Part]:
         yield Part(task.metadata.name, tuple(task.hf_subsets), tuple(task.eval_splits))
 
 
-def benchmark_names() -> list[str]:
-    """Return the names of mteb's benchmarks, without their other names."""
-    return [benchmark.name for benchmark in mteb.get_benchmarks()]
+def benchmark_names(types: Collection[str] | None = None) -> dict[str, bool]:
+    """Return the names of mteb's benchmarks, without their other names, and whether each has a task of texts, of `types`."""
+    return {
+        benchmark.name: any(
+            of_texts(part.name) and (types is None or official_type(part.name) in types)
+            for task in benchmark.tasks
+            for part in parts_of(task)
+        )
+        for benchmark in mteb.get_benchmarks()
+    }
 
 
 def benchmarks() -> dict[str, list[Part]]:

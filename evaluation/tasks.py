@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from evaluation.local_tasks import fill, local_task
 from evaluation.official_tasks import Part, benchmarks, official_names, official_prompt, official_task, official_type, parts_of
 from evaluation.paper_tasks import LISTS
 from model_loaders.errors import UserError, nearest
+from model_loaders.locations import listing
 
-UNKNOWN = "unknown"  # the type of a folder whose files make no task: it stays in the list and fails with its reason
+UNKNOWN = "unknown"  # the type of a folder whose files make no task
+CLOSE = 3  # names that are suggested for one that is unknown
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class TaskSpec:
         subsets: those that a benchmark takes; empty for the English ones, of a folder for all.
         splits: those that a benchmark takes; empty for `test`, where there is one.
         missing: why its rows cannot be had, where that is known already (`evaluation/availability.py`).
+        fault: why it is no task that can be scored; it stays in the list and fails with this.
     """
 
     name: str
@@ -39,6 +45,7 @@ class TaskSpec:
     subsets: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     missing: str = ""
+    fault: str = ""
 
     @property
     def prompt(self) -> str | Mapping[str, str] | None:
@@ -51,6 +58,8 @@ class TaskSpec:
         Raises:
             UserError: the folder's files make no task, or it is a task of images or sounds.
         """
+        if self.fault:
+            raise UserError(self.fault)
         if self.folder is not None:
             return local_task(self.folder, self.name, task_type(self.folder), self.subsets, self.splits)
         task = official_task(self.name, self.subsets, self.splits)
@@ -78,23 +87,33 @@ class TaskSpec:
 
 
 def find_tasks(
-    names: Sequence[str] = (), data_dir: str | Path | None = None, types: Collection[str] | None = None
+    names: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    types: Collection[str] | None = None,
+    log: Callable[[str], None] = logger.warning,
 ) -> list[TaskSpec]:
     """Return the tasks that `names` stand for, each from its folder in `data_dir` if it has one there, else mteb's own.
 
     A name is that of a folder, of a task of mteb, of a list of the paper (`paper/STS`) or of a benchmark of mteb
     (`MTEB(eng, v2)`, with the benchmark's subsets and splits). A task that is named twice is there once, as first named.
-    Without names: all task folders of `data_dir`. With `types`, only tasks of these mteb types.
+    Without names: all task folders of `data_dir`. With `types`, only tasks of these mteb types. `log` gets a line for each
+    name that was given twice and, without names, each folder that is left out.
 
     Raises:
         UserError: `data_dir` does not exist or holds no task; a name is unknown, or is a single task of another type.
     """
     folders = _local_specs(Path(data_dir)) if data_dir is not None else {}
+    if not names and data_dir is not None:
+        for reason in _without_data(Path(data_dir)).values():
+            log(f"left out: {reason}")
+    for name, times in Counter(names).items():
+        if times > 1:
+            log(f"{name} is named {times} times; it is scored once")
     if not names and data_dir is None:
         raise UserError("no tasks: give names with --tasks, or a folder of task folders with --data_dir")
     found: dict[str, TaskSpec] = {}
     for name in names:
-        listed = _named(name, folders)
+        listed = _named(name, folders, data_dir)
         if types is not None and len(listed) == 1 and listed[0].type not in types:
             kinds = " or ".join(sorted(types))
             raise UserError(f"not of type {kinds}: {name} ({listed[0].type}); run_mteb.py scores all types")
@@ -107,7 +126,7 @@ def find_tasks(
     return specs
 
 
-def _named(name: str, folders: Mapping[str, TaskSpec]) -> list[TaskSpec]:
+def _named(name: str, folders: Mapping[str, TaskSpec], data_dir: str | Path | None) -> list[TaskSpec]:
     """Return what one name stands for: a folder, a task of mteb, a list of the paper, a benchmark, in this order."""
     if name in folders:
         return [folders[name]]
@@ -119,9 +138,10 @@ def _named(name: str, folders: Mapping[str, TaskSpec]) -> list[TaskSpec]:
     known = benchmarks()
     if name in known:
         return [_spec(part.name, folders, part) for part in known[name]]
-    hint = nearest(name, [*folders, *LISTS, *known, *official_names()])
-    where = f" and no folder in --data_dir ({', '.join(sorted(folders))})" if folders else ""
-    raise UserError(f"unknown task {name!r}{hint}: it is no task, benchmark or list{where}; --list shows what there is")
+    if data_dir is not None and (reason := _without_data(Path(data_dir)).get(name)):
+        raise UserError(f"unknown task {name!r}: {reason}")
+    hint = nearest(name, [*folders, *LISTS, *known, *official_names()], CLOSE)
+    raise UserError(f"unknown task {name!r}{hint}; --list shows what there is, --list PATTERN also mteb's tasks")
 
 
 def _spec(name: str, folders: Mapping[str, TaskSpec], part: Part | None = None) -> TaskSpec:
@@ -138,7 +158,8 @@ def _local_specs(data_dir: Path) -> dict[str, TaskSpec]:
     for folder in folders:
         spec = _local_spec(folder)
         if spec.name in specs:
-            raise UserError(f"{folder} and {specs[spec.name].folder} are both named {spec.name}: rename one")
+            fault = f"{specs[spec.name].folder} and {folder} are both named {spec.name}: rename one"
+            spec = replace(specs[spec.name], fault=specs[spec.name].fault or fault)
         specs[spec.name] = spec
     if not specs:
         own = " (it looks like a task itself: give the folder above it)" if data_files(data_dir) else ""
@@ -151,8 +172,18 @@ def _local_spec(folder: Path) -> TaskSpec:
     try:
         name = read_settings(folder).get("name", folder.name)
         return TaskSpec(name, MTEB_TYPES[task_type(folder)], folder, size)
-    except UserError:
-        return TaskSpec(folder.name, UNKNOWN, folder, size)
+    except UserError as error:
+        return TaskSpec(folder.name, UNKNOWN, folder, size, fault=str(error))
+
+
+def _without_data(data_dir: Path) -> dict[str, str]:
+    """Return a line for each folder, by name, that holds no data file; hidden ones are not meant as tasks."""
+    found = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    return {
+        path.name: f"{path} has no data file (JSON lines, .gz or not); it holds {listing(path)}"
+        for path in found
+        if not data_files(path)
+    }
 
 
 def prompt_keys(tasks: Sequence[TaskSpec], data_dir: str | Path | None = None) -> list[str]:

@@ -23,7 +23,8 @@ class DivergedError(SharedError):
     """Training led to values that are not finite; the same command would get there again."""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the valid name nearest to ``name``, or an empty string."""
-    match = difflib.get_close_matches(name, list(valid), n=1)
-    return f" (did you mean {match[0]!r}?)" if match else ""
+def nearest(name: str, valid: Iterable[str], most: int = 1) -> str:
+    """Return `` (did you mean 'x' or 'y'?)`` for at most ``most`` valid names near to ``name``, or an empty string."""
+    matches = [repr(match) for match in difflib.get_close_matches(name, list(dict.fromkeys(valid)), n=most)]
+    listed = " or ".join(", ".join(part) for part in (matches[:-1], matches[-1:]) if part)
+    return f" (did you mean {listed}?)" if matches else ""

@@ -67,7 +67,10 @@ ROWS = [
     ("TinyClassification", {"label": 0.5}, "label must be a text or a whole number"),
     ("TinyClassification", {"text": 3.5}, "text must be a text"),
     ("TinyClustering", {"sentence": False}, "sentence must be a text"),
-    ("TinyReranking", {"positive": [1]}, "positive must be a list of texts"),
+    ("TinyReranking", {"positive": [1]}, 'positive must be a list of texts: write ["a text"], found [1]'),
+    ("TinyReranking", {"positive": "abc"}, 'positive must be a list of texts: write ["abc"], found "abc"'),
+    ("TinyReranking", {"negative": "abc"}, 'negative must be a list of texts: write ["abc"], found "abc"'),
+    ("TinyReranking", {"negative": ["a\ud800b"]}, "negative has half a character"),
     ("TinyReranking", {"positive": []}, "has no positive"),
     ("TinyReranking", {"query": {}}, "query must be a text"),
     ("TinyRetrieval", {"text": 12}, "text must be a text, found 12"),
@@ -147,7 +150,8 @@ def test_a_task_that_measures_nothing_is_told_and_leaves_no_score(data_dir, tmp_
 def test_empty_folders_and_files(data_dir, tmp_path, capsys):
     (data_dir / "Empty").mkdir()
     flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out"]
-    assert "unknown task 'Empty'" in usage_error(capsys, *flags, "--tasks", "Empty")
+    assert "unknown task 'Empty'" in (error := usage_error(capsys, *flags, "--tasks", "Empty"))
+    assert f"{data_dir / 'Empty'} has no data file (JSON lines, .gz or not); it holds nothing" in error
     (data_dir / "TinySTS/test.jsonl").write_text("")
     assert call(*flags, "--tasks", "TinySTS") == 1
     assert "TinySTS" in capsys.readouterr().err

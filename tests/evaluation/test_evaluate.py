@@ -13,6 +13,7 @@ import pytest
 from evaluation.encoder import MtebEncoder
 from evaluation.evaluate import evaluate
 from evaluation.items import connected, read_items
+from evaluation.ledger import beginning
 from evaluation.report import table, write_csv
 from evaluation.tasks import find_tasks
 from model_loaders.errors import UserError
@@ -201,6 +202,15 @@ def test_prompts_go_to_their_side_and_are_recorded(tmp_path, data_dir):
     assert (document["role"], document["prompt"], document["first_text"]) == ("document", "doc ", "doc bread")
     assert document["prompt_source"] == "file: TinyRetrieval"
     assert recipe["dataset"]["revision"].startswith("local-")
+
+
+def test_a_long_first_text_is_cut_in_the_record(tmp_path, data_dir):
+    rows = [{"sentence1": "a" * 999 + "é" + "b" * 5000, "sentence2": w, "label": w == "x"} for w in "xyz"]
+    write(data_dir / "Long/test.jsonl", rows)
+    result = run(tmp_path, data_dir, ["Long"], prompts="none")
+    record = json.loads((result.folder / "recipes/Long.json").read_text())
+    assert record["sides"]["text"]["first_text"] == "a" * 999 + "é … (the first 1,000 of 6,000 characters)"
+    assert beginning("a" * 1000) == "a" * 1000
 
 
 def test_predictions_are_kept_on_request(tmp_path, data_dir):

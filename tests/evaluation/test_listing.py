@@ -15,6 +15,8 @@ def test_what_there_is(data_dir, capsys):
     assert "STS17               STS                 cosine_spearman" in text and "as mteb's" in text
     assert "TinyClassification  Classification      accuracy" in text and "Odd" in text
     assert "paper/Retrieval          14  ArguAna" in text and "MTEB(eng, v2);" in text
+    assert "MIEB(eng)" in text and "MIEB(Img)" not in text and "ViDoRe(v1)" not in text
+    assert "\n(15 benchmarks without a task of texts are left out)\n" in text
     assert "BIOSSES-VN" not in text and "tasks of texts: --list PATTERN" in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -27,5 +29,16 @@ def test_a_pattern_shows_mtebs_tasks_and_where_their_rows_are(data_dir):
     assert "SciFact-NL" in listing("scifact*") and "SciFact-NL" not in listing("s?ifact")
     assert "Banking77Classification" in listing("classification") and "CIFAR" not in listing("c*")
     assert "STS12" not in listing("s*", types=["Retrieval"])
-    with pytest.raises(UserError, match="nothing fits 'xyzzy'"):
+    with pytest.raises(UserError, match="nothing fits 'xyzzy': --list"):
         listing("xyzzy")
+
+
+def test_only_benchmarks_with_a_task_to_score_are_shown():
+    text = listing("v*", types=["Retrieval"])
+    assert "VN-MTEB" in text and "benchmarks without a task of texts of type Retrieval are left out" in text
+    assert "MINERSBitextMining" in listing("miners*")
+    with pytest.raises(UserError, match="nothing fits"):
+        listing("miners*", types=["Retrieval"])
+    assert "left out" not in listing("mteb(eng*")
+    with pytest.raises(UserError, match=r"nothing fits 'maeb' .2 benchmarks without a task of texts are left out.: --list"):
+        listing("maeb")

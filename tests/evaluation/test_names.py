@@ -78,6 +78,45 @@ def test_unknown_names_name_the_nearest(data_dir):
     assert ENGLISH in benchmarks()
 
 
+def test_an_unknown_name_gets_a_short_answer(data_dir):
+    with pytest.raises(UserError) as caught:
+        find_tasks(["MTEB(eng, v3)"], data_dir)
+    message = str(caught.value)
+    assert "did you mean 'MTEB(eng, v2)', 'MTEB(eng, v1)' or 'MTEB(" in message and message.count("MTEB(") == 4
+    assert message.endswith("?); --list shows what there is, --list PATTERN also mteb's tasks")
+    with pytest.raises(UserError, match=r"^unknown task '%%%'; --list shows"):
+        find_tasks(["%%%"], data_dir)
+
+
+def test_a_name_that_is_given_twice_is_taken_once_and_said(data_dir):
+    lines: list[str] = []
+    assert len(find_tasks(["TinySTS", "paper/STS", "TinySTS", "STS12"], data_dir, log=lines.append)) == 9
+    assert lines == ["TinySTS is named 2 times; it is scored once"]
+
+
+def test_two_folders_of_one_name_stop_no_other(data_dir):
+    write(data_dir / "Other/test.jsonl", [{"sentence": "a", "label": 0}, {"sentence": "b", "label": 1}])
+    (data_dir / "Other/task.json").write_text('{"name": "TinySTS"}')
+    specs = {spec.name: spec for spec in find_tasks((), data_dir)}
+    assert len(specs) == 7
+    with pytest.raises(UserError, match=r"Other and .*TinySTS are both named TinySTS: rename one"):
+        specs["TinySTS"].task()
+    assert specs["TinyPair"].task()
+
+
+def test_a_folder_without_data_is_named(data_dir):
+    lines: list[str] = []
+    (data_dir / ".git").mkdir()
+    (data_dir / "Empty").mkdir()
+    write(data_dir / "Csv/test.csv", [{"text": "a"}])
+    assert len(find_tasks((), data_dir, log=lines.append)) == 7
+    assert lines == [
+        f"left out: {data_dir / name} has no data file (JSON lines, .gz or not); it holds {holds}"
+        for name, holds in (("Csv", "test.csv"), ("Empty", "nothing"))
+    ]
+    assert find_tasks(["TinySTS"], data_dir, log=lines.append) and len(lines) == 2
+
+
 def test_a_task_of_images_says_so():
     (spec,) = find_tasks(["CIFAR10"])
     with pytest.raises(UserError, match="CIFAR10 is a task of image"):
