@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        from study.locks import InUseError
+        from evaluation.locks import InUseError
         from study.run import IN_USE
 
         return IN_USE if isinstance(error, InUseError) else FAILED

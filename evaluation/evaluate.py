@@ -25,6 +25,7 @@ from evaluation.adapters import NotLoaded
 from evaluation.availability import check_rows
 from evaluation.disk import unwritable
 from evaluation.encoder import MtebEncoder, TextEncoder
+from evaluation.locks import InUseError
 from evaluation.processes import Processes
 from evaluation.progress import Progress
 from evaluation.prompt_plan import make_plan
@@ -105,7 +106,8 @@ def evaluate(
         log: gets a line when a task begins, with the time left, and when it ends.
 
     Raises:
-        UserError: no name or version is known, or the prompts are malformed. The model cannot be loaded.
+        UserError: no name or version is known, or the prompts are malformed. The model cannot be loaded. Another process is
+            computing one of the results.
             Failures of a task do not raise.
     """
     model = MtebEncoder(
@@ -141,7 +143,7 @@ def _score_all(run: Run, tasks: Sequence[TaskSpec], evaluation: Evaluation, prog
         progress.start(number, spec.name)
         try:
             score = run.score(spec)
-        except NotLoaded:
+        except (NotLoaded, InUseError):
             raise
         except Exception as error:
             if written := unwritable(error):  # no other task could be written either

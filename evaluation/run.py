@@ -30,6 +30,7 @@ from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
 from evaluation.journal import Journal
 from evaluation.keys import KEY, adopt, record_path, recorded_key, write_record
+from evaluation.locks import locked
 from evaluation.record import library_versions, read_record, speeds, totals
 from evaluation.search import BoundedSearch
 from evaluation.shards import ShardStore
@@ -118,7 +119,11 @@ class Run:
         return Journal(self.output_dir / "embeddings" / self.model.mteb_model_meta.revision / task_name)
 
     def score(self, spec: TaskSpec) -> TaskScore:
-        """Return the score of a task, computed now unless there is a result for the same revision and data."""
+        """Return the score of a task, computed now unless there is a result for the same revision and data.
+
+        Raises:
+            InUseError: another process is computing it.
+        """
         task = spec.task()
         key = self.model.key(task.metadata)
         if recorded_key(self.folder, spec.name) != key:
@@ -129,34 +134,41 @@ class Run:
         if result is None or (files is not None and not files.whole()):
             cached = False
             check_writable(self.output_dir)
-            with _quiet():
-                spec.load(task)
-            self.model.load()
-            journal = self.journal(spec.name)
-            self.model.ledger.forget(spec.name)
-            self.model.files = files
-            try:
-                with _quiet(), self.model.sharded.keeping(ShardStore(self.embedding_cache or journal.folder), journal):
-                    began = time.monotonic()
-                    scored = Scored(journal.folder / "scored", self.model.mteb_model_meta, task)
-                    self._compute(task, scored)
-                    seconds = time.monotonic() - began
-                if files is not None:
-                    files.finish()
-            finally:
-                self.model.files = None
-                if files is not None:
-                    files.abandon()
-            result = scored.result()
-            check_numbers(task, result)
-            self._replace(task, result, scored)
-            self._finish(spec, task, result, seconds)
-            journal.remove()
+            lock = self.output_dir / ".locks" / f"{self.model.mteb_model_meta.revision}.{spec.name}"
+            with locked(lock, f"{spec.name} in {self.output_dir}", patience=0):
+                result = self._score_now(spec, task, files)
         elif not readable(self.folder / "model_meta.json") and not not_writable(self.output_dir):  # mteb needs it
             self.cache.save_to_cache(result, self.model.mteb_model_meta)
         items = items_path(self.folder, spec.name)
         record = read_record(self.folder, spec.name)
         return _task_score(task, result, cached, items if items.exists() else None, record)
+
+    def _score_now(self, spec: TaskSpec, task: AbsTask, files: EmbeddingFiles | None) -> TaskResult:
+        """Compute the scores of a task, and put them in the place of older ones when they are complete."""
+        with _quiet():
+            spec.load(task)
+        self.model.load()
+        journal = self.journal(spec.name)
+        self.model.ledger.forget(spec.name)
+        self.model.files = files
+        try:
+            with _quiet(), self.model.sharded.keeping(ShardStore(self.embedding_cache or journal.folder), journal):
+                began = time.monotonic()
+                scored = Scored(journal.folder / "scored", self.model.mteb_model_meta, task)
+                self._compute(task, scored)
+                seconds = time.monotonic() - began
+            if files is not None:
+                files.finish()
+        finally:
+            self.model.files = None
+            if files is not None:
+                files.abandon()
+        result = scored.result()
+        check_numbers(task, result)
+        self._replace(task, result, scored)
+        self._finish(spec, task, result, seconds)
+        journal.remove()
+        return result
 
     def _embedding_files(self, task: AbsTask) -> EmbeddingFiles | None:
         """Return where the vectors of a task are to be saved; None where they are not."""

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation.locks import InUseError, locked
 from model_loaders.errors import UserError
 from study.cells import Cell, flags_of
 from study.config import ROOT, StudyConfig
 from study.files import read_json, write_json
 from study.inputs import Inputs
 from study.launch import clean_environment, launcher_arguments
-from study.locks import InUseError, locked
 from study.training import GRACE, LOCK_FILE
 
 if TYPE_CHECKING:

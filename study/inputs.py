@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.locks import locked
 from model_loaders.errors import UserError
 from study.config import StudyConfig, find_path
 from study.files import Hashes, digest
-from study.locks import locked
 
 PROMPTS = ("own", "mteb", "none")
 

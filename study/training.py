@@ -15,9 +15,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
+from evaluation.locks import locked
 from study.files import read_json, write_json
 from study.launch import end_with_parent, leave
-from study.locks import locked
 from trainers.run_files import METRICS_FILE
 
 COST_FILE, LOCK_FILE = "training_cost.json", ".training.lock"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from evaluation.cli import main
 from evaluation.local_data import iter_rows, split_files
+from evaluation.locks import InUseError, locked
 from evaluation.tasks import find_tasks
 from model_loaders import load
 from model_loaders.errors import UserError
 from model_loaders.loading import save
-from tests.conftest import new_model, write_base
+from tests.conftest import ROOT, new_model, write_base
 from tests.evaluation.conftest import BagOfWords, write
 
 
@@ -300,3 +304,43 @@ def test_what_cannot_be_written_is_not_encoded(data_dir, tmp_path, capsys, read_
         capsys, "--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "new", loader=loader
     )
     assert loader.calls == 1  # of the first call: now it is known before
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from evaluation.locks import locked
+with locked(Path(sys.argv[1]), "it", patience=0):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_a_second_run_of_a_task_says_who_is_at_it_until_that_is_killed(data_dir, tmp_path, capsys):
+    class Tries(BagOfWords):
+        """Encodes, and asks for the lock meanwhile, as another process would."""
+
+        def encode(self, *arguments, **options):
+            (path,) = tmp_path.glob("out/.locks/*.TinyPair")
+            with pytest.raises(InUseError, match=f"TinyPair is in use by another process .process {os.getpid()} on .* since 2"):
+                locked(path, "TinyPair", patience=0).__enter__()
+            self.tried = True
+            return super().encode(*arguments, **options)
+
+    loader = Loader()
+    loader.encoder = Tries()
+    loader.encoder.design_name, loader.encoder.version = "bow", "1"
+    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out"]
+    assert call(*flags, "--tasks", "TinyPair", loader=loader) == 0 and loader.encoder.tried
+    (path,) = tmp_path.glob("out/.locks/*.TinyPair")
+    lock = path.with_name(path.name.replace("TinyPair", "TinySTS"))
+    with subprocess.Popen([sys.executable, "-c", HOLD, lock], cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        loader = Loader()
+        error = usage_error(capsys, *flags, "--tasks", "TinyPair", "TinySTS", "TinyClustering", loader=loader)
+        who = f"process {holder.pid} on {socket.gethostname()} since 2"
+        assert f"TinySTS in {tmp_path / 'out'} is in use by another process ({who}" in error
+        assert "TinyPair: max_ap 1.0000, already there" in error and not loader.encoder.calls
+        assert call(*flags, "--tasks", "TinyPair", "TinyClustering") == 0  # of another task
+        holder.kill()
+    assert call(*flags, "--tasks", "TinySTS") == 0

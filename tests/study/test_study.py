@@ -15,13 +15,13 @@ import yaml
 
 from comparison.study_data import StudyData
 from comparison.study_file import read_study_file
+from evaluation.locks import locked
 from run_study import main
 from study.cell import last_error
 from study.cells import Cell, make_cells
 from study.config import read_study
 from study.inputs import prepare
 from study.launch import clean_environment
-from study.locks import locked
 from study.run import Slots, make_slots, run_cells
 from tests.study.conftest import change, write_lines
 

@@ -1,4 +1,4 @@
-"""Files that say that a folder is in use: a lock is gone when its process is, however that ended."""
+"""Files that say that something is in use: a lock is gone when its process is, however that ended."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def locked(path: Path, what: str, *, patience: float, shared: bool = False) -> I
             time.sleep(0.2)
         if not shared:
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
             file.flush()
         yield  # closing the file gives the lock back
 
