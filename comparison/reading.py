@@ -30,6 +30,7 @@ BESIDE = {
     "corpus",
     "cells",
 }  # folders that hold no result files
+MOST_NOTES = 3  # in the message of a folder without results
 SEED = re.compile(r"^(?P<name>.+?)[-_.]seed[-_]?(?P<seed>\d+)$")
 # mteb's metrics of each type, looked for in this order; reranking's files hold nDCG too, summarisation's Spearman
 MARKS = (
@@ -59,14 +60,18 @@ def read(directories: Sequence[Path]) -> Reading:
 
 
 def _read_one(directory: Path) -> Reading:
-    found = read_study(directory, read_revision) if is_study(directory) else read_folder(directory)
-    if not found.systems:
+    try:
+        found = read_study(directory, read_revision) if is_study(directory) else read_folder(directory)
         studies = [str(path) for path in sorted(directory.iterdir()) if path.is_dir() and is_study(path)]
+    except OSError as error:
+        raise ComparisonError(f"{error.filename or directory} cannot be read: {error.strerror or error}") from error
+    if not found.systems:
         if studies:
             raise ComparisonError(f"{directory} holds studies; give them themselves: {' '.join(studies)}")
         raise ComparisonError(
             f"{directory} holds no results: no mteb result files (<organisation>__<model>/<revision>/<Task>.json) and no "
             "finished cell of a study; give the --output_dir of run_mteb.py or of a study, or a clone of mteb's results"
+            + "".join(f"; {note}" for note in found.notes[:MOST_NOTES])
         )
     return found
 
@@ -75,7 +80,7 @@ def read_folder(directory: Path) -> Reading:
     """Read every result file below a directory; systems in the order of their names."""
     reading = Reading()
     models: dict[str, dict[str, Run]] = {}
-    for folder in _revision_folders(directory):
+    for folder in _revision_folders(directory, reading.notes):
         run, notes = read_revision(folder)
         reading.notes += notes
         if run.scores or run.failed:
@@ -91,10 +96,14 @@ def read_folder(directory: Path) -> Reading:
     return reading
 
 
-def _revision_folders(directory: Path) -> list[Path]:
-    """Return the folders below a directory that hold results, links followed, each once."""
+def _revision_folders(directory: Path, notes: list[str]) -> list[Path]:
+    """Return the folders below a directory that hold results, links followed, each once; notes get those not readable."""
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"{error.filename or directory}: left out, the folder cannot be read: {error.strerror or error}")
+
     found, seen = [], set()
-    for place, names, _ in os.walk(directory, followlinks=True):
+    for place, names, _ in os.walk(directory, onerror=unreadable, followlinks=True):
         folder = Path(place)
         names[:] = sorted(name for name in names if name not in BESIDE and (folder / name).resolve() not in seen)
         seen |= {(folder / name).resolve() for name in names}
@@ -150,6 +159,7 @@ def read_revision(folder: Path) -> tuple[Run, list[str]]:
     """
     scores: dict[str, Score] = {}
     notes: list[str] = []
+    others: list[str] = []
     for path in _result_files(folder):
         content = _load(path)
         if "mteb_dataset_name" in content:
@@ -159,7 +169,11 @@ def read_revision(folder: Path) -> tuple[Run, list[str]]:
             if score.task in scores:
                 raise ComparisonError(f"{path} and {scores[score.task].file} are both of {score.task}; remove one")
             scores[score.task] = score
+        else:
+            others.append(path.name)
     failed = {path.stem: _last_line(path) for path in sorted((folder / "failures").glob("*.txt")) if path.stem not in scores}
+    if others and (scores or failed or "__" in folder.parent.name):  # elsewhere JSON files may be anything
+        notes.append(f"{folder}: left out, no results of mteb (no task_name with scores): {', '.join(others)}")
     return Run(folder.name, scores, failed), notes
 
 

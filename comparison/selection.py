@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,11 @@ import numpy as np
 from comparison.errors import ComparisonError, nearest
 from comparison.families import Families, root
 from comparison.systems import Reading, Score, System
+from comparison.versions import one_version
 
 SPLITS = {"MSMARCO": "dev"}  # mteb scores it there; every other task that has a test split on that
+PER_CENT = "; if it is in per cent, divide by 100"
+MOST_REASONS = 3
 ENGLISH = ("default", "en", "en-en", "eng")  # the subset compared, in this order, where a task has several
 
 
@@ -60,7 +62,8 @@ def select(reading: Reading, families: Families, tasks: Sequence[str] | None = N
     """
     notes = list(reading.notes)
     every = list(dict.fromkeys(task for system in reading.systems for task in system.tasks))
-    chosen = _named(every, tasks) if tasks is not None else _one_version(every, reading.systems, notes)
+    categories = {task: families.category_of(task) or _guessed(task, reading) for task in every}
+    chosen = _named(every, tasks) if tasks is not None else one_version(every, reading.systems, categories.__getitem__, notes)
     table = Table(tuple(one.name for one in reading.systems), {one.name: len(one.runs) for one in reading.systems}, notes)
     left_out: list[str] = []
     for task in chosen:
@@ -69,8 +72,16 @@ def select(reading: Reading, families: Families, tasks: Sequence[str] | None = N
         notes.append(f"scores left out: {'; '.join(left_out)}")
     kept = [task for task in chosen if any((system, task) in table.scores for system in table.systems)]
     if not kept:
-        raise ComparisonError("no task is left to compare: no score is a number")
-    _sort_into_categories(table, kept, reading, families)
+        raise ComparisonError(f"no task is left to compare; scores left out: {_shortened(left_out)}")
+    for task in kept:
+        table.categories.setdefault(categories[task], []).append(task)
+    order = list(dict.fromkeys(families.category.values()))  # as in families.yaml, others after them
+    table.categories = dict(sorted(table.categories.items(), key=lambda one: [*order, one[0]].index(one[0])))
+    if unknown := [task for task in kept if not families.knows(task)]:
+        notes.append(
+            f"in no map of families, so each counts as related to no other: {', '.join(unknown)}; "
+            "if some share texts, name them in a file for --families"
+        )
     notes += origins(table)
     return table
 
@@ -80,25 +91,6 @@ def _named(every: Sequence[str], tasks: Sequence[str]) -> list[str]:
         if task not in every:
             raise ComparisonError(f"no result has the task {task!r}{nearest(task, every)}")
     return list(dict.fromkeys(tasks))
-
-
-def _one_version(every: Sequence[str], systems: Sequence[System], notes: list[str]) -> list[str]:
-    """Keep one version of each task: the one that most systems have, the newest of several."""
-    have = Counter(task for system in systems for task in system.tasks)
-    versions: dict[str, list[str]] = {}
-    for task in every:
-        versions.setdefault(root(task), []).append(task)
-    best = {key: max(names, key=lambda name: (have[name], _number(name))) for key, names in versions.items()}
-    dropped = [f"{name} ({have[name]} of {len(systems)} systems, {best[root(name)]}: {have[best[root(name)]]})"
-               for name in every if best[root(name)] != name]  # fmt: skip
-    if dropped:
-        notes.append(f"other versions of a task left out, the one that more systems have is compared: {', '.join(dropped)}")
-    return [name for name in every if best[root(name)] == name]
-
-
-def _number(task: str) -> int:
-    match = re.search(r"\.v(\d+)$", task)
-    return int(match[1]) if match else 1
 
 
 def _fill(table: Table, task: str, systems: Sequence[System], left_out: list[str]) -> None:
@@ -133,7 +125,8 @@ def _fill(table: Table, task: str, systems: Sequence[System], left_out: list[str
             else:
                 values[number] = np.mean([score.entries[cell] for cell in cells])
                 if abs(values[number]) > 1:
-                    left_out.append(f"{system.name} on {task} (the score is {values[number]:g}, no fraction: {score.file})")
+                    found = f"the score is {values[number]:g}, no fraction{PER_CENT if 1 < values[number] <= 100 else ''}"
+                    left_out.append(f"{system.name} on {task} ({found}: {score.file})")
                     values[number] = np.nan
                 elif np.isnan(values[number]):
                     table.failed[system.name, task] += 1
@@ -143,22 +136,14 @@ def _fill(table: Table, task: str, systems: Sequence[System], left_out: list[str
         table.files[system.name, task] = files
 
 
-def _sort_into_categories(table: Table, tasks: Sequence[str], reading: Reading, families: Families) -> None:
-    unknown = []
-    for task in tasks:
-        score = next(score for system in reading.systems for run in system.runs if (score := run.scores.get(task)) is not None)
-        category = families.category_of(task)
-        if category is None:
-            category = score.category
-            unknown.append(task)
-        table.categories.setdefault(category, []).append(task)
-    order = list(dict.fromkeys(families.category.values()))  # as in families.yaml, others after them
-    table.categories = dict(sorted(table.categories.items(), key=lambda one: [*order, one[0]].index(one[0])))
-    if unknown:
-        table.notes.append(
-            f"in no map of families, so each counts as related to no other: {', '.join(unknown)}; "
-            "if some share texts, name them in a file for --families"
-        )
+def _shortened(reasons: Sequence[str]) -> str:
+    more = f"; and {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
+    return "; ".join(reasons[:MOST_REASONS]) + more
+
+
+def _guessed(task: str, reading: Reading) -> str:
+    """Return the category that a task's first score shows."""
+    return next(score.category for system in reading.systems for run in system.runs if (score := run.scores.get(task)))
 
 
 def origins(table: Table) -> list[str]:
@@ -173,6 +158,7 @@ def origins(table: Table) -> list[str]:
     stated = {task: {score.dataset_revision for score in scores} - {None} for task, scores in by_task.items()}
     external = sum(score.external for score in used)
     silent = sum(score.dataset_revision is None for score in used)
+    mixed = _mixed_revisions(table)
     versions = sorted({score.mteb_version or "not stated" for score in used})
     found = {
         "failed, with the number of runs": [f"{name} on {task} ({n})" for (name, task), n in table.failed.items() if n],
@@ -183,6 +169,8 @@ def origins(table: Table) -> list[str]:
         "results state different revisions of the data (--same_revision leaves such pairs out)": [
             f"{task} ({len(revisions)})" for task, revisions in stated.items() if len(revisions) > 1
         ],
+        "scores of one system are partly its own revision's and partly those that its authors reported (external), so that "
+        "a difference may be one of revisions": mixed,
         "results that do not state the revision of their data": [f"{silent} of {len(used)}"] if silent else [],
         "results are of different versions of mteb": versions if len(versions) > 1 else [],
         "results as the models' authors reported them (revision external), not audited": (
@@ -190,3 +178,15 @@ def origins(table: Table) -> list[str]:
         ),
     }
     return [f"{what}: {', '.join(which)}" for what, which in found.items() if which]
+
+
+def _mixed_revisions(table: Table) -> list[str]:
+    """Return which systems mix, within a category, scores of their own revision with those that their authors reported."""
+    found = []
+    for category, tasks in table.categories.items():
+        for system in table.systems:
+            scores = [score for task in tasks for score in table.files[system, task] if score is not None]
+            external = sum(score.external for score in scores)
+            if 0 < external < len(scores):
+                found.append(f"{system} in {category} ({external} of {len(scores)} external)")
+    return found

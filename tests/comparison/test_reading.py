@@ -128,10 +128,31 @@ def test_the_version_that_more_systems_have(write: Write) -> None:
     versions = {"RedditClustering": 0.5, "RedditClustering.v2": 0.6}
     table = table_of(write({"o/a": versions, "o/b": versions, "o/c": {"RedditClustering": 0.4}}))
     assert table.categories == {"Clustering": ["RedditClustering"]}
-    assert said(table, "RedditClustering.v2 (2 of 3 systems")
+    assert said(table, "RedditClustering (3); left out: RedditClustering.v2 (2)")
     assert table_of(write({"o/c": versions})).categories == {"Clustering": ["RedditClustering.v2"]}, (
         "of two as frequent, the newer"
     )
+
+
+def test_one_kind_of_version_in_a_category(write: Write) -> None:
+    first = ["BiorxivClusteringP2P", "RedditClustering", "TwentyNewsgroupsClustering"]
+    both = [*first, "ArxivClusteringP2P", *(f"{task}.v2" for task in first[:2])]
+    scores = dict.fromkeys([*both, "NQ"], 0.5)
+    root = write({"o/a": scores, "o/b": scores | {"NQ": 0.6}})
+    table = table_of(root)
+    assert table.categories["Clustering"] == sorted([*first, "ArxivClusteringP2P"]), "though the newer ones are as frequent"
+    assert said(table, "Clustering: of tasks", "left out: BiorxivClusteringP2P.v2 (2), RedditClustering.v2 (2)")
+    newer = {f"{task}.v2": 0.4 for task in first}
+    table = table_of(write({"o/c": newer, "o/d": newer}))
+    assert set(table.categories["Clustering"]) == {*newer, "ArxivClusteringP2P"}, "what the most pairs of systems have"
+    assert said(table, "TwentyNewsgroupsClustering.v2 (2); left out", "in the only version there is: ArxivClusteringP2P")
+
+
+def test_scores_of_two_revisions_in_one_category_are_told(write: Write) -> None:
+    root = write({"o/a": {"ArguAna": 0.5}, "o/b": {"ArguAna": 0.6, "NQ": 0.5, "STS12": 0.2}})
+    write({"o/a": {"NQ": 0.1, "STS12": 0.3}}, revision="external")
+    assert said(table_of(root), "a difference may be one of revisions: a in Retrieval (1 of 2 external)")
+    assert not said(table_of(root), "in STS (")
 
 
 def test_differences_in_origin_are_told(write: Write) -> None:
@@ -156,7 +177,25 @@ def test_a_score_in_per_cent_is_left_out(write: Write) -> None:
     write({"org/a": {"SciFact": 71.5}, "org/b": {"SciFact": 0.7}})
     table = table_of(root)
     assert ("a", "SciFact") not in table.scores and not table.failed["a", "SciFact"]
-    assert said(table, "a on SciFact (the score is 71.5, no fraction")
+    assert said(table, "a on SciFact (the score is 71.5, no fraction; if it is in per cent, divide by 100")
+    root = write({"o/a": {"NQ": 71.5}, "o/b": {"NQ": 70.1}}, root="all")
+    with pytest.raises(ComparisonError, match=r"no task is left to compare; scores left out: a on NQ \(the score is 71\.5"):
+        table_of(root)
+
+
+def test_a_folder_that_cannot_be_read_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, listed = write(TWO | {"org/c": {"NQ": 0.2}}), os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("org__c"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    table = table_of(root)
+    assert table.systems == ("a", "b") and said(table, "org__c: left out, the folder cannot be read: Permission denied")
+    with pytest.raises(ComparisonError, match=r"holds no results.*org__c: left out, the folder cannot be read"):
+        read([root / "org__c"])
 
 
 def test_links_are_followed_once(write: Write, tmp_path: Path) -> None:
@@ -241,6 +280,7 @@ def test_odd_files_are_no_results(write: Write) -> None:
     (root / "org__a" / "rev" / "Old.json").write_text(json.dumps({"mteb_dataset_name": "Old", "test": {"ndcg_at_10": 0.1}}))
     table = table_of(root)
     assert table.categories == {"Retrieval": ["ArguAna", "NQ"]}
+    assert said(table, "org__a/rev: left out, no results of mteb", ": list.json")
     assert said(table, "Old.json: left out, in the layout of mteb before 1.11") and said(
         table, "Hollow (no scores in its files)"
     )
