@@ -42,6 +42,9 @@ def encoder_facts(encoder: Any) -> dict[str, Any]:
     backbone = getattr(encoder, "backbone", None)
     config = getattr(backbone, "config", None)
     facts["attention_kernel"] = getattr(config, "_attn_implementation", None)
+    # A quantised base says its kind as its dtype; what its products are computed in is another matter.
+    compute_dtype = getattr(backbone, "dtype", None)
+    facts["compute_dtype"] = None if compute_dtype is None else str(compute_dtype).removeprefix("torch.")
     for name in ("recipe", "base_model"):
         value = getattr(encoder, name, None)
         facts[name] = dict(vars(value)) if hasattr(value, "__dataclass_fields__") else None

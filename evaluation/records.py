@@ -66,7 +66,8 @@ def taken_from_record(args: argparse.Namespace, defaults: Mapping[str, Any]) -> 
         if getattr(args, name) in (None, defaults.get(name)):
             setattr(args, name, value)
     args.tasks, args.prompts, args.prompt_template, args.max_length = [record["task"]], None, None, None
-    args.dtype = encoder["dtype"] if encoder.get("dtype") in ("float32", "bfloat16", "float16") else None
+    dtypes = [encoder.get(name) for name in ("compute_dtype", "dtype")]  # the first is missing in older records
+    args.dtype = next((dtype for dtype in dtypes if dtype in ("float32", "bfloat16", "float16")), None)
     args.attn_implementation = encoder.get("attention_kernel")
     with tempfile.TemporaryDirectory() as scratch:
         args.output_dir = scratch

@@ -50,6 +50,11 @@ class Past:
     def check(self, version: str, dataset: Mapping[str, Any]) -> None:
         """Raise a UserError if model, data or scoring are not those of the record."""
         then = self.record["encoder"].get("version")
+        if then != version and not self.record["encoder"].get("compute_dtype") and _quantised(self.record):
+            raise UserError(
+                f"{self.path} is of a quantised base LLM and does not say in which dtype that computed; with its default "
+                f"dtype it is a model of version {version}, not {then}. Score anew, without --rerun"
+            )
         if then != version:
             raise UserError(
                 f"{self.path} is of a model of version {then}, this one has version {version}: weights, base LLM, tokenizer, "
@@ -83,6 +88,10 @@ class Past:
             listed = ", ".join(f"{name} {then_versions.get(name)} -> {now_versions.get(name)}" for name in changed)
             lines.append(f"libraries that have changed: {listed}")
         return "\n".join(lines), equal
+
+
+def _quantised(record: Mapping[str, Any]) -> bool:
+    return bool((record["encoder"].get("base_model") or {}).get("quantisation"))
 
 
 def origin(args: argparse.Namespace, loader: Callable[..., Any]) -> dict[str, Any]:

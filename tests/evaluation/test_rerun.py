@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evaluation.cli import main
-from model_loaders import load
+from evaluation.evaluate import evaluate
+from evaluation.tasks import find_tasks
+from model_loaders import load, loading
 from model_loaders.loading import save
 from tests.conftest import new_model
 from tests.evaluation.conftest import make_tasks, write
@@ -94,6 +97,49 @@ def test_what_is_not_as_it_was_is_one_error(scored, tmp_path, change, message, c
         flags = ["--adapter_path", tmp_path / "adapter", "--data_dir", tmp_path / "data"]
         call("--rerun", record_of(scored, "TinyRetrieval"), *flags)
     assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def quantised(monkeypatch, adapter: Path) -> None:
+    """Make an adapter one of a quantised base LLM, which is loaded without its library: the products' dtype is as asked."""
+    manifest = json.loads((adapter / "embedder.json").read_text())
+    manifest["base_model"]["quantisation"] = "4bit"
+    (adapter / "embedder.json").write_text(json.dumps(manifest))
+    whole = loading.load_backbone
+    monkeypatch.setattr(loading, "load_backbone", lambda *args, **options: whole(*args, **options | {"quantisation": None}))
+
+
+def test_a_quantised_model_is_scored_again_in_its_dtype(scored, tmp_path, monkeypatch, capsys):
+    shutil.copytree(scored / "adapter", tmp_path / "adapter")
+    quantised(monkeypatch, tmp_path / "adapter")
+    words = ["--adapter_path", tmp_path / "adapter", "--data_dir", scored / "data", "--output_dir", tmp_path / "out"]
+    assert call(*words, "--tasks", "TinyPair", "--dtype", "bfloat16") == 0
+    path = record_of(tmp_path, "TinyPair")
+    record = json.loads(path.read_text())
+    assert (record["encoder"]["dtype"], record["encoder"]["compute_dtype"]) == ("4bit", "bfloat16")
+    assert call("--rerun", path) == 0
+    assert "the same to 0.0001" in capsys.readouterr().out
+    for flags, message in (
+        (["--dtype", "float32"], "--dtype would do nothing beside --rerun"),
+        ([], "of a quantised base LLM and does not say in which dtype that computed"),
+    ):
+        with pytest.raises(SystemExit):
+            call("--rerun", path, *flags)
+        assert message in capsys.readouterr().err
+        record["encoder"].pop("compute_dtype", None)  # as in older records
+        path.write_text(json.dumps(record))
+
+
+def test_a_result_of_one_subset_is_made_again_of_that_one(scored, tmp_path, capsys):
+    """As of a benchmark that takes a part of a task: the other subset cannot even be read."""
+    shutil.copytree(scored / "data/STS17", tmp_path / "data/STS17")
+    (tmp_path / "data/STS17/test.es-es.jsonl").write_text("{\n")
+    (spec,) = find_tasks(["STS17"], tmp_path / "data")
+    places = {"adapter_path": str(scored / "adapter"), "base_model": None}
+    model = load(scored / "adapter", device="cpu")
+    result = evaluate(model, [replace(spec, subsets=("en-en",))], tmp_path / "out", origin=places)
+    assert not result.failures
+    assert call("--rerun", result.folder / "recipes/STS17.json") == 0
+    assert "en-en, test" in capsys.readouterr().out
 
 
 def test_another_evaluation_version_is_refused(scored, monkeypatch, capsys):

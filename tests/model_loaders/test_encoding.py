@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model_loaders import DESIGNS, UserError, encoding
-from model_loaders.encoding import Vectors, out_of_memory, texts_of_batch
+from model_loaders.encoding import Vectors, out_of_memory, ready, texts_of_batch
 from model_loaders.merged_lora import is_plain
 from tests.conftest import ROOT, WORDS, new_model
 from tests.model_loaders.families import FAMILIES
@@ -140,6 +140,20 @@ def test_a_process_of_a_sharded_model_does_not_halve_a_batch_alone(base: Path) -
     with pytest.raises(torch.OutOfMemoryError):
         model.encode(["word1 word2 word3"] * 4)
     assert not done and model.fitting_tokens is None
+
+
+def test_the_lora_layers_of_a_sharded_model_stay_pefts(base: Path) -> None:
+    """FSDP2 gathers a layer's parameters when that is called: whoever reads them past it finds one process's part."""
+    model = new_model("model1", base)
+
+    def replaced() -> bool:
+        return any("forward" in vars(module) for module in model.backbone.modules())
+
+    with ready(model):
+        assert replaced()
+    model.unshard = model.reshard = lambda: None  # as FSDP2 gives them
+    with ready(model):
+        assert not replaced()
 
 
 def test_one_text_that_does_not_fit_is_named(base: Path) -> None:
