@@ -46,7 +46,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare, print the claims and save everything; returns the exit status: 1 for results that cannot be compared."""
+    """Compare, print the claims and save everything; returns the exit status: 1 if results cannot be compared, all or some."""
     made = parser()
     args, unknown = made.parse_known_args(argv)
     if unknown:
@@ -55,17 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 < args.margin < 1:
         made.error(f"--margin {args.margin}: scores are between 0 and 1, so give a fraction such as 0.01 for one point")
     try:
-        run(args)
+        return run(args)
     except ComparisonError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return STOPPED
-    return 0
 
 
-def run(args: argparse.Namespace) -> None:
-    """Read, compare, print and save."""
+def run(args: argparse.Namespace) -> int:
+    """Read, compare, print and save; returns the exit status."""
     from comparison.compare import Options, compare
     from comparison.families import read_families
     from comparison.pairing import find_system
@@ -73,18 +72,17 @@ def run(args: argparse.Namespace) -> None:
     from comparison.report.write import write_report
     from comparison.saving import save
     from comparison.selection import select
-    from comparison.systems import only
+    from comparison.systems import choose_baseline, only
     from comparison.tables import as_markdown
 
     families = read_families(args.families)
     reading = read(args.directories)
     names = [system.name for system in reading.systems]
-    baseline = None if args.all_pairs else find_system(args.baseline or names[0], names)
+    asked = find_system(args.baseline, names) if args.baseline else None
     if args.systems:
         chosen = [find_system(name, names) for name in args.systems]
-        if baseline is not None and args.baseline is None:
-            baseline = chosen[0]
-        reading = only(reading, list(dict.fromkeys([*chosen, *([baseline] if baseline else [])])))
+        reading = only(reading, list(dict.fromkeys([*chosen, *([asked] if asked else [])])))
+    baseline = None if args.all_pairs else choose_baseline(reading, asked)
     table = select(reading, families, args.tasks)
     found = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
     about: dict[str, Any] = {
@@ -96,8 +94,12 @@ def run(args: argparse.Namespace) -> None:
     paths = save(found, args.output_dir, about) + write_report(found, reading.studies, args.output_dir, command_line(args))[:3]
     print(as_markdown(found, whole=False).encode(errors="backslashreplace").decode())
     if args.baseline is None and not args.all_pairs:
-        print(f"Everybody is compared with {baseline}, the first; choose with --baseline NAME or --all_pairs.")
+        first = "the first" if baseline == reading.systems[0].name else "the first that has scores"
+        print(f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs.")
     print("saved " + ", ".join(str(path) for path in paths))
+    for damaged in reading.damaged:
+        print(f"error: {damaged}", file=sys.stderr)
+    return FAILED if reading.damaged else 0
 
 
 def command_line(args: argparse.Namespace) -> list[str]:

@@ -34,40 +34,50 @@ class Cell:
     folder: Path | None
     failed: str | None
 
+    @property
+    def has_scores(self) -> bool:
+        """Whether its scores are there, whole or damaged."""
+        return self.folder is not None and (self.folder / "scores.json").is_file()
+
 
 def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
     """Read the finished cells of a study: a system for each baseline, and for each design with its seeds as runs.
 
     What `study.json` says of cells goes before names of folders and before `comparison.json`. A cell that failed or diverged
-    and has no scores is a run whose tasks all failed; one that is not finished is left out and named.
+    and has no scores is a run whose tasks all failed; one that is not finished is left out and named, and so is one of whose
+    files one is damaged.
 
     Raises:
-        ComparisonError: a file is damaged.
+        ComparisonError: `study.json` or `comparison.json` is damaged.
     """
     reading = Reading()
     data = read_study_file(directory)
     cells = _found_cells(directory, reading.notes) if data is None else _named_cells(directory, data, reading.notes)
-    runs: dict[str, list[Run]] = {}
+    runs: dict[str, list[Run]] = {cell.system: [] for cell in cells}  # in the study's order, whatever failed
+    damaged = set()
     for cell in cells:
-        if _has_scores(cell):
+        if cell.has_scores:
             assert cell.folder is not None
-            runs.setdefault(cell.system, []).append(_read_cell(cell.folder, cell.label, read_revision, reading.notes))
+            try:
+                runs[cell.system].append(_read_cell(cell.folder, cell.label, read_revision, reading.notes))
+            except ComparisonError as error:  # hours of other cells are not lost for one file
+                damaged.add(cell.name)
+                reading.damaged.append(f"{cell.name} left out: {error}")
     tasks = list(dict.fromkeys(task for of_system in runs.values() for run in of_system for task in run.scores))
     for cell in cells:
-        if cell.failed is not None and not _has_scores(cell):
+        if cell.has_scores and cell.name not in damaged:
+            continue
+        if cell.failed is not None:
             why = cell.failed.strip().splitlines() or ["no reason was kept"]
-            runs.setdefault(cell.system, []).append(Run(cell.label, {}, dict.fromkeys(tasks, why[0][:200])))
-        elif not _has_scores(cell):
+            runs[cell.system].append(Run(cell.label, {}, dict.fromkeys(tasks, why[0][:200])))
+        elif cell.name not in damaged:
             reading.notes.append(f"{directory}: {cell.name} is not finished and left out")
-    reading.systems = [System(name, directory, tuple(of_system)) for name, of_system in runs.items()]
+    reading.notes += reading.damaged
+    reading.systems = [System(name, directory, tuple(of_system)) for name, of_system in runs.items() if of_system]
     if not any(run.scores for of_system in runs.values() for run in of_system):
         reading.systems = []
     reading.studies = [Study(data, directory)] if data is not None else []
     return reading
-
-
-def _has_scores(cell: Cell) -> bool:
-    return cell.folder is not None and (cell.folder / "scores.json").is_file()
 
 
 def _found_cells(directory: Path, notes: list[str]) -> list[Cell]:

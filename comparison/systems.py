@@ -59,6 +59,13 @@ class System:
         """Tasks that any run has a score of."""
         return list(dict.fromkeys(task for run in self.runs for task in run.scores))
 
+    @property
+    def why_no_scores(self) -> str:
+        """Why no run has a score; empty where one has."""
+        if self.tasks:
+            return ""
+        return next((reason for run in self.runs for reason in run.failed.values()), "no reason was kept")
+
 
 @dataclass(frozen=True)
 class Study:
@@ -77,11 +84,12 @@ class Study:
 
 @dataclass
 class Reading:
-    """Everything that was read, and what was left out or needs saying, as sentences."""
+    """Everything that was read, and what was left out or needs saying, as sentences; of the notes, damaged ones are errors."""
 
     systems: list[System] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     studies: list[Study] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 def merge(readings: Sequence[Reading]) -> Reading:
@@ -113,7 +121,7 @@ def merge(readings: Sequence[Reading]) -> Reading:
         for reading in readings
         for study in reading.studies
     ]
-    return Reading(made, notes, studies)
+    return Reading(made, notes, studies, [one for reading in readings for one in reading.damaged])
 
 
 def only(reading: Reading, names: Sequence[str]) -> Reading:
@@ -125,7 +133,34 @@ def only(reading: Reading, names: Sequence[str]) -> Reading:
     if len(names) < 2:
         raise ComparisonError(f"a comparison needs two systems, --systems names one: {names[0]}")
     by_name = {system.name: system for system in reading.systems}
-    return Reading([by_name[name] for name in names], reading.notes, reading.studies)
+    return replace(reading, systems=[by_name[name] for name in names])
+
+
+def choose_baseline(reading: Reading, asked: str | None) -> str:
+    """Return the system that the others are compared with: the one that is asked for, else the first that has scores.
+
+    A first one without scores is passed over, which is noted in the reading.
+
+    Raises:
+        ComparisonError: the one that is asked for has no scores.
+    """
+    scored = [system.name for system in reading.systems if system.tasks]
+    if not scored:  # nothing can be compared with anybody, which is told with the reasons
+        return asked or reading.systems[0].name
+    for system in reading.systems:
+        if system.name == asked and not system.tasks:
+            raise ComparisonError(
+                f"{asked} is to be the baseline and has no scores ({system.why_no_scores}): train it again, or choose one "
+                f"that has with --baseline: {', '.join(scored)}"
+            )
+    if asked is not None:
+        return asked
+    chosen = scored[0]
+    for system in reading.systems[: [one.name for one in reading.systems].index(chosen)]:
+        reading.notes.append(
+            f"{system.name} stands before {chosen} and has no scores ({system.why_no_scores}): the baseline is {chosen}"
+        )
+    return chosen
 
 
 def _refuse_twins(systems: Sequence[System]) -> None:

@@ -106,12 +106,18 @@ class Cell:
 
     @property
     def reason(self) -> str:
-        """Why the cell failed or diverged, empty otherwise."""
+        """Why the cell failed or diverged, or that its scores are damaged; empty otherwise."""
         from trainers.run_files import DIVERGED_FILE
 
         if self.state == "diverged":
             return str(read_json(self.adapter / DIVERGED_FILE).get("reason", "training diverged"))
-        return str(read_json(self.failure_file).get("reason", "")) if self.state == "failed" else ""
+        if self.state == "failed":
+            return str(read_json(self.failure_file).get("reason", ""))
+        try:
+            read_json(self.scores_file)
+        except UserError as error:
+            return str(error)
+        return ""
 
 
 def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:

@@ -10,6 +10,7 @@ import math
 import platform
 import shlex
 import struct
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, stu
         "attention": [{"cell": cell.name, **one} for cell in cells for one in attention_of(cell)],
         "leakage": found,
         "truncation": truncation(cells, config, sides),
-        "warnings": [*told, *warnings(cells, config)],
+        "warnings": [*told, *passed_over(cells, config), *warnings(cells, config)],
         "recipe": {"training": config.training, **({"recipes": config.recipes} if config.recipes else {}),
                    "lora": lora_of(cells), "seeds": config.seeds,
                    "accelerate_config": config.accelerate_config or "one process"},
@@ -69,22 +70,55 @@ def compare(cells: Sequence[Cell], config: StudyConfig, study_file: Path) -> int
     from comparison.__main__ import main
     from study.config import find_path
 
-    if len({cell.system for cell in cells if cell.scores_file.is_file()}) < 2:
+    scored = [cell.system for cell in cells if try_scores(cell).get("scores")]
+    if len(set(scored)) < 2:
         print("nothing to compare: fewer than two designs or baselines have scores")
         return 0
     output_dir = Path(config.output_dir)
     options = dict(config.comparison)
     if "families" in options:
         options["families"] = find_path(options["families"], study_file)
-    if "baseline" not in options and not options.get("all_pairs"):
-        scored = [cell.system for cell in cells if cell.scores_file.is_file()]
-        options["baseline"] = next(
-            (cell.system for cell in cells if cell.kind == "design" and cell.system in scored), scored[0]
-        )
+    baseline = options.get("baseline")
+    if baseline is not None and baseline not in scored:
+        print(f"error: comparison: baseline: {baseline} has no scores ({why_no_scores(cells, baseline)}): finish it, or name "
+              f"another: {', '.join(dict.fromkeys(scored))}", file=sys.stderr)  # fmt: skip
+        return 1
+    if baseline is None and not options.get("all_pairs"):
+        options["baseline"] = default_baseline(cells)
+        for sentence in passed_over(cells, config):
+            print(sentence)
     words = [str(output_dir), "--output_dir", str(output_dir / "report")]
     for name, value in options.items():
         words += [f"--{name}"] if value is True else [] if value is False else [f"--{name}", str(value)]
     return main(words)
+
+
+def default_baseline(cells: Sequence[Cell]) -> str:
+    """Return the first design that has scores, else the first baseline."""
+    scored = [cell for cell in cells if try_scores(cell).get("scores")]
+    return next((cell.system for cell in scored if cell.kind == "design"), scored[0].system)
+
+
+def passed_over(cells: Sequence[Cell], config: StudyConfig) -> list[str]:
+    """Return sentences on designs that stand before the default baseline in the study and have no scores."""
+    scored = {cell.system for cell in cells if try_scores(cell).get("scores")}
+    if not scored or "baseline" in config.comparison or config.comparison.get("all_pairs"):
+        return []
+    designs, chosen = list(dict.fromkeys(cell.system for cell in cells if cell.kind == "design")), default_baseline(cells)
+    before = designs[: designs.index(chosen)] if chosen in designs else designs
+    return [
+        f"{name} stands before {chosen} in the study and has no scores ({why_no_scores(cells, name)}): everybody is "
+        f"compared with {chosen}"
+        for name in before
+    ]
+
+
+def why_no_scores(cells: Sequence[Cell], system: str) -> str:
+    """Return how the first cell of a system stands, and why."""
+    cell = next(cell for cell in cells if cell.system == system)
+    return f"{cell.name} {'is not finished' if cell.state == 'unfinished' else cell.state}: {one_line(cell.reason)}".rstrip(
+        ": "
+    )
 
 
 def about_cell(cell: Cell, config: StudyConfig, sides: dict[str, Any]) -> dict[str, Any]:

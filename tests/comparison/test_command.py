@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -237,6 +238,33 @@ def test_chosen_systems(write: Write, tmp_path: Path) -> None:
     root = write({f"o/{name}": scores(0, n) for n, name in enumerate("abcd")})
     assert run(root, "--systems", "d", "b", "--output_dir", tmp_path / "out") == 0
     assert list(outcome(tmp_path / "out")["systems"]) == ["d", "b"] and outcome(tmp_path / "out")["baseline"] == "d"
+
+
+def test_a_baseline_without_scores(write_study: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study({"best-seed1": {"NQ": 0.5}, "other-seed1": {"NQ": 0.6}})
+    cells = [{"name": "base-seed1", "design": "base", "status": "diverged", "reason": "loss NaN at step 7"}]
+    cells += [{"name": f"{name}-seed1", "design": name} for name in ("best", "other")]
+    (study / "study.json").write_text(json.dumps({"format": 1, "cells": cells}), encoding="utf-8")
+    out = tmp_path / "out"
+    assert run(study, "--output_dir", out) == 0
+    assert "Everybody is compared with best, the first that has scores" in capsys.readouterr().out
+    text = (out / "comparison.md").read_text(encoding="utf-8")
+    assert "base stands before best and has no scores (loss NaN at step 7): the baseline is best" in text
+    shutil.rmtree(out)
+    for asked in (["--baseline", "base"], ["--systems", "other", "best", "--baseline", "base"]):
+        assert run(study, *asked, "--output_dir", out) == FAILED and not out.exists()
+        said = capsys.readouterr().err
+        assert "base is to be the baseline and has no scores (loss NaN at step 7)" in said and "best" in said
+
+
+def test_a_damaged_cell_is_left_out_and_named(write_study: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study({f"{name}-seed{seed}": {"NQ": 0.1 * seed} for name in ("a", "b") for seed in (1, 2)})
+    (damaged,) = study.glob("cells/b-seed2-*/scores.json")
+    damaged.write_text('{"cell": "b-se', encoding="utf-8")
+    assert run(study, "--output_dir", tmp_path / "out") == FAILED, "though the rest is compared"
+    assert "b-seed2 left out: " in capsys.readouterr().err
+    assert outcome(tmp_path / "out")["systems"] == {"a": 2, "b": 1}
+    assert f"b-seed2 left out: {damaged} is damaged" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
 
 
 def test_refusals(write: Write, write_study: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from run_study import main
 from study.cell import last_error
 from study.cells import Cell, make_cells
 from study.config import read_study
+from study.files import write_json
 from study.inputs import prepare
 from study.launch import clean_environment
-from study.run import Slots, make_slots, run_cells
+from study.record import compare, passed_over
+from study.run import Slots, make_slots, run_cells, why
 from tests.study.conftest import change, write_lines
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -175,6 +178,31 @@ def test_unknown_cell_and_missing_file(study_file: Path, capsys: Any) -> None:
 
 def fake_cell(folder: Path, index: int, name: str) -> Cell:
     return Cell(index, name, name, "design", "model1", index, "base", "", folder / name, "key")
+
+
+def test_a_first_design_without_scores_is_passed_over_and_said(study_file: Path, capsys: Any) -> None:
+    config = read_study(study_file)
+    cells = [replace(fake_cell(study_file.parent / "out" / "cells", at, name), system=name, design=name, kind="design")
+             for at, name in enumerate(("model1", "model3", "model5"))]  # fmt: skip
+    for cell in cells:
+        cell.folder.mkdir(parents=True)
+    assert passed_over(cells, config) == [], "nobody has scores"
+    for cell in cells[1:]:
+        write_json({"scores": {"T": {"score": 0.5, "type": "STS"}}}, cell.scores_file)
+    write_json({"reason": "no memory"}, cells[0].failure_file)
+    (said,) = passed_over(cells, config)
+    assert "model1 stands before model3" in said and "(model1 failed: no memory)" in said
+    assert compare(cells, config, study_file) == 0 and said in capsys.readouterr().out
+    assert compare(cells, replace(config, comparison={"baseline": "model1"}), study_file) == 1
+    assert "baseline: model1 has no scores (model1 failed: no memory)" in capsys.readouterr().err
+
+
+def test_damaged_scores_are_a_reason(tmp_path: Path) -> None:
+    cell = fake_cell(tmp_path, 0, "model1")
+    cell.folder.mkdir()
+    assert (cell.state, cell.reason) == ("unfinished", "")
+    cell.scores_file.write_text('{"scores": {')
+    assert cell.state == "unfinished" and f"{cell.scores_file} cannot be read" in why(cell)
 
 
 def test_one_failing_cell_stops_no_other(tmp_path: Path, capsys: Any) -> None:
