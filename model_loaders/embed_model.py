@@ -165,8 +165,7 @@ class EmbedModel(nn.Module):
     ) -> Encoded:
         """Encode texts as ``encode`` does, with its arguments, and count their tokens.
 
-        Args:
-            on_batch: called after each forward pass with its number of texts and of tokens without padding.
+        ``on_batch`` is called after each forward pass with its number of texts and of tokens without padding.
 
         Returns:
             Vectors, tokens and cuts in the order of ``texts``.
