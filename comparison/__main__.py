@@ -69,11 +69,13 @@ def run(args: argparse.Namespace) -> int:
     from comparison.families import read_families
     from comparison.pairing import find_system
     from comparison.reading import read
+    from comparison.report.names import printable
     from comparison.report.write import write_report
     from comparison.saving import save
     from comparison.selection import select
     from comparison.systems import choose_baseline, only
     from comparison.tables import as_markdown
+    from comparison.wording import unescape
 
     families = read_families(args.families)
     reading = read(args.directories)
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         "same_revision": args.same_revision,
     }
     paths = save(found, args.output_dir, about) + write_report(found, reading.studies, args.output_dir, command_line(args))[:3]
-    print(as_markdown(found, whole=False).encode(errors="backslashreplace").decode())
+    print(printable(unescape(as_markdown(found, whole=False))))
     if args.baseline is None and not args.all_pairs:
         first = "the first" if baseline == reading.systems[0].name else "the first that has scores"
         print(f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs.")

@@ -164,20 +164,31 @@ def _whole_table(categories: Sequence[Category], all_pairs: bool) -> list[Catego
             )
             for one in category.contrasts
         ]
-        groups = _groups(category, contrasts) if all_pairs and any(one.other_tasks.decidable for one in contrasts) else None
+        groups = _groups(category, contrasts) if all_pairs else None
         made.append(replace(category, contrasts=contrasts, groups=groups))
     return made
 
 
-def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]:
+def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str] | None:
     """Return letters: systems that share one are not separated by claim B (and C where runs were repeated).
 
-    By mean score, best first; those without all tasks follow, since means over different tasks have no order.
+    First who beats more than beats it, so that nobody has a later letter than one whom it beats; then by mean score, those
+    without all tasks last, since means over different tasks have no order.
+
+    Returns:
+        None where some pair of those with scores could not be compared or decided: that is not the same as not separated.
     """
-    complete = {name: mean for name, mean in category.means.items() if mean is not None}
-    names = sorted(complete, key=lambda name: -complete[name])
-    names += [name for name, scores in category.scores.items() if scores and name not in complete]
-    return letters(names, [frozenset((one.a, one.b)) for one in contrasts if one.mark in ("*", "**")])
+    names = [name for name, scores in category.scores.items() if scores]
+    if any(set(pair) <= set(names) for pair in category.skipped) or not all(one.other_tasks.decidable for one in contrasts):
+        return None
+    ahead = dict.fromkeys(names, 0)
+    starred = [one for one in contrasts if one.mark in ("*", "**")]
+    for one in starred:
+        better, worse = (one.a, one.b) if one.by_family.mean > 0 else (one.b, one.a)
+        ahead[better] += 1
+        ahead[worse] -= 1
+    names.sort(key=lambda name: (-ahead[name], -(category.means[name] or 0.0)))
+    return letters(names, [frozenset((one.a, one.b)) for one in starred])
 
 
 def _parts(categories: Sequence[Category], wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Part]]:

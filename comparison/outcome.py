@@ -204,7 +204,7 @@ class Category:
         means: system -> mean over all the category's tasks; None where it lacks one.
         contrasts: the comparisons, which are one family of tests.
         skipped: pairs without a common task.
-        groups: system -> letters; systems that share one are not separated. Only with all pairs, and if decidable.
+        groups: system -> letters; systems that share one are not separated. Only where all pairs are compared and decidable.
         ranks: of complete systems, if there are three.
         variances: where scores vary, if runs were repeated.
     """

@@ -34,7 +34,7 @@ def save(found: Comparison, folder: Path, about: Mapping[str, Any]) -> list[Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(as_markdown(found), **UTF8)
-        write_csv(paths[1], [row(category, one) for category in found.categories for one in category.contrasts])
+        write_csv(paths[1], [row(category, one, found.counted) for category in found.categories for one in category.contrasts])
         content = {**about, **plain(asdict(found))}
         paths[2].write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", **UTF8)
         write_csv(paths[3], [line for category in found.categories for line in score_rows(category)])
@@ -43,20 +43,30 @@ def save(found: Comparison, folder: Path, about: Mapping[str, Any]) -> list[Path
     return paths
 
 
-def row(category: Category, one: Contrast) -> dict[str, Any]:
-    """Return one comparison as a flat row: numbers in score units, None where there is no number."""
+def row(category: Category, one: Contrast, counted: int) -> dict[str, Any]:
+    """Return one comparison as a flat row: numbers in score units, None where there is no number.
+
+    Args:
+        category: of the comparison.
+        one: the comparison.
+        counted: categories that a claim over the whole table counts.
+    """
     these, other, run = one.these_tasks, one.other_tasks, one.another_run
+    p = other.p if run.p is None else run.p  # of a star: claim C where it could be tested
     return {
         "category": category.name,
         "a": one.a,
         "b": one.b,
         "mark": one.mark,
+        "mark_p": p if other.decidable else None,
+        "mark_p_table": min(1.0, counted * p) if other.decidable else None,
         "checkpoint": one.checkpoint,
         "tasks": one.by_task.units,
         "families": other.families,
         "comparisons": len(category.contrasts),
         **_effect("tasks", one.by_task),
         **_effect("families", one.by_family),
+        **_ends("families_mean", one.by_family.interval if other.decidable else None),
         "these_tasks": len(these.tasks) if these else 0,
         "these_mean": these.mean if these else None,
         **_ends("these", these.interval if these else None),
@@ -71,7 +81,7 @@ def row(category: Category, one: Contrast) -> dict[str, Any]:
         "runs_a": run.runs[0],
         "runs_b": run.runs[1],
         "run_p": run.p,
-        **_ends("run", run.interval),
+        **_ends("run", run.interval if other.decidable else None),
         "overturned_by_seed_sd": run.overturned_by,
         "wilcoxon_p": one.as_published.p,
         "wilcoxon_p_holm": one.as_published.p_holm,

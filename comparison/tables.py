@@ -52,7 +52,7 @@ def as_markdown(found: Comparison, whole: bool = True) -> str:
         if not whole and not any(one.other_tasks.decidable or one.these_tasks for one in category.contrasts):
             lines += [heading(category), "", "Nothing can be claimed: too few families, and no scores item by item.", ""]
             continue
-        lines += [*claims(category, found.margin), ""]
+        lines += [*claims(category, found), ""]
         if whole:
             lines += [*published(category), "", *means(category), ""]
     lines += overall(found)
@@ -78,7 +78,7 @@ def heading(category: Category) -> str:
     return f"## {escape(category.name)}: {', '.join(sizes)}"
 
 
-def claims(category: Category, margin: float) -> list[str]:
+def claims(category: Category, found: Comparison) -> list[str]:
     """Return the table of the three claims of a category, and what belongs to it."""
     lines = [heading(category), "", f"Related: {families_text(category)}.", ""]
     rows = [
@@ -90,12 +90,21 @@ def claims(category: Category, margin: float) -> list[str]:
             other_cell(one),
             span(one.other_tasks.new_task),
             run_cell(one),
-            verdict(one, margin),
+            verdict(one, found.margin),
         ]
         for one in category.contrasts
     ]
-    head = ["a - b", "tasks / families", "mean", "these tasks", "other tasks", "one new task", "another run", "verdict"]
-    lines += [*table(head, rows), "", *groups(category)]
+    head = [
+        "a - b",
+        "tasks / families",
+        "mean over tasks",
+        "these tasks",
+        "other tasks",
+        "one new task",
+        "another run",
+        "verdict",
+    ]
+    lines += [*table(head, rows), "", *groups(category, found)]
     for one in category.contrasts:
         if one.sensitivity:
             lost = one.sensitivity
@@ -111,25 +120,24 @@ def claims(category: Category, margin: float) -> list[str]:
     return lines
 
 
-def groups(category: Category) -> list[str]:
-    """Return who is not separated from whom."""
-    if category.groups is not None:
-        some = [name for name in category.groups if category.means[name] is None]
-        listed = ", ".join(
-            f"{escape(name)}{' (tasks missing)' if name in some else ''} {letters}" for name, letters in category.groups.items()
-        )
-        return [f"Groups, by mean: {listed}. Who shares a letter is not separated on other tasks; this is not transitive.", ""]
-    if len({one.b for one in category.contrasts}) > 1 or not any(one.other_tasks.decidable for one in category.contrasts):
+def groups(category: Category, found: Comparison) -> list[str]:
+    """Return who is not separated from whom: against a baseline in words, else in letters, if all pairs were compared."""
+    if not any(one.other_tasks.decidable for one in category.contrasts):
         return []
-    base = category.contrasts[0].b
-    starred = {one.a: one.by_family.mean > 0 for one in category.contrasts if one.mark in ("*", "**")}
-    parts = {
-        f"better than {escape(base)}": [name for name, better in starred.items() if better],
-        "not separated from it": [one.a for one in category.contrasts if one.a not in starred],
-        "worse": [name for name, better in starred.items() if not better],
-    }
-    listed = "; ".join(f"{what}: {', '.join(map(escape, names))}" for what, names in parts.items() if names)
-    return [f"Groups, on other tasks: {listed}.", ""]
+    if found.baseline is not None:
+        parts = answer.answer(category, found).groups
+        listed = "; ".join(f"{escape(what)}: {', '.join(map(escape, names))}" for what, names in parts)
+        return [f"Groups, on other tasks: {listed}.", ""]
+    if category.groups is None:
+        few = sum(not one.other_tasks.decidable for one in category.contrasts)
+        lacking = sum(bool(category.scores[a] and category.scores[b]) for a, b in category.skipped)
+        pairs = f"{count(lacking, 'pair has', 'pairs have')} no common task, {few} too few families"
+        return [f"No letters for groups, since not all pairs could be compared: {pairs}.", ""]
+    some = [name for name in category.groups if category.means[name] is None]
+    listed = ", ".join(
+        f"{escape(name)}{' (tasks missing)' if name in some else ''} {letters}" for name, letters in category.groups.items()
+    )
+    return [f"Groups, best first: {listed}. Who shares a letter is not separated on other tasks; this is not transitive.", ""]
 
 
 def published(category: Category) -> list[str]:
@@ -140,7 +148,7 @@ def published(category: Category) -> list[str]:
             f"{one.by_task.wins}-{one.by_task.losses}-{one.by_task.ties}",
             f"{one.by_task.rank_biserial:+.2f}",
             f"{points(one.by_task.mean)} / {points(one.by_task.hodges_lehmann)}",
-            f"{points(one.by_family.mean)} {span(one.by_family.interval)}",
+            f"{points(one.by_family.mean)} {span(one.by_family.interval if one.other_tasks.decidable else None)}",
             f"{points(one.by_family.hodges_lehmann)} {exact_span(one.by_family.hodges_lehmann_interval)}",
         ]
         for one in category.contrasts

@@ -14,6 +14,11 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>|~&]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z]))", r"\\\1", line)
 
 
+def unescape(text: str) -> str:
+    """Return Markdown made with `escape` as a terminal shows it: names and paths as they are, to be copied."""
+    return re.sub(r"\\([\\`*\[\]<>|~&_])", r"\1", text)
+
+
 def points(value: float | None) -> str:
     """Return a difference in points of a hundred, such as ``+2.04``."""
     return "–" if value is None else f"{100 * value:+.2f}"

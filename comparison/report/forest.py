@@ -12,11 +12,12 @@ from matplotlib.patches import Patch
 from comparison.effects import Interval
 from comparison.outcome import Category, Comparison, Contrast
 from comparison.report.drawing import COLOURS, Plot, render
+from comparison.report.marks import mark_text, number_of
 from comparison.report.names import name, short_names
 from comparison.wording import chance, count, points, span
 
 THESE, OTHER, RUN = "these tasks", "other tasks of this kind", "another training run"
-HEAD = ["a - b", "tasks / families", "mean", THESE, OTHER, "p", RUN, "p", "one new task", "mark"]
+HEAD = ["a - b", "tasks / families", "mean over tasks", THESE, OTHER, "p", RUN, "p", "one new task", "mark"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def draw_forest(category: Category, found: Comparison, stem: str) -> Plot:
     against = short_names([found.baseline], 30)[found.baseline] if found.baseline is not None else "the second"
     axes.set_xlabel(f"difference in points; right of 0: better than {against}")
     used = {claim for one in contrasts for claim in claims_of(one)}
-    _legend(axes, [claim for claim in LOOKS if claim in used], found.margin)
+    blind = any(not one.other_tasks.decidable for one in contrasts)
+    _legend(axes, [claim for claim in LOOKS if claim in used], found.margin, blind)
     svg, png = render(figure)
     caption = related(category)
     return Plot(stem, name(category.name), _alt(category, found), caption, svg, png, HEAD, data_rows(category))
@@ -101,12 +103,12 @@ def _draw_one(axes: Axes, one: Contrast, top: float, limits: tuple[float, float]
         axes.plot(ends, [last, last], "-", color=COLOURS["line"], lw=6, solid_capstyle="butt", zorder=1)
     tasks = [100 * value for value in one.differences.values()]
     axes.plot(tasks, [last] * len(tasks), "|", color=COLOURS["muted"], ms=7, mew=0.9, zorder=2)
-    if not claims_of(one):
+    if not one.other_tasks.decidable:
         axes.plot(100 * one.by_task.mean, last, "s", mfc="none", mec=COLOURS["muted"], ms=5.5, zorder=4)
 
 
 def _said(one: Contrast) -> str:
-    said = f"{points(one.by_task.mean)} {one.mark}{' checkpoint' if one.mark and one.checkpoint else ''}".rstrip()
+    said = f"{points(number_of(one))} {mark_text(one)}".rstrip()
     if one.other_tasks.decidable:
         return said
     return f"{said}{';' if one.mark else ':'} not decidable, {count(one.other_tasks.families, 'family', 'families')}"
@@ -128,11 +130,13 @@ def _labels(contrasts: list[Contrast], baseline: str | None) -> dict[tuple[str, 
     return {(one.a, one.b): short[one.a] if baseline is not None else f"{short[one.a]} − {short[one.b]}" for one in contrasts}
 
 
-def _legend(axes: Axes, claims: list[str], margin: float) -> None:
+def _legend(axes: Axes, claims: list[str], margin: float, blind: bool) -> None:
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=LOOKS[claim].colour, marker=LOOKS[claim].marker, ls=LOOKS[claim].dash, ms=5, lw=1.8, label=claim)
         for claim in claims
     ]
+    if blind:
+        handles.append(Line2D([], [], marker="s", mfc="none", mec=COLOURS["muted"], ls="", ms=5.5, label="mean, no claim"))
     handles.append(Line2D([], [], color=COLOURS["muted"], marker="|", ls="", ms=7, label="single tasks"))
     if OTHER in claims:
         handles.append(Line2D([], [], color=COLOURS["line"], lw=6, label="where one new task may fall"))
@@ -143,8 +147,8 @@ def _legend(axes: Axes, claims: list[str], margin: float) -> None:
 def _alt(category: Category, found: Comparison) -> str:
     against = f" from {name(found.baseline)}" if found.baseline is not None else ""
     listed = "; ".join(
-        f"{name(one.a)}{'' if found.baseline is not None else ' − ' + name(one.b)} {points(one.by_task.mean)}"
-        f"{' ' + one.mark if one.mark else ''}"
+        f"{name(one.a)}{'' if found.baseline is not None else ' − ' + name(one.b)} {points(number_of(one))} "
+        f"{mark_text(one)}".rstrip()
         for one in category.contrasts[:12]
     )
     more = f"; and {len(category.contrasts) - 12} more" if len(category.contrasts) > 12 else ""
@@ -177,7 +181,7 @@ def data_rows(category: Category) -> list[list[str]]:
             _run(one),
             chance(one.another_run.p) if one.other_tasks.decidable else "–",
             span(one.other_tasks.new_task),
-            (one.mark + (" checkpoint" if one.checkpoint else "")) if one.mark else _equal(one),
+            mark_text(one) or _equal(one),
         ]
         for one in category.contrasts
     ]
@@ -190,4 +194,4 @@ def _run(one: Contrast) -> str:
 
 
 def _equal(one: Contrast) -> str:
-    return "equivalent" if one.other_tasks.equivalent else "–"
+    return f"equivalent{' checkpoint' if one.checkpoint else ''}" if one.other_tasks.equivalent else "–"

@@ -22,10 +22,29 @@ Cell = tuple[float, float]
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of the map: the difference that colours it, None for none, and what is written in it."""
+    """One cell of the map.
+
+    Attributes:
+        difference: what colours it; None for none.
+        text: the number.
+        mark: ``o`` where the difference holds on this task, or nothing.
+        checkpoint: whether the mark speaks of two trained files.
+    """
 
     difference: float | None
     text: str
+    mark: str = ""
+    checkpoint: bool = False
+
+    @property
+    def drawn(self) -> str:
+        """What is written in the map: ``+1.2 oc``."""
+        return f"{self.text} {self.mark}{'c' if self.checkpoint else ''}" if self.mark else self.text
+
+    @property
+    def told(self) -> str:
+        """What stands in the table of numbers: ``+1.2 o checkpoint``."""
+        return f"{self.text} {self.mark}{' checkpoint' if self.checkpoint else ''}" if self.mark else self.text
 
 
 def draw_heat_map(found: Comparison, stem: str) -> Plot:
@@ -47,7 +66,7 @@ def draw_heat_map(found: Comparison, stem: str) -> Plot:
         for column, entry in enumerate(entries):
             _write(axes, boxes, entry, (column, at), found.margin)
         ticks.append((at, tasks[task]))
-        data.append([name(category.name), name(task), *(entry.text for entry in entries)])
+        data.append([name(category.name), name(task), *(entry.told for entry in entries)])
         at += 1
     for step, cells in boxes.items():
         axes.add_patch(rectangles(cells, COLOURS[f"h{step}"]))
@@ -80,7 +99,8 @@ def _entries(found: Comparison, category: Category, task: str, systems: list[str
             made.append(Entry(None, "–"))
             continue
         shown = one.these_tasks is not None and one.these_tasks.p_tasks.get(task, 1.0) <= ALPHA
-        made.append(Entry(one.differences[task], f"{100 * one.differences[task]:+.1f}{' o' if shown else ''}"))
+        difference = one.differences[task]
+        made.append(Entry(difference, f"{100 * difference:+.1f}", "o" if shown else "", one.checkpoint))
     return made
 
 
@@ -96,7 +116,7 @@ def _write(axes: Axes, boxes: dict[int, list[Cell]], entry: Entry, at: Cell, mar
         step = step_of(entry.difference, margin)
         boxes[step].append(at)
         colour = COLOURS[f"t{step}"]
-    axes.text(at[0] + 0.5, at[1], entry.text, ha="center", va="center", fontsize=7.5, color=colour)
+    axes.text(at[0] + 0.5, at[1], entry.drawn, ha="center", va="center", fontsize=7.5, color=colour)
 
 
 def head_columns(axes: Axes) -> None:
@@ -131,7 +151,9 @@ def _caption(found: Comparison) -> str:
         return (
             f"Scores in points. {scale} Colours are differences from the mean of the systems that have the task; – no result."
         )
+    checkpoint = any(one.checkpoint and one.these_tasks for category in found.categories for one in category.contrasts)
+    of = " “c”: speaks of checkpoints, not of designs." if checkpoint else ""
     return (
         f"First column: the baseline's score; others: differences from it, in points. {scale} “o”: holds on this task, "
-        "corrected for all tasks and comparisons of its kind; –: no result."
+        f"corrected for all tasks and comparisons of its kind.{of} –: no result."
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from comparison.outcome import Category, Comparison
+from comparison.outcome import Category, Comparison, Contrast
 from comparison.report.drawing import COLOURS, Plot, render
 from comparison.report.forest import HEAD, data_rows, related
 from comparison.report.heat_map import Cell, head_columns, rectangles, step_of
+from comparison.report.marks import beside_all_tasks, number_of
 from comparison.report.names import name, short_names
 from comparison.report.sentences import separated
 from comparison.wording import count
@@ -27,14 +29,14 @@ def draw_matrix(category: Category, found: Comparison, stem: str) -> Plot:
     axes = figure.add_axes((0, 0, 1, 1))
     boxes: dict[int, list[Cell]] = defaultdict(list)
     for one in category.contrasts:
+        number, mark = _written(one)
         for row, column, sign in ((one.a, one.b, 1), (one.b, one.a, -1)):
-            value, at, colour = sign * one.by_task.mean, (place[column], place[row]), COLOURS["muted"]
+            value, at, colour = sign * number, (place[column], place[row]), COLOURS["muted"]
             if separated(one):
                 step = step_of(value, found.margin)
                 boxes[step].append(at)
                 colour = COLOURS[f"t{step}"]
-            text = f"{100 * value:+.1f}{one.mark}"
-            axes.text(at[0] + 0.5, at[1], text, ha="center", va="center", fontsize=7, color=colour)
+            axes.text(at[0] + 0.5, at[1], f"{100 * value:+.1f}{mark}", ha="center", va="center", fontsize=7, color=colour)
     for step, cells in boxes.items():
         axes.add_patch(rectangles(cells, COLOURS[f"h{step}"]))
     axes.set_xlim(0, len(systems))
@@ -48,12 +50,30 @@ def draw_matrix(category: Category, found: Comparison, stem: str) -> Plot:
         f"Matrix of the differences of {len(systems)} systems in {name(category.name)}, row minus column, in points; {shown} "
         f"of {count(len(category.contrasts), 'comparison', 'comparisons')} are shown to differ. All numbers are below."
     )
-    caption = f"Row minus column, mean over common tasks. Only differences with a star are coloured. {related(category)}"
-    return Plot(stem, name(category.name), alt, caption, svg, png, HEAD, data_rows(category))
+    return Plot(stem, name(category.name), alt, _caption(category), svg, png, HEAD, data_rows(category))
+
+
+def _written(one: Contrast) -> tuple[float, str]:
+    """Return the number of a cell and the mark beside it, which speaks of that number."""
+    mark = beside_all_tasks(one)
+    number = number_of(one if mark else replace(one, mark=""))
+    return number, f"{mark}{'c' if mark and one.checkpoint else ''}"
+
+
+def _caption(category: Category) -> str:
+    said = "Row minus column, mean over families of related tasks, over tasks where there are too few families for any star. "
+    said += "Only differences with a star are coloured. *: holds on other tasks of the kind; **: also over the whole table. "
+    if any(one.mark == "o" for one in category.contrasts):
+        said += "o: holds on these tasks only, mean over them. "
+    if any(one.mark and one.checkpoint for one in category.contrasts):
+        said += "c: speaks of checkpoints, not of designs. "
+    if category.skipped:
+        said += "Empty: no common task. "
+    return said + related(category)
 
 
 def _ordered(category: Category, systems: list[str]) -> list[str]:
     ahead = dict.fromkeys(systems, 0)
     for one in category.contrasts:
-        ahead[one.a if one.by_task.mean > 0 else one.b] += 1
+        ahead[one.a if _written(one)[0] > 0 else one.b] += 1
     return sorted(systems, key=lambda system: -ahead[system])

@@ -1,5 +1,8 @@
 """The table as papers print it: the baseline's scores, and signed differences a kind of task, with marks that hold.
 
+Differences are means over tasks, so that they add up with the baseline's scores. A star speaks of the mean over families of
+related tasks; where that is another number, it stands beside the star.
+
 Where all pairs are compared there is no baseline: scores with the letters of groups.
 """
 
@@ -11,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from comparison.outcome import ALPHA, Category, Comparison
-from comparison.report.names import latex, name
+from comparison.report.marks import beside_all_tasks
+from comparison.report.names import latex, listed, name
 from comparison.wording import count
 
 
@@ -27,6 +31,8 @@ class Entry:
         tasks: how many it is over.
         published: whether the uncorrected test of papers would put a star.
         signed: whether it is a difference.
+        by_family: the difference as mean over families.
+        with_items: on how many tasks there are scores item by item.
     """
 
     value: float | None
@@ -36,14 +42,26 @@ class Entry:
     tasks: int = 0
     published: bool = False
     signed: bool = False
+    by_family: float | None = None
+    with_items: int = 0
 
     @property
     def number(self) -> str:
         """The value as papers print it: ``.8302``, ``+.0129``."""
         if self.value is None:
             return "–"
-        text = f"{self.value:+.4f}" if self.signed else f"{self.value:.4f}"
-        return text.replace("0.", ".", 1)
+        return _number(self.value, self.signed)
+
+    @property
+    def family(self) -> str:
+        """The mean over families that a star speaks of, where that is printed as another number than the value."""
+        if self.by_family is None or "*" not in self.mark or _number(self.by_family, self.signed) == self.number:
+            return ""
+        return _number(self.by_family, self.signed)
+
+
+def _number(value: float, signed: bool) -> str:
+    return (f"{value:+.4f}" if signed else f"{value:.4f}").replace("0.", ".", 1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,7 @@ class PaperTable:
         baseline: its name; None for all pairs.
         counted: kinds of tasks that a claim over the whole table counts.
         checkpoint: whether any mark, or any letter, speaks of two trained files.
+        unlettered: kinds of tasks without letters although all pairs are compared: some pairs have too few common tasks.
     """
 
     kinds: list[str]
@@ -74,6 +93,7 @@ class PaperTable:
     baseline: str | None
     counted: int
     checkpoint: bool
+    unlettered: list[str]
 
 
 def make_table(found: Comparison) -> PaperTable:
@@ -87,7 +107,13 @@ def make_table(found: Comparison) -> PaperTable:
         for system in order
     ]
     checkpoint = any(one.checkpoint and one.mark for category in found.categories for one in category.contrasts)
-    return PaperTable([category.name for category in found.categories], sizes, rows, found.baseline, found.counted, checkpoint)
+    unlettered = [
+        category.name
+        for category in found.categories
+        if found.baseline is None and category.groups is None and any(one.other_tasks.decidable for one in category.contrasts)
+    ]
+    kinds = [category.name for category in found.categories]
+    return PaperTable(kinds, sizes, rows, found.baseline, found.counted, checkpoint, unlettered)
 
 
 def _entry(category: Category, system: str, baseline: str | None) -> Entry:
@@ -101,12 +127,14 @@ def _entry(category: Category, system: str, baseline: str | None) -> Entry:
         if one.a == system:
             return Entry(
                 one.by_task.mean,
-                one.mark,
+                beside_all_tasks(one),
                 one.checkpoint,
                 one.other_tasks.decidable,
                 one.by_task.units,
                 one.as_published.p <= ALPHA,
                 signed=True,
+                by_family=one.by_family.mean,
+                with_items=len(one.these_tasks.tasks) if one.these_tasks else 0,
             )
     return Entry(None)
 
@@ -115,7 +143,12 @@ def caption(table: PaperTable) -> str:
     """Return what the table shows and what its marks mean."""
     over = count(table.counted, "kind of task", "kinds of task")
     if table.baseline is None:
-        first = "Mean scores over tasks. Systems that share a letter are not separated on other tasks of the kind."
+        first = (
+            "Mean scores over tasks. Systems that share a letter are not separated on other tasks of the kind, by differences "
+            "of means over families of related tasks."
+        )
+        if table.unlettered:
+            first += f" No letters for {listed(table.unlettered)}: not all pairs have enough common tasks."
     else:
         first = (
             f"First row: mean score of {name(table.baseline)} over tasks; other rows: differences from it over common tasks."
@@ -125,8 +158,10 @@ def caption(table: PaperTable) -> str:
             "false star in twenty kinds is expected if nothing differs; o on these tasks only. "
             f"All are corrected for the comparisons of their kind, ** also for {over}."
         )
-    sign = " c: of" if table.baseline is not None else " All letters speak of"
-    checkpoint = f"{sign} checkpoints, since runs were not repeated." if table.checkpoint else ""
+        if any(cell.family for row in table.rows for cell in row.cells):
+            first += " Stars speak of the mean over families of related tasks; where it is another, it stands below, by family."
+    sign = " c: speaks of" if table.baseline is not None else " Letters speak of"
+    checkpoint = f"{sign} checkpoints, not of designs, where runs were not repeated." if table.checkpoint else ""
     few = any(not cell.decidable for row in table.rows for cell in row.cells)
     return f"{first}{checkpoint}{' ‡: too few families of tasks for any star.' if few else ''} (n): tasks, where not all."
 
@@ -148,6 +183,7 @@ def as_rows(table: PaperTable) -> list[dict[str, object]]:
             "baseline": row.baseline,
             "kind": kind,
             "value": cell.value,
+            "by_family": cell.by_family,
             "difference": cell.signed,
             "mark": cell.mark,
             "checkpoint": bool(cell.mark and cell.checkpoint),
@@ -155,6 +191,7 @@ def as_rows(table: PaperTable) -> list[dict[str, object]]:
             "tasks": cell.tasks,
             "of_tasks": size[0],
             "families": size[1],
+            "tasks_with_items": cell.with_items,
             "star_as_published": cell.published,
         }
         for row in table.rows
@@ -166,15 +203,7 @@ def as_latex(table: PaperTable) -> str:
     """Return the table for LaTeX with the packages booktabs and threeparttable."""
     head = " & ".join(["", *(latex(kind) for kind in table.kinds)])
     sizes = " & ".join(["tasks / families", *(f"{tasks} / {families}" for tasks, families in table.sizes)])
-    body = [
-        " & ".join(
-            [
-                f"{{{latex(row.system)}}}",
-                *(_latex_cell(cell, size[0]) for cell, size in zip(row.cells, table.sizes, strict=True)),
-            ]
-        )
-        for row in table.rows
-    ]
+    body = [line for row in table.rows for line in _latex_row(row, table.sizes)]
     if table.baseline is not None:
         body[0] += r" \\ \midrule"
     lines = [
@@ -194,6 +223,16 @@ def as_latex(table: PaperTable) -> str:
         r"\end{threeparttable}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _latex_row(row: Row, sizes: Sequence[tuple[int, int]]) -> list[str]:
+    """Return a system's line, and below it one with the means over families that its stars speak of."""
+    cells = [_latex_cell(cell, size[0]) for cell, size in zip(row.cells, sizes, strict=True)]
+    lines = [" & ".join([f"{{{latex(row.system)}}}", *cells])]
+    if any(cell.family for cell in row.cells):
+        families = [rf"{{\footnotesize ${cell.family}$}}" if cell.family else "" for cell in row.cells]
+        lines.append(" & ".join([r"{\footnotesize\quad by family}", *families]))
+    return lines
 
 
 def _latex_cell(cell: Entry, size: int) -> str:

@@ -152,7 +152,7 @@ def test_the_table_has_marks_and_notes() -> None:
     assert good.cells[0].mark == "**" and notes(good.cells[0], 10) == "c" and good.cells[0].number.startswith("+.0")
     assert other.cells[0].mark == "" and notes(other.cells[0], 10) == "" and notes(other.cells[0], 11) == " (10)"
     text = as_latex(table)
-    assert r"name\_with\_\$" in text and r"\textsuperscript{{*}{*}c}" in text and "c: of checkpoints" in text
+    assert r"name\_with\_\$" in text and r"\textsuperscript{{*}{*}c}" in text and "c: speaks of checkpoints" in text
     few = make_table(comparison({"good": 0.2}, tasks=5))
     assert notes(few.rows[1].cells[0], 5) == "‡" and few.rows[1].cells[0].mark == "" and "‡: too few families" in caption(few)
 

@@ -49,7 +49,10 @@ def test_one_run_each_speaks_of_checkpoints(write: Write, tmp_path: Path, capsys
     assert "good better than base on other tasks of this kind (also over the whole table, checkpoint: chance if" in printed
     assert "base better than bad on other tasks" in printed
     assert "not separated on other tasks; the data allow" in printed
-    assert "Groups, on other tasks: better than base: good; not separated from it: same; worse: bad." in printed
+    assert (
+        "Groups, on other tasks: better than base: good; equivalent to base within 1 point: same; worse than base: bad."
+        in printed
+    )
     found = contrast(tmp_path / "out", "good")
     assert found["mark"] == "**" and found["checkpoint"] and found["another_run"]["p"] is None
     assert found["other_tasks"]["families"] == 9 and found["by_task"]["units"] == 10
@@ -71,7 +74,7 @@ def test_files_say_the_same(write: Write, tmp_path: Path) -> None:
         kept = {(one["task"], one["system"]): float(one["score"]) for one in csv.DictReader(stream)}
     assert kept["NQ", "good"] == scores(0.03, 1)["NQ"] and len(kept) == 30
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
-    assert "Groups, by mean: good a, other b, base c." in text and "not transitive" in text
+    assert "Groups, best first: good a, other b, base c." in text and "not transitive" in text
     assert "Nemenyi" in text and "zeros as Pratt" in text
 
 
@@ -160,13 +163,15 @@ def test_opposite_stars_leave_no_overall_winner(write: Write, tmp_path: Path) ->
 
 
 def test_names_are_data(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hostile = "x|*b*<script>[l](u)`_"
+    hostile = "x|*b*<script>[l](u)`_\\_"
     root = write({"o/a": scores(0, 0), "o/b": scores(0.01, 1)})
-    (root / "o__b" / "rev" / "model_meta.json").write_text(json.dumps({"name": f"{hostile}\n# head"}), encoding="utf-8")
+    (root / "o__b" / "rev" / "model_meta.json").write_text(json.dumps({"name": f"{hostile}\n# head\x1b[2J"}), encoding="utf-8")
     assert run(root, "--output_dir", tmp_path / "out") == 0
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
-    assert r"x\|\*b\*\<script\>\[l\](u)\`\_ # head" in text and "<script>" not in text and "\n# head" not in text
-    assert f"{hostile}\n# head" in outcome(tmp_path / "out")["systems"]
+    assert r"x\|\*b\*\<script\>\[l\](u)\`\_\\\_ # head" in text and "<script>" not in text and "\n# head" not in text
+    assert f"{hostile}\n# head\x1b[2J" in outcome(tmp_path / "out")["systems"]
+    printed = capsys.readouterr().out
+    assert f"{hostile} # head\ufffd[2J" in printed and "\x1b" not in printed, "on a terminal as it is, but no control signs"
 
 
 def test_same_revision_leaves_other_data_out(write: Write, tmp_path: Path) -> None:

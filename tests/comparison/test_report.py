@@ -163,7 +163,9 @@ def test_the_table_of_the_paper_is_the_comparison(out: Path) -> None:
         base, *others = [row for row in rows if row["kind"] == category["name"]]
         assert base["baseline"] == "True" and float(base["value"]) == pytest.approx(category["means"][found["baseline"]])
         for row, one in zip(others, category["contrasts"], strict=True):
-            assert float(row["value"]) == pytest.approx(one["by_task"]["mean"]) and row["mark"] == one["mark"]
+            assert float(row["value"]) == pytest.approx(one["by_task"]["mean"])
+            partial = one["mark"] == "o" and len(one["these_tasks"]["tasks"]) < one["by_task"]["units"]
+            assert row["mark"] == ("" if partial else one["mark"])
             assert int(row["tasks"]) == one["by_task"]["units"]
     marks = {row["mark"] for row in rows}
     assert {"*", "**", ""} <= marks, "the made-up study has all of them"
