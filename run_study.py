@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         del os.environ[name]
     given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
     config = read_study(args.study, **given)
-    inputs = prepare(config, args.study)
+    inputs = prepare(config, args.study, look_up=args.cell is None and not args.compare)
     launch.read_accelerate(inputs.accelerate)
     cells = make_cells(config, inputs)
     if args.plan:
@@ -112,10 +112,14 @@ def overrides(args: argparse.Namespace) -> list[str]:
 
 def run_all(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any]) -> dict[str, str]:
     """Run every cell that is not done; returns those that are not done afterwards, and why."""
+    from model_loaders.errors import UserError
     from study import run as runner
     from study.cell import training_arguments
     from trainers.command_line import parse
 
+    for one in cells:
+        if one.base in inputs.out_of_reach and one.kind == "design" and not (one.trained or one.state == "diverged"):
+            raise UserError(inputs.out_of_reach[one.base])
     for recipe in config.recipe_names:  # a mistake in the training flags is told now, not by each cell after the baselines
         for design in config.designs:
             first = next(one for one in cells if (one.kind, one.design, one.recipe) == ("design", design, recipe))

@@ -46,6 +46,7 @@ def run_cell(cell: Cell, config: StudyConfig, inputs: Inputs, *, patience: float
     with locked(cell.folder / ".cell.lock", cell.name, patience=patience):
         state = cell.state
         if state == "done":
+            print(f"{cell.name}: done, nothing to do", flush=True)
             return
         if state == "diverged":
             raise CellError(f"{cell.name} diverged, and would again; to train it anew, delete {cell.folder}. {cell.reason}")

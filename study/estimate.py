@@ -15,11 +15,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from model_loaders.errors import UserError
+from model_loaders.locations import first_line
 from study.cell import training_arguments
 from study.cells import Cell, flags_of, launch_key, training_key
 from study.config import StudyConfig
 from study.files import digest, read_json, write_json
 from study.inputs import Inputs
+from study.launch import cores
 
 STEPS = 4  # of which the first is not timed
 TEXTS = 128
@@ -48,9 +51,11 @@ def estimate(cell: Cell, config: StudyConfig, inputs: Inputs) -> Estimate:
     """Estimate a cell that trains; kept by everything but the seed, so that it is done once.
 
     Raises:
-        UserError: the cell's flags or data are wrong: what it would stop with.
+        UserError: the cell's base model, flags or data are wrong: what it would stop with.
     """
-    about = [cell.kind, cell.design, inputs.base_keys[cell.base], inputs.train_keys[cell.recipe], inputs.tasks, os.cpu_count(),
+    if cell.base in inputs.out_of_reach:
+        raise UserError(inputs.out_of_reach[cell.base])
+    about = [cell.kind, cell.design, inputs.base_keys[cell.base], inputs.train_keys[cell.recipe], inputs.tasks, cores(),
              training_key(flags_of(config, cell.recipe, cell.design)), launch_key(inputs.accelerate)]  # fmt: skip
     key, path = digest(about)[:16], Path(config.output_dir) / FILE
     known = read_json(path)
@@ -77,8 +82,11 @@ def make_estimate(cell: Cell, config: StudyConfig, inputs: Inputs) -> Estimate:
     try:
         memory = plan_config(training, negatives=negatives, processes=processes).total
         parameters = sum(parameter.numel() for parameter in model_of(training).parameters())
-    except Exception:  # an operation or a base model that cannot be planned: no figure is no reason to stop
-        return Estimate(None, None, None, "not known before one cell has finished: the model cannot be planned")
+    except UserError:
+        raise
+    except Exception as error:  # an operation or a base model that cannot be planned: no figure is no reason to stop
+        why = f"the model cannot be planned ({first_line(error)})"
+        return Estimate(None, None, None, f"not known before one cell has finished: {why}")
     steps = training.training.max_steps
     batch = training.training.per_device_train_batch_size * training.training.gradient_accumulation_steps
     if steps <= 0:

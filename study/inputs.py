@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Inputs:
         tasks: name -> hash of its data, or ``mteb:<name>`` for a task that mteb brings itself.
         prompts: file of prompts for evaluation, if any.
         accelerate: file for ``accelerate launch``, if any.
+        out_of_reach: base models that are neither here nor on the hub, as far as that was looked up -> a sentence.
     """
 
     bases: dict[str, str]
@@ -39,12 +41,18 @@ class Inputs:
     tasks: dict[str, str]
     prompts: str | None
     accelerate: str | None
+    out_of_reach: dict[str, str] = field(default_factory=dict)
 
 
-def prepare(config: StudyConfig, study_file: Path) -> Inputs:
+def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> Inputs:
     """Find what the study file names, make the embedded corpus if it asks for it, and hash what decides results.
 
     Safe to run in several processes at once.
+
+    Args:
+        config: of the study.
+        study_file: where the configuration stands.
+        look_up: ask the hub for base models that are not in its cache; one that cannot be had is printed at once.
 
     Raises:
         UserError: something is missing or cannot be made.
@@ -55,7 +63,11 @@ def prepare(config: StudyConfig, study_file: Path) -> Inputs:
     except OSError as error:
         raise UserError(f"output_dir: {output_dir} cannot be made: {error.strerror}; give another directory") from error
     hashes = Hashes(output_dir / "hashes.json")
-    bases = {name: find_path(name, study_file) for name in config.base_models}
+    bases = {name: find_base(name, study_file) for name in config.base_models}
+    asked = {name: beyond_reach(place, config.training.get("cache_dir")) for name, place in bases.items() if look_up}
+    out_of_reach = {name: said for name, said in asked.items() if said}
+    for said in out_of_reach.values():  # before a corpus is made, which takes minutes
+        print(f"warning: {said}", file=sys.stderr, flush=True)
     base_keys = {name: base_key(place) for name, place in bases.items()}
     corpus_train, eval_dir = None, config.eval_dir
     if config.corpus is not None:
@@ -75,9 +87,44 @@ def prepare(config: StudyConfig, study_file: Path) -> Inputs:
         train_files |= found
     inputs = Inputs(bases, base_keys, train, train_keys, train_files, eval_dir, task_keys(config, eval_dir, hashes),
                     None if config.eval_prompts in PROMPTS else named_file(config.eval_prompts, "eval_prompts", study_file),
-                    named_file(config.accelerate_config, "accelerate_config", study_file))  # fmt: skip
+                    named_file(config.accelerate_config, "accelerate_config", study_file), out_of_reach)  # fmt: skip
     hashes.save()
     return inputs
+
+
+def find_base(name: str, study_file: Path) -> str:
+    """Return a base model's directory, or the hub name that it must be.
+
+    Raises:
+        UserError: it can only be meant as a directory, and there is none, or one without a model.
+    """
+    from model_loaders.locations import looks_local, resolve
+
+    place = find_path(name, study_file)
+    if Path(place).exists() or looks_local(place):
+        try:
+            resolve(place, what="base model", needs="config.json")
+        except UserError as error:
+            raise UserError(f"base_model: {error}") from error
+    return place
+
+
+def beyond_reach(place: str, cache_dir: str | None = None) -> str:
+    """Return why a base model cannot be had, as far as a look at the hub says it; empty for one that is here."""
+    import huggingface_hub
+
+    from model_loaders.locations import HUB_TIMEOUT, first_line
+
+    if Path(place).exists() or isinstance(huggingface_hub.try_to_load_from_cache(place, "config.json", cache_dir), str):
+        return ""
+    try:
+        huggingface_hub.model_info(place, timeout=HUB_TIMEOUT)
+    except Exception as error:  # of many kinds: HTTP status, connection, offline mode, no valid name
+        return (
+            f"base_model: {place} is no directory, is not in the hub's cache here, and could not be looked up on the hub "
+            f"({first_line(error)}): check the name and the network, or download it elsewhere and give the directory"
+        )
+    return ""
 
 
 def base_key(place: str) -> str:

@@ -30,6 +30,11 @@ OF_LAUNCHERS = (
 )  # fmt: skip
 
 
+def cores() -> int:
+    """Return how many cores this process may use: a scheduler or `taskset` may give fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def clean_environment(
     environment: Mapping[str, str], *, threads: int | None = None, devices: str | None = None
 ) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from study.cell import last_lines, progress_of
 from study.cells import Cell
-from study.launch import clean_environment, read_accelerate
+from study.launch import clean_environment, cores, read_accelerate
 
 ENTRY = Path(__file__).resolve().parents[1] / "run_study.py"
 SECONDS_BETWEEN_LINES = 15.0
@@ -42,10 +42,10 @@ def make_slots(jobs: int | None, accelerate: str | None) -> Slots:
     import torch
 
     asked = read_accelerate(accelerate)
-    processes, cores = int(asked.get("num_processes") or 1), os.cpu_count() or 1
+    processes, free = int(asked.get("num_processes") or 1), cores()
     if asked.get("use_cpu") or not torch.cuda.is_available():
-        count = jobs or max(1, min(2, cores // processes))
-        return Slots([None] * count, max(1, cores // (count * processes)))
+        count = jobs or max(1, min(2, free // processes))
+        return Slots([None] * count, max(1, free // (count * processes)))
     if asked.get("gpu_ids") not in (None, "all"):  # the file says which: two cells would share them
         return Slots([None] * (jobs or 1), None)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -83,3 +83,29 @@ def test_a_typo_in_flags_is_told_by_the_plan_too(study_file: Path) -> None:
     change(study_file, training={**content["training"], "learning_ratee": 0.1})
     with pytest.raises(SystemExit):
         main([str(study_file), "--plan"])
+
+
+def test_a_base_that_the_hub_cannot_be_asked_for_is_told_before_anything_runs(
+    study_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.model_info", offline)
+    change(study_file, base_model="org/nothing", baselines=[])
+    for flags in (["--plan"], []):
+        assert main([str(study_file), *flags]) == 1
+        told = capsys.readouterr()
+        assert "error: base_model: org/nothing is no directory" in told.err and "(ConnectionError: no network)" in told.err
+        assert ("model3-seed42" in told.out) == bool(flags), "the plan is shown all the same"
+    assert not list(study_file.parent.glob("out/cells/*"))
+
+
+def test_a_base_that_cannot_be_planned_says_why(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import study.estimate
+
+    monkeypatch.setattr("trainers.memory_plan.plan_config", lambda *_, **__: 1 / 0)
+    config = read_study(study_file)
+    inputs = prepare(config, study_file)
+    found = study.estimate.estimate(make_cells(config, inputs)[2], config, inputs)
+    assert "the model cannot be planned (ZeroDivisionError: division by zero)" in found.how

@@ -18,11 +18,11 @@ from comparison.study_data import StudyData
 from comparison.study_file import read_study_file
 from evaluation.locks import locked
 from run_study import main
-from study.cell import last_error
+from study.cell import last_error, run_cell
 from study.cells import Cell, make_cells
 from study.config import read_study
 from study.files import write_json
-from study.inputs import prepare
+from study.inputs import Inputs, prepare
 from study.launch import clean_environment
 from study.record import compare, passed_over
 from study.run import Slots, make_slots, run_cells, why
@@ -197,6 +197,21 @@ def test_a_first_design_without_scores_is_passed_over_and_said(study_file: Path,
     assert "baseline: model1 has no scores (model1 failed: no memory)" in capsys.readouterr().err
 
 
+def test_a_cell_that_is_done_says_so(tmp_path: Path, study_file: Path, capsys: Any) -> None:
+    cell = fake_cell(tmp_path, 0, "model1")
+    cell.folder.mkdir()
+    write_json({"evaluation": "key"}, cell.scores_file)
+    run_cell(cell, read_study(study_file), Inputs({}, {}, {}, {}, {}, None, {}, None, None))
+    assert capsys.readouterr().out == "model1: done, nothing to do\n"
+
+
+def test_cores_that_this_process_may_not_use_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for cores, slots in ((1, Slots([None], 1)), (6, Slots([None, None], 3))):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert make_slots(None, None) == slots
+
+
 def test_damaged_scores_are_a_reason(tmp_path: Path) -> None:
     cell = fake_cell(tmp_path, 0, "model1")
     cell.folder.mkdir()
@@ -240,7 +255,7 @@ def test_cells_get_a_clean_environment_and_their_share(tmp_path: Path, monkeypat
     assert make_slots(None, str(pairs)).devices == ["4,5", "6,7"]
     assert make_slots(1, str(pairs)).devices == ["4,5"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert make_slots(None, None) == Slots([None, None], 4)
     assert make_slots(4, str(pairs)) == Slots([None] * 4, 1)
 

@@ -178,6 +178,8 @@ def test_mistakes_in_a_study_file(study_file: Path, changes: dict, message: str)
     [
         ({"accelerate_config": "nothing.yaml"}, "there is no file nothing.yaml"),
         ({"accelerate_config": "machines.yaml"}, "wants 2 machines"),
+        ({"base_model": "/no/such/base"}, "base_model: there is no base model directory /no/such/base"),
+        ({"base_model": "eval"}, "has no config.json"),
         ({"eval_dir": "nowhere"}, "there is no folder nowhere"),
         ({"headline": "WordPair", "tasks": None}, "did you mean 'WordPairs'"),
         ({"comparison": {"baseline": "model2"}}, "there is no 'model2' (did you mean 'model3'?)"),
