@@ -110,6 +110,22 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return words
 
 
+def reproduced(args: argparse.Namespace, config: Any) -> list[str]:
+    """Return the words that make the same study in the project's folder."""
+    from comparison.places import PROJECT, from_project
+
+    words = ["python", "run_study.py", from_project(args.study)]
+    for name in OVERRIDES:
+        value = getattr(args, name)
+        if name == "output_dir" and (value is not None or Path.cwd() != PROJECT):
+            value = from_project(config.output_dir)
+        elif name in ("train_file", "eval_dir") and value is not None and Path(value).exists():
+            value = from_project(value)
+        if value is not None:
+            words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return words
+
+
 def run_all(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any]) -> dict[str, str]:
     """Run every cell that is not done; returns those that are not done afterwards, and why."""
     from model_loaders.errors import UserError
@@ -141,7 +157,7 @@ def finish(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any],
     from study.record import compare, write_record
     from study.run import why
 
-    write_record(cells, config, inputs, args.study, shlex.join(["python", "run_study.py", str(args.study), *overrides(args)]))
+    write_record(cells, config, inputs, args.study, shlex.join(reproduced(args, config)))
     status = compare(cells, config, args.study)
     if config.headline is not None and (rows := table.make_rows(cells, config)):
         print("\n" + table.as_text(rows, config) + "\n")

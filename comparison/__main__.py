@@ -66,8 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Read, compare, print and save; returns the exit status."""
     from comparison.compare import Options, compare
-    from comparison.families import read_families
+    from comparison.families import DEFAULT, read_families
     from comparison.pairing import find_system
+    from comparison.places import from_project
     from comparison.reading import read
     from comparison.report.names import printable
     from comparison.report.write import write_report
@@ -88,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     table = select(reading, families, args.tasks)
     found = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
     about: dict[str, Any] = {
-        "directories": [str(directory) for directory in args.directories],
-        "families_file": str(args.families) if args.families else "comparison/families.yaml",
+        "directories": [from_project(directory) for directory in args.directories],
+        "families_file": from_project(args.families or DEFAULT),
         "seed": args.seed,
         "same_revision": args.same_revision,
     }
@@ -105,12 +106,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def command_line(args: argparse.Namespace) -> list[str]:
-    """Return the words that make the same again."""
-    words = ["python", "-m", "comparison", *map(str, args.directories), "--output_dir", str(args.output_dir)]
+    """Return the words that make the same again in the project's folder."""
+    from comparison.places import from_project
+
+    places = [*map(from_project, args.directories), "--output_dir", from_project(args.output_dir)]
+    words = ["python", "-m", "comparison", *places]
     for name in ("baseline", "margin", "systems", "tasks", "families", "seed"):
         value = getattr(args, name)
         if value is not None and value != parser().get_default(name):
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+            given = from_project(value) if name == "families" else value
+            words += [f"--{name}", *map(str, given if isinstance(given, list) else [given])]
     return words + [f"--{name}" for name in ("all_pairs", "same_revision") if getattr(args, name)]
 
 

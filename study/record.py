@@ -5,19 +5,22 @@ Its fields are described in docs/report_data.md and checked by ``comparison/stud
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import platform
+import re
 import shlex
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from comparison.places import PROJECT, from_project
 from model_loaders.designs import get_design
 from model_loaders.errors import UserError
-from model_loaders.manifest import library_versions
 from study import attention_mass
 from study.cell import read_scores, shown_command
 from study.cells import Cell
@@ -55,11 +58,10 @@ def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, stu
                    "lora": lora_of(cells), "seeds": config.seeds,
                    "accelerate_config": config.accelerate_config or "one process"},
         "versions": {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}",
-                     **library_versions()},
-        "data": data_files(config, inputs),
-        "commands": commands(cells, config, inputs, command),
+                     **libraries()},
+        "data": data_files(config, inputs, sides),
     }  # fmt: skip
-    write_json(tidy(content), Path(config.output_dir) / "study.json")
+    write_json({**tidy(content), "commands": commands(cells, config, inputs, command)}, Path(config.output_dir) / "study.json")
 
 
 def compare(cells: Sequence[Cell], config: StudyConfig, study_file: Path) -> int:
@@ -250,20 +252,47 @@ def lora_of(cells: Sequence[Cell]) -> dict[str, Any]:
     return {}
 
 
-def data_files(config: StudyConfig, inputs: Inputs) -> list[dict[str, Any]]:
-    """Return what results depend on, with hashes of contents."""
-    named = [(Path(name).name if Path(name).exists() else name, "training", key) for name, key in inputs.train_files.items()]
-    named += [(name, "evaluation", key) for name, key in inputs.tasks.items()]
-    named += [(name, "base model", key) for name, key in inputs.base_keys.items()]
-    return [{"name": name, "role": role, "hash": key if ":" in key else f"sha256:{key}"} for name, role, key in named]
+def libraries() -> dict[str, str]:
+    """Return the versions of what trains, encodes, scores and tests."""
+    from evaluation.record import library_versions
+
+    return {**library_versions(), "accelerate": metadata.version("accelerate")}
+
+
+def data_files(config: StudyConfig, inputs: Inputs, sides: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what results depend on, with hashes of contents, and rows: of training files lines, of tasks texts."""
+    texts: dict[str, int | None] = {}
+    for of_cell in sides.values():
+        for task, of_task in of_cell.items():
+            texts.setdefault(task, sum(side.get("texts") or 0 for side in of_task.values()) or None)
+    named = [(Path(name).name if Path(name).exists() else name, "training", key, rows_of(Path(name)))
+             for name, key in inputs.train_files.items()]  # fmt: skip
+    named += [(name, "evaluation", key, texts.get(name)) for name, key in inputs.tasks.items()]
+    named += [(name, "base model", key, None) for name, key in inputs.base_keys.items()]
+    return [{"name": name, "role": role, "hash": key if ":" in key else f"sha256:{key}", "rows": rows}
+            for name, role, key, rows in named]  # fmt: skip
+
+
+def rows_of(path: Path) -> int | None:
+    """Return how many rows a file in JSON lines has; None for what is no such file."""
+    if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
+        return None
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
 
 
 def commands(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, command: str) -> list[dict[str, str]]:
-    """Return the study's command line, and the one of each training run."""
+    """Return the study's command line, and the one of each training run, as they are given in the project's folder."""
     trained = [cell for cell in cells if cell.kind == "design"]
+    places = {*inputs.bases.values(), *inputs.train.values(), *filter(None, [inputs.accelerate])}
+
+    def line(cell: Cell) -> str:
+        there = places | {str(cell.adapter)}
+        known = {word for word in there if Path(word).exists() or word == str(cell.adapter)}  # others are names on the hub
+        return shlex.join(from_project(word) if word in known else word for word in shown_command(cell, config, inputs))
+
     return [{"what": "the whole study", "line": command},
-            *({"what": f"{cell.name}, its training alone", "line": shlex.join(shown_command(cell, config, inputs))}
-              for cell in trained)]  # fmt: skip
+            *({"what": f"{cell.name}, its training alone", "line": line(cell)} for cell in trained)]  # fmt: skip
 
 
 def one_line(text: str) -> str:
@@ -272,16 +301,14 @@ def one_line(text: str) -> str:
 
 
 def tidy(value: Any) -> Any:
-    """Return nested data as others can read it: numbers that are not finite are null, paths count from here."""
+    """Return nested data as others can read it: numbers that are not finite are null, paths count from the project or here."""
     if isinstance(value, dict):
         return {str(key): tidy(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [tidy(one) for one in value]
     if isinstance(value, str):
-        here = Path.cwd()
-        return (
-            value.replace(f"{here}/", "")
-            if here.parent == here
-            else value.replace(f"{here}/", "").replace(f"{here.parent}/", "../")
-        )
+        for place, short in ((PROJECT, ""), (Path.cwd(), ""), (PROJECT.parent, "../")):
+            if place.parent != place:
+                value = re.sub(rf"(?<![\w./-]){re.escape(str(place))}/", short, value)
+        return value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -239,6 +239,19 @@ def test_equal_systems_are_equivalent(write: Write, tmp_path: Path, capsys: pyte
     assert "the data allow [+0.00, +0.00]; equivalent within 1 point" in printed and "nan" not in printed
 
 
+def test_the_command_of_the_report_is_one_in_the_projects_folder(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({"o/a": {"NQ": 0.5}, "o/b": {"NQ": 0.6}})
+    monkeypatch.chdir(tmp_path)
+    families = ROOT / "comparison" / "families_strict.yaml"
+    assert run(root.name, "--output_dir", "out", "--families", families) == 0
+    found = outcome(tmp_path / "out")
+    assert found["directories"] == [str(root)] and found["families_file"] == "comparison/families_strict.yaml"
+    words = f"comparison {root} --output_dir {tmp_path / 'out'} --families comparison/families_strict.yaml"
+    assert words in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_chosen_systems(write: Write, tmp_path: Path) -> None:
     root = write({f"o/{name}": scores(0, n) for n, name in enumerate("abcd")})
     assert run(root, "--systems", "d", "b", "--output_dir", tmp_path / "out") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,18 +15,20 @@ from typing import Any
 import pytest
 import yaml
 
+from comparison.places import from_project
 from comparison.study_data import StudyData
 from comparison.study_file import read_study_file
 from evaluation.locks import locked
-from run_study import main
+from run_study import main, make_parser, reproduced
 from study.cell import last_error, run_cell
 from study.cells import Cell, make_cells
 from study.config import read_study
 from study.files import write_json
 from study.inputs import Inputs, prepare
 from study.launch import clean_environment
-from study.record import compare, passed_over
+from study.record import commands, compare, passed_over, tidy
 from study.run import Slots, make_slots, run_cells, why
+from tests.conftest import ROOT
 from tests.study.conftest import change, write_lines
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -80,8 +83,41 @@ def test_what_the_report_needs_is_there(finished: Path) -> None:
     assert {(one.side, one.texts, one.max_length) for one in record.truncation} == {("query", 16, 16), ("document", 16, 16)}
     assert {one.role for one in record.data} == {"training", "evaluation", "base model"}
     assert all(one.hash for one in record.data)
+    assert {one.role: one.rows for one in record.data} == {"training": 24, "evaluation": 32, "base model": None}
     assert record.commands[0].line.startswith("python run_study.py") and "--design model3" in record.commands[2].line
-    assert {"torch", "python"} <= record.versions.keys() and record.recipe["lora"]["r"] == 16
+    assert {"torch", "python", "mteb", "numpy", "scipy", "accelerate"} <= record.versions.keys() and record.recipe["lora"][
+        "r"
+    ] == 16
+
+
+def test_commands_are_those_of_the_projects_folder(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = study_file.parent
+    content = yaml.safe_load(study_file.read_text())
+    training = {name: value for name, value in content["training"].items() if not name.startswith("pooling_")}
+    change(study_file, base_model="quickstart/base", designs=["model1"], output_dir="out", training=training)
+    monkeypatch.chdir(here)
+    args = make_parser().parse_args(["study.yaml", "--train_file", "train.jsonl"])
+    config = read_study(args.study)
+    inputs = prepare(config, args.study)
+    (cell,) = (cell for cell in make_cells(config, inputs) if cell.kind == "design")
+    whole, alone = commands([cell], config, inputs, shlex.join(reproduced(args, config)))
+    assert shlex.split(whole["line"])[2:] == [str(study_file), "--output_dir", str(here / "out"), "--train_file",
+                                              str(here / "train.jsonl")]  # fmt: skip
+    words = shlex.split(alone["line"])
+    values = {name: words[words.index(f"--{name}") + 1] for name in ("model_name_or_path", "dataset_name", "output_dir")}
+    assert values == {"model_name_or_path": "quickstart/base", "dataset_name": str(here / "train.jsonl"),
+                      "output_dir": str(here / "out" / "cells" / cell.folder.name / "adapter")}  # fmt: skip
+    monkeypatch.chdir(ROOT)
+    args = make_parser().parse_args([str(ROOT / "configs" / "quickstart.yaml")])
+    assert reproduced(args, read_study(args.study)) == ["python", "run_study.py", "configs/quickstart.yaml"]
+
+
+def test_what_others_read_names_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    value = {"a": [f"see {tmp_path}/x and {ROOT}/y", f"{ROOT.parent}/z"], "b": float("nan"), "c": f"/other{ROOT}/y"}
+    beside = f"{ROOT.parent}/z" if ROOT.parent.parent == ROOT.parent else "../z"
+    assert tidy(value) == {"a": ["see x and y", beside], "b": None, "c": f"/other{ROOT}/y"}
+    assert [from_project(ROOT / "a" / ".." / "b"), from_project("b")] == ["b", str(tmp_path / "b")]
 
 
 def test_nothing_is_done_twice(copied: Path, run: Run) -> None:
