@@ -8,33 +8,47 @@ from functools import cache
 
 import numpy as np
 
-from comparison.effects import combine, describe, equivalence_p, new_task_interval, t_interval, t_test
+from comparison.effects import combine, describe, equivalence_p, new_task_interval, t_interval, t_test, within_p
 from comparison.exact import floor, pratt_ranks, sign_flip
 from comparison.families import Families
 from comparison.multiple import holm, step_down_max_t
 from comparison.outcome import ALPHA, AnotherRun, AsPublished, OtherTasks, Sensitivity, TheseTasks
-from comparison.pairing import Pair, count_failures, family_matrix, run_means
-from comparison.seeds import SeedVariance, crossed, overturning_seed_sd, seed_variances
+from comparison.pairing import Counted, Pair, family_matrix, run_means
+from comparison.seeds import Measured, SeedVariance, corrected_seed_sds, crossed, overturning_seed_sd, seed_variances
 from comparison.selection import Table
 from comparison.within import Within
 
 
-def these_tasks(found: Sequence[Mapping[str, Within]]) -> list[TheseTasks | None]:
-    """Return claim A of each comparison, from what was found within its tasks; None where there is nothing."""
+def these_tasks(found: Sequence[Mapping[str, Within]], runs: Sequence[tuple[int, int]]) -> list[TheseTasks | None]:
+    """Return claim A of each comparison; None where there is nothing.
+
+    Args:
+        found: what was found within its tasks.
+        runs: of its two systems.
+    """
     drafts: list[TheseTasks | None] = []
-    for tasks in found:
+    tests: list[Measured] = []
+    for tasks, of_systems in zip(found, runs, strict=True):
         if not tasks:
             drafts.append(None)
             continue
         mean = float(np.mean([within.difference for within in tasks.values()]))
         error, df = combine([((within.error / len(tasks)) ** 2, within.df) for within in tasks.values()])
         p = t_test(mean, error, df)
-        limit = overturning_seed_sd(mean, error, df)
-        drafts.append(TheseTasks(dict(tasks), mean, t_interval(mean, error, df), p, p, {}, limit))
+        tests.append(Measured(mean, error, df, of_systems))
+        alone = overturning_seed_sd(mean, error, df, of_systems)
+        drafts.append(TheseTasks(dict(tasks), mean, t_interval(mean, error, df), p, p, {}, 0.0, alone))
     adjusted = iter(holm([draft.p for draft in drafts if draft]))
+    limits = iter(corrected_seed_sds(tests, ALPHA))
     of_tasks = iter(holm([within.p for tasks in found for within in tasks.values()]))
     return [
-        draft and replace(draft, p_adjusted=next(adjusted), p_tasks={task: next(of_tasks) for task in draft.tasks})
+        draft
+        and replace(
+            draft,
+            p_adjusted=next(adjusted),
+            p_tasks={task: next(of_tasks) for task in draft.tasks},
+            overturned_by=next(limits),
+        )
         for draft in drafts
     ]
 
@@ -67,8 +81,8 @@ def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin
     ]
 
 
-def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks]) -> list[AnotherRun]:
-    """Return claim C of each comparison: p is the larger of claim B's and Holm's crossed t."""
+def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks], margin: float) -> list[AnotherRun]:
+    """Return claim C of each comparison: p is the larger of claim B's and Holm's crossed t; the same for equivalence."""
 
     @cache
     def over_runs(families: tuple[tuple[str, ...], ...]) -> dict[str, tuple[int, SeedVariance | None]]:
@@ -81,8 +95,14 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
         known = over_runs(tuple(map(tuple, pair.families)))
         (runs_a, of_a), (runs_b, of_b) = known[pair.a], known[pair.b]
         found.append(((runs_a, runs_b), crossed(pair.of_families, (runs_a, runs_b), (of_a, of_b))))
-    tested = [number for number, (_, one) in enumerate(found) if one is not None]
-    adjusted = dict(zip(tested, holm([one.p for _, one in found if one is not None]), strict=True))
+    tested = {number: one for number, (_, one) in enumerate(found) if one is not None}
+    adjusted = dict(zip(tested, holm([one.p for one in tested.values()]), strict=True))
+    inside = [within_p(one.mean, one.error, one.df, margin) for one in tested.values()]
+    equivalent = dict(zip(tested, holm(inside), strict=True))
+    several = {
+        number: _measured(pair.of_families, found[number][0]) for number, pair in enumerate(pairs) if len(pair.families) > 1
+    }
+    limits = dict(zip(several, corrected_seed_sds(list(several.values()), ALPHA), strict=True))
     return [
         AnotherRun(
             runs=runs,
@@ -91,16 +111,20 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
             p_crossed=one.p if one else None,
             df=one.df if one else None,
             source=one.source if one else None,
-            overturned_by=_overturned_by(pair.of_families, runs),
+            p_equivalent=max(other.p_equivalent, equivalent[number]) if one and other.p_equivalent is not None else None,
+            overturned_by=limits.get(number),
+            overturned_alone=_alone(several[number]) if number in several else None,
         )
-        for number, (pair, other, (runs, one)) in enumerate(zip(pairs, others, found, strict=True))
+        for number, (other, (runs, one)) in enumerate(zip(others, found, strict=True))
     ]
 
 
-def _overturned_by(units: np.ndarray, runs: tuple[int, int]) -> float | None:
-    if len(units) < 2:
-        return None
-    return overturning_seed_sd(float(units.mean()), float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1, runs)
+def _measured(units: np.ndarray, runs: tuple[int, int]) -> Measured:
+    return Measured(float(units.mean()), float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1, runs)
+
+
+def _alone(test: Measured) -> float:
+    return overturning_seed_sd(test.mean, test.error, test.df, test.runs)
 
 
 def as_published(pairs: Sequence[Pair], tasks: Sequence[str], seed: int = 0) -> list[AsPublished]:
@@ -136,20 +160,25 @@ def _by_task(pairs: Sequence[Pair], tasks: Sequence[str], change: Callable[[np.n
     return matrix
 
 
-def sensitivities(table: Table, pairs: Sequence[Pair], families: Families, seed: int = 0) -> list[Sensitivity | None]:
-    """Return each comparison with failed runs counted as losses; None where none failed."""
-    counted = [count_failures(table, pair) for pair in pairs]
-    if not any(counted):
-        return [None] * len(pairs)
-    changed = [
-        replace(pair, differences=found[0], families=families.group(found[0])) if found else pair
-        for pair, found in zip(pairs, counted, strict=True)
-    ]
-    every = families.group(dict.fromkeys(task for pair in changed for task in pair.differences))
-    joint = step_down_max_t(family_matrix(changed, every), seed)
+def sensitivities(counted: Sequence[Counted], families: Families, seed: int = 0) -> list[Sensitivity | None]:
+    """Return each comparison with failed runs counted as losses; None where none failed, or nothing is there to compare."""
+    if not any(one.failed for one in counted):
+        return [None] * len(counted)
+    pairs = [one.pair for one in counted]
+    every = families.group(dict.fromkeys(task for pair in pairs for task in pair.differences))
+    joint = step_down_max_t(family_matrix(pairs, every), seed)
     return [
-        Sensitivity(found[1], found[2], float(np.mean(list(found[0].values()))), p) if found else None
-        for found, p in zip(counted, joint, strict=True)
+        Sensitivity(
+            one.failed_a,
+            one.failed_b,
+            float(np.mean(list(one.pair.differences.values()))),
+            float(one.pair.of_families.mean()),
+            p,
+            one.shares,
+        )
+        if one.failed and one.pair.differences
+        else None
+        for one, p in zip(counted, joint, strict=True)
     ]
 
 

@@ -13,9 +13,9 @@ from comparison.effects import describe
 from comparison.families import Families
 from comparison.item_evidence import compare_items
 from comparison.multiple import holm, letters, reachable
-from comparison.outcome import ALPHA, Category, Comparison, Contrast, Ranks
-from comparison.overall import Part, Runs, compare_overall, runs_of
-from comparison.pairing import Pair, choose_pairs, make_pair, mean_score
+from comparison.outcome import ALPHA, Category, Comparison, Contrast, Failure, Ranks, Sensitivity
+from comparison.overall import Part, Runs, compare_overall, runs_of, with_failures
+from comparison.pairing import Counted, Pair, choose_pairs, count_failures, make_pair, mean_score
 from comparison.seeds import Variances, variance_parts
 from comparison.selection import Table
 
@@ -45,21 +45,29 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
     """
     wanted = choose_pairs(table.systems, options.baseline)
     notes = list(table.notes)
-    drafts = [_category(table, name, families, wanted, options, notes) for name in table.categories]
+    counted_pairs: dict[str, list[Counted]] = {}
+    drafts = []
+    for name, tasks in table.categories.items():
+        every = [make_pair(table, tasks, families, names, options.same_revision) for names in wanted]
+        counted_pairs[name] = count_failures(table, every, families, options.margin)
+        drafts.append(_category(table, name, families, every, counted_pairs[name], options, notes))
     categories = _whole_table([draft for draft in drafts if draft.contrasts], options.baseline is None)
     counted = _counted(categories)
-    notes += [f"{draft.name}: no two compared systems have a common task" for draft in drafts if not draft.contrasts]
+    notes += [_nothing(draft) for draft in drafts if not draft.contrasts]
     parts = _parts(categories, wanted)
     overall = compare_overall(parts, _runs(table, categories, parts), options.seed)
+    if any(one.failed for of_category in counted_pairs.values() for one in of_category):
+        overall = with_failures(overall, _counted_parts(drafts, counted_pairs), options.seed)
     return Comparison(dict(table.runs), options.baseline, options.margin, categories, overall, counted, notes)
 
 
 def _category(
-    table: Table, name: str, families: Families, wanted: Sequence[tuple[str, str]], options: Options, notes: list[str]
-) -> Category:
+    table: Table, name: str, families: Families, every: Sequence[Pair], counted: Sequence[Counted], options: Options,
+    notes: list[str],
+) -> Category:  # fmt: skip
     tasks = table.categories[name]
-    every = [make_pair(table, tasks, families, names, options.same_revision) for names in wanted]
     pairs = [pair for pair in every if pair.differences]
+    lost = [one for pair, one in zip(every, sensitivities(counted, families, options.seed), strict=True) if pair.differences]
     scores = {
         system: {task: mean_score(table, system, task) for task in tasks if (system, task) in table.scores}
         for system in table.systems
@@ -70,8 +78,9 @@ def _category(
         families=families.group(tasks),
         scores=scores,
         means={system: float(np.mean(list(of.values()))) if len(of) == len(tasks) else None for system, of in scores.items()},
-        contrasts=_contrasts(table, tasks, families, pairs, options, notes) if pairs else [],
+        contrasts=_contrasts(table, tasks, families, pairs, lost, options, notes) if pairs else [],
         skipped=[(pair.a, pair.b) for pair in every if not pair.differences],
+        failures=_failures(table, tasks),
         groups=None,
         ranks=rank_systems({system: of for system, of in scores.items() if len(of) == len(tasks)}),
         variances=_variances(table, tasks),
@@ -79,17 +88,19 @@ def _category(
 
 
 def _contrasts(
-    table: Table, tasks: Sequence[str], families: Families, pairs: Sequence[Pair], options: Options, notes: list[str]
-) -> list[Contrast]:
+    table: Table, tasks: Sequence[str], families: Families, pairs: Sequence[Pair], lost: Sequence[Sensitivity | None],
+    options: Options, notes: list[str],
+) -> list[Contrast]:  # fmt: skip
     """Make the contrasts of one category; marks and what counts other categories are set by `_whole_table`."""
     others = other_tasks(pairs, families.group(tasks), options.margin, options.seed)
+    runs = another_run(table, pairs, others, options.margin)
     found = zip(
         pairs,
-        these_tasks(compare_items(table, pairs, options.seed, notes)),
+        these_tasks(compare_items(table, pairs, options.seed, notes), [run.runs for run in runs]),
         others,
-        another_run(table, pairs, others),
+        runs,
         as_published(pairs, tasks, options.seed),
-        sensitivities(table, pairs, families, options.seed),
+        lost,
         strict=True,
     )
     return [
@@ -107,7 +118,7 @@ def _contrasts(
             as_published=published,
             sensitivity=sensitivity,
             mark="",
-            checkpoint=run.p is None,
+            checkpoint=run.p is None and min(run.runs) == 1,
         )
         for pair, these, other, run, published, sensitivity in found
     ]
@@ -129,6 +140,26 @@ def rank_systems(scores: Mapping[str, Mapping[str, float]]) -> Ranks | None:
     difference = float(quantile * np.sqrt(count * (count + 1) / (6 * tasks)))
     ranks = {name: float(place) for name, place in zip(scores, places, strict=True)}
     return Ranks(ranks, tasks, float(found.statistic), float(found.pvalue), difference)
+
+
+def _failures(table: Table, tasks: Sequence[str]) -> dict[str, Failure]:
+    """Return what failed, of each system of which anything did."""
+    found = {}
+    for system in table.systems:
+        counts = [table.failed.get((system, task), 0) for task in tasks]
+        if any(counts):
+            scores = [table.scores[system, task] for task in tasks if (system, task) in table.scores]
+            lost = int(np.isnan(scores).all(axis=0).sum()) if scores else table.runs[system]
+            found[system] = Failure(
+                table.runs[system], min(lost, *counts), sum(counts), sum(map(bool, counts)), len(tasks), not scores
+            )
+    return found
+
+
+def _nothing(category: Category) -> str:
+    gone = [system for system, failure in category.failures.items() if failure.everywhere]
+    why = f": {', '.join(gone)} failed everywhere" if gone else ""
+    return f"{category.name}: no two compared systems have a common task{why}"
 
 
 def _variances(table: Table, tasks: Sequence[str]) -> Variances | None:
@@ -182,7 +213,7 @@ def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]
     if any(set(pair) <= set(names) for pair in category.skipped) or not all(one.other_tasks.decidable for one in contrasts):
         return None
     ahead = dict.fromkeys(names, 0)
-    starred = [one for one in contrasts if one.mark in ("*", "**")]
+    starred = [one for one in contrasts if one.starred and one.carried]
     for one in starred:
         better, worse = (one.a, one.b) if one.by_family.mean > 0 else (one.b, one.a)
         ahead[better] += 1
@@ -201,6 +232,22 @@ def _parts(categories: Sequence[Category], wanted: Sequence[tuple[str, str]]) ->
             named = {first[tasks[0]]: mean for tasks, mean in zip(one.families, means, strict=True)}
             sign = float(np.sign(one.by_family.mean)) if one.mark in ("*", "**") else 0.0
             parts[one.a, one.b][category.name] = Part(named, sign)
+    return parts
+
+
+def _counted_parts(
+    categories: Sequence[Category], counted: Mapping[str, Sequence[Counted]]
+) -> dict[tuple[str, str], dict[str, Part]]:
+    """Return the same with failed runs counted as losses, also in categories where nothing else is left to compare."""
+    parts: dict[tuple[str, str], dict[str, Part]] = {}
+    for category in categories:
+        first = {task: family[0] for family in category.families for task in family}
+        for one in counted[category.name]:
+            if one.pair.differences:
+                named = {
+                    first[tasks[0]]: float(mean) for tasks, mean in zip(one.pair.families, one.pair.of_families, strict=True)
+                }
+                parts.setdefault((one.pair.a, one.pair.b), {})[category.name] = Part(named, 0.0, one.shares)
     return parts
 
 

@@ -15,6 +15,7 @@ from scipy import special
 from comparison.exact import floor, hodges_lehmann, hodges_lehmann_interval, sign_flip, signed_ranks
 
 CONFIDENCE = 0.95
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,15 @@ def equivalence_p(differences: np.ndarray, margin: float) -> float:
     It is at most .05 exactly where the 90 % interval lies within the margin.
     """
     error = float(differences.std(ddof=1)) / np.sqrt(differences.size)
-    room = margin - abs(float(differences.mean()))
+    return within_p(float(differences.mean()), error, differences.size - 1, margin)
+
+
+def within_p(mean: float, error: float, df: float, margin: float) -> float:
+    """Return the larger p-value of two one-sided t tests of a mean with this standard error against ± margin."""
+    room = margin - abs(mean)
     if error == 0:
         return 0.0 if room > 0 else 1.0
-    return float(special.stdtr(differences.size - 1, -room / error))
+    return float(special.stdtr(df, -room / error))
 
 
 def new_task_interval(families: Sequence[Sequence[float]]) -> Interval | None:

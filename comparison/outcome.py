@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from comparison.effects import ALPHA as ALPHA
 from comparison.effects import Effect, Interval
 from comparison.overall import Overall
 from comparison.seeds import Variances
 from comparison.within import Within
 
-ALPHA = 0.05
 FEWEST_FAMILIES = 6  # 2^(1 - 6) = .031 is the first floor below .05
 
 
@@ -28,7 +28,8 @@ class TheseTasks:
         p: two-sided, this comparison alone.
         p_adjusted: Holm over the category's comparisons.
         p_tasks: Holm over all tasks x comparisons of the category, by task.
-        overturned_by: the sd over runs of a mean score above which the difference could be chance.
+        overturned_by: the sd over runs of a mean score above which `p_adjusted` would not reach .05.
+        overturned_alone: the same for this comparison alone.
     """
 
     tasks: dict[str, Within]
@@ -38,6 +39,7 @@ class TheseTasks:
     p_adjusted: float
     p_tasks: dict[str, float]
     overturned_by: float
+    overturned_alone: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class OtherTasks:
         p_floor: smallest p that so many families can reach.
         p_table: p times the number of categories that could reach it: for a claim over the whole table.
         new_task: where the difference on one new task may fall, 95 %.
-        p_equivalent: two one-sided t tests over families against the margin, Holm over the comparisons; None below three.
+        p_equivalent: two one-sided t tests over families against the margin, Holm over the comparisons; None below three
+            families.
     """
 
     families: int
@@ -67,11 +70,6 @@ class OtherTasks:
         """Whether so many families can reach .05 at all."""
         return self.families >= FEWEST_FAMILIES
 
-    @property
-    def equivalent(self) -> bool:
-        """Whether the difference is shown to be within the margin."""
-        return self.p_equivalent is not None and self.p_equivalent <= ALPHA
-
 
 @dataclass(frozen=True)
 class AnotherRun:
@@ -84,7 +82,9 @@ class AnotherRun:
         p_crossed: of the crossed t, this comparison alone.
         df: its degrees of freedom.
         source: where the variance over runs is from: ``own`` or ``pooled``; None if unknown.
-        overturned_by: the sd over runs of a mean score above which the difference could be chance; None with one family.
+        p_equivalent: the larger of `OtherTasks.p_equivalent` and Holm's over families and runs; None where it is unknown.
+        overturned_by: the sd over runs of a mean score above which Holm's crossed t would not reach .05; None with one family.
+        overturned_alone: the same for this comparison alone, uncorrected.
     """
 
     runs: tuple[int, int]
@@ -93,7 +93,15 @@ class AnotherRun:
     p_crossed: float | None
     df: float | None
     source: str | None
+    p_equivalent: float | None
     overturned_by: float | None
+    overturned_alone: float | None
+
+
+def is_equivalent(other: OtherTasks, run: AnotherRun) -> bool:
+    """Return whether a difference is shown to be within the margin: over families, and over runs where those are known."""
+    p = other.p_equivalent if run.p is None else run.p_equivalent
+    return p is not None and p <= ALPHA
 
 
 @dataclass(frozen=True)
@@ -121,19 +129,48 @@ class AsPublished:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The comparison with failed runs counted as losses, each as large as the largest difference of the comparison.
+    """The comparison with failed runs counted as losses, each as large as its largest difference, at least the margin.
 
     Attributes:
         failed_a: failed runs of a, summed over tasks.
         failed_b: the same of b.
-        mean: mean difference then.
+        mean: mean difference over tasks then.
+        mean_families: the same over families.
         p: step-down max-T by family then.
+        shares: of a's runs and of b's that failed, over tasks.
     """
 
     failed_a: int
     failed_b: int
     mean: float
+    mean_families: float
     p: float
+    shares: tuple[float, float]
+
+    def carries(self, difference: float) -> bool:
+        """Return whether a difference a - b stands: the same one is better, and less than half of its runs failed."""
+        return self.p <= ALPHA and self.mean_families * difference > 0 and self.shares[difference < 0] < 0.5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What failed of a system in one category: runs that diverged, tasks that ran out of memory, scores that are no number.
+
+    Attributes:
+        runs: of the system.
+        lost: those without a score on any task.
+        cells: failed runs, summed over tasks.
+        tasks: with a failed run.
+        of: tasks of the category.
+        everywhere: whether no score is left.
+    """
+
+    runs: int
+    lost: int
+    cells: int
+    tasks: int
+    of: int
+    everywhere: bool
 
 
 @dataclass(frozen=True)
@@ -172,6 +209,21 @@ class Contrast:
     mark: str
     checkpoint: bool
 
+    @property
+    def starred(self) -> bool:
+        """Whether one is shown to be better on other tasks, and in other runs where those were repeated."""
+        return self.mark in ("*", "**")
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the difference is shown to be within the margin, and in other runs where those were repeated."""
+        return is_equivalent(self.other_tasks, self.another_run)
+
+    @property
+    def carried(self) -> bool:
+        """Whether a star stands with failed runs counted as losses; true where none failed."""
+        return self.sensitivity is None or self.sensitivity.carries(self.by_family.mean)
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -204,6 +256,7 @@ class Category:
         means: system -> mean over all the category's tasks; None where it lacks one.
         contrasts: the comparisons, which are one family of tests.
         skipped: pairs without a common task.
+        failures: what failed, of each system of which anything did.
         groups: system -> letters; systems that share one are not separated. Only where all pairs are compared and decidable.
         ranks: of complete systems, if there are three.
         variances: where scores vary, if runs were repeated.
@@ -216,6 +269,7 @@ class Category:
     means: dict[str, float | None]
     contrasts: list[Contrast]
     skipped: list[tuple[str, str]]
+    failures: dict[str, Failure]
     groups: dict[str, str] | None
     ranks: Ranks | None
     variances: Variances | None

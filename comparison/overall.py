@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from comparison.effects import ALPHA, Interval, combine, t_interval
 from comparison.multiple import holm, step_down_max_t
 from comparison.pairing import run_means
 from comparison.seeds import Variance, crossed_mean, seed_variances
@@ -30,6 +31,10 @@ class Overall:
         p: step-down max-T over comparisons.
         p_run: the larger of it and Holm's crossed t, for another training run; None where runs were not repeated.
         opposed: whether marked categories contradict each other, so that nobody is better overall.
+        interval: 95 %, of the mean: over families, and over runs where `p_run` is known; None where a category has one family.
+        mean_failures: mean with failed runs counted as losses; None where none failed.
+        p_failures: step-down max-T then.
+        shares: of a's runs and of b's that failed, over tasks, mean over categories.
     """
 
     a: str
@@ -40,6 +45,17 @@ class Overall:
     p: float
     p_run: float | None
     opposed: bool
+    interval: Interval | None = None
+    mean_failures: float | None = None
+    p_failures: float | None = None
+    shares: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def carried(self) -> bool:
+        """Whether the same one is better with failed runs counted as losses, and less than half of its runs failed."""
+        if self.p_failures is None:
+            return True
+        return self.p_failures <= ALPHA and self.mean * (self.mean_failures or 0.0) > 0 and self.shares[self.mean < 0] < 0.5
 
 
 @dataclass(frozen=True)
@@ -49,10 +65,12 @@ class Part:
     Attributes:
         families: mean difference by family; families are named by their first task.
         sign: of the category's mean if it has a star, else 0.
+        shares: of a's runs and of b's that failed and are counted as losses.
     """
 
     families: Mapping[str, float]
     sign: float
+    shares: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -92,27 +110,68 @@ def compare_overall(
         seed: of random flips.
     """
     several = {names: of_pair for names, of_pair in parts.items() if len(of_pair) > 1}
-    units = sorted(
-        {(name, family) for of_pair in several.values() for name, part in of_pair.items() for family in part.families}
-    )
-    rows, drafts, tested = [], [], {}
+    drafts, tested = [], {}
     for (a, b), of_pair in several.items():
-        means = {name: float(np.mean(list(part.families.values()))) for name, part in of_pair.items()}
-        share = {name: 1 / len(part.families) / len(of_pair) for name, part in of_pair.items()}
-        rows.append(
-            [of_pair[name].families.get(family, 0.0) * share[name] if name in of_pair else 0.0 for name, family in units]
-        )
+        means = _means(of_pair)
         signs = {part.sign for part in of_pair.values()} - {0.0}
         families = sum(len(part.families) for part in of_pair.values())
-        drafts.append(Overall(a, b, means, float(np.mean(list(means.values()))), families, 1.0, None, len(signs) > 1))
         strata = [np.array(list(part.families.values())) for part in of_pair.values()]
         found = crossed_mean(strata, runs[a, b].counts, runs[a, b].variances)
         if found is not None:
             tested[a, b] = found.p
-    if not rows:
+        interval = found.interval if found is not None else _over_families(strata)
+        mean = float(np.mean(list(means.values())))
+        drafts.append(Overall(a, b, means, mean, families, 1.0, None, len(signs) > 1, interval))
+    if not drafts:
         return []
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     return [
         replace(one, p=p, p_run=max(p, adjusted[one.a, one.b]) if (one.a, one.b) in adjusted else None)
-        for one, p in zip(drafts, step_down_max_t(np.array(rows), seed), strict=True)
+        for one, p in zip(drafts, step_down_max_t(_weighted(several), seed), strict=True)
     ]
+
+
+def with_failures(
+    found: Sequence[Overall], counted: Mapping[tuple[str, str], Mapping[str, Part]], seed: int = 0
+) -> list[Overall]:
+    """Add to each comparison in which something failed what it is with failed runs counted as losses.
+
+    Args:
+        found: the comparisons.
+        counted: what each category gives with losses, by comparison; also categories in which nothing else is left.
+        seed: of random flips.
+    """
+    wanted = {(one.a, one.b): counted[one.a, one.b] for one in found}
+    if not wanted:
+        return []
+    made = []
+    for one, p in zip(found, step_down_max_t(_weighted(wanted), seed), strict=True):
+        of_pair = wanted[one.a, one.b]
+        mean = float(np.mean(list(_means(of_pair).values())))
+        of_a, of_b = (float(np.mean([part.shares[side] for part in of_pair.values()])) for side in (0, 1))
+        made.append(replace(one, mean_failures=mean, p_failures=p, shares=(of_a, of_b)) if of_a or of_b else one)
+    return made
+
+
+def _means(of_pair: Mapping[str, Part]) -> dict[str, float]:
+    return {name: float(np.mean(list(part.families.values()))) for name, part in of_pair.items()}
+
+
+def _weighted(pairs: Mapping[tuple[str, str], Mapping[str, Part]]) -> np.ndarray:
+    """Return families' differences by their weight in the mean of means, ``(pairs, units)``, 0 where a pair lacks a unit."""
+    units = sorted({(name, family) for of_pair in pairs.values() for name, part in of_pair.items() for family in part.families})
+    rows = []
+    for of_pair in pairs.values():
+        share = {name: 1 / len(part.families) / len(of_pair) for name, part in of_pair.items()}
+        rows.append(
+            [of_pair[name].families.get(family, 0.0) * share[name] if name in of_pair else 0.0 for name, family in units]
+        )
+    return np.array(rows)
+
+
+def _over_families(strata: Sequence[np.ndarray]) -> Interval | None:
+    """Return the t interval of the mean of means over families, with Satterthwaite's degrees of freedom."""
+    if min(map(len, strata)) < 2:
+        return None
+    error, df = combine([(float(np.var(of, ddof=1)) / len(of) / len(strata) ** 2, len(of) - 1) for of in strata])
+    return t_interval(float(np.mean([np.mean(of) for of in strata])), error, df)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -117,21 +117,55 @@ def run_means(table: Table, system: str, families: Sequence[Sequence[str]]) -> n
     return np.asarray(means[np.isfinite(means)])
 
 
-def count_failures(table: Table, pair: Pair) -> tuple[dict[str, float], int, int] | None:
-    """Count failed runs as losses, each as large as the pair's largest difference.
+@dataclass(frozen=True)
+class Counted:
+    """A pair with failed runs counted as losses.
 
-    Returns:
-        Differences by task with that, and how many runs of a and b failed, summed over tasks; None if none failed.
+    Attributes:
+        pair: with the differences then; the pair itself where nothing failed.
+        failed_a: failed runs of a, summed over tasks.
+        failed_b: the same of b.
+        shares: of all runs of a, and of b, summed over tasks.
     """
+
+    pair: Pair
+    failed_a: int
+    failed_b: int
+    shares: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def failed(self) -> int:
+        """Failed runs of both."""
+        return self.failed_a + self.failed_b
+
+
+def count_failures(table: Table, pairs: Sequence[Pair], families: Families, margin: float) -> list[Counted]:
+    """Count failed runs as losses, one failed run of S as a share of 1 / S.
+
+    A loss is as large as the pair's largest difference, or, where a system failed on everything, the largest of all pairs;
+    it is never smaller than the margin, since a run that failed is no draw.
+
+    Args:
+        table: the scores.
+        pairs: of one category, also those without a common task.
+        families: the map of tasks.
+        margin: differences within it count as none.
+    """
+    largest = max((abs(value) for pair in pairs for value in pair.differences.values()), default=0.0)
+    return [_count(table, pair, families, max(margin, *map(abs, pair.differences.values() or [largest]))) for pair in pairs]
+
+
+def _count(table: Table, pair: Pair, families: Families, loss: float) -> Counted:
     tasks = [*pair.differences, *pair.missing]
     failed = {name: {task: table.failed.get((name, task), 0) for task in tasks} for name in (pair.a, pair.b)}
     of_a, of_b = (sum(failed[name].values()) for name in (pair.a, pair.b))
-    if not of_a + of_b or not pair.differences:
-        return None
-    loss = max(abs(difference) for difference in pair.differences.values())
-    counted = {}
+    if not of_a + of_b:
+        return Counted(pair, 0, 0)
+    counted: dict[str, float] = {}
     for task in tasks:
         shares = [failed[name][task] / table.runs[name] for name in (pair.a, pair.b)]
         if task in pair.differences or any(shares):
             counted[task] = pair.differences.get(task, 0.0) - loss * (shares[0] - shares[1])
-    return counted, of_a, of_b
+    every = [table.runs[name] * len(counted) for name in (pair.a, pair.b)]
+    lost = (of_a / every[0], of_b / every[1])
+    return Counted(replace(pair, differences=counted, families=families.group(counted)), of_a, of_b, lost)

@@ -32,6 +32,7 @@ class Crossed:
 
     Attributes:
         mean: mean difference.
+        error: its standard error.
         interval: 95 %.
         p: two-sided, one comparison.
         df: Satterthwaite's degrees of freedom.
@@ -39,6 +40,7 @@ class Crossed:
     """
 
     mean: float
+    error: float
     interval: Interval
     p: float
     df: float
@@ -94,16 +96,57 @@ def crossed_mean(strata: Sequence[np.ndarray], runs: tuple[int, int], variances:
     mean = float(np.mean([np.mean(units) for units in strata]))
     error, df = combine(parts)
     source = "own" if first.source == second.source == "own" else "pooled"
-    return Crossed(mean, t_interval(mean, error, df), t_test(mean, error, df), df, source)
+    return Crossed(mean, error, t_interval(mean, error, df), t_test(mean, error, df), df, source)
 
 
 def overturning_seed_sd(mean: float, error: float, df: float, runs: tuple[int, int] = (1, 1)) -> float:
-    """Return the seed noise above which a difference could be chance: the sd over runs of a design's mean score.
+    """Return the seed noise above which one difference alone could be chance: the sd over runs of a design's mean score.
 
-    The 95 % t interval over units and runs reaches zero there; 0 where it reaches zero without any seed noise.
+    The 95 % t interval over units and runs reaches zero there; 0 where it reaches zero without any seed noise. Where several
+    differences are compared, `corrected_seed_sds` is what goes with their marks.
     """
-    room = (mean / float(special.stdtrit(df, (1 + CONFIDENCE) / 2))) ** 2 - error**2
-    return float(np.sqrt(max(0.0, room) / (1 / runs[0] + 1 / runs[1])))
+    return _room(Measured(mean, error, df, runs), 1 - CONFIDENCE)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A comparison whose tipping point is asked for: its mean, standard error and degrees of freedom without seed noise.
+
+    Attributes:
+        mean: mean difference.
+        error: its standard error.
+        df: degrees of freedom.
+        runs: of each design.
+    """
+
+    mean: float
+    error: float
+    df: float
+    runs: tuple[int, int]
+
+
+def corrected_seed_sds(tests: Sequence[Measured], alpha: float) -> list[float]:
+    """Return each comparison's tipping point with Holm's correction over all of them.
+
+    It is the largest sd over runs, taken to be the same for all designs, at which Holm's step-down test at `alpha` still
+    rejects this comparison; 0 where it does not reject without any seed noise. Holm's rejections do not depend on the order
+    in which they are made (each rejects whoever passes alpha over the number that is left), so those who last longest are
+    rejected first, and nobody lasts longer than those before.
+    """
+    found = np.zeros(len(tests))
+    left = list(range(len(tests)))
+    highest = np.inf
+    while left and highest > 0:
+        limits = [_room(tests[number], alpha / len(left)) for number in left]
+        highest = min(highest, max(limits))
+        found[left.pop(int(np.argmax(limits)))] = highest
+    return [float(limit) for limit in found]
+
+
+def _room(test: Measured, level: float) -> float:
+    quantile = float(special.stdtrit(test.df, 1 - level / 2))
+    room = (test.mean / quantile) ** 2 - test.error**2
+    return float(np.sqrt(max(0.0, room) / (1 / test.runs[0] + 1 / test.runs[1])))
 
 
 @dataclass(frozen=True)

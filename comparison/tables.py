@@ -116,7 +116,9 @@ def claims(category: Category, found: Comparison) -> list[str]:
             who = "; ".join(f"{escape(task)}: {escape(name)}" for task, name in one.missing.items())
             lines.append(f"- {escape(one.a)} - {escape(one.b)}: {count(len(one.missing), 'task', 'tasks')} not common ({who})")
     for a, b in category.skipped:
-        lines.append(f"- {escape(a)} - {escape(b)}: no common task")
+        gone = [escape(one) for one in (a, b) if one in category.failures and category.failures[one].everywhere]
+        why = f", {' and '.join(gone)} failed everywhere" if gone else ""
+        lines.append(f"- {escape(a)} - {escape(b)}: never compared, no common task{why}")
     return lines
 
 
@@ -234,17 +236,22 @@ def overall(found: Comparison) -> list[str]:
         says = f"{better} better{', checkpoints' if one.p_run is None else ''}" if one.p <= ALPHA else "not separated"
         if one.p <= ALPHA and one.p_run is not None and one.p_run > ALPHA:
             says = f"{better} better in these runs, but another run may say otherwise"
+        if one.p <= ALPHA and not one.carried:
+            says = f"{better} better in converged runs only, not with failures counted as losses"
         if one.families < FEWEST_FAMILIES:
             says = f"cannot be decided with {one.families} families"
         if one.opposed:
             says = "categories contradict each other: no overall winner"
         sizes = [str(len(one.categories)), str(one.families)]
-        rows.append([f"{escape(one.a)} - {escape(one.b)}", *sizes, points(one.mean), chance(one.p), chance(one.p_run), says])
+        lost = "–" if one.p_failures is None else f"{points(one.mean_failures)}, p {chance(one.p_failures)}"
+        size = f"{points(one.mean)} {span(one.interval)}"
+        rows.append([f"{escape(one.a)} - {escape(one.b)}", *sizes, size, chance(one.p), chance(one.p_run), lost, says])
     about = (
-        "The mean of the categories' means over families, sign flips by family within categories; for another run the crossed "
+        "The claim is on other tasks of these kinds. The mean of the categories' means over families, so categories weigh the "
+        "same, with a 95 % interval for one comparison; sign flips by family within categories; for another run the crossed "
         "test, too."
     )
-    names = ["a - b", "categories", "families", "mean", "p, other tasks", "p, another run", "verdict"]
+    names = ["a - b", "categories", "families", "mean", "p, other tasks", "p, another run", "failures as losses", "verdict"]
     return ["## All categories", "", about, "", *table(names, rows), ""]
 
 

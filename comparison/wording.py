@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from comparison.effects import Interval
-from comparison.outcome import ALPHA, Category, Contrast
+from comparison.outcome import ALPHA, Category, Contrast, Failure
 
 
 def escape(text: str) -> str:
@@ -51,17 +51,19 @@ def verdict(one: Contrast, margin: float) -> str:
         kept = "" if len(these.tasks) == one.by_task.units else f" ({len(these.tasks)} of them)"
         whose = f"checkpoint{overturned(these.overturned_by)}" if one.checkpoint else "these runs"
         said.insert(0, f"on these tasks{kept} {escape(one.a if these.mean > 0 else one.b)} better ({whose})")
-    if one.other_tasks.equivalent:
-        said.append(f"equivalent within {100 * margin:g} {'point' if margin == 0.01 else 'points'}")
+    if one.equivalent:
+        size = f"{100 * margin:g} {'point' if margin == 0.01 else 'points'}"
+        said.append(f"equivalent within {size}{' (checkpoint)' if one.checkpoint else ''}{converged(one)}")
     return "; ".join(said)
 
 
 def _on_other_tasks(one: Contrast) -> str:
     better, worse = (one.a, one.b) if one.by_family.mean > 0 else (one.b, one.a)
     other = one.other_tasks
-    if one.mark in ("*", "**"):
+    if one.starred:
         whole = "also over the whole table, " if one.mark == "**" else ""
-        return f"{escape(better)} better than {escape(worse)} on other tasks of this kind ({whole}{_whose(one)})"
+        better_than = f"{escape(better)} better than {escape(worse)} on other tasks of this kind"
+        return f"{better_than}{converged(one)} ({whole}{_whose(one)})"
     if not other.decidable:
         ahead = one.a if one.by_task.wins > one.by_task.losses else one.b
         agree = max(one.by_task.wins, one.by_task.losses)
@@ -104,7 +106,7 @@ def run_cell(one: Contrast) -> str:
     run = one.another_run
     runs = "one run each" if run.runs == (1, 1) else f"{run.runs[0]} and {run.runs[1]} runs"
     if run.p is None:
-        return f"{runs}, seed noise unknown"
+        return f"{runs}, {'seed noise unknown' if one.checkpoint else 'cannot be said of designs: one family only'}"
     if not one.other_tasks.decidable:
         return f"{runs}, cannot be decided"
     weak = ", pooled (weak)" if run.source == "pooled" else ""
@@ -114,6 +116,26 @@ def run_cell(one: Contrast) -> str:
 def overturned(limit: float | None) -> str:
     """Return the seed noise that would make a marked comparison chance."""
     return f": chance if a run's mean has sd > {100 * limit:.2f}" if limit else ": with any seed noise it could be chance"
+
+
+def converged(one: Contrast) -> str:
+    """Return what a claim of a comparison in which something failed speaks of."""
+    if one.sensitivity is None:
+        return ""
+    if one.starred and one.carried:
+        return ", in what did not fail"
+    return ", only in what did not fail: it does not stand with failures counted as losses"
+
+
+def failed(name: str, failure: Failure) -> str:
+    """Return what failed of a system: ``2 of 3 runs of x failed``, ``x failed on 2 of 8 tasks``."""
+    if failure.everywhere:
+        return f"{name} failed everywhere{f' (all {failure.runs} runs)' if failure.runs > 1 else ''}"
+    if failure.lost and failure.cells == failure.lost * failure.of:
+        return f"{failure.lost} of {failure.runs} runs of {name} diverged or failed"
+    if failure.runs == 1:
+        return f"{name} failed on {failure.tasks} of {failure.of} tasks"
+    return f"{name} failed in {failure.cells} of {failure.runs * failure.of} runs of tasks"
 
 
 def families_text(category: Category) -> str:

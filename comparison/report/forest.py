@@ -189,9 +189,9 @@ def data_rows(category: Category) -> list[list[str]]:
 
 def _run(one: Contrast) -> str:
     if one.another_run.p is None:
-        return "seed noise unknown"
+        return "seed noise unknown" if one.checkpoint else "one family only"
     return span(one.another_run.interval) if one.other_tasks.decidable else "cannot be decided"
 
 
 def _equal(one: Contrast) -> str:
-    return f"equivalent{' checkpoint' if one.checkpoint else ''}" if one.other_tasks.equivalent else "–"
+    return f"equivalent{' checkpoint' if one.checkpoint else ''}" if one.equivalent else "–"

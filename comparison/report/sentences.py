@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from comparison.outcome import ALPHA, Category, Comparison, Contrast
 from comparison.report.names import called
-from comparison.wording import chance, count, points, span
+from comparison.wording import chance, converged, count, points, span
 
 MOST = 8  # comparisons in one sentence
 
@@ -25,7 +25,10 @@ def on_these_tasks(category: Category) -> list[str]:
     shown.sort(key=lambda one: -abs(one.by_task.mean))
     if not shown:
         return [f"No difference is shown ({count(len(tested), 'comparison', 'comparisons')})."]
-    return [*some([f"{_of_these(one)}{' (checkpoints).' if one.checkpoint else '.'}" for one in shown]), *_rest(tested, shown)]
+    return [
+        *some([f"{_of_these(one)}{' (checkpoints).' if one.checkpoint else ' (these runs).'}" for one in shown]),
+        *_rest(tested, shown),
+    ]
 
 
 def _rest(tested: Sequence[Contrast], shown: Sequence[Contrast]) -> list[str]:
@@ -46,15 +49,13 @@ def _of_these(one: Contrast) -> str:
 def on_other_tasks(category: Category, found: Comparison) -> list[str]:
     """Say what holds on other tasks of this kind, what may be, and what cannot be decided."""
     shown = sorted((one for one in category.contrasts if separated(one)), key=lambda one: -abs(one.by_family.mean))
-    equal = [one for one in category.contrasts if one.other_tasks.equivalent and not separated(one)]
+    equal = [one for one in category.contrasts if one.equivalent and not separated(one)]
     unclear = [one for one in category.contrasts if one.other_tasks.decidable and one not in shown and one not in equal]
     blind = [one for one in category.contrasts if not one.other_tasks.decidable and one not in equal]
     blind.sort(key=lambda one: -abs(one.by_task.mean))
     said = some([_of_others(one) for one in shown])
     if equal:
-        said.append(
-            f"Equivalent within {margin_of(found)}: {_list([f'{called(one.a)} and {called(one.b)}' for one in equal])}."
-        )
+        said.append(f"Equivalent within {margin_of(found)}: {_list([_equal(one) for one in equal])}.")
     if unclear:
         said.append(f"Not separated: {_list([_allowed(one) for one in unclear])}.")
     if blind:
@@ -74,9 +75,13 @@ def _of_others(one: Contrast) -> str:
     expect = ""
     if new:
         _, new_low, new_high = _turned(one.by_family.mean, new)
-        expect = f"; on one new task expect {new_low} to {new_high}"
+        expect = f"; on one new task expect {new_low} to {new_high} (95 %)"
     p = chance(one.other_tasks.p)
-    return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{whole}{expect}."
+    return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{whole}{expect}{converged(one)}."
+
+
+def _equal(one: Contrast) -> str:
+    return f"{called(one.a)} and {called(one.b)}{' (checkpoints)' if one.checkpoint else ''}{converged(one)}"
 
 
 def _allowed(one: Contrast) -> str:
@@ -99,13 +104,13 @@ def _ahead(one: Contrast) -> str:
 
 def for_another_run(category: Category) -> list[str]:
     """Say what holds for another training run."""
-    single = [one for one in category.contrasts if one.another_run.p is None and min(one.another_run.runs) == 1]
+    single = [one for one in category.contrasts if one.checkpoint]
     repeated = [one for one in category.contrasts if one not in single]
     decidable = [one for one in repeated if one.other_tasks.decidable]
     shown = [one for one in decidable if separated(one)]
     shown.sort(key=lambda one: -abs(one.by_family.mean))
     said = some([_of_runs(one) for one in shown])
-    if shown:
+    if any(one.carried for one in shown):
         said.append("This speaks of designs, not only of these checkpoints.")
     if decidable and not shown:
         said.append(f"No difference between designs is shown ({count(len(decidable), 'comparison', 'comparisons')}).")
@@ -136,7 +141,7 @@ def _of_runs(one: Contrast) -> str:
     size, low, high = _turned(one.by_family.mean, one.another_run.interval)
     return (
         f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {chance(one.another_run.p)}, "
-        f"{one.another_run.runs[0]} and {one.another_run.runs[1]} runs."
+        f"{one.another_run.runs[0]} and {one.another_run.runs[1]} runs{converged(one)}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,18 @@ import pytest
 from comparison.compare import Options, compare
 from comparison.families import parse_families
 from comparison.outcome import Comparison
-from comparison.report.answer import CHOSEN, KEPT, OPEN, TIED, UNDECIDABLE, answer, in_short, overall, whose
+from comparison.report.answer import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE, answer, in_short, overall, whose
 from comparison.report.paper_table import as_latex, caption, make_table, notes
 from comparison.selection import Table
+from comparison.wording import points, run_cell, verdict
 
-TASKS = [f"T{number}" for number in range(10)]
+TASKS = [f"T{number}" for number in range(14)]
 
 
 def comparison(effects: dict[str, float], tasks: int = 10, runs: int = 1, baseline: str | None = "base", noise: float = 0.004,
-               seed_sd: float = 0.0, kinds: int = 1) -> Comparison:  # fmt: skip
-    """Compare made-up systems, each better by its effect on every task."""
+               seed_sd: float = 0.0, kinds: int = 1, failed: Mapping[str, int] | None = None,
+               without: Mapping[str, Sequence[str]] | None = None) -> Comparison:  # fmt: skip
+    """Compare made-up systems, each better by its effect on every task; `failed` of its runs diverged, tasks are left out."""
     generator = np.random.default_rng(1)
     systems = {"base": 0.0, **effects}
     table = Table(tuple(systems), dict.fromkeys(systems, runs), [])
@@ -30,8 +33,12 @@ def comparison(effects: dict[str, float], tasks: int = 10, runs: int = 1, baseli
         for name, effect in systems.items():
             seeds = generator.normal(0, seed_sd, runs)
             for task in names:
-                table.scores[name, task] = 0.5 + effect + noise * generator.normal() + seeds
                 table.files[name, task] = [None] * runs
+                table.failed[name, task] = lost = (failed or {}).get(name, 0)
+                scores = 0.5 + effect + noise * generator.normal() + seeds
+                scores[:lost] = np.nan
+                if lost < runs and task not in (without or {}).get(name, ()):
+                    table.scores[name, task] = scores
     return compare(table, parse_families({}), Options(baseline))
 
 
@@ -75,7 +82,10 @@ def test_repeated_runs_speak_of_designs() -> None:
 def test_one_task_tells_nothing_of_runs_however_many() -> None:
     found = comparison({"good": 0.03}, runs=3, tasks=1)
     assert "For another training run: Cannot be decided with 1 family of tasks, however many runs there are." in said(found)
-    assert "too few tasks tell its noise" in whose(found)
+    assert whose(found).endswith("Where there is one family of tasks only, nothing can be said of designs.")
+    (one,) = found.categories[0].contrasts
+    assert not one.checkpoint and run_cell(one) == "3 and 3 runs, cannot be said of designs: one family only"
+    assert "checkpoints" not in said(found) + caption(make_table(found))
 
 
 def test_what_runs_could_overturn_is_not_chosen() -> None:
@@ -102,7 +112,7 @@ def test_the_baseline_is_kept_where_all_are_worse() -> None:
 def test_equivalent_systems_are_tied() -> None:
     one = answer((found := comparison({"same": 0.0, "alike": 0.001})).categories[0], found)
     assert one.outcome == TIED and one.choose == ["base", "alike", "same"]
-    assert "equivalent within 1 point: choose the cheapest" in one.headline
+    assert "equivalent within 1 point (checkpoints): choose the cheapest" in one.headline
 
 
 def test_nobody_is_chosen_where_nothing_is_shown() -> None:
@@ -115,7 +125,10 @@ def test_all_pairs_have_groups() -> None:
     found = comparison({"good": 0.06, "great": 0.062, "bad": -0.05}, baseline=None)
     one = answer(found.categories[0], found)
     assert one.outcome == CHOSEN and one.choose == ["great", "good"]
-    assert one.headline == "Choose among great and good: not separated from each other, and beaten by nobody."
+    assert one.headline == (
+        "Choose among great and good: beaten by nobody, each shown to be better than somebody on other tasks of this kind, and "
+        "not separated from each other."
+    )
     assert ("shown to be worse than somebody", ["base", "bad"]) in one.groups
     alone = comparison({"great": 0.06, "bad": -0.05}, baseline=None)
     assert answer(alone.categories[0], alone).headline.startswith("Choose great: everybody else is shown to be worse")
@@ -130,7 +143,8 @@ def test_who_has_few_tasks_is_hard_to_beat_and_not_chosen_for_it() -> None:
     kept = [replace(one, mark="") if one in beaten else one for one in found.categories[0].contrasts]
     found = replace(found, categories=[replace(found.categories[0], contrasts=kept)])
     one = answer(found.categories[0], found)
-    assert one.choose == ["good"] and ("beaten by nobody, but with tasks missing", ["some"]) in one.groups
+    assert one.choose == ["good"] and "some cannot be ruled out" in one.headline
+    assert ("cannot be ruled out: beaten by nobody, better than nobody", ["some"]) in one.groups
 
 
 def test_over_all_kinds() -> None:
@@ -141,7 +155,9 @@ def test_over_all_kinds() -> None:
     few = comparison({"good": 0.03}, tasks=2, kinds=2)
     assert overall(few) == ["Cannot be decided, too few families in all: 1 comparison of 1."]
     pairs = comparison({"good": 0.03, "same": 0.0}, kinds=2, baseline=None)
-    assert overall(pairs)[0] == "Beaten by nobody: good. 2 of 3 comparisons are separated."
+    assert overall(pairs)[0] == ("Better than somebody and beaten by nobody: good. 2 of 3 comparisons are separated.")
+    assert found.overall[0].interval is not None
+    assert f"points [{points(found.overall[0].interval.low)}, " in sentences[0]
 
 
 def test_the_table_has_marks_and_notes() -> None:
@@ -155,6 +171,85 @@ def test_the_table_has_marks_and_notes() -> None:
     assert r"name\_with\_\$" in text and r"\textsuperscript{{*}{*}c}" in text and "c: speaks of checkpoints" in text
     few = make_table(comparison({"good": 0.2}, tasks=5))
     assert notes(few.rows[1].cells[0], 5) == "‡" and few.rows[1].cells[0].mark == "" and "‡: too few families" in caption(few)
+
+
+def test_a_design_of_which_most_runs_diverged_is_not_chosen() -> None:
+    found = comparison({"best": 0.03, "other": 0.0}, runs=3, seed_sd=0.001, failed={"best": 2})
+    one = answer(found.categories[0], found)
+    assert one.outcome == CONVERGED and one.choose == [] and one.sure == ""
+    why = "best leads base in the runs that converged; 2 of 3 runs of best diverged or failed, so best is not chosen."
+    assert one.headline == why and in_short([one]) == [(CONVERGED, f"Kind: {why}")]
+    assert "2 of 3 runs of best diverged or failed" in whose(found)
+    assert "it does not stand with failures counted as losses" in said(found) + verdict(found.categories[0].contrasts[0], 0.01)
+    assert "This speaks of designs" not in said(found)
+    steady = comparison({"best": 0.03}, runs=3, seed_sd=0.001, noise=0.0001, failed={"best": 2})
+    (lost,) = steady.categories[0].contrasts
+    assert lost.sensitivity is not None and lost.sensitivity.p <= 0.05 and lost.sensitivity.mean > 0
+    assert answer(steady.categories[0], steady).outcome == CONVERGED, "one run that converged of three is no design"
+
+
+def test_a_choice_in_spite_of_failures_names_them() -> None:
+    found = comparison({"best": 0.03}, runs=3, seed_sd=0.001, failed={"best": 1})
+    one = answer(found.categories[0], found)
+    assert one.choose == ["best"] and "of what converged: 1 of 3 runs of best diverged or failed" in one.sure
+    assert one.headline.endswith("This speaks of converged runs: 1 of 3 runs of best diverged or failed.")
+    assert "weak: two runs" in one.sure, "the noise of two runs is pooled"
+
+
+def test_who_diverged_is_not_equivalent_and_a_baseline_that_diverged_is_not_kept() -> None:
+    found = comparison({"same": 0.0}, runs=3, seed_sd=0.0002, noise=0.001, failed={"same": 2})
+    one = answer(found.categories[0], found)
+    assert one.outcome == CONVERGED and "so none is chosen for its cost" in one.headline
+    found = comparison({"bad": -0.03}, runs=3, seed_sd=0.001, failed={"base": 2})
+    one = answer(found.categories[0], found)
+    assert one.outcome == CONVERGED and "2 of 3 runs of base diverged or failed, so base is not chosen" in one.headline
+
+
+@pytest.mark.parametrize("baseline", ["base", None])
+def test_who_failed_everywhere_is_named_and_nothing_is_kept(baseline: str | None) -> None:
+    found = comparison({"dead": 0.0, "bad": -0.03}, runs=3, failed={"dead": 3}, baseline=baseline, seed_sd=0.001)
+    one = answer(found.categories[0], found)
+    assert one.outcome != KEPT and "everybody else" not in one.headline and "all others" not in one.headline
+    assert one.headline.endswith("dead failed everywhere (all 3 runs).") and "bad" in one.headline
+    assert (CONVERGED, "Kind: dead failed everywhere (all 3 runs).") in in_short([one])
+    assert ("failed everywhere", ["dead"]) in one.groups
+
+
+def test_failures_count_over_all_kinds_too() -> None:
+    found = comparison({"best": 0.03}, runs=3, seed_sd=0.001, failed={"best": 2}, kinds=2)
+    (one,) = found.overall
+    assert one.p <= 0.05 and not one.carried and one.mean_failures is not None and one.mean_failures < one.mean / 2
+    assert "67% of its runs failed" in overall(found)[0] and "it is not called better" in overall(found)[0]
+    fine = comparison({"best": 0.03}, runs=3, seed_sd=0.001, kinds=2)
+    assert fine.overall[0].p_failures is None and overall(fine)[0].endswith("(designs).")
+
+
+def test_who_beats_nobody_is_not_chosen() -> None:
+    found = comparison({"good": 0.06, "idle": 0.0}, baseline=None)
+    kept = [replace(one, mark="" if "idle" in (one.a, one.b) else one.mark) for one in found.categories[0].contrasts]
+    found = replace(found, categories=[replace(found.categories[0], contrasts=kept)])
+    one = answer(found.categories[0], found)
+    assert one.choose == ["good"] and "idle cannot be ruled out: shown to be neither better nor worse" in one.headline
+    assert one.headline.startswith("Choose good: shown to be better than base on other tasks of this kind")
+
+
+def test_who_was_never_compared_is_said() -> None:
+    parts = {"good": TASKS[:7], "bad": TASKS[7:]}
+    found = comparison({"good": 0.06, "bad": -0.06}, tasks=14, baseline=None, without=parts)
+    one = answer(found.categories[0], found)
+    assert one.choose == ["good"] and "everybody else" not in one.headline
+    assert one.headline.endswith("Never compared, without a common task: good and bad.")
+
+
+def test_equivalence_speaks_of_designs_only_with_runs() -> None:
+    single = comparison({"same": 0.0})
+    assert "(checkpoints)" in answer(single.categories[0], single).headline
+    assert "equivalent within 1 point (checkpoint)" in verdict(single.categories[0].contrasts[0], 0.01)
+    noisy = comparison({"same": 0.0}, runs=3, seed_sd=0.02)
+    (one,) = noisy.categories[0].contrasts
+    assert one.another_run.p_equivalent is not None and one.another_run.p_equivalent > 0.05 and not one.equivalent
+    steady = comparison({"same": 0.0}, runs=3, seed_sd=0.0005, noise=0.002)
+    assert answer(steady.categories[0], steady).sure == "designs" and steady.categories[0].contrasts[0].equivalent
 
 
 @pytest.mark.parametrize("systems", [2, 7])

@@ -117,7 +117,7 @@ def test_items_give_a_claim_on_these_tasks(write: Write, tmp_path: Path) -> None
     better, same = contrast(tmp_path / "out", "b"), contrast(tmp_path / "out", "c")
     assert better["mark"] == "o" and same["mark"] == ""
     assert better["these_tasks"]["tasks"]["Mine"]["units"] == 200
-    assert better["these_tasks"]["overturned_by"] > 0.01
+    assert better["these_tasks"]["overturned_alone"] > better["these_tasks"]["overturned_by"] > 0.01
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "on these tasks b better (checkpoint: chance if a run's mean has sd >" in text and " o checkpoint |" in text
     assert "on other tasks it cannot be decided with 1 family (b ahead on 1 of 1)" in text

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from comparison.effects import describe, equivalence_p, new_task_interval
-from comparison.seeds import crossed, overturning_seed_sd, seed_variances, variance_parts
+from comparison.multiple import holm
+from comparison.seeds import Measured, corrected_seed_sds, crossed, overturning_seed_sd, seed_variances, variance_parts
 
 VALUES = np.array([0.021, -0.004, 0.013, 0.0, 0.031, 0.008, 0.017])
 
@@ -91,6 +92,31 @@ def test_a_result_stands_up_to_its_tipping_point() -> None:
         limit = overturning_seed_sd(mean, error, 6, runs)
         assert mean == pytest.approx(stats.t.ppf(0.975, 6) * np.sqrt(error**2 + limit**2 * (1 / runs[0] + 1 / runs[1])))
     assert overturning_seed_sd(error, error, 6) == 0.0
+
+
+def test_a_corrected_tipping_point_is_where_holm_stops() -> None:
+    generator = np.random.default_rng(5)
+    tests = [
+        Measured(float(mean), float(error), float(df), runs)
+        for mean, error, df, runs in zip(
+            generator.normal(0.03, 0.02, 7), generator.uniform(0.002, 0.009, 7), [5, 6, 9, 12, 12, 7, 30],
+            [(1, 1), (3, 1), (3, 3), (1, 1), (2, 2), (1, 2), (1, 1)], strict=True,
+        )
+    ]  # fmt: skip
+
+    def rejected(noise: float) -> list[bool]:
+        errors = [np.sqrt(one.error**2 + noise**2 * (1 / one.runs[0] + 1 / one.runs[1])) for one in tests]
+        alone = [2 * stats.t.sf(abs(one.mean) / error, one.df) for one, error in zip(tests, errors, strict=True)]
+        return [p <= 0.05 for p in holm(alone)]
+
+    limits = corrected_seed_sds(tests, 0.05)
+    assert any(limits) and not all(limits) and rejected(0.0) == [limit > 0 for limit in limits]
+    for number, limit in enumerate(limits):
+        if limit:
+            assert rejected(0.9999 * limit)[number] and not rejected(1.0001 * limit)[number]
+    alone = [overturning_seed_sd(one.mean, one.error, one.df, one.runs) for one in tests]
+    assert all(limit <= raw + 1e-12 for limit, raw in zip(limits, alone, strict=True))
+    assert corrected_seed_sds(tests[:1], 0.05) == pytest.approx(alone[:1])
 
 
 def test_variances_are_found_again() -> None:

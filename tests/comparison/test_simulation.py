@@ -34,6 +34,13 @@ def test_seed_noise_unmeasured_gives_stars_that_say_nothing_of_designs() -> None
     assert share_with_marks(BROKEN[-1], "model1", 60, seed=3)["Retrieval"] > 0.12
 
 
+def test_seed_noise_makes_nobody_equivalent() -> None:
+    found = share_equivalent(60, seed=3, runs=3, run_sd=0.01)
+    assert all(share <= most(60) for share in found.values()), found
+    alone = share_equivalent(60, seed=3, runs=3, run_sd=0.01, over_runs=False)
+    assert max(alone.values()) > most(60), "over families alone it would"
+
+
 def test_intervals_cover() -> None:
     found = coverage(WORLDS[0], 60, seed=1)
     assert all(share >= 1 - most(60) for (kind, _), share in found.items() if "INDEPENDENT" not in kind), found
@@ -63,5 +70,6 @@ def test_family_wise_error(world: World, baseline: str | None) -> None:
 def test_coverage_and_wrong_equivalence() -> None:
     found = coverage(WORLDS[0], 1000, seed=11) | coverage(WORLDS[4], 1000, seed=11) | coverage(WORLDS[5], 1000, seed=11)
     assert all(share >= 1 - most(1000) for (kind, _), share in found.items() if "INDEPENDENT" not in kind), found
-    assert all(share <= most(1000) for share in share_equivalent(1000, seed=11).values())
+    for runs, run_sd in ((1, 0.0), (3, 0.003), (3, 0.01)):
+        assert all(share <= most(1000) for share in share_equivalent(1000, 11, runs, run_sd).values())
     assert all(share >= 1 - most(600) for share in coverage_within(600, seed=11).values())
