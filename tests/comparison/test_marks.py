@@ -58,7 +58,7 @@ def opposed() -> Comparison:
 def with_items(found: Comparison, task: str, difference: float) -> Comparison:
     """Give one task scores item by item, from which `o` follows."""
     within = Within(difference, 0.001, 50, Interval(difference, difference, 0.95), 0.0, 60, "queries", 60, True, "ndcg_at_10")
-    these = TheseTasks({task: within}, difference, within.interval, 0.0, 0.001, {task: 0.001}, 0.01)
+    these = TheseTasks({task: within}, difference, within.interval, 0.0, 0.001, {task: 0.001}, 0.01, 0.01)
     category = found.categories[0]
     contrasts = [replace(one, these_tasks=these, mark="o") for one in category.contrasts]
     return replace(found, categories=[replace(category, contrasts=contrasts)])
