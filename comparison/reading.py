@@ -107,8 +107,11 @@ def _revision_folders(directory: Path, notes: list[str]) -> list[Path]:
         folder = Path(place)
         names[:] = sorted(name for name in names if name not in BESIDE and (folder / name).resolve() not in seen)
         seen |= {(folder / name).resolve() for name in names}
-        if _looks_like_revision(folder):
-            found.append(folder)
+        try:
+            if _looks_like_revision(folder):
+                found.append(folder)
+        except PermissionError as error:  # its names can be read, and nothing else
+            unreadable(PermissionError(error.errno, error.strerror, str(folder)))
     return sorted(found)
 
 

@@ -20,8 +20,11 @@ SEEDED = re.compile(r"^(?P<design>.+)-seed(?P<seed>-?\d+)$")
 
 
 def is_study(directory: Path) -> bool:
-    """Return whether a directory is the output of a study."""
-    return (directory / "cells").is_dir()
+    """Return whether a directory is the output of a study; one that cannot be looked into is taken for none."""
+    try:
+        return (directory / "cells").is_dir()
+    except PermissionError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,17 @@ def test_a_folder_that_cannot_be_read_is_named(write: Write, monkeypatch: pytest
     monkeypatch.setattr(os, "scandir", scandir)
     table = table_of(root)
     assert table.systems == ("a", "b") and said(table, "org__c: left out, the folder cannot be read: Permission denied")
+    monkeypatch.setattr(os, "scandir", listed)
+    is_dir = Path.is_dir
+
+    def inside(path: Path) -> bool:
+        if path.parent.name == "org__c" and path.name in ("failures", "cells"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", inside)
+    assert said(table_of(root), "org__c: left out, the folder cannot be read: Permission denied"), "its names can be listed"
+    monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(ComparisonError, match=r"holds no results.*org__c: left out, the folder cannot be read"):
         read([root / "org__c"])
 
