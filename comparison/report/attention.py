@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -89,15 +90,17 @@ def draw_rows(system: str, by: str, of_system: Sequence[AttentionMass], stem: st
         if one.cell not in runs or runs[one.cell][0].shape == mass.shape:
             runs.setdefault(one.cell, []).append(mass)
     means = {cell: ordered(np.mean(masses, axis=0)) for cell, masses in list(runs.items())[:MOST_IMAGES]}
-    labels = short_names(list(means), 16)
-    figure = Figure(figsize=(max(3.0, min(4.6, 1.3 * len(means) + 0.9)), 2.3), layout="constrained")
+    width = max(3.0, min(4.6, 1.3 * len(means) + 0.9))
+    letters = int((72 * width - 100) / len(means) / 5)  # of a title's line, so that neighbours do not touch
+    labels = short_names(list(means), 3 * letters)
+    figure = Figure(figsize=(width, 2.5), layout="constrained")
     grid = figure.subplots(1, len(means), squeeze=False, sharey=True)[0]
     top = max(float(mass.max()) for mass in means.values())
     for axes, (cell, mass) in zip(grid, means.items(), strict=True):
         shown = gathered(mass)
         image = axes.imshow(shown, aspect="auto", interpolation="none", cmap="cividis", vmin=0, vmax=top,
                             extent=(0.5, mass.shape[1] + 0.5, len(mass), 0))  # fmt: skip
-        axes.set_title(labels[cell], fontsize=8)
+        axes.set_title(fill(labels[cell], letters, break_on_hyphens=False), fontsize=7.5)
         axes.set_xlabel("layer")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.spines[:].set_visible(False)

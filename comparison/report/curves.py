@@ -16,6 +16,8 @@ from comparison.report.names import listed, name, short_names
 from comparison.study_data import DONE, CellData
 
 MOST_POINTS = 120  # of one line; a plot is two hundred dots wide
+SMOOTHED = 9  # points
+STRIPE = 3  # widths of a line
 Points = tuple[np.ndarray, np.ndarray]
 
 
@@ -54,7 +56,10 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | No
     for axes, panel in zip(grid, panels, strict=False):
         for number, system in enumerate(systems):
             for cell in cells[system]:
-                _draw(axes, cell, panel, SERIES[number % 8], DASHES[number // 8 % 4])
+                axes.plot(*_line(cell, panel), color=SERIES[number % 8], lw=0.6, alpha=0.35)
+        for number, system in enumerate(systems):
+            steps, values = middle([_line(cell, panel) for cell in cells[system] if cell.status == DONE])
+            axes.plot(steps, values, color=SERIES[number % 8], ls=_dash(number, len(systems)), lw=1.5)
         _finish(axes, panel, [_line(cell, panel)[1] for cell in every if cell.status == DONE])
         _mark_ends(axes, [_line(cell, panel) for cell in every if cell.status != DONE])
     for axes in grid[len(panels) :]:
@@ -76,7 +81,8 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | No
         + (f" {len(stopped)} runs did not come to their ends." if len(stopped) > 1 else "")
     )
     caption = (
-        "One line a run, one colour a system. Vectors have collapsed where the mean cosine of two different queries is above "
+        "One thin line a run; thick the median of a system's runs that came to their end, smoothed, in dashes that take turns "
+        "where systems lie on each other. Vectors have collapsed where the mean cosine of two different queries is above "
         ".99 while the margin is below .01, or where queries vary along fewer than two directions (dotted lines)."
     )
     return Plot(
@@ -99,11 +105,21 @@ def _line(cell: CellData, panel: Panel) -> Points:
     return np.array([step for step, _ in kept]), np.array([value for _, value in kept], dtype=float)
 
 
-def _draw(axes: Axes, cell: CellData, panel: Panel, colour: str, dash: str | tuple[float, Sequence[float]]) -> None:
-    steps, values = _line(cell, panel)
-    if not steps.size:
-        return
-    axes.plot(steps, values, color=colour, ls=dash, lw=1.1, alpha=0.85)
+def middle(lines: Sequence[Points]) -> Points:
+    """Return the median of runs at the steps that all have, and of `SMOOTHED` neighbouring steps: what noise would hide."""
+    known = [dict(zip(steps.tolist(), values.tolist(), strict=True)) for steps, values in lines if steps.size]
+    steps = sorted(set.intersection(*map(set, known))) if known else []
+    runs = np.array([[one[step] for step in steps] for one in known]).reshape(len(known), len(steps))
+    wide = [min(SMOOTHED // 2, at, len(steps) - 1 - at) for at in range(len(steps))]  # fewer at the ends, as many on both sides
+    around = [slice(at - half, at + half + 1) for at, half in enumerate(wide)]
+    return np.array(steps), np.array([np.median(runs[:, near]) for near in around])
+
+
+def _dash(number: int, of: int) -> str | tuple[float, Sequence[float]]:
+    """Return a system's dashes: up to eight take turns, so that lines that lie on each other show all their colours."""
+    if of > len(SERIES):
+        return DASHES[number // len(SERIES) % 4]
+    return (STRIPE * number, (STRIPE, STRIPE * (of - 1))) if of > 1 else "-"
 
 
 def _mark_ends(axes: Axes, lines: Sequence[Points]) -> None:

@@ -17,6 +17,8 @@ from comparison.report.names import name, short_names
 from comparison.wording import chance, count, points, span
 
 THESE, OTHER, RUN = "these tasks", "other tasks of this kind", "another training run"
+SHORT = {THESE: THESE, OTHER: "other tasks", RUN: "another run"}
+WIDTH = 260  # points; a phone shows it in its full width with letters of 11 pixels
 HEAD = ["a - b", "tasks / families", "mean over tasks", THESE, OTHER, "p", RUN, "p", "one new task", "mark"]
 
 
@@ -51,29 +53,32 @@ def claims_of(one: Contrast) -> dict[str, tuple[float, Interval | None]]:
 def draw_forest(category: Category, found: Comparison, stem: str) -> Plot:
     """Draw a category's comparisons, one below the other in the order of the table, names above their lines."""
     contrasts = category.contrasts
-    rows = [len(claims_of(one)) + 1 for one in contrasts]
-    figure = Figure(figsize=(4.5, 0.6 + 0.16 * sum(rows) + 0.24 * len(rows)))
+    labels = _labels(contrasts, found.baseline)
+    two = [_needs_two_lines(labels[one.a, one.b], _said(one)) for one in contrasts]
+    rows = [len(claims_of(one)) + 1 + lines for one, lines in zip(contrasts, two, strict=True)]
+    figure = Figure(figsize=(WIDTH / 72, 0.6 + 0.16 * sum(rows) + 0.24 * len(rows)))
     axes = figure.add_axes((0, 0, 1, 1))
     margin, low, high = 100 * found.margin, *_limits(contrasts, found.margin)
     axes.axvspan(-margin, margin, color=COLOURS["band"], lw=0, zorder=0)
     axes.axvline(0, color=COLOURS["muted"], lw=1, zorder=1)
-    top, labels = 0.0, _labels(contrasts, found.baseline)
-    for one, lines in zip(contrasts, rows, strict=True):
-        for x, text, side, weight in ((0, labels[one.a, one.b], "left", "bold"), (1, _said(one), "right", "normal")):
-            axes.text(x, top, text, transform=axes.get_yaxis_transform(), ha=side, va="center", weight=weight, fontsize=8.5,
+    top = 0.0
+    for one, lines, below in zip(contrasts, rows, two, strict=True):
+        name_of, said = (0, top, labels[one.a, one.b], "left", "bold"), (1, top + below, _said(one), "right", "normal")
+        for x, y, text, side, weight in (name_of, said):
+            axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=side, va="center", weight=weight, fontsize=8.5,
                       bbox={"facecolor": COLOURS["paper"], "alpha": 0.8, "lw": 0, "pad": 0.5})  # fmt: skip
-        _draw_one(axes, one, top + 1.1, (low, high))
+        _draw_one(axes, one, top + below + 1.1, (low, high))
         top += lines + 1.5
     axes.set_yticks([])
     axes.set_ylim(top - 0.6, -0.7)
     axes.set_xlim(low, high)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
-    against = short_names([found.baseline], 30)[found.baseline] if found.baseline is not None else "the second"
-    axes.set_xlabel(f"difference in points; right of 0: better than {against}")
+    against = short_names([found.baseline], 26)[found.baseline] if found.baseline is not None else "the second"
+    axes.set_xlabel(f"difference in points\nright of 0: better than {against}")
     used = {claim for one in contrasts for claim in claims_of(one)}
     blind = any(not one.other_tasks.decidable for one in contrasts)
-    _legend(axes, [claim for claim in LOOKS if claim in used], found.margin, blind)
+    _legend(axes, used, found.margin, blind)
     svg, png = render(figure)
     caption = related(category)
     return Plot(stem, name(category.name), _alt(category, found), caption, svg, png, HEAD, data_rows(category))
@@ -107,6 +112,11 @@ def _draw_one(axes: Axes, one: Contrast, top: float, limits: tuple[float, float]
         axes.plot(100 * one.by_task.mean, last, "s", mfc="none", mec=COLOURS["muted"], ms=5.5, zorder=4)
 
 
+def _needs_two_lines(label: str, said: str) -> bool:
+    """Return whether a name and what is said of it are too long for one line; letters are 5.8 and 5 points wide at most."""
+    return 5.8 * len(label) + 5 * len(said) > WIDTH
+
+
 def _said(one: Contrast) -> str:
     said = f"{points(number_of(one))} {mark_text(one)}".rstrip()
     if one.other_tasks.decidable:
@@ -130,16 +140,17 @@ def _labels(contrasts: list[Contrast], baseline: str | None) -> dict[tuple[str, 
     return {(one.a, one.b): short[one.a] if baseline is not None else f"{short[one.a]} − {short[one.b]}" for one in contrasts}
 
 
-def _legend(axes: Axes, claims: list[str], margin: float, blind: bool) -> None:
+def _legend(axes: Axes, claims: set[str], margin: float, blind: bool) -> None:
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=LOOKS[claim].colour, marker=LOOKS[claim].marker, ls=LOOKS[claim].dash, ms=5, lw=1.8, label=claim)
-        for claim in claims
+        Line2D([], [], color=look.colour, marker=look.marker, ls=look.dash, ms=5, lw=1.8, label=SHORT[claim])
+        for claim, look in LOOKS.items()
+        if claim in claims
     ]
     if blind:
         handles.append(Line2D([], [], marker="s", mfc="none", mec=COLOURS["muted"], ls="", ms=5.5, label="mean, no claim"))
     handles.append(Line2D([], [], color=COLOURS["muted"], marker="|", ls="", ms=7, label="single tasks"))
     if OTHER in claims:
-        handles.append(Line2D([], [], color=COLOURS["line"], lw=6, label="where one new task may fall"))
+        handles.append(Line2D([], [], color=COLOURS["line"], lw=6, label="one new task"))
     handles.append(Patch(color=COLOURS["band"], label=f"within {100 * margin:g} {'point' if margin == 0.01 else 'points'}"))
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, columnspacing=1.4, borderpad=0.2)
 

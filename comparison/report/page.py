@@ -39,8 +39,10 @@ ABSENT = {
     "this.",
     "recipe": "Recipe, versions and data are not known. In study.json, cells, recipe, versions and data would fill this.",
 }
-WIDEST, LARGEST = 940, 1.6  # pixels, and pixels a point, that a plot is drawn at most
+WIDEST, LARGEST = 940, 1.9  # pixels, and pixels a point, that a plot is drawn at most
 SMALLEST = 1.05  # pixels a point; a wider plot scrolls
+MOST_IN_LINE = 4  # a sentence that lists more is shown as a list
+NARROW = 350  # pixels that a phone has for a plot
 
 
 @cache
@@ -54,6 +56,7 @@ def _environment() -> Environment:
         finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     made.filters["name"] = name
+    made.filters["itemised"] = itemised
     made.filters["cell_notes"] = paper_table.notes
     made.tests["list"] = lambda value: isinstance(value, list | tuple)
     return made
@@ -101,6 +104,14 @@ def make_page(
     return _environment().get_template("page.html").render(context)
 
 
+def itemised(said: str) -> tuple[str, list[str]]:
+    """Return a sentence's beginning and what it lists, where that is more than `MOST_IN_LINE`; else all of it and nothing."""
+    before, between, _ = said.partition("; ")
+    start = before.rfind(": ") + 2 if ": " in before else 0
+    parts = said[start:].split("; ")
+    return (said[:start].rstrip(), parts) if between and len(parts) > MOST_IN_LINE else (said, [])
+
+
 def variances(found: Comparison) -> list[list[str]]:
     """Return where scores vary, by kind of task, in points; empty where runs were not repeated."""
     known = [(category.name, category.variances) for category in found.categories if category.variances]
@@ -114,7 +125,8 @@ def _shown(plot: Plot) -> dict[str, Any]:
     inside, width = inline(plot.svg, plot.name)
     least = SMALLEST * width
     style = f"max-width: {max(least, min(LARGEST * width, WIDEST)):.0f}px; min-width: {least:.0f}px"
-    return {"plot": plot, "inside": inside, "style": style}  # marked safe by the template: matplotlib escapes texts
+    # `inside` is marked safe by the template: matplotlib escapes texts
+    return {"plot": plot, "inside": inside, "style": style, "wide": least > NARROW}
 
 
 def _style() -> str:

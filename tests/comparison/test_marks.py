@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from comparison.families import parse_families
 from comparison.outcome import Comparison, TheseTasks
 from comparison.report import paper_table
 from comparison.report.drawing import Plot, style
-from comparison.report.forest import HEAD, draw_forest
+from comparison.report.forest import HEAD, _needs_two_lines, draw_forest
 from comparison.report.heat_map import draw_heat_map
 from comparison.report.marks import beside_all_tasks, mark_text, number_of
 from comparison.report.matrix import draw_matrix
@@ -93,6 +94,16 @@ def test_the_forest_says_what_its_square_shows(opposed: Comparison) -> None:
     assert number_of(one) == one.by_family.mean
     assert f">{said}<" in drawn(plot) and f"x {said}" in plot.alt
     assert dict(zip(HEAD, plot.rows[0], strict=True))["mark"] == "** checkpoint"
+
+
+def test_what_is_said_stands_below_a_long_name(opposed: Comparison) -> None:
+    assert not _needs_two_lines("x", "+1.09 ** checkpoint") and _needs_two_lines("x" * 26, "+1.09: not decidable, 3 families")
+    long = [replace(one, a="x" * 60) for one in opposed.categories[0].contrasts]
+    with style():
+        category = opposed.categories[0]
+        plots = [draw_forest(replace(category, contrasts=of), opposed, "f") for of in (category.contrasts, long)]
+    heights = [float(re.findall(r'viewBox="0 0 [0-9.]+ ([0-9.]+)"', plot.svg)[0]) for plot in plots]
+    assert 10 < heights[1] - heights[0] < 20, "a line more"
 
 
 def test_the_matrix_shows_and_colours_what_its_mark_speaks_of(opposed: Comparison) -> None:

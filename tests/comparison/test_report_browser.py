@@ -10,7 +10,7 @@ import pytest
 
 from comparison.__main__ import main
 from tests.comparison.browser import Browser, browse, find_chromium
-from tests.comparison.conftest import Write
+from tests.comparison.conftest import Write, write_result
 from tests.comparison.made_up import HOSTILE, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")]
@@ -91,6 +91,45 @@ def test_texts_of_plots_are_large_enough_on_a_phone(browser: Browser, report: Pa
         "svg.parentElement.clientWidth + 1)"
     )
     assert forests and all(forests), "forest plots need no scrolling"
+    scales = browser.value(
+        "[...document.querySelectorAll('#forest svg.plot')].map(svg => svg.getBoundingClientRect().width / "
+        "svg.viewBox.baseVal.width)"
+    )
+    assert min(scales) * 8.5 > 10.5, "their letters have eleven pixels"
+
+
+def test_forest_plots_use_the_width(browser: Browser, report: Path) -> None:
+    browser.open(report, DESKTOP)
+    tops = browser.value("[...document.querySelectorAll('#forest svg.plot')].map(svg => svg.getBoundingClientRect().top)")
+    assert abs(tops[0] - tops[1]) < 60, "two beside each other"
+    browser.value("document.querySelector('#forest details').open = true")
+    tops = browser.value("[...document.querySelectorAll('#forest svg.plot')].map(svg => svg.getBoundingClientRect().top)")
+    assert tops[1] - tops[0] > 300, "open numbers have the whole width"
+
+
+SEVEN_KINDS = ["NQ", "STS12", "Banking77Classification", "RedditClustering", "TwitterSemEval2015", "SciDocsRR", "SummEval"]
+CUT = "[...document.querySelectorAll('%s')].filter(one => one.scrollWidth > one.parentElement.clientWidth + 1).length"
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("seven")
+    for number in range(4):
+        for task in SEVEN_KINDS:
+            write_result(folder / "results" / f"o__a-model-with-quite-a-long-name-v{number}" / "r", task, 0.5 + number / 100)
+    assert main([str(folder / "results"), "--output_dir", str(folder / "out")]) == 0
+    return folder / "out" / "report.html"
+
+
+def test_a_wide_table_uses_the_width_and_says_where_it_scrolls(browser: Browser, seven: Path) -> None:
+    browser.open(seven, 1400)
+    assert browser.value("document.querySelectorAll('.paper th').length") > 7 and browser.value(CUT % ".paper") == 0
+    hints = "[...document.querySelectorAll('#table .hint')].map(one => getComputedStyle(one).display)"
+    assert browser.value(hints) == ["none"]
+    browser.open(seven, PHONE, phone=True)
+    assert browser.value(CUT % ".paper") > 0 and browser.value(hints) == ["block"]
+    assert "7 kinds of task: scroll sideways" in browser.value("document.querySelector('#table .hint').textContent")
+    assert browser.value("document.documentElement.scrollWidth") == PHONE
 
 
 def test_it_prints_in_light_colours(browser: Browser, report: Path, tmp_path: Path) -> None:
@@ -100,6 +139,16 @@ def test_it_prints_in_light_colours(browser: Browser, report: Path, tmp_path: Pa
     browser.ask("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     assert browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.value("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+def test_tables_fit_on_paper(browser: Browser, report: Path, seven: Path) -> None:
+    for path in (report, seven):
+        browser.open(path, 718)
+        browser.ask("Emulation.setEmulatedMedia", media="print")
+        assert browser.value(CUT % "table") == 0
+        shown = [browser.value(f"getComputedStyle(document.querySelector('{one}')).display") for one in (".printed", ".hint")]
+        assert shown == ["block", "none"] and "report.html" in browser.value("document.querySelector('.printed').textContent")
+        browser.ask("Emulation.setEmulatedMedia", media="")
 
 
 def test_a_comparison_without_a_study(browser: Browser, write: Write, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from comparison.report import attention, cost, curves
 from comparison.report.cautions import cautions, quiet
 from comparison.report.drawing import COLOURS, inline, render, style
 from comparison.report.names import latex, listed, name, printable, short_names, shorten, slugs
-from comparison.report.page import TEMPLATES, flat
+from comparison.report.page import TEMPLATES, flat, itemised
 from comparison.report.paper_table import as_latex, make_table
 from comparison.study_data import AttentionMass, CellData, CurvePoint, Leakage, StudyData, Truncation
 from comparison.systems import Study
@@ -108,6 +108,30 @@ def test_a_diverged_run_is_drawn_and_does_not_squash_the_others() -> None:
     assert float(box[3]) < 1200, "a point far away does not make the plot tall"
 
 
+def test_the_middle_of_runs_is_drawn_so_that_systems_do_not_hide_each_other() -> None:
+    steps = np.arange(10)
+    spike = np.where(steps == 5, 99.0, steps)
+    found = curves.middle([(steps, steps * 1.0), (steps, spike), (steps[:8], steps[:8] * 1.0), (np.empty(0), np.empty(0))])
+    assert found[0].tolist() == list(range(8)), "at the steps that all have"
+    assert found[1].tolist() == list(range(8)), "neither a spike nor the ends bend it"
+    assert curves.middle([])[0].size == 0
+    dashes = [curves._dash(number, 3) for number in range(3)]
+    assert [offset for offset, _ in dashes] == [0, 3, 6] and all(part == (3, 6) for _, part in dashes), "they take turns"
+    assert curves._dash(0, 1) == "-" and curves._dash(8, 9) == curves.DASHES[1]
+    cells = {one: [CellData(f"{one}-{seed}", one, curve=[point(1), point(2)]) for seed in (1, 2)] for one in "ab"}
+    with style():
+        plot = curves.draw_curves(cells, "training")
+    assert plot is not None and plot.svg.count("stroke-width: 1.5") == 2 * 6, "one thick line a system and panel"
+
+
+def test_titles_of_small_maps_do_not_touch() -> None:
+    cells = [f"model{number}-with-a-very-long-name-seed{number}" for number in range(4)]
+    with style():
+        plot = attention.draw_rows("s", "head", [AttentionMass(cell, "t", "head", [[0.5, 0.5]]) for cell in cells], "x")
+    lines = [one.text for one in ElementTree.fromstring(plot.svg).iter() if one.text and "model" in one.text]
+    assert len(lines) == 4 and max(map(len, lines)) <= 12
+
+
 def test_the_axis_is_of_the_healthy_runs() -> None:
     axes = Figure().add_subplot()
     axes.plot([1, 2, 3], [5, 4, 1e30])
@@ -178,6 +202,12 @@ def test_cells_and_cuts_are_told_serious_ones_first() -> None:
     assert kinds == ["diverged", "cut texts", "machines", "results", "results"]
     assert found[0].details == ["NaN"] and "5.0% of the 1,000 document texts of T were cut to 128 tokens" in found[1].text
     assert found[3].details == ["x" * 400] and len(found[3].text) < 300
+
+
+def test_what_lists_much_is_a_list() -> None:
+    assert itemised("Seen: a; b; c; d") == ("Seen: a; b; c; d", [])
+    assert itemised("Few: 3. Seen: a; b; c; d; e.") == ("Few: 3. Seen:", ["a", "b", "c", "d", "e."])
+    assert itemised("No list at all.") == ("No list at all.", [])
 
 
 def test_settings_are_flat() -> None:
