@@ -119,7 +119,7 @@ def compare_overall(
         found = crossed_mean(strata, runs[a, b].counts, runs[a, b].variances)
         if found is not None:
             tested[a, b] = found.p
-        interval = found.interval if found is not None else _over_families(strata)
+        interval = found.interval if found is not None else over_families(strata)
         mean = float(np.mean(list(means.values())))
         drafts.append(Overall(a, b, means, mean, families, 1.0, None, len(signs) > 1, interval))
     if not drafts:
@@ -169,7 +169,7 @@ def _weighted(pairs: Mapping[tuple[str, str], Mapping[str, Part]]) -> np.ndarray
     return np.array(rows)
 
 
-def _over_families(strata: Sequence[np.ndarray]) -> Interval | None:
+def over_families(strata: Sequence[np.ndarray]) -> Interval | None:
     """Return the t interval of the mean of means over families, with Satterthwaite's degrees of freedom."""
     if min(map(len, strata)) < 2:
         return None

@@ -25,8 +25,9 @@ from comparison.exact import hodges_lehmann_interval
 from comparison.families import Families, parse_families
 from comparison.multiple import reachable
 from comparison.outcome import ALPHA, AnotherRun, OtherTasks, is_equivalent
-from comparison.overall import Part, compare_overall, runs_of
+from comparison.overall import Part, compare_overall, over_families, runs_of
 from comparison.pairing import Pair, choose_pairs, make_pair
+from comparison.seeds import crossed_mean
 from comparison.selection import Table
 from comparison.simulate_items import coverage_within, print_within
 
@@ -229,12 +230,15 @@ def coverage(world: World, repetitions: int, seed: int) -> dict[tuple[str, str],
     hits: dict[tuple[str, str], list[bool]] = {}
     for _ in range(repetitions):
         table = simulate_table(world, generator)
+        strata, of_pairs = [], {}
         for category, tasks in table.categories.items():
             pair = make_pair(table, tasks, families, ("model5", "model1"))
             truth = world.effects[category][4] - world.effects[category][0]
             spread = np.array([0.2, 0.98]) if world.noise == "lopsided" else np.sqrt(0.5)
             new = truth + world.families[category][2] * np.diff(spread * world.draw(generator, 2))[0]
             new += world.run_sd * np.diff(generator.normal(size=2))[0]
+            strata.append(pair.of_families)
+            of_pairs[category] = pair.families
             exact = hodges_lehmann_interval(pair.of_families, 0.95)
             found = {
                 "mean over families, t": (t_of(pair.of_families), truth),
@@ -248,6 +252,13 @@ def coverage(world: World, repetitions: int, seed: int) -> dict[tuple[str, str],
             for kind, (interval, value) in found.items():
                 if interval is not None:
                     hits.setdefault((kind, category), []).append(interval.low <= value <= interval.high)
+        runs = runs_of(table, ("model5", "model1"), of_pairs)
+        crossing = crossed_mean(strata, runs.counts, runs.variances)
+        overall = crossing.interval if crossing else over_families(strata)
+        truth = float(np.mean([of_category[4] - of_category[0] for of_category in world.effects.values()]))
+        if overall is not None:
+            kind = "families and runs" if crossing else "mean over families, t"
+            hits.setdefault((kind, "overall"), []).append(overall.low <= truth <= overall.high)
     return {key: float(np.mean(of_key)) for key, of_key in hits.items()}
 
 
@@ -291,7 +302,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for world in (*WORLDS[:3], BROKEN[2], WORLDS[4], WORLDS[5]):
         for (kind, category), share in coverage(world, count, seed).items():
             covered.setdefault(f"{kind}; {world.name}", {})[category] = share
-    print_table("Intervals with the truth in them, %", list(CATEGORIES), list(covered.items()))
+    print_table("Intervals with the truth in them, %", [*CATEGORIES, "overall"], list(covered.items()))
     print_within(coverage_within(count, seed), count)
     return 0
 

@@ -22,7 +22,8 @@ TASKS = [f"T{number}" for number in range(14)]
 
 def comparison(effects: dict[str, float], tasks: int = 10, runs: int = 1, baseline: str | None = "base", noise: float = 0.004,
                seed_sd: float = 0.0, kinds: int = 1, failed: Mapping[str, int] | None = None,
-               without: Mapping[str, Sequence[str]] | None = None) -> Comparison:  # fmt: skip
+               without: Mapping[str, Sequence[str]] | None = None,
+               failed_at: Mapping[tuple[str, str], int] | None = None) -> Comparison:  # fmt: skip
     """Compare made-up systems, each better by its effect on every task; `failed` of its runs diverged, tasks are left out."""
     generator = np.random.default_rng(1)
     systems = {"base": 0.0, **effects}
@@ -34,12 +35,16 @@ def comparison(effects: dict[str, float], tasks: int = 10, runs: int = 1, baseli
             seeds = generator.normal(0, seed_sd, runs)
             for task in names:
                 table.files[name, task] = [None] * runs
-                table.failed[name, task] = lost = (failed or {}).get(name, 0)
+                table.failed[name, task] = lost = {**(failed or {}), **_at(failed_at, kind)}.get(name, 0)
                 scores = 0.5 + effect + noise * generator.normal() + seeds
                 scores[:lost] = np.nan
                 if lost < runs and task not in (without or {}).get(name, ()):
                     table.scores[name, task] = scores
     return compare(table, parse_families({}), Options(baseline))
+
+
+def _at(failed_at: Mapping[tuple[str, str], int] | None, kind: int) -> dict[str, int]:
+    return {name: lost for (name, where), lost in (failed_at or {}).items() if where == f"Kind{kind or ''}"}
 
 
 def said(found: Comparison) -> str:
@@ -215,6 +220,27 @@ def test_who_failed_everywhere_is_named_and_nothing_is_kept(baseline: str | None
     assert ("failed everywhere", ["dead"]) in one.groups
 
 
+def test_a_run_that_failed_is_no_draw() -> None:
+    found = comparison({"same": 0.0}, runs=2, noise=0.0, failed={"same": 1})
+    (one,) = found.categories[0].contrasts
+    assert one.by_task.mean == 0 and one.sensitivity is not None
+    assert one.sensitivity.mean == pytest.approx(-0.01 / 2), "at least the margin, one run of two"
+
+
+def test_who_failed_at_one_kind_is_not_better_over_all() -> None:
+    found = comparison({"x": 0.02, "y": -0.04}, kinds=3, failed_at={("x", "Kind2"): 1})
+    one = next(one for one in found.overall if one.a == "x")
+    assert list(one.categories) == ["Kind", "Kind1"] and one.p <= 0.05, "there it is better"
+    assert one.mean_failures is not None and one.mean_failures < one.mean and not one.carried
+    assert one.mean_failures == pytest.approx((2 * one.mean - max_of(found, "Kind2")) / 3)
+    assert next(one for one in found.overall if one.a == "y").p_failures is None
+
+
+def max_of(found: Comparison, name: str) -> float:
+    (category,) = (one for one in found.categories if one.name == name)
+    return max(abs(value) for one in category.contrasts for value in one.differences.values())
+
+
 def test_failures_count_over_all_kinds_too() -> None:
     found = comparison({"best": 0.03}, runs=3, seed_sd=0.001, failed={"best": 2}, kinds=2)
     (one,) = found.overall
@@ -248,6 +274,8 @@ def test_equivalence_speaks_of_designs_only_with_runs() -> None:
     noisy = comparison({"same": 0.0}, runs=3, seed_sd=0.02)
     (one,) = noisy.categories[0].contrasts
     assert one.another_run.p_equivalent is not None and one.another_run.p_equivalent > 0.05 and not one.equivalent
+    luck = replace(one, other_tasks=replace(one.other_tasks, p_equivalent=0.001))
+    assert not luck.equivalent and replace(luck, another_run=replace(one.another_run, p=None)).equivalent
     steady = comparison({"same": 0.0}, runs=3, seed_sd=0.0005, noise=0.002)
     assert answer(steady.categories[0], steady).sure == "designs" and steady.categories[0].contrasts[0].equivalent
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.overall import Part, Runs, compare_overall
+from comparison.overall import Overall, Part, Runs, compare_overall
 from comparison.seeds import SeedVariance
 
 SHORT, LONG = {"a": 0.3, "b": 0.2}, {"a": 0.01, "c": -0.02, "d": 0.03, "e": 0.015, "f": -0.01}
@@ -32,6 +33,24 @@ def test_a_comparison_in_one_category_only_is_left_out_and_opposite_stars_contra
     }
     found = compare_overall(parts, dict.fromkeys(parts, ALONE))
     assert {one.a: one.opposed for one in found} == {"x": True, "w": False}
+
+
+def test_what_stands_with_failures_counted() -> None:
+    one = Overall("x", "y", {}, 0.02, 12, 0.001, None, False, None, 0.01, 0.03, (0.3, 0.9))
+    assert one.carried and replace(one, p_failures=None, mean_failures=None).carried
+    assert not replace(one, p_failures=0.06).carried and not replace(one, mean_failures=-0.01).carried
+    assert not replace(one, shares=(0.5, 0.0)).carried, "half of the better one's runs failed"
+
+
+def test_the_interval_is_over_families_within_categories() -> None:
+    (found,) = compare_overall({("x", "y"): {"S": Part(SHORT, 0), "L": Part(LONG, 0)}}, {("x", "y"): ALONE})
+    pieces = [(np.var(list(of.values()), ddof=1) / len(of) / 4, len(of) - 1) for of in (SHORT, LONG)]
+    total = sum(piece for piece, _ in pieces)
+    df = total**2 / sum(piece**2 / freedom for piece, freedom in pieces)
+    half = stats.t.ppf(0.975, df) * np.sqrt(total)
+    assert found.interval is not None and found.interval.low == pytest.approx(found.mean - half)
+    single = {("x", "y"): {"S": Part({"a": 0.3}, 0), "L": Part(LONG, 0)}}
+    assert compare_overall(single, {("x", "y"): ALONE})[0].interval is None
 
 
 def test_repeated_runs_are_crossed_with_families() -> None:

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
+from comparison.claims import these_tasks
 from comparison.item_scores import Items
 from comparison.resampling import average_precision, bootstrap, rank_swaps, spearman
 from comparison.simulate_items import make_items, pairs
@@ -44,6 +45,25 @@ def test_queries_are_students_t_and_sign_flips() -> None:
     assert found is not None and found.difference == pytest.approx((ours - other).mean())
     assert (found.interval.low, found.interval.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
     assert found.p == pytest.approx(expected.pvalue, abs=0.02)
+
+
+def test_more_runs_withstand_more_seed_noise() -> None:
+    generator = np.random.default_rng(4)
+    ours, other = generator.uniform(0.3, 0.6, 60), generator.uniform(0.2, 0.5, 60)
+    found = within_task([make_items("queries", ours)], [make_items("queries", other)])
+    assert found is not None
+    limits = {}
+    for runs in ((1, 1), (3, 3), (1, 2)):
+        (claim,) = these_tasks([{"task": found}], [runs])
+        assert claim is not None and claim.overturned_by == pytest.approx(claim.overturned_alone)
+        limits[runs] = claim.overturned_by
+    assert limits[3, 3] == pytest.approx(limits[1, 1] * np.sqrt(3)) and limits[1, 2] == pytest.approx(
+        limits[1, 1] * np.sqrt(2 / 1.5)
+    )
+    many = these_tasks([{"task": found}] * 4, [(1, 1)] * 4)
+    assert all(claim and claim.overturned_by < limits[1, 1] == claim.overturned_alone for claim in many[:3]), (
+        "with Holm's correction"
+    )
 
 
 def test_flips_of_few_queries_are_all_visited() -> None:
