@@ -88,7 +88,7 @@ def read_settings(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(settings, dict):
@@ -177,9 +177,10 @@ def iter_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
 
 
 def _open(path: Path) -> TextIO:
+    """Open a file as text; the mark that some editors put in front of UTF-8 is no part of it."""
     if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8"))
-    return path.open(encoding="utf-8", newline="")
+        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig"))
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _parse(line: str, columns: Sequence[str], where: str) -> Row:

@@ -16,6 +16,7 @@ NEEDED = (
     "task", "model", "origin", "recipe", "sides", "encoder", "scores", "dataset", "subsets", "splits", "evaluation_version",
     "main_score",
 )  # fmt: skip
+SHAPES = {"origin": dict, "recipe": dict, "sides": dict, "encoder": dict, "scores": dict, "dataset": dict, "subsets": list}
 # What a record decides: these flags would do nothing beside --rerun.
 DECIDED = (
     "tasks", "prompts", "prompt_template", "max_length", "dtype", "attn_implementation", "name", "embedding_cache",
@@ -39,6 +40,9 @@ def read_past(path: Path) -> dict[str, Any]:
     missing = [key for key in NEEDED if not isinstance(record, dict) or key not in record]
     if missing:
         raise UserError(f"{path} is no record of a result that can be made again: it does not say {', '.join(missing)}")
+    odd = [key for key, shape in SHAPES.items() if not isinstance(record[key], shape)]
+    if odd:
+        raise UserError(f"{path} was changed or damaged: {', '.join(odd)} cannot be read")
     return dict(record)
 
 

@@ -123,7 +123,11 @@ def again(args: argparse.Namespace, model: Any, spec: TaskSpec, **options: Any) 
         **options,
     )
     if result.failures:
-        raise UserError(f"{past.task} cannot be scored again: {result.failures[past.task]}")
+        trace = result.folder / "failures" / f"{past.task}.txt"  # is removed with the folder
+        why = result.failures[past.task].removesuffix(f" (traceback: {trace})")
+        if why != result.failures[past.task]:
+            print(trace.read_text(encoding="utf-8"), file=sys.stderr)
+        raise UserError(f"{past.task} cannot be scored again: {why}")
     text, equal = past.report(read_record(result.folder, past.task)["scores"])
     print(text)
     return 0 if equal else 1

@@ -185,9 +185,7 @@ class Run:
         if recorded_key(self.folder, name) != key or result is None or result.get_missing_evaluations(task):
             return None
         record = read_record(self.folder, name)
-        recorded = record.get("scores") or {}
-        same = all(recorded.get(subset, {}).items() >= scores.items() for subset, scores in _main_scores(task, result).items())
-        if not same or record.get("items") != _hash(items_path(self.folder, name)):
+        if not _tells_of(record, _main_scores(task, result)) or record.get("items") != _hash(items_path(self.folder, name)):
             logger.warning("the result of %s is not the one that its record tells of; it is computed again", name)
             return None
         return result
@@ -195,7 +193,7 @@ class Run:
     def _read(self, name: str) -> TaskResult | None:
         try:
             return self.cache.load_task_result(name, self.model.mteb_model_meta)
-        except (ValueError, KeyError) as error:  # cut short by a kill
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut short, or JSON of another shape
             logger.warning("the result of %s cannot be read and is computed again: %s", name, error)
             with contextlib.suppress(OSError):
                 self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
@@ -343,6 +341,16 @@ def _main_scores(task: AbsTask, result: TaskResult) -> dict[str, dict[str, float
             if entry["hf_subset"] in task.hf_subsets:
                 scores.setdefault(entry["hf_subset"], {})[split] = float(entry["main_score"])
     return scores
+
+
+def _tells_of(record: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]]) -> bool:
+    """Return whether a record has these scores, and is one that can be read."""
+    try:
+        totals(record)
+        recorded = record["scores"]
+        return all(recorded.get(subset, {}).items() >= of.items() for subset, of in scores.items())
+    except (KeyError, AttributeError, TypeError, ValueError):  # an older one, or JSON of another shape
+        return False
 
 
 def _task_score(task: AbsTask, result: TaskResult, cached: bool, items: Path | None, record: Mapping[str, Any]) -> TaskScore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import socket
@@ -98,6 +99,34 @@ def test_a_bad_row_is_named_with_its_file(task, change, message, data_dir, tmp_p
     (line,) = [line for line in err.splitlines() if "FAILED" in line]
     if "labels of pairs" not in message and "has no positive" not in message:
         assert f"{path.name}:2: " in line
+
+
+def test_line_ends_and_byte_order_marks_of_windows_are_no_content(data_dir):
+    """Editors and shells there write both; JSON lines, compressed ones, tables and task.json are read as without."""
+
+    def loaded(name: str) -> object:
+        (spec,) = find_tasks([name], data_dir)
+        task = spec.task()
+        spec.load(task)
+        split = task.dataset["default"]["test"]
+        if not isinstance(split, dict):
+            return list(split)
+        return [list(split["corpus"]), list(split["queries"]), split["relevant_docs"]]
+
+    qrels = data_dir / "TinyRetrieval/qrels.test.jsonl"
+    rows = [f"{row['query-id']}\t{row['corpus-id']}\t{row['score']}\n" for row in iter_rows(qrels)]
+    qrels.unlink()
+    (data_dir / "TinyRetrieval/qrels").mkdir()
+    (data_dir / "TinyRetrieval/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows))
+    (data_dir / "TinySTS/task.json").write_text('{"name": "Named"}\n')
+    names = ["TinyRetrieval", "TinyPair", "Named"]
+    before = [loaded(name) for name in names]
+    for path in [path for name in ("TinyRetrieval", "TinyPair", "TinySTS") for path in (data_dir / name).rglob("*.*")]:
+        content = path.read_bytes()
+        plain = gzip.decompress(content) if path.suffix == ".gz" else content
+        windows = b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n")
+        path.write_bytes(gzip.compress(windows) if path.suffix == ".gz" else windows)
+    assert [loaded(name) for name in names] == before
 
 
 def test_a_title_that_is_no_text(data_dir, tmp_path, capsys):

@@ -117,6 +117,12 @@ def test_a_result_that_was_edited_or_damaged_is_computed_again(tmp_path, data_di
     record = result.folder / "recipes/TinyPair.json"
     record.write_text(json.dumps({"key": json.loads(record.read_text())["key"]}))
     assert not cached() and cached()
+    for odd in ("[]", "null"):
+        file.write_text(odd)
+        assert not cached() and cached()
+    for odd in ({"scores": [1]}, {"scores": {"default": [1]}}, {"sides": [1]}, {"encoded_again": "x"}):
+        record.write_text(json.dumps(json.loads(record.read_text()) | odd))
+        assert not cached() and cached()
     for damage in (lambda path: path.unlink(), lambda path: path.write_text("{")):  # mteb finds no result without it
         damage(result.folder / "model_meta.json")
         assert cached()

@@ -153,6 +153,8 @@ def test_another_evaluation_version_is_refused(scored, monkeypatch, capsys):
     "content, flags, message",
     [
         (None, [], "cannot be read"),
+        ({"sides": []}, [], "was changed or damaged: sides cannot be read"),
+        ({"encoder": None, "origin": "x"}, [], "was changed or damaged: origin, encoder cannot be read"),
         ("{", [], "no valid JSON"),
         ("[]", [], "does not say task"),
         ('{"task": "X"}', [], "does not say model, origin"),
@@ -163,8 +165,22 @@ def test_another_evaluation_version_is_refused(scored, monkeypatch, capsys):
 )
 def test_a_record_that_cannot_be_used_is_one_error(scored, tmp_path, content, flags, message, capsys):
     path = record_of(scored, "TinyRetrieval") if content == "real" else tmp_path / "r.json"
-    if content not in (None, "real"):
+    if isinstance(content, dict):
+        path.write_text(json.dumps(json.loads(record_of(scored, "TinyRetrieval").read_text()) | content))
+    elif content not in (None, "real"):
         path.write_text(content)
     with pytest.raises(SystemExit) as stop:
         call("--rerun", path, *flags)
     assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_what_went_wrong_is_shown_before_its_folder_is_removed(scored, monkeypatch, capsys):
+    def breaks(*_: object) -> None:
+        raise RuntimeError("a spoon in the engine")
+
+    monkeypatch.setattr("evaluation.run.Run._compute", breaks)
+    with pytest.raises(SystemExit):
+        call("--rerun", record_of(scored, "TinyRetrieval"))
+    error = capsys.readouterr().err
+    assert "in breaks" in error  # of the traceback
+    assert "TinyRetrieval cannot be scored again: RuntimeError: a spoon in the engine\n" in error
