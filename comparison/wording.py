@@ -97,7 +97,8 @@ def other_cell(one: Contrast) -> str:
     other = one.other_tasks
     if not other.decidable:
         return f"floor {chance(other.p_floor)}"
-    star = f" {escape(one.mark)}{' checkpoint' if one.checkpoint else ''}" if one.mark in ("*", "**") else ""
+    failed = "" if one.carried else ", only in what did not fail"
+    star = f" {escape(one.mark)}{' checkpoint' if one.checkpoint else ''}{failed}" if one.starred else ""
     return f"{points(one.by_family.mean)} {span(one.by_family.interval)}, p {chance(other.p)}{star}"
 
 
@@ -124,7 +125,9 @@ def converged(one: Contrast) -> str:
         return ""
     if one.starred and one.carried:
         return ", in what did not fail"
-    return ", only in what did not fail: it does not stand with failures counted as losses"
+    if one.starred:
+        return ", only in what did not fail: it does not stand with failures counted as losses"
+    return ", only in what did not fail"
 
 
 def failed(name: str, failure: Failure) -> str:

@@ -30,4 +30,5 @@ def mark_text(one: Contrast) -> str:
         return ""
     these, units = one.these_tasks, one.by_task.units
     part = f", {len(these.tasks)} of {units} tasks" if one.mark == "o" and these and len(these.tasks) < units else ""
-    return f"{one.mark}{' checkpoint' if one.checkpoint else ''}{part}"
+    failed = ", only in what did not fail" if one.starred and not one.carried else ""
+    return f"{one.mark}{' checkpoint' if one.checkpoint else ''}{part}{failed}"

@@ -33,6 +33,7 @@ class Entry:
         signed: whether it is a difference.
         by_family: the difference as mean over families.
         with_items: on how many tasks there are scores item by item.
+        carried: whether a star stands with failed runs counted as losses.
     """
 
     value: float | None
@@ -44,6 +45,7 @@ class Entry:
     signed: bool = False
     by_family: float | None = None
     with_items: int = 0
+    carried: bool = True
 
     @property
     def number(self) -> str:
@@ -135,6 +137,7 @@ def _entry(category: Category, system: str, baseline: str | None) -> Entry:
                 signed=True,
                 by_family=one.by_family.mean,
                 with_items=len(one.these_tasks.tasks) if one.these_tasks else 0,
+                carried=one.carried or not one.starred,
             )
     return Entry(None)
 
@@ -162,6 +165,8 @@ def caption(table: PaperTable) -> str:
             first += " Stars speak of the mean over families of related tasks; where it is another, it stands below, by family."
     sign = " c: speaks of" if table.baseline is not None else " Letters speak of"
     checkpoint = f"{sign} checkpoints, not of designs, where runs were not repeated." if table.checkpoint else ""
+    if any(not cell.carried for row in table.rows for cell in row.cells):
+        checkpoint += " f: only in what did not fail, not with failed runs counted as losses."
     few = any(not cell.decidable for row in table.rows for cell in row.cells)
     return f"{first}{checkpoint}{' ‡: too few families of tasks for any star.' if few else ''} (n): tasks, where not all."
 
@@ -171,6 +176,7 @@ def notes(cell: Entry, size: int) -> str:
     if cell.value is None:
         return ""
     signs = "c" if cell.mark and cell.checkpoint else ""
+    signs += "" if cell.carried else "f"
     signs += "‡" if not cell.decidable else ""
     return f"{signs}{f' ({cell.tasks})' if cell.tasks != size else ''}"
 
@@ -187,6 +193,7 @@ def as_rows(table: PaperTable) -> list[dict[str, object]]:
             "difference": cell.signed,
             "mark": cell.mark,
             "checkpoint": bool(cell.mark and cell.checkpoint),
+            "stands_with_failures": cell.carried,
             "decidable": cell.decidable,
             "tasks": cell.tasks,
             "of_tasks": size[0],

@@ -13,6 +13,7 @@ from comparison.compare import Options, compare
 from comparison.families import parse_families
 from comparison.outcome import Comparison
 from comparison.report.answer import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE, answer, in_short, overall, whose
+from comparison.report.marks import mark_text
 from comparison.report.paper_table import as_latex, caption, make_table, notes
 from comparison.selection import Table
 from comparison.wording import points, run_cell, verdict
@@ -187,6 +188,10 @@ def test_a_design_of_which_most_runs_diverged_is_not_chosen() -> None:
     assert "2 of 3 runs of best diverged or failed" in whose(found)
     assert "it does not stand with failures counted as losses" in said(found) + verdict(found.categories[0].contrasts[0], 0.01)
     assert "This speaks of designs" not in said(found)
+    table = make_table(found)
+    assert notes(table.rows[1].cells[0], 10) == "f" and " f: only in what did not fail" in caption(table)
+    assert mark_text(found.categories[0].contrasts[0]) == "**, only in what did not fail"
+    assert mark_text(comparison({"best": 0.03}).categories[0].contrasts[0]) == "** checkpoint"
     steady = comparison({"best": 0.03}, runs=3, seed_sd=0.001, noise=0.0001, failed={"best": 2})
     (lost,) = steady.categories[0].contrasts
     assert lost.sensitivity is not None and lost.sensitivity.p <= 0.05 and lost.sensitivity.mean > 0
