@@ -145,7 +145,7 @@ def test_tables_fit_on_paper(browser: Browser, report: Path, seven: Path) -> Non
     for path in (report, seven):
         browser.open(path, 718)
         browser.ask("Emulation.setEmulatedMedia", media="print")
-        assert browser.value(CUT % "table") == 0
+        assert browser.value(CUT % "table") == 0 and browser.value("document.documentElement.scrollWidth") == 718
         shown = [browser.value(f"getComputedStyle(document.querySelector('{one}')).display") for one in (".printed", ".hint")]
         assert shown == ["block", "none"] and "report.html" in browser.value("document.querySelector('.printed').textContent")
         browser.ask("Emulation.setEmulatedMedia", media="")
