@@ -147,14 +147,15 @@ def _left(category: Category, systems: list[str]) -> list[str]:
 
 def _fragile(category: Category, fragile: list[Contrast]) -> list[str]:
     """Say who leads only because failed runs are not in the mean."""
+    behind: dict[str, list[str]] = {}
+    for one in fragile:
+        behind.setdefault(winner(one), []).append(loser(one))
     said = []
-    for one in fragile[:NAMED]:
-        best = winner(one)
-        why = "; ".join(failures_of(category, [one.a, one.b]))
-        where = _where(category, [one.a, one.b])
-        said.append(f"{called(best)} leads {called(loser(one))} {where}; {why}, so {called(best)} is not chosen.")
-    if len(fragile) > NAMED:
-        said.append(f"So it is in {len(fragile) - NAMED} more comparisons.")
+    for best, others in list(behind.items())[:NAMED]:
+        why, where = "; ".join(failures_of(category, [best, *others])), _where(category, [best, *others])
+        said.append(f"{called(best)} leads {_few(others)} {where}; {why}, so {called(best)} is not chosen.")
+    if len(behind) > NAMED:
+        said.append(f"So it is with {len(behind) - NAMED} more systems.")
     return said
 
 

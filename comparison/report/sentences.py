@@ -126,11 +126,12 @@ def for_another_run(category: Category) -> list[str]:
         limits = [
             f"{called(one.a)} and {called(one.b)}: {100 * one.another_run.overturned_by:.2f}"
             for one in single
-            if separated(one) and one.another_run.overturned_by
+            if separated(one) and one.another_run.overturned_by is not None
         ]
         if limits:
             said.append(
-                "A difference could be chance if the mean score's standard deviation over runs were above (points): "
+                "A difference could be chance if the mean score's standard deviation over runs were above (points, corrected as "
+                "the marks are): "
                 f"{_list(limits)}."
             )
     return said

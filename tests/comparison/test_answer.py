@@ -186,6 +186,8 @@ def test_a_design_of_which_most_runs_diverged_is_not_chosen() -> None:
     why = "best leads base in the runs that converged; 2 of 3 runs of best diverged or failed, so best is not chosen."
     assert one.headline == why and in_short([one]) == [(CONVERGED, f"Kind: {why}")]
     assert "2 of 3 runs of best diverged or failed" in whose(found)
+    pairs = comparison({"best": 0.03, "other": 0.0}, runs=3, seed_sd=0.001, failed={"best": 2}, baseline=None)
+    assert answer(pairs.categories[0], pairs).headline == why.replace("leads base", "leads base and other")
     assert "it does not stand with failures counted as losses" in said(found) + verdict(found.categories[0].contrasts[0], 0.01)
     assert "This speaks of designs" not in said(found)
     table = make_table(found)
