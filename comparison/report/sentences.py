@@ -130,8 +130,8 @@ def for_another_run(category: Category) -> list[str]:
         ]
         if limits:
             said.append(
-                "A difference could be chance if the mean score's standard deviation over runs were above (points, corrected as "
-                "the marks are): "
+                "A difference could be chance if the mean score's standard deviation over runs were above (points, corrected "
+                "as the marks are): "
                 f"{_list(limits)}."
             )
     return said
