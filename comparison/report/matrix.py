@@ -57,7 +57,8 @@ def _written(one: Contrast) -> tuple[float, str]:
     """Return the number of a cell and the mark beside it, which speaks of that number."""
     mark = beside_all_tasks(one)
     number = number_of(one if mark else replace(one, mark=""))
-    return number, f"{mark}{'c' if mark and one.checkpoint else ''}"
+    failed = one.starred and not one.carried
+    return number, f"{mark}{'c' if mark and one.checkpoint else ''}{'f' if failed else ''}"
 
 
 def _caption(category: Category) -> str:
@@ -67,6 +68,8 @@ def _caption(category: Category) -> str:
         said += "o: holds on these tasks only, mean over them. "
     if any(one.mark and one.checkpoint for one in category.contrasts):
         said += "c: speaks of checkpoints, not of designs. "
+    if any(one.starred and not one.carried for one in category.contrasts):
+        said += "f: only in what did not fail, not with failed runs counted as losses. "
     if category.skipped:
         said += "Empty: no common task. "
     return said + related(category)

@@ -14,7 +14,7 @@ import pytest
 from comparison.compare import Options, compare
 from comparison.effects import Interval
 from comparison.families import parse_families
-from comparison.outcome import Comparison, TheseTasks
+from comparison.outcome import Comparison, Sensitivity, TheseTasks
 from comparison.report import paper_table
 from comparison.report.drawing import Plot, style
 from comparison.report.forest import HEAD, _needs_two_lines, draw_forest
@@ -113,8 +113,12 @@ def test_the_matrix_shows_and_colours_what_its_mark_speaks_of(opposed: Compariso
     value = f"{100 * pairs.categories[0].contrasts[0].by_family.mean:.1f}"
     assert f">+{value}**c<" in drawn(plot) and f">-{value}**c<" in drawn(plot)
     assert "c: speaks of checkpoints" in plot.caption and "Empty" not in plot.caption
-    lacking = replace(pairs.categories[0], skipped=[("x", "y")])
+    failed = Sensitivity(1, 0, -0.01, -0.01, 0.5, (0.5, 0.0))
+    lost = [replace(one, sensitivity=failed) for one in pairs.categories[0].contrasts]
+    lacking = replace(pairs.categories[0], skipped=[("x", "y")], contrasts=lost)
     with style():
+        plot = draw_matrix(lacking, pairs, "matrix")
+        assert f">+{value}**cf<" in drawn(plot) and "f: only in what did not fail" in plot.caption
         assert "Empty: no common task." in draw_matrix(lacking, pairs, "matrix").caption
 
 
