@@ -185,7 +185,8 @@ class Run:
         if recorded_key(self.folder, name) != key or result is None or result.get_missing_evaluations(task):
             return None
         record = read_record(self.folder, name)
-        if not _tells_of(record, _main_scores(task, result)) or record.get("items") != _hash(items_path(self.folder, name)):
+        told = _tells_of(record, _main_scores(task, result)) and record.get("all_scores", _digest(result)) == _digest(result)
+        if not told or record.get("items") != _hash(items_path(self.folder, name)):
             logger.warning("the result of %s is not the one that its record tells of; it is computed again", name)
             return None
         return result
@@ -262,6 +263,7 @@ class Run:
             "subsets": list(task.hf_subsets),
             "main_score": task.metadata.main_score,
             "scores": _main_scores(task, result),
+            "all_scores": _digest(result),
             "items": _hash(items_path(self.folder, spec.name)),
             "mteb_version": result.mteb_version,
             "libraries": library_versions(),
@@ -322,6 +324,11 @@ def readable(path: Path) -> bool:
 def _hash(path: Path) -> str | None:
     """Hash a file's bytes; None where there is none."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _digest(result: TaskResult) -> str:
+    """Hash all scores of a result, the main one and the others."""
+    return hashlib.sha256(json.dumps(result.scores, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def reason(error: BaseException, task: str) -> str:

@@ -6,6 +6,7 @@ need not load a base LLM to know that.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -94,12 +95,14 @@ def read_lora_config(content: Mapping[str, Any], notes: Path | None = None) -> d
 
     noted = Notes(notes)
     key = f"peft {metadata.version('peft')}|{json.dumps(content, sort_keys=True)}"
-    found = noted.get(key)
-    if found is None:
-        whole = lora_config(dict(content), trainable=False).to_dict()
-        found = json.dumps({name: adapter.plain(value) for name, value in whole.items()}, default=str)
-        noted.add({key: found})
-    return dict(json.loads(found))
+    with contextlib.suppress(ValueError):
+        found = json.loads(noted.get(key) or "null")
+        if isinstance(found, dict):
+            return found
+    whole = lora_config(dict(content), trainable=False).to_dict()
+    text = json.dumps({name: adapter.plain(value) for name, value in whole.items()}, default=str)
+    noted.add({key: text})
+    return dict(json.loads(text))
 
 
 def version_of_model(model: EmbedModel) -> str:

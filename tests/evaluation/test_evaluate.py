@@ -108,10 +108,11 @@ def test_a_result_that_was_edited_or_damaged_is_computed_again(tmp_path, data_di
     result = run(tmp_path, data_dir, ["TinyPair"])
     assert cached()
     file, items = result.folder / "TinyPair.json", result.scores[0].items
-    content = json.loads(file.read_text())
-    content["scores"]["test"][0]["main_score"] = 0.25
-    file.write_text(json.dumps(content))
-    assert not cached() and cached()
+    for name in ("main_score", "cosine_ap"):
+        content = json.loads(file.read_text())
+        content["scores"]["test"][0][name] = 0.25
+        file.write_text(json.dumps(content))
+        assert not cached() and cached(), name
     items.write_bytes(items.read_bytes()[:-9])
     assert not cached() and cached()
     record = result.folder / "recipes/TinyPair.json"

@@ -102,6 +102,10 @@ def test_notes_spare_peft_and_change_no_version(adapter, tmp_path, monkeypatch):
     for damage in ("{", "[]", ""):
         notes.write_text(damage)
         assert plan.version(notes) == plan.version()
+    whole = json.loads(notes.read_text())
+    for damage in ("garbage", "null", "[]"):
+        notes.write_text(json.dumps(dict.fromkeys(whole, damage)))
+        assert plan.version(notes) == plan.version()
 
 
 def test_a_model_that_was_changed_in_memory_has_another_version(adapter):
