@@ -124,7 +124,7 @@ def for_another_run(category: Category) -> list[str]:
             f"Not measured{all_single}: seed noise is unknown, so what is said above is about checkpoints, not designs."
         )
         limits = [
-            f"{called(one.a)} and {called(one.b)}: {100 * one.another_run.overturned_by:.2f}"
+            f"{100 * one.another_run.overturned_by:.2f} for {called(one.a)} and {called(one.b)}"
             for one in single
             if separated(one) and one.another_run.overturned_by is not None
         ]
