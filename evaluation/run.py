@@ -308,7 +308,8 @@ def check_numbers(task: AbsTask, result: TaskResult) -> None:
             if not np.isfinite(score):
                 raise UserError(
                     f"{task.metadata.main_score} of {task.metadata.name} ({subset}, {split}) is not a number: all its gold "
-                    "scores or labels are the same, or all its vectors. Such a task measures nothing: leave it out"
+                    "scores or labels are the same, or all its vectors, as where a prompt is as long as --max_length and "
+                    "leaves no room for the text. Such a task measures nothing: mend that, or leave the task out"
                 )
 
 

@@ -152,7 +152,8 @@ def _spec(name: str, folders: Mapping[str, TaskSpec], part: Part | None = None) 
 
 def _local_specs(data_dir: Path) -> dict[str, TaskSpec]:
     if not data_dir.is_dir():
-        raise UserError(f"the data folder {data_dir} does not exist; --data_dir is a folder with one folder per task")
+        what = "is no folder" if data_dir.exists() else "does not exist"
+        raise UserError(f"the data folder {data_dir} {what}; --data_dir is a folder with one folder per task")
     specs: dict[str, TaskSpec] = {}
     folders = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and data_files(path)]
     for folder in folders:

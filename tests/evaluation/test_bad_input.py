@@ -209,7 +209,7 @@ def test_empty_folders_and_files(data_dir, tmp_path, capsys):
         (["--output_dir", "{file}/below"], "give another --output_dir"),
         (["--save_embeddings", "{file}"], "--save_embeddings"),
         (["--embedding_cache", "{file}"], "--embedding_cache"),
-        (["--data_dir", "{file}"], "does not exist"),
+        (["--data_dir", "{file}"], "is no folder"),
         (["--prompts", "{tab}"], "not valid YAML"),
         (["--prompts", "{list}"], "must map task names"),
         (["--prompts", "{number}"], "must be a string"),
