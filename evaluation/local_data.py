@@ -216,6 +216,8 @@ def _fault(column: str, value: Any) -> str:
         return "has half a character (a lone surrogate)"
     if column == "label" and not isinstance(value, str | int):
         return "must be a text or a whole number"
+    if column == "label" and isinstance(value, int) and not -(2**63) <= value < 2**63:  # Arrow's and numpy's largest integers
+        return "must fit 64 bits: write it as a text"
     if column == "score":
         try:
             return "" if math.isfinite(float(value)) else "must be a finite number"

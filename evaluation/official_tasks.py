@@ -10,6 +10,8 @@ from mteb.abstasks import AbsTask
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.get_tasks import _TASKS_REGISTRY
 
+from model_loaders.errors import UserError
+
 
 @dataclass(frozen=True)
 class Part:
@@ -58,9 +60,16 @@ def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] 
 
     Without `subsets`, of a multilingual task the purely English ones are kept, if there are any; without `splits`, `test`, if
     there is one (MSMARCO, for one, is scored on `dev`).
+
+    Raises:
+        UserError: mteb's task has no such subset or split.
     """
     if name not in _TASKS_REGISTRY:
         return None
+    metadata = _TASKS_REGISTRY[name].metadata
+    for kind, given, there in (("subset", subsets, metadata.hf_subsets), ("split", splits, metadata.eval_splits)):
+        if wrong := [one for one in given if one not in there]:
+            raise UserError(f"mteb's task {name} has no {kind} {', '.join(map(repr, wrong))}; it has {', '.join(there)}")
     if subsets:
         task = mteb.get_task(name, hf_subsets=list(subsets))
     else:

@@ -70,6 +70,7 @@ ROWS = [
     ("TinyPair", {"label": 2}, "labels of pairs are 0 and 1"),
     ("TinyClassification", {"label": None}, "no label"),
     ("TinyClassification", {"label": 0.5}, "label must be a text or a whole number"),
+    ("TinyClassification", {"label": 10**30}, "label must fit 64 bits: write it as a text"),
     ("TinyClassification", {"text": 3.5}, "text must be a text"),
     ("TinyClustering", {"sentence": False}, "sentence must be a text"),
     ("TinyReranking", {"positive": [1]}, 'positive must be a list of texts: write ["a text"], found [1]'),

@@ -140,6 +140,11 @@ def test_a_result_of_one_subset_is_made_again_of_that_one(scored, tmp_path, caps
     assert not result.failures
     assert call("--rerun", result.folder / "recipes/STS17.json") == 0
     assert "en-en, test" in capsys.readouterr().out
+    record = json.loads((result.folder / "recipes/STS17.json").read_text())
+    (tmp_path / "edited.json").write_text(json.dumps(record | {"subsets": ["en-xx"]}))
+    with pytest.raises(SystemExit):
+        call("--rerun", tmp_path / "edited.json")
+    assert "mteb's task STS17 has no subset 'en-xx'; it has ko-ko" in capsys.readouterr().err
 
 
 def test_another_evaluation_version_is_refused(scored, monkeypatch, capsys):
