@@ -37,7 +37,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     from accelerate import Accelerator
 
     from model_loaders.loading import create
-    from trainers.batching import TripletCollator, plan_chunks
+    from trainers.batching import TripletCollator
     from trainers.engines import Engine
     from trainers.live_bytes import LiveBytes
     from trainers.loss import ContrastiveLoss
@@ -47,7 +47,9 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     sizes = {"latents": 64, "heads": 4, "head_dim": 32}
     model = create(design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, device="cpu", dtype="float32").train()
     collate = TripletCollator(model.tokenizer, model.recipe)
-    step = ContrastiveStep(model.tokenizer, Engine(Accelerator(cpu=True)), chunk_tokens=chunk_tokens)
+    step = ContrastiveStep(
+        model.tokenizer, Engine(Accelerator(cpu=True)), chunk_tokens=chunk_tokens, causal=model.design.attention == "causal"
+    )
     step(model, collate(short_triplets(8)))  # what the first step alone allocates
     batch = collate(short_triplets(batch_size))
     before = resident()
@@ -64,7 +66,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
         "vectors": len(batch) * model.dim * 4 / mib,
         "block": min(rows, batch_size) * 2 * batch_size * 4 / mib,
         "tokens": batch.tokens,
-        "chunks": len(plan_chunks([len(row) for row in batch.ids], chunk_tokens)),
+        "chunks": len(step.groups([len(row) for row in batch.ids], model.device)),
     }
 
 

@@ -238,7 +238,13 @@ def main() -> None:
     from accelerate import Accelerator
 
     loss = ContrastiveLoss(scale=SCALE, mask_duplicates=False)  # the others do not mask them
-    step = ContrastiveStep(model.tokenizer, Engine(Accelerator(cpu=True)), loss, chunk_tokens=args.chunk_tokens)
+    step = ContrastiveStep(
+        model.tokenizer,
+        Engine(Accelerator(cpu=True)),
+        loss,
+        chunk_tokens=args.chunk_tokens,
+        causal=model.design.attention == "causal",
+    )
     steps = Steps(model)
     sides: dict[str, Callable[[], float]] = {"ours": lambda: float(step(model, batch).loss)}
     if not args.only_ours:

@@ -119,10 +119,8 @@ def one_batch(model: EmbedModel, forward: Forward, rows: list[list[int]], chosen
         UserError: it is one text. What a sharded model raises comes through.
     """
     try:
-        # Padding is on the right, so with causal attention no token of a text sees it, whether it is masked or not.
-        unmasked = model.design.attention == "causal" or len(rows[0]) == len(rows[-1])
-        batch = model.tokenizer.pad(rows).to(model.device)
-        result.add(chosen, forward(batch.input_ids, None if unmasked else batch.attention_mask, batch.pool_mask))
+        batch = model.tokenizer.pad(rows).lean(model.design.attention == "causal").to(model.device)
+        result.add(chosen, forward(batch.input_ids, batch.attention_mask, batch.pool_mask))
         return True
     except (RuntimeError, MemoryError) as error:
         # The processes of a sharded model run each batch together: one that halved it alone would leave the others waiting.

@@ -37,7 +37,9 @@ def merged_lora(backbone: nn.Module, enabled: bool = True) -> Iterator[None]:
         enabled: otherwise nothing is changed.
     """
     layers: list[Any] = (
-        [layer for layer in backbone.modules() if is_plain(layer)] if enabled and hasattr(backbone, "peft_config") else []
+        [layer for layer in backbone.modules() if is_plain(layer) and of_one_dtype(layer)]
+        if enabled and hasattr(backbone, "peft_config")
+        else []
     )
     kept: Kept | None = {} if sum(layer.base_layer.weight.nbytes for layer in layers) <= KEPT_BYTES else None
     for layer in layers:
@@ -50,7 +52,7 @@ def merged_lora(backbone: nn.Module, enabled: bool = True) -> Iterator[None]:
 
 
 def is_plain(layer: Any) -> bool:
-    """Whether a module is a LoRA layer of one adapter on a plain linear layer, all of one dtype, without variants."""
+    """Whether a module is a LoRA layer of one adapter on a plain, frozen linear layer, without variants."""
     from peft.tuners.lora.layer import Linear
 
     if type(layer) is not Linear or type(base := layer.base_layer) is not nn.Linear:
@@ -61,9 +63,15 @@ def is_plain(layer: Any) -> bool:
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     if len(active) != 1 or layer.disable_adapters or layer.merged or layer.lora_variant or layer.fan_in_fan_out:
         return False
-    weights = [base.weight, layer.lora_A[active[0]].weight, layer.lora_B[active[0]].weight]
+    return layer.lora_B[active[0]].bias is None and not base.weight.requires_grad
+
+
+def of_one_dtype(layer: Any) -> bool:
+    """Whether a plain LoRA layer computes in the one dtype of all its weights."""
+    (active,) = [name for name in layer.active_adapters if name in layer.lora_A]
+    weights = [layer.base_layer.weight, layer.lora_A[active].weight, layer.lora_B[active].weight]
     same = len({(weight.dtype, weight.device) for weight in weights}) == 1
-    return same and layer.lora_B[active[0]].bias is None and not torch.is_autocast_enabled(base.weight.device.type)
+    return same and not torch.is_autocast_enabled(weights[0].device.type)
 
 
 def forward(layer: Any, kept: Kept | None, x: Tensor) -> Tensor:

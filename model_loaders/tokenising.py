@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,34 @@ class Batch:
 
     Attributes:
         input_ids: int64.
-        attention_mask: 1 where attention may look.
+        attention_mask: 1 where attention may look, or ``None`` where it may look everywhere.
         pool_mask: 1 where pooling may look.
     """
 
     input_ids: Tensor
-    attention_mask: Tensor
+    attention_mask: Tensor | None
     pool_mask: Tensor
+
+    def lean(self, causal: bool) -> Batch:
+        """Leave out an attention mask that hides nothing: attention kernels are faster without.
+
+        Padding is on the right, so with causal attention no token of a text sees it, whether it is masked or not.
+        """
+        assert self.attention_mask is not None
+        needed = not causal and not bool(self.attention_mask.all())
+        return self if needed else replace(self, attention_mask=None)
 
     def to(self, device: torch.device | str) -> Batch:
         """Copy to ``device``; to a GPU from pinned memory, so that nothing waits for the copy."""
-        if torch.device(device).type != "cuda":
-            return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.pool_mask.to(device))
-        ids, mask = (one.pin_memory().to(device, non_blocking=True) for one in (self.input_ids, self.attention_mask))
         same = self.pool_mask is self.attention_mask
-        return Batch(ids, mask, mask if same else self.pool_mask.pin_memory().to(device, non_blocking=True))
+        ids, pool_mask = (move(one, device) for one in (self.input_ids, self.pool_mask))
+        mask = pool_mask if same else None if self.attention_mask is None else move(self.attention_mask, device)
+        return Batch(ids, mask, pool_mask)
+
+
+def move(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy from the CPU to ``device``; to a GPU from pinned memory."""
+    return tensor.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else tensor.to(device)
 
 
 class TextTokenizer:

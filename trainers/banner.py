@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from model_loaders.manifest import library_versions
-from trainers.batching import plan_chunks
 from trainers.longest import longest_batch
 from trainers.memory_plan import plan_or_reason
 from trainers.preflight import check_positions
 from trainers.progress import quantity
-from trainers.step import GROUP_TOKENS
 
 if TYPE_CHECKING:
     from trainers.arguments import TrainConfig
@@ -90,12 +88,14 @@ def negatives_line(sample: Sequence[dict[str, Any]], queries: int) -> str:
 
 def tokens_of(trainer: ContrastiveTrainer, sample: Sequence[dict[str, Any]]) -> tuple[float, float]:
     """Return the tokens of a row, and how many more padding adds, as a share."""
-    own, budget = trainer.args.per_device_train_batch_size, trainer.contrastive_step.chunk_tokens or GROUP_TOKENS
+    own, device = trainer.args.per_device_train_batch_size, trainer.model.device
     real = padded = 0
     for start in range(0, len(sample), own):
         lengths = [len(ids) for ids in trainer.data_collator(sample[start : start + own]).ids]
         real += sum(lengths)
-        padded += sum(lengths[group[0]] * len(group) for group in plan_chunks(lengths, budget))  # the longest comes first
+        padded += sum(
+            lengths[group[0]] * len(group) for group in trainer.contrastive_step.groups(lengths, device)
+        )  # the longest comes first
     return real / len(sample), padded / real - 1
 
 

@@ -32,11 +32,11 @@ from model_loaders.designs import get_design
 from model_loaders.errors import UserError
 from model_loaders.locations import first_line
 from model_loaders.manifest import BaseModel, Recipe
-from trainers.batching import TripletBatch, plan_chunks
+from trainers.batching import TripletBatch
 from trainers.engines import Engine
 from trainers.live_bytes import LiveBytes
 from trainers.stand_ins import Alone, FewChunks, NoText, batch_of_lengths
-from trainers.step import GROUP_TOKENS, ContrastiveStep
+from trainers.step import ContrastiveStep
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
@@ -123,7 +123,7 @@ def plan_step(
     trained = sum(size_of(parameter) for parameter in trainable)
     state = int(trained * optimizer_values(optimizer))
     alone = replace(step, engine=Alone(), processes=1, rank=0)
-    chunks = len(plan_chunks([len(row) for row in batch.ids], step.chunk_tokens or GROUP_TOKENS))
+    chunks = len(step.groups([len(row) for row in batch.ids], device))
     held = [*fake.parameters(), *fake.buffers()]
     with mode, LiveBytes(held) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
@@ -269,6 +269,7 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
         model.tokenizer,
         Alone(),
         chunk_tokens=contrastive.chunk_tokens,
+        causal=model.design.attention == "causal",
         across_processes=contrastive.negatives_across_processes,
         processes=processes,
     )

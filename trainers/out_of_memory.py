@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from model_loaders.locations import first_line
-from trainers.batching import TripletBatch, plan_chunks
-from trainers.step import GROUP_TOKENS
+from trainers.batching import TripletBatch
+from trainers.step import ContrastiveStep
 
 
-def out_of_memory(error: BaseException, batch: TripletBatch, *, step: int, chunk_tokens: int | None, args: Any) -> str:
+def out_of_memory(error: BaseException, batch: TripletBatch, *, number: int, step: ContrastiveStep, args: Any) -> str:
     """Return the message for a step that ran out of memory.
 
     Args:
         error: PyTorch's.
         batch: this process's share.
-        step: its number.
-        chunk_tokens: as given.
+        number: the step's.
+        step: what ran.
         args: ``TrainingArguments``.
     """
     lengths = [len(ids) for ids in batch.ids] or [1]
-    chunks = plan_chunks(lengths, chunk_tokens or GROUP_TOKENS)
+    chunks = step.groups(lengths, torch.device(args.device))
     # Without a budget the graph of the whole batch is kept; with one, that of its largest chunk.
     kept = [max(lengths[index] for index in chunk) * len(chunk) for chunk in chunks]
-    padded = sum(kept) if chunk_tokens is None else max(kept)
+    padded = max(kept) if step.is_cached(batch, chunks) else sum(kept)
     half, longest = max(padded // 2, 1), max(lengths)
     ways = [f"--chunk_tokens {half}, the same gradient for more time"] if half >= longest else []
     if not (getattr(args, "activation_checkpointing", False) or getattr(args, "gradient_checkpointing", False)):
@@ -33,7 +35,7 @@ def out_of_memory(error: BaseException, batch: TripletBatch, *, step: int, chunk
     if args.per_device_train_batch_size > 1:
         ways.append(f"--per_device_train_batch_size {args.per_device_train_batch_size // 2}, which means fewer negatives")
     return (
-        f"step {step} does not fit the memory of the device: {len(batch)} texts of {sum(lengths):,} tokens, the longest "
+        f"step {number} does not fit the memory of the device: {len(batch)} texts of {sum(lengths):,} tokens, the longest "
         f"{longest:,}, {padded:,} tokens with padding kept at once ({first_line(error)}). In this order: {'; '.join(ways)}. "
         "--dry_run tries the longest batch beforehand."
     )

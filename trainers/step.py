@@ -6,8 +6,8 @@ the parameters, by backward passes through the wrapped model, so that its engine
 vectors' gradient by their number cancels that mean. The result is the gradient of the joined batch.
 
 With a token budget (gradient caching, arXiv 2101.06983) the texts are encoded twice, in chunks: without a graph to get the
-vectors, and with one, chunk by chunk and with the same dropout, to send the vectors' gradient back. Where no process has more
-than one chunk, once is enough.
+vectors, and with one, chunk by chunk and with the same dropout, to send the vectors' gradient back. Where the texts of no
+process exceed the budget, once is enough.
 """
 
 from __future__ import annotations
@@ -22,13 +22,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_loaders.tokenising import Batch, TextTokenizer
+from model_loaders.trained_lora import trained_lora
 from trainers.batching import TripletBatch, plan_chunks
 from trainers.engines import Engine
 from trainers.loss import ContrastiveLoss, LossBatch, LossResult
 
-# Without a budget the whole graph stays in memory anyway; texts are still encoded in groups of similar length, which
-# saves padding. Groups smaller than this would keep no processor busy.
-GROUP_TOKENS = 4096
+# Texts are encoded in groups of similar length, with or without a budget, which saves padding: by device, the padded tokens of
+# a group at most, and what a group costs beside them, in tokens. On a CPU larger groups leave the cache (docs/performance.md);
+# a GPU's are from arithmetic, not measured.
+GROUP_TOKENS = {"cpu": 2048}
+GROUP_TOKENS_ELSEWHERE = 16384
+GROUP_OVERHEAD = {"cpu": 128}
+GROUP_OVERHEAD_ELSEWHERE = 512
 SAMPLE = 256  # vectors that a step shows of itself
 
 
@@ -62,6 +67,7 @@ class Share:
     queries: int
     texts: int
     chunks: int
+    cached: int  # 1 where its texts exceed the budget
     alone: int  # queries that other queries' documents are no negatives of
 
 
@@ -73,7 +79,8 @@ class ContrastiveStep:
         tokenizer: pads the chunks.
         engine: reduces the gradients.
         loss: of all vectors.
-        chunk_tokens: padded tokens of one forward pass (gradient caching), or ``None``.
+        chunk_tokens: padded tokens whose graph is kept at once (gradient caching), or ``None`` for all.
+        causal: whether attention is, so that padding needs no mask.
         across_processes: whether the texts of every process are negatives for every other one.
         processes: how many processes share the batch.
         rank: this process among them.
@@ -83,6 +90,7 @@ class ContrastiveStep:
     engine: Engine
     loss: ContrastiveLoss = field(default_factory=ContrastiveLoss)
     chunk_tokens: int | None = None
+    causal: bool = False
     across_processes: bool = True
     processes: int = 1
     rank: int = 0
@@ -96,38 +104,64 @@ class ContrastiveStep:
             weight: the loss's weight, 1 / number of accumulated batches.
         """
         device, engine = next(model.parameters()).device, self.engine
-        groups = plan_chunks([len(row) for row in batch.ids], self.chunk_tokens or GROUP_TOKENS)
-        shares = gather_shares(batch, len(groups), device, self.processes)
+        groups = self.groups([len(row) for row in batch.ids], device)
+        shares = gather_shares(batch, len(groups), self.is_cached(batch, groups), device, self.processes)
         most = max(share.chunks for share in shares)
         # An empty share still takes part in the synchronisation, and with FSDP2 every forward pass is one.
         inputs, order = self.pad(batch.ids, groups, device, at_least=most if engine.forward_is_collective else 1)
 
-        # Every process takes the same way, also one whose share fits one chunk: the first forward pass through DDP and the
+        # Every process takes the same way, also one whose share fits the budget: the first forward pass through DDP and the
         # gathers are collectives, and must come in the same order everywhere.
-        if self.chunk_tokens is not None and most > 1:
-            vectors, states = encode_without_graph(engine.without_graph(model), inputs)
-            result, gradient = self.vector_gradient(restore(vectors, order)[: len(batch)], batch, shares)
-            parts = padded_to(weight * gradient, len(order))[order].split([len(chunk.input_ids) for chunk in inputs])
-            with engine.step(model):
-                for number, (chunk, part, state) in enumerate(zip(inputs, parts, states, strict=True)):
-                    with engine.chunk(model, last=number == len(inputs) - 1), random_state(state, device):
-                        engine.backward(model, (call(model, chunk) * part).sum())
-        else:
-            outputs = []
-            for number, chunk in enumerate(inputs):
-                with engine.chunk(model, last=number == len(inputs) - 1):
-                    outputs.append(call(model, chunk))
-            vectors = restore(torch.cat(outputs), order)
-            result, gradient = self.vector_gradient(vectors.detach()[: len(batch)], batch, shares)
-            with engine.step(model):
-                engine.backward(model, (vectors * padded_to(weight * gradient, len(order))).sum())
+        way = self.twice if any(share.cached for share in shares) else self.once
+        with trained_lora(model):
+            return way(model, batch, shares, inputs, order, weight)
+
+    def once(
+        self, model: nn.Module, batch: TripletBatch, shares: Sequence[Share], inputs: list[Batch], order: Tensor, weight: float
+    ) -> StepResult:
+        """Encode with a graph, and send the vectors' gradient back through all of it."""
+        outputs = []
+        for number, chunk in enumerate(inputs):
+            with self.engine.chunk(model, last=number == len(inputs) - 1):
+                outputs.append(call(model, chunk))
+        vectors = restore(torch.cat(outputs), order)
+        result, gradient = self.vector_gradient(vectors.detach()[: len(batch)], batch, shares)
+        with self.engine.step(model):
+            self.engine.backward(model, (vectors * padded_to(weight * gradient, len(order))).sum())
+        return result
+
+    def twice(
+        self, model: nn.Module, batch: TripletBatch, shares: Sequence[Share], inputs: list[Batch], order: Tensor, weight: float
+    ) -> StepResult:
+        """Encode without a graph, and again chunk by chunk with one (gradient caching)."""
+        vectors, states = encode_without_graph(self.engine.without_graph(model), inputs)
+        result, gradient = self.vector_gradient(restore(vectors, order)[: len(batch)], batch, shares)
+        parts = padded_to(weight * gradient, len(order))[order].split([len(chunk.input_ids) for chunk in inputs])
+        with self.engine.step(model):
+            for number, (chunk, part, state) in enumerate(zip(inputs, parts, states, strict=True)):
+                last = number == len(inputs) - 1
+                with self.engine.chunk(model, last=last), random_state(state, chunk.input_ids.device):
+                    self.engine.backward(model, (call(model, chunk) * part).sum())
         return result
 
     def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
         """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""
-        groups = plan_chunks([len(row) for row in batch.ids], self.chunk_tokens or GROUP_TOKENS)
-        inputs, order = self.pad(batch.ids, groups, next(model.parameters()).device)
+        device = next(model.parameters()).device
+        inputs, order = self.pad(batch.ids, self.groups([len(row) for row in batch.ids], device), device)
         return restore(encode_without_graph(model, inputs)[0], order)
+
+    def groups(self, lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+        """Group texts of these lengths for the forward passes: lists of indices, longest texts first."""
+        most = GROUP_TOKENS.get(device.type, GROUP_TOKENS_ELSEWHERE)
+        budget = most if self.chunk_tokens is None else min(most, self.chunk_tokens)
+        # A pass that gathers the parameters first is dear: as few as fit.
+        dear = self.engine.forward_is_collective
+        return plan_chunks(lengths, budget, budget if dear else GROUP_OVERHEAD.get(device.type, GROUP_OVERHEAD_ELSEWHERE))
+
+    def is_cached(self, batch: TripletBatch, groups: Sequence[Sequence[int]]) -> bool:
+        """Whether this process's texts, of which one at least is encoded at once, exceed the budget."""
+        padded = sum(len(batch.ids[group[0]]) * len(group) for group in groups)  # the longest comes first
+        return self.chunk_tokens is not None and len(groups) > 1 and padded > self.chunk_tokens
 
     def pad(
         self, ids: list[list[int]], groups: list[list[int]], device: torch.device, at_least: int = 1
@@ -141,8 +175,8 @@ class ContrastiveStep:
             at_least: chunks to make; those beyond ``groups`` hold one dummy text each, with an index after the texts'.
         """
         dummies = range(len(ids), len(ids) + max(0, at_least - len(groups)))
-        inputs = [self.tokenizer.pad([ids[index] for index in group]).to(device) for group in groups]
-        inputs += [self.tokenizer.pad([[self.tokenizer.end_token_id]]).to(device) for _ in dummies]
+        rows = [[ids[index] for index in group] for group in groups] + [[[self.tokenizer.end_token_id]] for _ in dummies]
+        inputs = [self.tokenizer.pad(group).lean(self.causal).to(device) for group in rows]
         return inputs, torch.tensor([index for group in groups for index in group] + list(dummies), device=device)
 
     def vector_gradient(self, vectors: Tensor, batch: TripletBatch, shares: Sequence[Share]) -> tuple[StepResult, Tensor]:
@@ -243,9 +277,9 @@ def padded_to(gradient: Tensor, rows: int) -> Tensor:
     return torch.cat([gradient, gradient.new_zeros(rows - len(gradient), gradient.shape[1])])
 
 
-def gather_shares(batch: TripletBatch, chunks: int, device: torch.device, processes: int) -> list[Share]:
+def gather_shares(batch: TripletBatch, chunks: int, cached: bool, device: torch.device, processes: int) -> list[Share]:
     """Return what every process's part of the batch holds, by rank."""
-    own = [batch.queries, len(batch), chunks, int((~batch.in_batch).sum())]
+    own = [batch.queries, len(batch), chunks, int(cached), int((~batch.in_batch).sum())]
     if processes == 1:
         return [Share(*own)]
     facts = torch.tensor(own, device=device)

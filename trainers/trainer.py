@@ -79,6 +79,7 @@ class ContrastiveTrainer(Trainer):
             engine=engine_of(self.accelerator),
             loss=loss or ContrastiveLoss(),
             chunk_tokens=chunk_tokens,
+            causal=model.design.attention == "causal",
             across_processes=negatives_across_processes,
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
@@ -145,8 +146,7 @@ class ContrastiveTrainer(Trainer):
         try:
             result = self.contrastive_step(model, inputs, weight)
         except torch.OutOfMemoryError as error:
-            chunk_tokens = self.contrastive_step.chunk_tokens
-            raise UserError(out_of_memory(error, inputs, step=step, chunk_tokens=chunk_tokens, args=self.args)) from error
+            raise UserError(out_of_memory(error, inputs, number=step, step=self.contrastive_step, args=self.args)) from error
         scaled = self.accelerator.mixed_precision == "fp16"
         check_finite(model, inputs, result, step=step, processes=processes, loss_scaling=scaled)
         self.contrastive_step.engine.finish(model)
@@ -209,7 +209,7 @@ class ContrastiveTrainer(Trainer):
         alone = replace(step, processes=1, rank=0)
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
         for batch in self._loader(rows, plan):
-            found = alone.loss(alone.join(step.encode(model, batch), batch, gather_shares(batch, 1, model.device, 1)))
+            found = alone.loss(alone.join(step.encode(model, batch), batch, gather_shares(batch, 1, False, model.device, 1)))
             total += batch.queries * torch.tensor([float(found.loss), float(found.accuracy), 1.0])
         metrics = {
             f"{metric_key_prefix}_loss": float(total[0] / total[2]),

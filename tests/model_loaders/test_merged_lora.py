@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model_loaders import merged_lora as module
-from model_loaders.merged_lora import is_plain, merged_lora
+from model_loaders.merged_lora import is_plain, merged_lora, of_one_dtype
 from tests.conftest import LORA, new_model
 
 
@@ -68,7 +68,7 @@ def test_what_is_not_plain_lora_stays_pefts(base: Path) -> None:
     assert not is_plain(layer), "a hook on the base layer would not be called"
     layer = a_layer(base)[1]
     layer.base_layer.to(torch.bfloat16)
-    assert not is_plain(layer), "two dtypes"
+    assert is_plain(layer) and not of_one_dtype(layer)
     layer = a_layer(base)[1]
     layer.enable_adapters(False)
     assert not is_plain(layer)
@@ -81,8 +81,9 @@ def test_what_is_not_plain_lora_stays_pefts(base: Path) -> None:
     layer.set_adapter(["default", "other"])
     assert not is_plain(layer), "two adapters"
     layer = a_layer(base)[1]
+    assert of_one_dtype(layer)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not is_plain(layer)
+        assert not of_one_dtype(layer)
 
 
 def test_in_bf16_the_weight_is_not_merged(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,7 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
             shard(trainer)
             trainer.contrastive_step = replace(trainer.contrastive_step, engine=engine_again(trainer))
         undo = break_on_purpose(case.broken)
-        step_module.GROUP_TOKENS = case.group_tokens or GROUP_TOKENS
+        step_module.GROUP_TOKENS = {"cpu": case.group_tokens} if case.group_tokens else GROUP_TOKENS
         try:
             torch.save(trainer.run(), Path(job["out"]) / f"{case.name}-{rank}.pt")
         finally:

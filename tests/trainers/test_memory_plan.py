@@ -73,11 +73,7 @@ def test_a_plan_is_what_a_step_takes(
 
 
 def test_stand_ins_hold_what_chunks_hold(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import trainers.memory_plan
-    import trainers.step
-
-    for module in (trainers.step, trainers.memory_plan):
-        monkeypatch.setattr(module, "GROUP_TOKENS", 64)  # twelve groups, of which four run
+    monkeypatch.setattr("trainers.step.GROUP_TOKENS", {"cpu": 64})  # twelve groups, of which four run
     model = new_model("model3", base).train()
     step = ContrastiveStep(model.tokenizer, Alone())
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(48, negatives=1))

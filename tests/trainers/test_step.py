@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model_loaders.trained_lora import LowRankLinear
 from tests.conftest import LORA, new_model, triplets
 from trainers import step as step_module
 from trainers.batching import TripletBatch, TripletCollator
@@ -67,7 +68,8 @@ def chunked(model: Any, batch: TripletBatch) -> Iterator[tuple[float, dict[str, 
         if checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         for chunk_tokens in (1, 16, 40, WHOLE, None):
-            loss = ContrastiveStep(model.tokenizer, engine(), chunk_tokens=chunk_tokens)(model, batch).loss.item()
+            options = {"chunk_tokens": chunk_tokens, "causal": model.design.attention == "causal"}
+            loss = ContrastiveStep(model.tokenizer, engine(), **options)(model, batch).loss.item()
             yield loss, gradients(model)
 
 
@@ -109,6 +111,51 @@ def test_one_text_a_chunk_really_is(base: Path) -> None:
     assert seen == [(18, True)]  # one chunk is encoded once
 
 
+def test_texts_within_the_budget_are_encoded_once_though_in_groups(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_module, "GROUP_OVERHEAD", {"cpu": 0})  # a group for each length
+    model = new_model("model1", base).train()
+    batch = batch_of(model, rows_with(1))
+    seen: list[tuple[int, bool]] = []
+    model.register_forward_hook(lambda _, inputs, output: seen.append((len(inputs[0]), output.requires_grad)))
+    for budget, times in ((batch.tokens, [True]), (batch.tokens - 1, [False, True])):
+        seen.clear()
+        ContrastiveStep(model.tokenizer, engine(), chunk_tokens=budget)(model, batch)
+        lengths = len({len(row) for row in batch.ids})
+        assert lengths > 1 and [graph for _, graph in seen] == [graph for graph in times for _ in range(lengths)]
+
+
+def test_padding_needs_no_mask_where_attention_is_causal(base: Path) -> None:
+    """Bidirectional attention gets one, but where all texts of a group are of one length."""
+    masks: list[bool] = []
+    for design, causal in (("model1", True), ("model5", False)):
+        model = new_model(design, base).train()
+        model.register_forward_pre_hook(lambda _, inputs: masks.append(inputs[1] is not None))
+        ragged, even = batch_of(model, rows_with("ragged")), batch_of(model, [{"query": "a", "positive": "a", "negatives": []}])
+        step = ContrastiveStep(model.tokenizer, engine(), causal=causal)
+        for batch in (ragged, even):
+            step(model, batch)
+    assert masks == [False, False, True, False]
+
+
+@pytest.mark.parametrize("design", ["model1", "model5"])
+def test_a_step_takes_loras_short_way_forward_and_backward(base: Path, design: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where layers are computed again in the backward pass, after the forward pass has ended."""
+    model = new_model(design, base).train()
+    layers = sum("lora_A" in name for name, _ in model.named_parameters())
+    calls: list[bool] = []
+    apply = LowRankLinear.apply
+    monkeypatch.setattr(LowRankLinear, "apply", lambda *args: calls.append(torch.is_grad_enabled()) or apply(*args))
+    batch = batch_of(model, rows_with(0)[:2])
+    step = ContrastiveStep(model.tokenizer, engine())
+    step(model, batch)
+    assert calls == [True] * layers
+    calls.clear()
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    step(model, batch)
+    assert len(calls) == 2 * layers
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design: str, checkpointing: bool) -> None:
@@ -123,7 +170,7 @@ def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design
         loss = ContrastiveStep(model.tokenizer, engine(), **options)(model, batch).loss.item()
         return loss, gradients(model), torch.get_rng_state()
 
-    monkeypatch.setattr(step_module, "GROUP_TOKENS", 24)
+    monkeypatch.setattr(step_module, "GROUP_TOKENS", {"cpu": 24})
     kept = run()
     cached = run(chunk_tokens=24)
     assert cached[0] == kept[0]
