@@ -205,8 +205,8 @@ class ContrastiveArguments:
     )
     chunk_tokens: int | None = field(
         default=None,
-        metadata={"help": "Encode a batch in chunks of at most this many tokens, padding included: bounds memory, the "
-                          "gradient stays that of the whole batch. Unset: one forward pass."},
+        metadata={"help": "Keep activations of at most this many tokens at once, padding included: bounds memory, the "
+                          "gradient stays that of the whole batch. Unset: those of the whole batch."},
     )  # fmt: skip
 
     def __post_init__(self) -> None:

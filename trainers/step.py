@@ -27,9 +27,9 @@ from trainers.batching import TripletBatch, plan_chunks
 from trainers.engines import Engine
 from trainers.loss import ContrastiveLoss, LossBatch, LossResult
 
-# Texts are encoded in groups of similar length, with or without a budget, which saves padding: by device, the padded tokens of
-# a group at most, and what a group costs beside them, in tokens. On a CPU larger groups leave the cache (docs/performance.md);
-# a GPU's are from arithmetic, not measured.
+# Texts are encoded in groups of similar length, which saves padding: by device, the padded tokens of a group at most where no
+# budget says it, and what a group costs beside them, in tokens. On a CPU larger groups leave the cache (docs/performance.md); a
+# GPU's are from arithmetic, not measured.
 GROUP_TOKENS = {"cpu": 2048}
 GROUP_TOKENS_ELSEWHERE = 16384
 GROUP_OVERHEAD = {"cpu": 128}
@@ -152,8 +152,7 @@ class ContrastiveStep:
 
     def groups(self, lengths: Sequence[int], device: torch.device) -> list[list[int]]:
         """Group texts of these lengths for the forward passes: lists of indices, longest texts first."""
-        most = GROUP_TOKENS.get(device.type, GROUP_TOKENS_ELSEWHERE)
-        budget = most if self.chunk_tokens is None else min(most, self.chunk_tokens)
+        budget = self.chunk_tokens or GROUP_TOKENS.get(device.type, GROUP_TOKENS_ELSEWHERE)
         # A pass that gathers the parameters first is dear: as few as fit.
         dear = self.engine.forward_is_collective
         return plan_chunks(lengths, budget, budget if dear else GROUP_OVERHEAD.get(device.type, GROUP_OVERHEAD_ELSEWHERE))
