@@ -47,9 +47,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     sizes = {"latents": 64, "heads": 4, "head_dim": 32}
     model = create(design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, device="cpu", dtype="float32").train()
     collate = TripletCollator(model.tokenizer, model.recipe)
-    step = ContrastiveStep(
-        model.tokenizer, Engine(Accelerator(cpu=True)), chunk_tokens=chunk_tokens, causal=model.design.attention == "causal"
-    )
+    step = ContrastiveStep.of(model, Engine(Accelerator(cpu=True)), chunk_tokens=chunk_tokens)
     step(model, collate(short_triplets(8)))  # what the first step alone allocates
     batch = collate(short_triplets(batch_size))
     before = resident()
@@ -66,7 +64,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
         "vectors": len(batch) * model.dim * 4 / mib,
         "block": min(rows, batch_size) * 2 * batch_size * 4 / mib,
         "tokens": batch.tokens,
-        "chunks": len(step.groups([len(row) for row in batch.ids], model.device)),
+        "chunks": len(step.groups([len(row) for row in batch.ids])),
     }
 
 

@@ -90,7 +90,8 @@ def cost(
     batch = batch_of(triplets, tokens, model.backbone.config.vocab_size)
     held = [*model.parameters(), *model.buffers()]
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
-    step = ContrastiveStep(model.tokenizer, Alone(), chunk_tokens=chunk_tokens, causal=model.design.attention == "causal")
+    device = "cpu" if dtype == torch.float32 else "cuda"  # that the step would run on
+    step = ContrastiveStep.of(model, Alone(), device, chunk_tokens=chunk_tokens)
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
         LiveBytes(held) as live,
@@ -144,7 +145,7 @@ def measured_seconds(point: dict[str, Any], steps: int = 3) -> float:
     sizes = TINY_POOLING | {"latents": point["latents"]}
     model = random_model(point["design"], "small", pooling_sizes=sizes, num_hidden_layers=point["num_hidden_layers"]).train()
     batch = batch_of(point["triplets"], point["tokens"], 8192)
-    step = ContrastiveStep(model.tokenizer, Alone(), causal=model.design.attention == "causal")
+    step = ContrastiveStep.of(model, Alone())
     times = []
     for _ in range(steps + 1):
         model.zero_grad()
@@ -204,12 +205,11 @@ def worker() -> None:
     batch = batch_of(POINT["triplets"], POINT["tokens"], 8192)
     several = accelerator.num_processes > 1
     wrapped = DistributedDataParallel(model) if several else model
-    step = ContrastiveStep(
-        model.tokenizer,
+    step = ContrastiveStep.of(
+        model,
         Engine(accelerator),
         processes=accelerator.num_processes,
         rank=accelerator.process_index,
-        causal=model.design.attention == "causal",
     )
     flat = torch.zeros(sum(p.numel() for p in model.parameters() if p.requires_grad))
     times, reductions = [], []

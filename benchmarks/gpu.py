@@ -99,9 +99,7 @@ class Bench:
         if args.compile:
             self.model.backbone.compile(dynamic=True)
         self.batch = batch_of(args.triplets, args.tokens, self.model.backbone.config.vocab_size)
-        self.step = ContrastiveStep(
-            self.model.tokenizer, Alone(), chunk_tokens=args.chunk_tokens, causal=self.model.design.attention == "causal"
-        )
+        self.step = ContrastiveStep.of(self.model, Alone(), chunk_tokens=args.chunk_tokens)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
 

@@ -238,12 +238,11 @@ def main() -> None:
     from accelerate import Accelerator
 
     loss = ContrastiveLoss(scale=SCALE, mask_duplicates=False)  # the others do not mask them
-    step = ContrastiveStep(
-        model.tokenizer,
+    step = ContrastiveStep.of(
+        model,
         Engine(Accelerator(cpu=True)),
         loss,
         chunk_tokens=args.chunk_tokens,
-        causal=model.design.attention == "causal",
     )
     steps = Steps(model)
     sides: dict[str, Callable[[], float]] = {"ours": lambda: float(step(model, batch).loss)}

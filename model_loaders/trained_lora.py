@@ -7,7 +7,8 @@ result, and the narrow product, of as many columns as the rank, is what is scale
     y = x W^T;  y += s (x A^T) B^T
     dn = s dy B;  dx = dy W;  dx += dn A;  dA = dn^T x;  dB = s dy^T (x A^T)
 
-The base's weights are frozen and have no gradient. With dropout, ``x A^T`` reads an ``x`` of its own, which gets ``dn A``.
+The base's weights are frozen and have no gradient (a bias may have one). With dropout, ``x A^T`` reads an ``x`` of its own,
+which gets ``dn A``. Where base and LoRA have different dtypes without autocast, peft's way is taken.
 """
 
 from __future__ import annotations
@@ -83,13 +84,13 @@ class LowRankLinear(torch.autograd.Function):
             result = F.linear(x, weight.to(dtype), None if bias is None else bias.to(dtype))
             result.view(-1, result.shape[-1]).addmm_(narrow, up.to(dtype).T, alpha=scale)
         ctx.save_for_backward(dropped, weight, down, up, narrow)
-        ctx.scale, ctx.same = scale, dropped is x
+        ctx.scale, ctx.same, ctx.bias_dtype = scale, dropped is x, None if bias is None else bias.dtype
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of ``x``, ``dropped``, ``down`` and ``up``."""
+        """Return the gradients of ``x``, ``dropped``, ``bias``, ``down`` and ``up``."""
         dropped, weight, down, up, narrow = ctx.saved_tensors
         rows, read = gradient.flatten(0, -2), dropped.flatten(0, -2)
         dtype = rows.dtype
@@ -104,4 +105,5 @@ class LowRankLinear(torch.autograd.Function):
             to_dropped = (to_narrow @ down.to(dtype)).view_as(dropped)
         to_down = (to_narrow.T @ read).to(down.dtype)
         to_up = (rows.T @ narrow).mul_(ctx.scale).to(up.dtype)
-        return to_x, to_dropped, None, None, to_down, to_up, None
+        to_bias = rows.sum(dim=0, dtype=ctx.bias_dtype) if ctx.needs_input_grad[3] else None
+        return to_x, to_dropped, None, to_bias, to_down, to_up, None

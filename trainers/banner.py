@@ -88,14 +88,13 @@ def negatives_line(sample: Sequence[dict[str, Any]], queries: int) -> str:
 
 def tokens_of(trainer: ContrastiveTrainer, sample: Sequence[dict[str, Any]]) -> tuple[float, float]:
     """Return the tokens of a row, and how many more padding adds, as a share."""
-    own, device = trainer.args.per_device_train_batch_size, trainer.model.device
+    own = trainer.args.per_device_train_batch_size
     real = padded = 0
     for start in range(0, len(sample), own):
         lengths = [len(ids) for ids in trainer.data_collator(sample[start : start + own]).ids]
         real += sum(lengths)
-        padded += sum(
-            lengths[group[0]] * len(group) for group in trainer.contrastive_step.groups(lengths, device)
-        )  # the longest comes first
+        groups = trainer.contrastive_step.groups(lengths)
+        padded += sum(lengths[group[0]] * len(group) for group in groups)  # the longest comes first
     return real / len(sample), padded / real - 1
 
 

@@ -92,7 +92,7 @@ def plan_chunks(lengths: Sequence[int], token_budget: int, overhead: int = 0) ->
     """Group texts of similar length, so that each group, padded to its longest, stays within a token budget.
 
     Of all groupings of the sorted texts it is one of the cheapest: with the fewest padded tokens, each group counted as
-    ``overhead`` tokens more. (Without it every length is a group of its own.)
+    ``overhead`` tokens more.
 
     Args:
         lengths: tokens of each text.

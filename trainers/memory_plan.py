@@ -123,7 +123,7 @@ def plan_step(
     trained = sum(size_of(parameter) for parameter in trainable)
     state = int(trained * optimizer_values(optimizer))
     alone = replace(step, engine=Alone(), processes=1, rank=0)
-    chunks = len(step.groups([len(row) for row in batch.ids], device))
+    chunks = len(step.groups([len(row) for row in batch.ids]))
     held = [*fake.parameters(), *fake.buffers()]
     with mode, LiveBytes(held) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
@@ -265,11 +265,11 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
     """Plan a run whose texts all have their greatest lengths, from its configuration alone."""
     training, contrastive = config.training, config.contrastive
     model = model_of(config)
-    step = ContrastiveStep(
-        model.tokenizer,
+    step = ContrastiveStep.of(
+        model,
         Alone(),
+        "cpu" if training.use_cpu else "cuda",
         chunk_tokens=contrastive.chunk_tokens,
-        causal=model.design.attention == "causal",
         across_processes=contrastive.negatives_across_processes,
         processes=processes,
     )

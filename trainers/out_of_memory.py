@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from model_loaders.locations import first_line
 from trainers.batching import TripletBatch
 from trainers.step import ContrastiveStep
@@ -22,10 +20,10 @@ def out_of_memory(error: BaseException, batch: TripletBatch, *, number: int, ste
         args: ``TrainingArguments``.
     """
     lengths = [len(ids) for ids in batch.ids] or [1]
-    chunks = step.groups(lengths, torch.device(args.device))
-    # Without a budget the graph of the whole batch is kept; with one, that of its largest chunk.
+    chunks = step.groups(lengths)
+    # The graph of the whole batch is kept; beyond a budget, that of its largest chunk.
     kept = [max(lengths[index] for index in chunk) * len(chunk) for chunk in chunks]
-    padded = max(kept) if step.is_cached(batch, chunks) else sum(kept)
+    padded = max(kept) if step.is_cached(lengths, chunks) else sum(kept)
     half, longest = max(padded // 2, 1), max(lengths)
     ways = [f"--chunk_tokens {half}, the same gradient for more time"] if half >= longest else []
     if not (getattr(args, "activation_checkpointing", False) or getattr(args, "gradient_checkpointing", False)):

@@ -54,7 +54,7 @@ class FewChunks(nn.Module):
         self.kept = 0.0  # bytes a padded token
         self.anchor = nn.Parameter(next(model.parameters()).new_zeros((), dtype=torch.float32))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor) -> Tensor:
         """Return vectors ``(batch, dim)``, or what stands for them."""
         with_graph = torch.is_grad_enabled()
         number = self.calls[with_graph]

@@ -15,25 +15,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model_loaders.embed_model import EmbedModel
 from model_loaders.tokenising import Batch, TextTokenizer
 from model_loaders.trained_lora import trained_lora
 from trainers.batching import TripletBatch, plan_chunks
 from trainers.engines import Engine
 from trainers.loss import ContrastiveLoss, LossBatch, LossResult
 
-# Texts are encoded in groups of similar length, which saves padding: by device, the padded tokens of a group at most where no
-# budget says it, and what a group costs beside them, in tokens. On a CPU larger groups leave the cache (docs/performance.md); a
-# GPU's are from arithmetic, not measured.
-GROUP_TOKENS = {"cpu": 2048}
-GROUP_TOKENS_ELSEWHERE = 16384
-GROUP_OVERHEAD = {"cpu": 128}
-GROUP_OVERHEAD_ELSEWHERE = 512
+
+@dataclass(frozen=True)
+class Grouping:
+    """How texts are grouped by length for the forward passes, which saves padding.
+
+    Attributes:
+        tokens: padded tokens of a group at most, where no budget says it.
+        overhead: what a group costs beside its padded tokens, in tokens.
+    """
+
+    tokens: int
+    overhead: int
+
+
+# By device. On a CPU larger groups leave the cache (docs/performance.md); a GPU's are from arithmetic, not measured.
+GROUPINGS = {"cpu": Grouping(tokens=2048, overhead=128)}
+GROUPING_ELSEWHERE = Grouping(tokens=4096, overhead=256)
 SAMPLE = 256  # vectors that a step shows of itself
 
 
@@ -81,6 +93,7 @@ class ContrastiveStep:
         loss: of all vectors.
         chunk_tokens: padded tokens whose graph is kept at once (gradient caching), or ``None`` for all.
         causal: whether attention is, so that padding needs no mask.
+        grouping: of the texts.
         across_processes: whether the texts of every process are negatives for every other one.
         processes: how many processes share the batch.
         rank: this process among them.
@@ -91,9 +104,16 @@ class ContrastiveStep:
     loss: ContrastiveLoss = field(default_factory=ContrastiveLoss)
     chunk_tokens: int | None = None
     causal: bool = False
+    grouping: Grouping = GROUPINGS["cpu"]
     across_processes: bool = True
     processes: int = 1
     rank: int = 0
+
+    @classmethod
+    def of(cls, model: EmbedModel, engine: Engine, device: torch.device | str | None = None, **options: Any) -> ContrastiveStep:
+        """Make the step of a model on the device that it will run on (by default where it is)."""
+        grouping = GROUPINGS.get(torch.device(device or model.device).type, GROUPING_ELSEWHERE)
+        return cls(model.tokenizer, engine, causal=model.design.attention == "causal", grouping=grouping, **options)
 
     def __call__(self, model: nn.Module, batch: TripletBatch, weight: float = 1.0) -> StepResult:
         """Run forward and backward; adds into the parameters' gradients.
@@ -104,8 +124,9 @@ class ContrastiveStep:
             weight: the loss's weight, 1 / number of accumulated batches.
         """
         device, engine = next(model.parameters()).device, self.engine
-        groups = self.groups([len(row) for row in batch.ids], device)
-        shares = gather_shares(batch, len(groups), self.is_cached(batch, groups), device, self.processes)
+        lengths = [len(row) for row in batch.ids]
+        groups = self.groups(lengths)
+        shares = gather_shares(batch, len(groups), self.is_cached(lengths, groups), device, self.processes)
         most = max(share.chunks for share in shares)
         # An empty share still takes part in the synchronisation, and with FSDP2 every forward pass is one.
         inputs, order = self.pad(batch.ids, groups, device, at_least=most if engine.forward_is_collective else 1)
@@ -146,20 +167,19 @@ class ContrastiveStep:
 
     def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
         """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""
-        device = next(model.parameters()).device
-        inputs, order = self.pad(batch.ids, self.groups([len(row) for row in batch.ids], device), device)
+        groups = self.groups([len(row) for row in batch.ids])
+        inputs, order = self.pad(batch.ids, groups, next(model.parameters()).device)
         return restore(encode_without_graph(model, inputs)[0], order)
 
-    def groups(self, lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+    def groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Group texts of these lengths for the forward passes: lists of indices, longest texts first."""
-        budget = self.chunk_tokens or GROUP_TOKENS.get(device.type, GROUP_TOKENS_ELSEWHERE)
-        # A pass that gathers the parameters first is dear: as few as fit.
-        dear = self.engine.forward_is_collective
-        return plan_chunks(lengths, budget, budget if dear else GROUP_OVERHEAD.get(device.type, GROUP_OVERHEAD_ELSEWHERE))
+        budget = self.chunk_tokens or self.grouping.tokens
+        # A pass that gathers the parameters first is dear: few groups.
+        return plan_chunks(lengths, budget, budget if self.engine.forward_is_collective else self.grouping.overhead)
 
-    def is_cached(self, batch: TripletBatch, groups: Sequence[Sequence[int]]) -> bool:
+    def is_cached(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> bool:
         """Whether this process's texts, of which one at least is encoded at once, exceed the budget."""
-        padded = sum(len(batch.ids[group[0]]) * len(group) for group in groups)  # the longest comes first
+        padded = sum(lengths[group[0]] * len(group) for group in groups)  # the longest comes first
         return self.chunk_tokens is not None and len(groups) > 1 and padded > self.chunk_tokens
 
     def pad(

@@ -74,12 +74,12 @@ class ContrastiveTrainer(Trainer):
             callbacks=callbacks,
         )  # fmt: skip
         self.mixing, self.pooling_learning_rate = mixing, pooling_learning_rate
-        self.contrastive_step = ContrastiveStep(
-            tokenizer=model.tokenizer,
-            engine=engine_of(self.accelerator),
+        self.contrastive_step = ContrastiveStep.of(
+            model,
+            engine_of(self.accelerator),
+            self.args.device,
             loss=loss or ContrastiveLoss(),
             chunk_tokens=chunk_tokens,
-            causal=model.design.attention == "causal",
             across_processes=negatives_across_processes,
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,

@@ -56,16 +56,29 @@ def test_results_and_gradients_are_pefts(
         torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("which", ["lora_only", "all"])
+def test_a_trained_bias_has_its_gradient(make_base: Callable[..., Path], which: str) -> None:
+    backbone = a_backbone(make_base("qwen2"), bias=which).double()
+    x = torch.randn(3, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = run(layer_of(backbone), x)
+    with trained_lora(backbone):
+        found = run(layer_of(backbone), x)
+    assert float(expected["base_layer.bias"].abs().max()) > 0.01
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12)
+
+
 def test_gradients_are_those_of_differences() -> None:
     numbers = torch.Generator().manual_seed(1)
     x, weight, bias, down, up = (
         torch.randn(shape, dtype=torch.float64, generator=numbers) for shape in ((2, 3, 4), (5, 4), (5,), (2, 4), (5, 2))
     )
     dropped = (x * 2).requires_grad_(True)
-    for trained in (x, down, up):
+    for trained in (x, bias, down, up):
         trained.requires_grad_(True)
     assert torch.autograd.gradcheck(
-        lambda x, dropped, down, up: module.LowRankLinear.apply(x, dropped, weight, bias, down, up, 1.5), (x, dropped, down, up)
+        lambda x, dropped, bias, down, up: module.LowRankLinear.apply(x, dropped, weight, bias, down, up, 1.5),
+        (x, dropped, bias, down, up),
     )
 
 

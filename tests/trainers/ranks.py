@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.conftest import new_model, triplets
 from trainers import step as step_module
 from trainers.batching import TripletBatch, TripletCollator
-from trainers.step import GROUP_TOKENS
+from trainers.step import GROUPINGS, Grouping
 from trainers.trainer import ContrastiveTrainer
 
 
@@ -233,7 +233,7 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
             shard(trainer)
             trainer.contrastive_step = replace(trainer.contrastive_step, engine=engine_again(trainer))
         undo = break_on_purpose(case.broken)
-        step_module.GROUP_TOKENS = {"cpu": case.group_tokens} if case.group_tokens else GROUP_TOKENS
+        step_module.GROUPINGS = {"cpu": Grouping(case.group_tokens, overhead=128)} if case.group_tokens else GROUPINGS
         try:
             torch.save(trainer.run(), Path(job["out"]) / f"{case.name}-{rank}.pt")
         finally:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +20,10 @@ from trainers.live_bytes import LiveBytes
 from trainers.longest import longest_batch
 from trainers.loss import ContrastiveLoss
 from trainers.memory_plan import main, optimizer_values, plan_step, plan_training
+from trainers.out_of_memory import out_of_memory
 from trainers.rows import TripletRows
 from trainers.stand_ins import Alone
-from trainers.step import ContrastiveStep
+from trainers.step import ContrastiveStep, Grouping
 from trainers.trainer import ContrastiveTrainer
 
 WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
@@ -61,7 +64,7 @@ def test_a_plan_is_what_a_step_takes(
 ) -> None:
     model = new_model(design, make_base(**WIDE), lora=LORA | {"lora_dropout": 0.1}).train()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    step = ContrastiveStep(model.tokenizer, Alone(), chunk_tokens=chunk_tokens)
+    step = ContrastiveStep.of(model, Alone(), chunk_tokens=chunk_tokens)
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(24, negatives=2))
     plan = plan_step(model, step, batch, optimizer="sgd", checkpointing=checkpointing)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in weights.items())
@@ -72,13 +75,14 @@ def test_a_plan_is_what_a_step_takes(
     assert plan.above_model == pytest.approx(measured(model, step, batch), rel=0.06)
 
 
-def test_stand_ins_hold_what_chunks_hold(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.step.GROUP_TOKENS", {"cpu": 64})  # twelve groups, of which four run
+def test_stand_ins_hold_what_chunks_hold(base: Path) -> None:
     model = new_model("model3", base).train()
-    step = ContrastiveStep(model.tokenizer, Alone())
+    step = replace(ContrastiveStep.of(model, Alone()), grouping=Grouping(64, overhead=64))  # a dozen groups, of which four run
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(48, negatives=1))
+    assert len(step.groups([len(row) for row in batch.ids])) >= 10
     plan = plan_step(model, step, batch, optimizer="sgd")
-    assert plan.above_model == pytest.approx(measured(model, step, batch), rel=0.05)
+    # Groups of shorter texts keep a little less a token than the first one, by which the others are counted.
+    assert plan.above_model == pytest.approx(measured(model, step, batch), rel=0.07)
 
 
 def test_what_adds_to_a_plan(base: Path) -> None:
@@ -87,7 +91,7 @@ def test_what_adds_to_a_plan(base: Path) -> None:
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(8))
 
     def plan(processes: int = 1, **options: Any) -> Any:
-        step = ContrastiveStep(model.tokenizer, Alone(), loss=ContrastiveLoss(), processes=processes)
+        step = ContrastiveStep.of(model, Alone(), loss=ContrastiveLoss(), processes=processes)
         return plan_step(model, step, batch, **options)
 
     adam = plan()
@@ -154,6 +158,16 @@ def test_running_out_of_memory_says_what_to_turn(
     assert "step 1 does not fit the memory of the device: 12 texts of" in told
     assert told.split("In this order: ")[1].startswith(first)
     assert "--per_device_train_batch_size 2, which means fewer negatives" in told
+
+
+def test_running_out_of_memory_with_an_empty_share(base: Path) -> None:
+    model = new_model("model1", base)
+    nothing = TripletCollator(model.tokenizer, model.recipe)([])
+    args = SimpleNamespace(per_device_train_batch_size=2)
+    for chunk_tokens in (None, 64):
+        step = ContrastiveStep.of(model, Alone(), chunk_tokens=chunk_tokens)
+        told = out_of_memory(torch.OutOfMemoryError("full"), nothing, number=3, step=step, args=args)
+        assert told.startswith("step 3 does not fit the memory of the device: 0 texts")
 
 
 @pytest.mark.slow

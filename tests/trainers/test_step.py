@@ -16,7 +16,7 @@ from trainers import step as step_module
 from trainers.batching import TripletBatch, TripletCollator
 from trainers.engines import Engine
 from trainers.loss import ContrastiveLoss, LossBatch
-from trainers.step import ContrastiveStep
+from trainers.step import ContrastiveStep, Grouping
 
 DESIGNS = ["model1", "model2", "model3", "model4", "model5"]
 WHOLE = 100_000  # tokens of a chunk that holds any batch
@@ -68,8 +68,7 @@ def chunked(model: Any, batch: TripletBatch) -> Iterator[tuple[float, dict[str, 
         if checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         for chunk_tokens in (1, 16, 40, WHOLE, None):
-            options = {"chunk_tokens": chunk_tokens, "causal": model.design.attention == "causal"}
-            loss = ContrastiveStep(model.tokenizer, engine(), **options)(model, batch).loss.item()
+            loss = ContrastiveStep.of(model, engine(), chunk_tokens=chunk_tokens)(model, batch).loss.item()
             yield loss, gradients(model)
 
 
@@ -111,15 +110,15 @@ def test_one_text_a_chunk_really_is(base: Path) -> None:
     assert seen == [(18, True)]  # one chunk is encoded once
 
 
-def test_texts_within_the_budget_are_encoded_once_though_in_groups(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_module, "GROUP_OVERHEAD", {"cpu": 0})  # a group for each length
+def test_texts_within_the_budget_are_encoded_once_though_in_groups(base: Path) -> None:
     model = new_model("model1", base).train()
     batch = batch_of(model, rows_with(1))
     seen: list[tuple[int, bool]] = []
     model.register_forward_hook(lambda _, inputs, output: seen.append((len(inputs[0]), output.requires_grad)))
     for budget, times in ((batch.tokens, [True]), (batch.tokens - 1, [False, True])):
         seen.clear()
-        ContrastiveStep(model.tokenizer, engine(), chunk_tokens=budget)(model, batch)
+        every_length = Grouping(1, overhead=0)
+        ContrastiveStep(model.tokenizer, engine(), chunk_tokens=budget, grouping=every_length)(model, batch)
         lengths = len({len(row) for row in batch.ids})
         assert lengths > 1 and [graph for _, graph in seen] == [graph for graph in times for _ in range(lengths)]
 
@@ -127,11 +126,11 @@ def test_texts_within_the_budget_are_encoded_once_though_in_groups(base: Path, m
 def test_padding_needs_no_mask_where_attention_is_causal(base: Path) -> None:
     """Bidirectional attention gets one, but where all texts of a group are of one length."""
     masks: list[bool] = []
-    for design, causal in (("model1", True), ("model5", False)):
+    for design in ("model1", "model5"):
         model = new_model(design, base).train()
         model.register_forward_pre_hook(lambda _, inputs: masks.append(inputs[1] is not None))
         ragged, even = batch_of(model, rows_with("ragged")), batch_of(model, [{"query": "a", "positive": "a", "negatives": []}])
-        step = ContrastiveStep(model.tokenizer, engine(), causal=causal)
+        step = ContrastiveStep.of(model, engine())
         for batch in (ragged, even):
             step(model, batch)
     assert masks == [False, False, True, False]
@@ -170,8 +169,7 @@ def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design
         loss = ContrastiveStep(model.tokenizer, engine(), **options)(model, batch).loss.item()
         return loss, gradients(model), torch.get_rng_state()
 
-    monkeypatch.setattr(step_module, "GROUP_TOKENS", {"cpu": 24})
-    kept = run()
+    kept = run(grouping=Grouping(24, overhead=128))
     cached = run(chunk_tokens=24)
     assert cached[0] == kept[0]
     assert relative(cached[1], kept[1]) <= 1e-6
