@@ -241,7 +241,7 @@ def main() -> None:
     step = ContrastiveStep.of(
         model,
         Engine(Accelerator(cpu=True)),
-        loss,
+        loss=loss,
         chunk_tokens=args.chunk_tokens,
     )
     steps = Steps(model)
