@@ -50,7 +50,10 @@ def encoding(model: EmbedModel, name: str, texts: int, steps: int) -> None:
         seconds = median_seconds(lambda: model.encode(rows, max_length=512, batch_tokens=budget), steps, model.device)  # noqa: B023
         found[budget] = texts / seconds
     best = max(found.values())
-    print(f"encoding, {name}: " + ", ".join(f"{budget} {rate:.0f} ({rate / best:.2f})" for budget, rate in found.items()), flush=True)
+    print(
+        f"encoding, {name}: " + ", ".join(f"{budget} {rate:.0f} ({rate / best:.2f})" for budget, rate in found.items()),
+        flush=True,
+    )
 
 
 def training(model: EmbedModel, name: str, triplets: int, steps: int) -> None:

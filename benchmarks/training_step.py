@@ -130,12 +130,13 @@ class Peer(torch.nn.Module):
             MultipleNegativesRankingLoss,
         )
 
+        device = self.model.device
+
         def run(loss: Any) -> Loss:
             def one() -> Tensor:
-                columns = [
-                    dict(zip(("input_ids", "attention_mask"), padded(rows, self.pad), strict=True)) for rows in split(batch)
-                ]
-                found: Tensor = loss(columns, torch.arange(batch.queries))
+                parts = [[part.to(device) for part in padded(rows, self.pad)] for rows in split(batch)]
+                columns = [dict(zip(("input_ids", "attention_mask"), part, strict=True)) for part in parts]
+                found: Tensor = loss(columns, torch.arange(batch.queries, device=device))
                 return found
 
             return one
@@ -204,8 +205,9 @@ def operations(model: EmbedModel, batch: TripletBatch) -> float:
     matrices = [(n, p) for n, p in model.backbone.named_parameters() if p.dim() == 2 and "embed" not in n]
     frozen = sum(p.numel() for _, p in matrices if not p.requires_grad)
     trained = sum(p.numel() for _, p in matrices if p.requires_grad)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention = sum(
-        6.0 * len(row) ** 2 * config.num_attention_heads * config.head_dim * config.num_hidden_layers for row in batch.ids
+        6.0 * len(row) ** 2 * config.num_attention_heads * head_dim * config.num_hidden_layers for row in batch.ids
     )  # scores and values of half the square, forward 1 x and backward 2 x
     return batch.tokens * (4.0 * frozen + 6.0 * trained) + attention
 

@@ -192,7 +192,12 @@ class EmbedModel(nn.Module):
         if (activation_checkpointing_kwargs or {}).get("use_reentrant"):
             raise UserError("reentrant checkpointing loses the gradients of a frozen base model: leave use_reentrant out")
         model: Any = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
-        model.activation_checkpointing_enable({"use_reentrant": False}, **options)
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False}, **options)
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Do the same: its name before transformers 5.23."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
 def fresh_pooling(design: Design, base_model: BaseModel, sizes: dict[str, int]) -> CrossAttentionPooling | None:

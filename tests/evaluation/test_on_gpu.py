@@ -26,8 +26,9 @@ def test_scores_of_the_cpu(base: Path, tmp_path: Path) -> None:
             "--dtype", "float32", "--tasks", *sorted(folder.name for folder in data.iterdir()), "--output_dir", out,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        files = [path for path in out.rglob("*.json") if "scores" in (found := json.loads(path.read_text())) and "task_name" in found]
-        scores[device] = {path.stem: next(iter(json.loads(path.read_text())["scores"].values()))[0]["main_score"] for path in files}
+        found = [json.loads(path.read_text()) for path in out.rglob("*.json")]
+        results = [one for one in found if "task_name" in one and "scores" in one]
+        scores[device] = {one["task_name"]: next(iter(one["scores"].values()))[0]["main_score"] for one in results}
     assert len(scores["cpu"]) >= 6
     assert scores["cpu"].keys() == scores["cuda"].keys()
     assert all(abs(scores["cpu"][task] - scores["cuda"][task]) < 0.02 for task in scores["cpu"]), scores

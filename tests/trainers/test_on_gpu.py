@@ -69,9 +69,7 @@ def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design
 
 
 @pytest.mark.parametrize("design", ["model1", "model3", "model5"])
-def test_a_run_a_dry_run_and_a_resumed_one(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], design: str
-) -> None:
+def test_a_run_a_dry_run_and_a_resumed_one(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], design: str) -> None:
     argv = [word for word in arguments(base, tmp_path, *([] if design == "model1" else SMALL)) if word != "--use_cpu"]
     argv += ["--bf16", "--torch_dtype", "bfloat16", "--chunk_tokens", "40", "--save_strategy", "steps", "--save_steps", "2"]
     assert main([*argv, "--dry_run"], design=design) == 0
