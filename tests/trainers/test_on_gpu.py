@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,24 @@ def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design
 
 
 @pytest.mark.parametrize("design", ["model1", "model3", "model5"])
-def test_a_run_a_dry_run_and_a_resumed_one(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], design: str) -> None:
+def test_a_dry_run_a_run_and_its_end_once_more(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], design: str
+) -> None:
     argv = [word for word in arguments(base, tmp_path, *([] if design == "model1" else SMALL)) if word != "--use_cpu"]
-    argv += ["--bf16", "--torch_dtype", "bfloat16", "--chunk_tokens", "40", "--save_strategy", "steps", "--save_steps", "2"]
+    argv += ["--bf16", "--torch_dtype", "bfloat16", "--chunk_tokens", "40", "--save_strategy", "steps", "--save_steps", "8",
+             "--max_steps", "20"]  # fmt: skip
     assert main([*argv, "--dry_run"], design=design) == 0
     assert "torch.cuda.max_memory_allocated" in capsys.readouterr().out
-    assert main([*argv, "--max_steps", "20"], design=design) == 0
-    told = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
-    whole = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
-    again = [word.replace(str(tmp_path / "out"), str(tmp_path / "again")) for word in argv]
-    assert main([*again, "--max_steps", "20"], design=design) == 0
-    assert (tmp_path / "again" / "adapter_model.safetensors").read_bytes() == whole
-    losses = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert main(argv, design=design) == 0
+    out = tmp_path / "out"
+    losses = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in losses if "loss" in line]
-    assert losses[-1] < losses[0], told
+    assert losses[-1] < losses[0], losses
+
+    weights = out / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    for name in ("train_result.json", "embedder.json", weights.name):
+        (out / name).unlink()
+    shutil.rmtree(out / "checkpoint-20")
+    assert main([*argv, "--resume_from_checkpoint", "true"], design=design) == 0
+    assert weights.read_bytes() == whole
