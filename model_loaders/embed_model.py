@@ -140,7 +140,7 @@ class EmbedModel(nn.Module):
             role: ``query`` or ``document``: whose prompt is used.
             prompt: used instead of the recipe's; ``""`` for none.
             max_length: tokens a text at most; ``None`` for the recipe's.
-            batch_tokens: padded tokens of one forward pass at most; ``None`` for the device's default (``BATCH_TOKENS``).
+            batch_tokens: padded tokens of one forward pass at most; ``None`` for what suits the device.
                 A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
             batch_size: texts of one forward pass at most; ``None`` for no such limit.
             show_progress: show a bar.

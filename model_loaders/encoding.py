@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from model_loaders.errors import UserError
+from model_loaders.launches import launch_tokens
 from model_loaders.locations import first_line
 from model_loaders.merged_lora import merged_lora
 from model_loaders.prompts import render
@@ -30,12 +31,9 @@ logger = logging.getLogger(__name__)
 
 OnBatch = Callable[[int, int], None]
 Forward = Callable[[Tensor, Tensor | None, Tensor], Tensor]
-# Padded tokens of a forward pass. On a CPU the activations want to stay in the cache: with the quickstart's base, texts a
-# second rise to 1,024 and fall beyond 2,048 (docs/performance.md). A GPU (by arithmetic, not measured) reads each weight once
-# a batch, so beyond some 600 tokens products are bound by arithmetic; 16,384 tokens also hide the launches of a small model's
-# kernels, and are about 1.5 GB of activations of a 7 B one.
-BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
-BATCH_TOKENS_ELSEWHERE = 4096
+# Padded tokens of a forward pass on a CPU, where the activations want to stay in the cache: with the quickstart's base, texts a
+# second rise to 1,024 and fall beyond 2,048 (docs/performance.md).
+CPU_BATCH_TOKENS = 1024
 # Vectors that wait on a GPU before they are fetched: each fetch waits for the GPU, and few are needed.
 WAITING_BYTES = 2**26
 
@@ -76,7 +74,7 @@ def encode_texts(
         prompt: of all of them.
         max_length: tokens a text at most.
         batch_tokens: padded tokens of a forward pass at most, but for a longer text, which is a batch of its own; ``None``
-            for ``BATCH_TOKENS`` of the device.
+            for what suits device and model.
         batch_size: texts of a forward pass at most; ``None`` for no such limit.
         on_batch: called after each forward pass with its number of texts and of tokens without padding.
         check_finite: whether a vector that is not finite is an error.
@@ -92,7 +90,7 @@ def encode_texts(
     order = np.argsort(-lengths, kind="stable")  # longest first: what does not fit is known at once
     wait = 0 if model.device.type == "cpu" else WAITING_BYTES
     result = Vectors(texts, lengths, model.dim, wait, check_finite)
-    budget = batch_tokens or BATCH_TOKENS.get(model.device.type, BATCH_TOKENS_ELSEWHERE)
+    budget = batch_tokens or default_batch_tokens(model)
     start = 0
     with ready(model) as forward:
         while start < len(order):
@@ -104,6 +102,14 @@ def encode_texts(
                     on_batch(len(chosen), int(lengths[chosen].sum()))
         result.fetch()
     return Encoded(result.vectors, lengths, np.array(cut, dtype=bool))
+
+
+def default_batch_tokens(model: EmbedModel) -> int:
+    """Return the padded tokens of a forward pass that suit the model's device.
+
+    On a GPU twice what hides the launches, 4,096 to 32,768: with a Mistral-7B on an H200 4,096 were best, of 1,024 to 65,536.
+    """
+    return CPU_BATCH_TOKENS if model.device.type == "cpu" else 2 * max(2048, launch_tokens(model.backbone))
 
 
 def texts_of_batch(longest: int, batch_tokens: int, batch_size: int | None) -> int:

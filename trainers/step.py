@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_loaders.embed_model import EmbedModel
+from model_loaders.launches import launch_tokens
 from model_loaders.tokenising import Batch, TextTokenizer
 from model_loaders.trained_lora import trained_lora
 from trainers.batching import TripletBatch, plan_chunks
@@ -43,12 +44,16 @@ class Grouping:
     overhead: int
 
 
-# By device. On a CPU larger groups leave the cache (docs/performance.md). A GPU waits until each group's kernels are launched
-# (in the profile of a step on an H200 for 11 % of the time, with a 7 B base and groups of 4,096 and 2,048 tokens), and a
-# larger group takes no more launches.
-GROUPINGS = {"cpu": Grouping(tokens=2048, overhead=128)}
-GROUPING_ELSEWHERE = Grouping(tokens=16384, overhead=1024)
+CPU_GROUPING = Grouping(tokens=2048, overhead=128)  # larger groups leave the cache (docs/performance.md)
 SAMPLE = 256  # vectors that a step shows of itself
+
+
+def gpu_grouping(launch: int) -> Grouping:
+    """Return the grouping for a device on which a pass costs as much as so many tokens before the first one is computed.
+
+    Without gradient caching every group's graph is kept anyway, so large groups cost little memory.
+    """
+    return Grouping(tokens=max(16384, 2 * launch), overhead=launch)
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class ContrastiveStep:
     loss: ContrastiveLoss = field(default_factory=ContrastiveLoss)
     chunk_tokens: int | None = None
     causal: bool = False
-    grouping: Grouping = GROUPINGS["cpu"]
+    grouping: Grouping = CPU_GROUPING
     across_processes: bool = True
     processes: int = 1
     rank: int = 0
@@ -114,7 +119,8 @@ class ContrastiveStep:
     @classmethod
     def of(cls, model: EmbedModel, engine: Engine, device: torch.device | str | None = None, **options: Any) -> ContrastiveStep:
         """Make the step of a model on the device that it will run on (by default where it is)."""
-        grouping = GROUPINGS.get(torch.device(device or model.device).type, GROUPING_ELSEWHERE)
+        on_cpu = torch.device(device or model.device).type == "cpu"
+        grouping = CPU_GROUPING if on_cpu else gpu_grouping(launch_tokens(model.backbone))
         return cls(model.tokenizer, engine, causal=model.design.attention == "causal", grouping=grouping, **options)
 
     def __call__(self, model: nn.Module, batch: TripletBatch, weight: float = 1.0) -> StepResult:

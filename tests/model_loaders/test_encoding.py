@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from model_loaders import DESIGNS, UserError, encoding
 from model_loaders.encoding import Vectors, out_of_memory, ready, texts_of_batch
+from model_loaders.launches import MOST, launch_tokens
 from model_loaders.merged_lora import is_plain
 from tests.conftest import ROOT, WORDS, new_model
 from tests.model_loaders.families import FAMILIES
@@ -206,11 +208,26 @@ def test_vectors_that_still_wait_are_fetched_at_the_end(base: Path, monkeypatch:
     np.testing.assert_array_equal(model.encode(TEXTS, batch_tokens=46), expected)
 
 
-def test_every_device_has_a_budget(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_of_a_cpu(base: Path) -> None:
     model = new_model("model1", base)
     sizes: list[tuple[int, int]] = short_of_memory(model, 10**9)
     model.encode(["word1"] * 500)
-    assert sizes == [(encoding.BATCH_TOKENS["cpu"] // 3, 3), (500 - encoding.BATCH_TOKENS["cpu"] // 3, 3)]
+    assert sizes == [(encoding.CPU_BATCH_TOKENS // 3, 3), (500 - encoding.CPU_BATCH_TOKENS // 3, 3)]
+
+
+def test_a_gpu_gets_larger_batches_the_smaller_the_layers() -> None:
+    def on_gpu(hidden: int, inner: int, layers: int) -> SimpleNamespace:
+        backbone = torch.nn.Module()
+        backbone.embed_tokens = torch.nn.Embedding(9, 10**6, device="meta")
+        backbone.layers = torch.nn.ModuleList(torch.nn.Linear(hidden, inner, device="meta") for _ in range(layers))
+        backbone.config = SimpleNamespace(num_hidden_layers=layers)
+        return SimpleNamespace(device=torch.device("cuda"), backbone=backbone)
+
+    mistral, qwen = on_gpu(4096, 53248, 32), on_gpu(896, 16640, 24)  # 218 and 15 million parameters a layer
+    assert launch_tokens(mistral.backbone) == 2063
+    assert encoding.default_batch_tokens(mistral) == 4126
+    assert encoding.default_batch_tokens(qwen) == 2 * MOST
+    assert encoding.default_batch_tokens(on_gpu(16384, 53248, 2)) == 4096
 
 
 @pytest.mark.parametrize("design", ["model3", "model4", "model5"])

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.conftest import new_model, triplets
 from trainers import step as step_module
 from trainers.batching import TripletBatch, TripletCollator
-from trainers.step import GROUPINGS, Grouping
+from trainers.step import CPU_GROUPING, Grouping
 from trainers.trainer import ContrastiveTrainer
 
 
@@ -233,7 +233,7 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
             shard(trainer)
             trainer.contrastive_step = replace(trainer.contrastive_step, engine=engine_again(trainer))
         undo = break_on_purpose(case.broken)
-        step_module.GROUPINGS = {"cpu": Grouping(case.group_tokens, overhead=128)} if case.group_tokens else GROUPINGS
+        step_module.CPU_GROUPING = Grouping(case.group_tokens, overhead=128) if case.group_tokens else CPU_GROUPING
         try:
             torch.save(trainer.run(), Path(job["out"]) / f"{case.name}-{rank}.pt")
         finally:
