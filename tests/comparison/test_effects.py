@@ -8,7 +8,15 @@ from scipy import stats
 
 from comparison.effects import describe, equivalence_p, new_task_interval
 from comparison.multiple import holm
-from comparison.seeds import Measured, corrected_seed_sds, crossed, overturning_seed_sd, seed_variances, variance_parts
+from comparison.seeds import (
+    Measured,
+    corrected_seed_sds,
+    crossed,
+    overturning_seed_sd,
+    run_parts,
+    seed_variances,
+    variance_parts,
+)
 
 VALUES = np.array([0.021, -0.004, 0.013, 0.0, 0.031, 0.008, 0.017])
 
@@ -84,6 +92,18 @@ def test_three_runs_of_the_baseline_are_lent_to_the_others() -> None:
     assert variances[0] is not None and variances[0].source == "own"
     found = crossed(VALUES, (3, 1), (variances[0], variances[1]))
     assert found is not None and found.source == "pooled"
+    assert found.df == 2  # whatever the units are: three runs say little of the variance
+    assert run_parts((variances[0], variances[1]), (3, 1)) == [(pytest.approx(0.0001 * (1 / 3 + 1)), 2)]  # one estimate
+    assert run_parts((variances[1], variances[0]), (1, 3)) == run_parts((variances[0], variances[1]), (3, 1))
+
+
+def test_a_variance_that_is_in_the_pool_counts_once_with_all_its_weight() -> None:
+    own, other, borrower = seed_variances([np.array([0.50, 0.54, 0.52]), np.array([0.3, 0.31, 0.32, 0.33]), np.array([0.6])])
+    assert own is not None and other is not None and borrower is not None
+    assert (own.df, other.df, borrower.df, borrower.source) == (2, 3, 5, "pooled")
+    parts = run_parts((borrower, own), (1, 3))
+    assert parts == [(pytest.approx(own.value * (1 / 3 + 2 / 5)), 2), (pytest.approx(other.value * 3 / 5), 3)]
+    assert sum(value for value, _ in parts) == pytest.approx(own.value / 3 + borrower.value)
 
 
 def test_a_result_stands_up_to_its_tipping_point() -> None:
