@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 FAILED = 1
-OVERRIDES = ("output_dir", "seeds", "jobs", "train_file", "eval_dir")  # flags that go before the study file's keys
+OVERRIDES = ("output_dir", "seeds", "jobs", "train_file", "eval_dir")  # flags that override keys of the study file
 
 
 def make_parser() -> argparse.ArgumentParser:

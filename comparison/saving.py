@@ -14,6 +14,7 @@ from comparison.errors import ComparisonError
 from comparison.outcome import Category, Comparison, Contrast
 from comparison.tables import as_markdown
 
+FORMULA = ("=", "+", "@", "\t", "\r")  # how a text begins that spreadsheets calculate
 UTF8: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # a name may hold half a surrogate pair
 
 
@@ -135,8 +136,13 @@ def plain(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with the fields of the first; a file with one word where there are none."""
+    """Write rows with the fields of the first; a file with one word where there are none.
+
+    A text that a spreadsheet would take for a formula, such as a model's name, gets an apostrophe in front.
+    """
     with path.open("w", newline="", **UTF8) as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["category"])
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            formulas = {key: f"'{text}" for key, text in row.items() if isinstance(text, str) and text.startswith(FORMULA)}
+            writer.writerow({**row, **formulas})

@@ -67,3 +67,8 @@ class Hashes:
     def save(self) -> None:
         """Keep them for the next time."""
         write_json(self.known, self.kept_in)
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line."""
+    return " ".join(text.split())

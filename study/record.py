@@ -25,7 +25,7 @@ from study import attention_mass
 from study.cell import read_scores, shown_command
 from study.cells import Cell
 from study.config import StudyConfig
-from study.files import read_json, write_json
+from study.files import one_line, read_json, write_json
 from study.inputs import Inputs
 from study.leakage import find_leakage
 from study.training import COST_FILE
@@ -48,7 +48,7 @@ def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, stu
     sides = {cell.name: evaluated_sides(cell) for cell in cells}
     content = {
         "format": FORMAT,
-        "title": config.title or study_file.stem.replace("_", " "),
+        "title": title_of(config, study_file),
         "cells": [about_cell(cell, config, sides[cell.name]) for cell in cells],
         "attention": [{"cell": cell.name, **one} for cell in cells for one in attention_of(cell)],
         "leakage": found,
@@ -64,17 +64,23 @@ def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, stu
     write_json({**tidy(content), "commands": commands(cells, config, inputs, command)}, Path(config.output_dir) / "study.json")
 
 
+def title_of(config: StudyConfig, study_file: Path) -> str:
+    """Return the study's title: by default its file's name."""
+    return config.title or study_file.stem.replace("_", " ")
+
+
 def compare(cells: Sequence[Cell], config: StudyConfig, study_file: Path) -> int:
     """Run ``python -m comparison`` on the study, into its folder ``report``; returns its exit status.
 
-    Where fewer than two systems have scores there is nothing to compare, which is said and no failure.
+    Where fewer than two systems have scores there is nothing to compare, which is said, in the folder too, and no failure.
     """
     from comparison.__main__ import main
     from study.config import find_path
+    from study.no_report import REASON, write_no_report
 
     scored = [cell.system for cell in cells if try_scores(cell).get("scores")]
     if len(set(scored)) < 2:
-        print("nothing to compare: fewer than two designs or baselines have scores")
+        print(REASON, "saved", ", ".join(map(str, write_no_report(cells, config, title_of(config, study_file)))))
         return 0
     output_dir = Path(config.output_dir)
     options = dict(config.comparison)
@@ -293,11 +299,6 @@ def commands(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, command
 
     return [{"what": "the whole study", "line": command},
             *({"what": f"{cell.name}, its training alone", "line": line(cell)} for cell in trained)]  # fmt: skip
-
-
-def one_line(text: str) -> str:
-    """Return a text on one line."""
-    return " ".join(text.split())
 
 
 def tidy(value: Any) -> Any:

@@ -17,6 +17,7 @@ import pytest
 from comparison.__main__ import FAILED, USAGE, main
 from comparison.effects import equivalence_p
 from comparison.multiple import holm
+from comparison.saving import write_csv
 from tests.comparison.conftest import Write, write_items, write_result
 from tests.conftest import ROOT, SHARED
 
@@ -359,3 +360,8 @@ def test_all_public_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out
     for said in ("NV-Embed-v1 on MSMARCO (has test", "MindSmallReranking (3)", "1.12.75", "RedditClustering.v2 (3)"):
         assert said in printed
+
+
+def test_no_name_is_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
+    write_csv(tmp_path / "rows.csv", [{"system": "=HYPERLINK(1)", "mean": -0.5}, {"system": "a=b", "mean": 0.1}])
+    assert (tmp_path / "rows.csv").read_text().splitlines() == ["system,mean", "'=HYPERLINK(1),-0.5", "a=b,0.1"]

@@ -139,6 +139,10 @@ def test_another_task_trains_nothing(copied: Path, run: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in adapters} == adapters
     assert {path: path.stat().st_mtime_ns for path in recipes} == recipes  # results that were there are taken
+    page = (out / "report" / "report.html").read_text()  # one system is left: the old report must not pass for the new one
+    assert "Nothing to compare" in page and "<td>model1-seed42</td><td>done</td>" in page
+    assert {path.name for path in (out / "report").iterdir()} == {"report.html", "comparison.md"}
+    assert (out / "report.before" / "comparison.json").is_file()
     (scores,) = (load(path)["scores"] for path in out.glob("cells/model1*/scores.json"))
     assert set(scores) == {"WordRetrieval", "WordPairs"}
     # All 24 pairs are training rows, in other capitals and with a full stop.
