@@ -92,8 +92,8 @@ def _one_of(folder: Path, *stems: str) -> Path:
 def _grade(score: Any, path: Path) -> int:
     """Return a judgement as the whole number that nDCG needs."""
     try:
-        if float(score) == int(float(score)):
+        if float(score) == int(float(score)) and abs(float(score)) < 2**31:
             return int(float(score))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last is infinity
         pass
     raise UserError(f"{path}: a score must be a whole number, found {score!r}")

@@ -12,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +136,29 @@ class Run:
             check_writable(self.output_dir)
             lock = self.output_dir / ".locks" / f"{self.model.mteb_model_meta.revision}.{spec.name}"
             with locked(lock, f"{spec.name} in {self.output_dir}", patience=0):
-                result = self._score_now(spec, task, files)
+                whole = self._with_recorded(spec, task, key)
+                result = self._score_now(whole, whole.task(), files)
         elif not readable(self.folder / "model_meta.json") and not not_writable(self.output_dir):  # mteb needs it
             self.cache.save_to_cache(result, self.model.mteb_model_meta)
         items = items_path(self.folder, spec.name)
         record = read_record(self.folder, spec.name)
         return _task_score(task, result, cached, items if items.exists() else None, record)
+
+    def _with_recorded(self, spec: TaskSpec, task: AbsTask, key: str) -> TaskSpec:
+        """Return the task with the subsets and splits of the result that is there, too: the new one takes its place."""
+        record = read_record(self.folder, spec.name)
+        if record.get(KEY) != key:
+            return spec
+        try:
+            subsets = tuple(dict.fromkeys([*task.hf_subsets, *record["subsets"]]))
+            splits = tuple(dict.fromkeys([*task.eval_splits, *record["splits"]]))
+            if (len(subsets), len(splits)) == (len(task.hf_subsets), len(task.eval_splits)):
+                return spec
+            wider = replace(spec, subsets=subsets, splits=splits)
+            wider.task()
+        except (KeyError, TypeError, UserError):  # a record that somebody wrote
+            return spec
+        return wider
 
     def _score_now(self, spec: TaskSpec, task: AbsTask, files: EmbeddingFiles | None) -> TaskResult:
         """Compute the scores of a task, and put them in the place of older ones when they are complete."""

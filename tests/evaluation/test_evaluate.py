@@ -168,6 +168,17 @@ def test_a_result_that_lacks_a_subset_is_computed_again_and_one_with_more_is_not
     assert subsets(english) == (True, ["en-en"])
 
 
+def test_results_of_other_subsets_do_not_take_each_others_place(tmp_path, data_dir):
+    """As of two benchmarks that take different parts of one task."""
+    shutil.copy(data_dir / "STS17/test.en-en.jsonl", data_dir / "STS17/test.es-es.jsonl")
+    (folder,) = find_tasks(["STS17"], data_dir)
+    done = []
+    for names in (("en-en",), ("es-es",), ("en-en",), ("es-es",)):
+        (score,) = evaluate(BagOfWords(), [replace(folder, subsets=names)], tmp_path / "out", name="bow", version="1").scores
+        done.append((score.cached, sorted(score.subsets)))
+    assert done == [(False, ["en-en"]), (False, ["es-es"]), (True, ["en-en"]), (True, ["es-es"])]
+
+
 def test_a_failing_task_is_named_and_stops_no_other(tmp_path, data_dir):
     (data_dir / "TinyPair/test.jsonl.gz").unlink()
     write(data_dir / "TinyPair/test.jsonl", [{"sentence1": "a", "sentence2": "b", "label": 1}, {"sentence1": "a", "label": 1}])

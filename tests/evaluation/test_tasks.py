@@ -225,7 +225,8 @@ def test_qrels_need_a_header_and_whole_grades(tmp_path: Path) -> None:
     (folder / "qrels").mkdir(parents=True)
     (folder / "corpus.jsonl").write_text('{"id": "d", "text": "a"}\n')
     (folder / "queries.jsonl").write_text('{"id": "q", "text": "a"}\n')
-    for content, told in (("q\td\t1\n", "columns"), ("query-id\tcorpus-id\tscore\nq\td\t0.7\n", "whole number")):
+    for content, told in (("q\td\t1\n", "columns"), ("query-id\tcorpus-id\tscore\nq\td\t0.7\n", "whole number"),
+                          ("query-id\tcorpus-id\tscore\nq\td\tinf\n", "whole number")):  # fmt: skip
         (folder / "qrels" / "test.tsv").write_text(content)
         (spec,) = find_tasks((), tmp_path)
         with pytest.raises(UserError, match=told):
