@@ -1,6 +1,6 @@
 """Simulated studies with the structure of real ones: how often marks are wrong, how often effects are found, what covers.
 
-``python -m comparison.simulate --repetitions 1000`` prints the tables of docs/statistics.md (ten minutes, one thread).
+``python -m comparison.simulate --repetitions 1000`` prints the tables of docs/statistics.md (half an hour, one thread).
 
 Five designs, the paper's numbers of tasks with families of related ones; a score is
 
