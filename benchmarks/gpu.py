@@ -107,15 +107,16 @@ class Bench:
         """Make the trainer's mixed precision."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def train(self) -> None:
-        """Take one step."""
+    def train(self) -> float:
+        """Take one step; returns the loss."""
         self.optimizer.zero_grad()
         with self.autocast():
-            self.step(self.model, self.batch)
+            result = self.step(self.model, self.batch)
         self.optimizer.step()
+        return float(result.loss)
 
-    def train_published_head(self) -> None:
-        """Take one step in which the pooling is the published formula."""
+    def train_published_head(self) -> float:
+        """Take one step in which the pooling is the published formula; returns the loss."""
         self.optimizer.zero_grad()
         with self.autocast():
             n, vectors = self.batch.queries, []
@@ -126,19 +127,23 @@ class Bench:
                 assert self.model.pooling is not None
                 vectors.append(F.normalize(published_head(self.model.pooling, states).float(), dim=-1))
             scores: Tensor = 20.0 * vectors[0] @ torch.cat(vectors[1:]).T
-            F.cross_entropy(scores, torch.arange(n, device=self.device)).backward()
+            loss = F.cross_entropy(scores, torch.arange(n, device=self.device))
+            loss.backward()
         self.optimizer.step()
+        return float(loss)
 
-    def peer(self) -> Callable[[], None]:
+    def peer(self) -> Callable[[], float]:
         """Return a step of sentence-transformers, cached with as many tokens a mini-batch where we cache."""
         settings = Peer(self.model).losses(self.batch)
         loss = settings["plain" if self.args.chunk_tokens is None else "cached, 8192 tokens"]
 
-        def run() -> None:
+        def run() -> float:
             self.optimizer.zero_grad()
             with self.autocast():
-                loss().backward()
+                found = loss()
+                found.backward()
             self.optimizer.step()
+            return float(found)
 
         return run
 
@@ -162,6 +167,14 @@ def peak(run: Callable[[], Any], device: torch.device) -> str:
     return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f}"
 
 
+def timed_alike(bench: Bench, run: Callable[[], float]) -> float:
+    """Return the median time of another side's step, whose loss must be ours (the learning rate is 0; in bf16 within 5 %)."""
+    ours, theirs = bench.train(), run()
+    if abs(ours - theirs) > 0.05 * max(abs(ours), 0.1):
+        raise SystemExit(f"not the same computation: our loss is {ours:.4f}, the other side's {theirs:.4f}")
+    return median_seconds(run, bench.args.steps, bench.device)
+
+
 def measure(design: str, args: argparse.Namespace, rate: float, first: float | None) -> float:
     """Measure one design and print its line; returns its step time."""
     bench = Bench(design, args)
@@ -173,10 +186,10 @@ def measure(design: str, args: argparse.Namespace, rate: float, first: float | N
     line = f"{design:8} {seconds:9.3f} {tokens:10,.0f} {share:8.0%} {memory:>9} {against:>9}"
     others = []
     if args.peers and bench.model.pooling is not None and bench.model.design.tokens != "all":
-        other = median_seconds(bench.train_published_head, args.steps, bench.device)
+        other = timed_alike(bench, bench.train_published_head)
         others.append(f"  with the published head {other:.3f} s, {other / seconds:.2f} x")
     if args.peers and design == "model1":
-        other = median_seconds(bench.peer(), args.steps, bench.device)
+        other = timed_alike(bench, bench.peer())
         others.append(f"  sentence-transformers {other:.3f} s, {other / seconds:.2f} x")
     bench.optimizer.state.clear()
     encoding = len(bench.batch) / median_seconds(bench.to_encode(), args.steps, bench.device)

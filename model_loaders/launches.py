@@ -7,6 +7,8 @@ to launch through 32 layers, forward and backward, however short it was; a Mistr
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 PARAMETER_TOKENS = 4.5e11  # of a layer: its parameters times the tokens that take as long as its launches
@@ -15,6 +17,11 @@ MOST = 16384  # beyond, padding and memory count more than launches
 
 def launch_tokens(backbone: nn.Module) -> int:
     """Return the tokens that a GPU computes while one pass through a backbone is launched; at most ``MOST``."""
+    config: Any = backbone.config
     weights = sum(p.numel() for name, p in backbone.named_parameters() if p.dim() == 2 and "embed" not in name)
-    layers: int = backbone.config.num_hidden_layers  # type: ignore[union-attr, assignment]
+    for parameter in backbone.parameters():
+        if parameter.dim() == 3:  # experts, of which a token passes through some
+            experts = len(parameter)
+            weights += parameter.numel() // experts * min(experts, getattr(config, "num_experts_per_tok", None) or experts)
+    layers: int = config.num_hidden_layers
     return min(MOST, int(PARAMETER_TOKENS * layers / max(weights, 1)))

@@ -51,9 +51,9 @@ SAMPLE = 256  # vectors that a step shows of itself
 def gpu_grouping(launch: int) -> Grouping:
     """Return the grouping for a device on which a pass costs as much as so many tokens before the first one is computed.
 
-    Without gradient caching every group's graph is kept anyway, so large groups cost little memory.
+    Without gradient caching every group's graph is kept anyway, so large groups cost little memory; but padding is kept, too.
     """
-    return Grouping(tokens=max(16384, 2 * launch), overhead=launch)
+    return Grouping(tokens=max(16384, 2 * launch), overhead=min(launch, 4096))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,11 @@ class ContrastiveStep:
         """Group texts of these lengths for the forward passes: lists of indices, longest texts first."""
         budget = self.chunk_tokens or self.grouping.tokens
         # A pass that gathers the parameters first is dear: few groups.
-        return plan_chunks(lengths, budget, budget if self.engine.forward_is_collective else self.grouping.overhead)
+        groups = plan_chunks(lengths, budget, budget if self.engine.forward_is_collective else self.grouping.overhead)
+        if self.engine.forward_is_collective or not self.is_cached(lengths, groups):
+            return groups
+        tight = plan_chunks(lengths, budget, CPU_GROUPING.overhead)  # less padding may spare the second pass
+        return groups if self.is_cached(lengths, tight) else tight
 
     def is_cached(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> bool:
         """Whether this process's texts, of which one at least is encoded at once, exceed the budget."""

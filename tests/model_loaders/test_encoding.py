@@ -228,6 +228,9 @@ def test_a_gpu_gets_larger_batches_the_smaller_the_layers() -> None:
     assert encoding.default_batch_tokens(mistral) == 4126
     assert encoding.default_batch_tokens(qwen) == 2 * MOST
     assert encoding.default_batch_tokens(on_gpu(16384, 53248, 2)) == 4096
+    mistral.backbone.experts = torch.nn.Parameter(torch.empty(8, 32, 218_103_808 // 2, device="meta"))
+    mistral.backbone.config.num_experts_per_tok = 2  # of eight experts of 3.5 G: as much again in each of 32 layers
+    assert launch_tokens(mistral.backbone) == 1031
 
 
 @pytest.mark.parametrize("design", ["model3", "model4", "model5"])

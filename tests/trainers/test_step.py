@@ -235,3 +235,14 @@ def test_the_step_shows_unit_vectors_of_its_queries_and_positives(base: Path) ->
     assert torch.allclose(result.queries, vectors[:6], atol=1e-6)
     assert torch.allclose(result.positives, vectors[6:12], atol=1e-6)
     assert result.candidates == 12 - 6 + sum(batch.negatives.tolist()) + 0
+
+
+def test_a_dear_launch_makes_no_batch_cached_that_fits_the_budget(base: Path) -> None:
+    """Large groups pad more; a second pass over the texts would cost more than the launches they spare."""
+    model = new_model("model1", base)
+    step = ContrastiveStep(model.tokenizer, engine(), chunk_tokens=100, grouping=Grouping(100, overhead=1000))
+    lengths = [30] + [5] * 10  # alike: 30 + 10 x 5 tokens; in two groups of equal padding more than 100
+    groups = step.groups(lengths)
+    assert sum(max(lengths[index] for index in group) * len(group) for group in groups) <= 100
+    assert not step.is_cached(lengths, groups)
+    assert len(step.groups([30] * 10)) == 4  # what does not fit stays in few groups
