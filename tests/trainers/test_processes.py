@@ -111,14 +111,14 @@ def test_two_processes_equal_one(base: Path, found: dict[str, list[dict[str, Any
     ranks = found[f"two {case.name}"]
     assert [rank["world"] for rank in ranks] == [2, 2]
     assert {rank["wrapper"] for rank in ranks} == {"DistributedDataParallel"}
-    check(ranks, reference(case, base), 5e-5 if "adam" in case.name else 1e-6)
+    check(ranks, reference(case, base), 2e-4 if "adam" in case.name else 2e-6)
 
 
 @pytest.mark.parametrize("case", FOUR, ids=lambda case: case.name)
 def test_four_processes_equal_one(base: Path, found: dict[str, list[dict[str, Any]]], case: Case) -> None:
     ranks = found[f"four {case.name}"]
     assert [rank["world"] for rank in ranks] == [4] * 4
-    check(ranks, reference(case, base), 5e-5 if "adam" in case.name else 1e-6)
+    check(ranks, reference(case, base), 2e-4 if "adam" in case.name else 2e-6)
 
 
 @pytest.mark.parametrize("case", [*TWO, *FOUR], ids=lambda case: f"{len(case.splits[0])}-{case.name}")
