@@ -16,7 +16,8 @@ PAGE = """<!doctype html>
 <title>{title}</title><style>
 :root {{ color-scheme: light dark; font-family: system-ui, sans-serif; }}
 body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; vertical-align: top; overflow-wrap: anywhere; }}
+th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; vertical-align: top; }}
+td:first-child, td:last-child {{ overflow-wrap: anywhere; }}
 </style></head><body><h1>{title}</h1><p>{reason}</p>
 <table><thead><tr><th scope="col">cell</th><th scope="col">state</th><th scope="col">reason</th></tr></thead>
 <tbody>
