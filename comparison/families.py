@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from comparison.errors import ComparisonError
+from model_loaders.strict_yaml import load_yaml
 
 DEFAULT = Path(__file__).with_name("families.yaml")
 
@@ -89,7 +90,7 @@ def parse_families(content: Any, source: str = "the families") -> Families:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ComparisonError(f"the families cannot be read from {path}: {error}") from error
     except yaml.YAMLError as error:

@@ -40,7 +40,7 @@ def chain(error: BaseException) -> list[BaseException]:
 def unwritable(error: BaseException) -> str:
     """Return what says that the disk is full or cannot be written, or "" if the error came from something else."""
     for link in chain(error):
-        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
             where = f" ({link.filename})" if link.filename else ""
             return f"cannot write{where}: {link.strerror}"
     return ""

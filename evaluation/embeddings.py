@@ -13,6 +13,7 @@ second sentences) has `text` and `text2`. Vectors are written as they come, so t
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -39,7 +40,7 @@ class _Part:
         if not self.rows:
             self.dim = vectors.shape[1]
             self._vectors.write(_header(0, self.dim))
-        np.ascontiguousarray(vectors, dtype="<f4").tofile(self._vectors)
+        self._vectors.write(np.ascontiguousarray(vectors, dtype="<f4").data)
         for place, text in enumerate(texts):
             identity = str(ids[place]) if ids is not None else str(self.rows + place)
             self._texts.write(json.dumps({"id": identity, "text": text}, ensure_ascii=False) + "\n")
@@ -55,8 +56,10 @@ class _Part:
         return {"file": f"{self.name}.npy", "texts": f"{self.name}.jsonl.gz", "rows": self.rows, "dim": self.dim}
 
     def close(self) -> None:
-        self._vectors.close()
-        self._texts.close()
+        try:
+            self._vectors.close()
+        finally:
+            self._texts.close()
 
 
 def _header(rows: int, dim: int) -> bytes:
@@ -64,6 +67,11 @@ def _header(rows: int, dim: int) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
     return stream.getvalue()
+
+
+def _size(rows: int, dim: int) -> int:
+    """Return the bytes of a `.npy`."""
+    return len(_header(rows, dim)) + 4 * rows * dim
 
 
 class EmbeddingFiles:
@@ -84,7 +92,8 @@ class EmbeddingFiles:
         """Return whether all files of this stamp are there."""
         try:
             index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
-            files = [(self.folder / one[kind]).is_file() for one in index["sides"] for kind in ("file", "texts")]
+            files = [(self.folder / one["texts"]).is_file() for one in index["sides"]]
+            files += [(self.folder / one["file"]).stat().st_size == _size(one["rows"], one["dim"]) for one in index["sides"]]
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return index.get("of") == self.stamp and all(files)
@@ -117,7 +126,8 @@ class EmbeddingFiles:
     def abandon(self) -> None:
         """Close the files of a task that failed, and remove what was written."""
         for part in self._parts.values():
-            part.close()
+            with contextlib.suppress(OSError):  # the disk is full, maybe: that is why
+                part.close()
         self._parts.clear()
         for path in self.folder.glob("*.part"):
             path.unlink(missing_ok=True)

@@ -21,13 +21,14 @@ from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
 from evaluation.record import encoder_facts
 from evaluation.sharded import Encode, ShardedEncoder, encode_here
 from evaluation.shards import SHARD_TEXTS
+from model_loaders.errors import UserError
 from model_loaders.prompts import Role, render
 
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model
 # Raise when scoring or the making of tasks changes: all results are then computed anew. Where vectors change, raise
 # evaluation.shards.FORMAT too, or they are taken from caches.
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 
 
 class TextEncoder(Protocol):
@@ -151,8 +152,19 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
             own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
             length = max_length or (own.length(role) if own is not None else None)
             first = beginning(render(texts[0], chosen.prompt or ""))
+            if length is not None and chosen.prompt:
+                self._check_room(name, chosen, length)
             side = self.ledger.open(task, name, Side(role, chosen.prompt, chosen.source, length, first))
         return side
+
+    def _check_room(self, name: str, chosen: Chosen, length: int) -> None:
+        """Raise a UserError if a prompt alone fills the maximum length: all texts would have the same vector."""
+        tokenizer = getattr(loaded(self.model), "tokenizer", None)
+        if tokenizer is not None and len(tokenizer.ids([render("", chosen.prompt or "")], length)[0]) >= length:
+            raise UserError(
+                f"the prompt of {PLURALS[name]} ({chosen.source}) leaves no room for them in {length} tokens: "
+                "give a shorter one, or a larger --max_length"
+            )
 
 
 def _texts_and_ids(inputs: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[Any] | None]:

@@ -137,12 +137,15 @@ def connected(first: Sequence[str], second: Sequence[str]) -> list[int]:
 
 def _sizes(task: Any, found: Mapping[str, list[Any]], data: Any) -> dict[str, int]:
     """Return how many documents a clustering task embedded, by mteb's rule, and how many one draw took."""
-    documents = len(data)
+    drawn = max(len(draw) for draws in found.values() for draw in draws)
+    return {"documents": clustered(task, len(data)), "drawn": drawn}
+
+
+def clustered(task: Any, documents: int) -> int:
+    """Return how many of a clustering task's documents are embedded, by mteb's rule."""
     if task.max_fraction_of_documents_to_embed is not None:
-        documents = int(task.max_fraction_of_documents_to_embed * documents)
-    elif task.max_document_to_embed is not None:
-        documents = min(task.max_document_to_embed, documents)
-    return {"documents": documents, "drawn": max(len(draw) for draws in found.values() for draw in draws)}
+        return int(task.max_fraction_of_documents_to_embed * documents)
+    return documents if task.max_document_to_embed is None else min(task.max_document_to_embed, documents)
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,7 @@ import hashlib
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -44,6 +45,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 TEXTS = ("text", "title", "sentence", "sentence1", "sentence2", "query")
 LISTS = ("positive", "negative")
+IDS = ("id", "query-id", "corpus-id")
 MTEB_TYPES = {
     "reranking": "Reranking",
     "sts": "STS",
@@ -54,7 +56,9 @@ MTEB_TYPES = {
 }
 EVALUATED = ("test", "dev", "validation")
 SPLITS = ("train", *EVALUATED)
-FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,199}")
+FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]*")
+MOST_BYTES = 200  # of a name, so that it names files with a suffix
+TAKEN = "model_meta"  # mteb's own file beside the results
 SETTINGS = ("name", "type", "main_score", "description")
 PIECE = 1 << 24  # bytes read at once
 SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
@@ -89,7 +93,7 @@ def read_settings(folder: Path) -> dict[str, str]:
         return {}
     try:
         settings = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path} must hold one JSON object, with the keys {', '.join(SETTINGS)}")
@@ -98,14 +102,23 @@ def read_settings(folder: Path) -> dict[str, str]:
             raise UserError(f"{path}: unknown key {key!r}{nearest(key, SETTINGS)}; valid keys are {', '.join(SETTINGS)}")
         if not isinstance(settings[key], str) or not settings[key]:
             raise UserError(f"{path}: {key} must be a string that is not empty")
-    if not FILE_NAME.fullmatch(settings.get("name", "task")):  # results are filed under it
-        raise UserError(f"{path}: name {settings['name']!r} cannot name a file: no slash, control character or dot in front")
+    if fault := name_fault(settings.get("name", "task")):
+        raise UserError(f"{path}: the name {settings['name'][:60]!r} {fault}")
     if "type" in settings:
         kind = str({mteb: own for own, mteb in MTEB_TYPES.items()}.get(settings["type"], settings["type"]))
         if kind not in COLUMNS:
             raise UserError(f"{path}: unknown type {kind!r}{nearest(kind, COLUMNS)}; valid types are {', '.join(COLUMNS)}")
         settings["type"] = kind
     return settings
+
+
+def name_fault(name: str) -> str:
+    """Return why results cannot be filed under a name, or ""."""
+    if not FILE_NAME.fullmatch(name):
+        return "cannot name a file: no slash, control character, half a character or dot in front"
+    if len(name.encode()) > MOST_BYTES:
+        return f"cannot name a file: it has {len(name.encode())} bytes, {MOST_BYTES} are the most"
+    return "is that of a file that mteb writes beside the results" if name.lower() == TAKEN else ""
 
 
 def task_type(folder: Path) -> str:
@@ -125,12 +138,14 @@ def task_type(folder: Path) -> str:
         raise UserError(f"{folder} is no task: it needs test.jsonl(.gz) or corpus.jsonl(.gz), and has {stems or 'none'}")
     files = next(iter(subsets.values()))
     path = next(files[split] for split in EVALUATED if split in files)
-    found = next(iter_rows(path), {})
+    first = next(iter_rows(path), None)
+    if first is None:
+        raise UserError(f"{path} is empty")
     for kind, columns in COLUMNS.items():
-        if set(columns) <= set(found):
+        if set(columns) <= set(first):
             return kind
     wanted = "; ".join(f"{kind}: {', '.join(columns)}" for kind, columns in COLUMNS.items() if kind != "retrieval")
-    raise UserError(f"{path}: the columns {', '.join(found) or '(none)'} fit no task type ({wanted})")
+    raise UserError(f"{path}: the columns {', '.join(first) or '(none)'} fit no task type ({wanted})")
 
 
 def split_files(folder: Path, needed: Sequence[str] = ("test",)) -> dict[str, dict[str, Path]]:
@@ -172,7 +187,7 @@ def iter_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
                     yield _parse(line, columns, f"{path}:{number}")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; the folder has {[p.name for p in data_files(path.parent)]}") from None
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
@@ -186,7 +201,7 @@ def _open(path: Path) -> TextIO:
 def _parse(line: str, columns: Sequence[str], where: str) -> Row:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not valid JSON ({error})") from None
     if not isinstance(row, Mapping):
         raise UserError(f"{where}: a line must be one JSON object, this is a {type(row).__name__}")
@@ -196,7 +211,7 @@ def _parse(line: str, columns: Sequence[str], where: str) -> Row:
     missing = [column for column in columns if row.get(column) is None]
     if missing:
         raise UserError(f"{where}: no {' and no '.join(missing)}; the keys are {', '.join(row)}")
-    for column in (*columns, "title"):
+    for column in (*columns, "title", *(("id",) if "positive" in columns else ())):
         if row.get(column) is not None and (fault := _fault(column, row[column])):
             raise UserError(f"{where}: {column} {fault}, found {json.dumps(row[column])[:60]}")
     return row
@@ -206,12 +221,14 @@ def _fault(column: str, value: Any) -> str:
     """Return what is wrong with the value of a column, or ""."""
     if column in TEXTS and not isinstance(value, str):
         return "must be a text"
+    if column in IDS and (isinstance(value, bool) or not isinstance(value, str | int) or value == ""):
+        return "must be a text that is not empty, or a whole number"
     if column in LISTS and not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
         example = json.dumps([value if isinstance(value, str) else "a text"], ensure_ascii=False)
         return f"must be a list of texts: write {example[:60]}"
     try:
-        for text in value if column in LISTS else [value] if column in TEXTS else []:
-            text.encode()
+        for text in value if column in LISTS else [value]:
+            str(text).encode()
     except UnicodeEncodeError:
         return "has half a character (a lone surrogate)"
     if column == "label" and not isinstance(value, str | int):

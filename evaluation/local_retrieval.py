@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,11 @@ from typing import Any
 from datasets import Dataset
 
 from evaluation.corpora import make_corpus
-from evaluation.local_data import COLUMNS, data_files, iter_rows, split_files
+from evaluation.local_data import COLUMNS, SUFFIXES, data_files, iter_rows, split_files
 from model_loaders.errors import UserError
+
+MAX_GRADE = 1000  # of relevance: trec_eval counts the documents of every grade up to the highest
+logger = logging.getLogger(__name__)
 
 
 def retrieval(folder: Path, split: str) -> dict[str, Any]:
@@ -20,7 +25,7 @@ def retrieval(folder: Path, split: str) -> dict[str, Any]:
     Raises:
         UserError: a file or a row is missing or malformed, an id is not unique, or a judged id is unknown.
     """
-    path = _one_of(folder, f"qrels.{split}", f"qrels/{split}")
+    path = _the_one(folder, f"qrels.{split}", f"qrels/{split}")
     relevant: dict[str, dict[str, int]] = {}
     for row in iter_rows(path, COLUMNS["retrieval"]):
         query, document, grade = str(row["query-id"]), str(row["corpus-id"]), _grade(row["score"], path)
@@ -28,7 +33,8 @@ def retrieval(folder: Path, split: str) -> dict[str, Any]:
             raise UserError(f"{path}: document {document!r} is judged twice for query {query!r}, and not the same")
     if not any(grade > 0 for grades in relevant.values() for grade in grades.values()):
         raise UserError(f"{path}: no query has a relevant document")
-    source = _one_of(folder, *([f"queries.{split}", "queries"] if split != "test" else ["queries", "queries.test"]))
+    own = f"queries.{split}"  # beside it `queries` may be those of another split than test
+    source = _the_one(folder, own) if split != "test" and _found(folder, own) else _the_one(folder, "queries", own)
     queries: dict[str, str] = {}
     for row in iter_rows(source, ("id", "text")):
         query = str(row["id"])
@@ -39,7 +45,7 @@ def retrieval(folder: Path, split: str) -> dict[str, Any]:
     unknown = [query for query in relevant if query not in queries]
     if unknown:
         raise UserError(f"{path}: judged queries are not in {source.name}: {unknown[:3]} ({len(unknown)} in all)")
-    where = _one_of(folder, "corpus")
+    where = _the_one(folder, "corpus")
     judged = {document for grades in relevant.values() for document in grades}
     corpus = make_corpus(iter_rows(where, ("id", "text")), where, judged)
     return {"corpus": corpus, "queries": _by_id(queries), "relevant_docs": relevant, "top_ranked": None}
@@ -48,28 +54,36 @@ def retrieval(folder: Path, split: str) -> dict[str, Any]:
 def reranking(folder: Path, split: str) -> dict[str, Any]:
     """Make one corpus of all candidates. Ids are hashes of the text: ties, which are broken by id, favour no side.
 
+    As mteb does, rows without a positive or without a negative are left out, and a text that a row has twice counts twice.
+
     Raises:
-        UserError: the file or a row is missing or malformed, or a row has no positive.
+        UserError: the file or a row is missing or malformed, or no row has both.
     """
     files = split_files(folder, [split]).get("default", {})
     path = files.get(split, folder / f"{split}.jsonl.gz")
     texts: dict[str, str] = {}
     queries: dict[str, str] = {}
     relevant: dict[str, dict[str, int]] = {}
+    left_out = 0
     for number, row in enumerate(iter_rows(path, COLUMNS["reranking"])):
-        query = str(row.get("id", number))
+        query = str(number if row.get("id") is None else row["id"])
         if query in queries:
             raise UserError(f"{path}: the query id {query!r} is not unique")
+        if not (row["positive"] and row["negative"]):
+            left_out += 1
+            continue
         grades: dict[str, int] = {}
-        for key, grade in (("negative", 0), ("positive", 1)):
+        times: Counter[str] = Counter()
+        for key, grade in (("positive", 1), ("negative", 0)):
             for text in row[key]:
-                identity = hashlib.sha256(text.encode()).hexdigest()[:16]
+                times[text] += 1
+                identity = hashlib.sha256(f"{text}{times[text] if times[text] > 1 else ''}".encode()).hexdigest()[:16]
                 texts[identity], grades[identity] = text, grade
-        if 1 not in grades.values():
-            raise UserError(f"{path}: row {number + 1} has no positive")
         queries[query], relevant[query] = row["query"], grades
     if not queries:
-        raise UserError(f"{path} is empty")
+        raise UserError(f"{path} is empty" if not left_out else f"{path}: no row has a positive and a negative")
+    if left_out:
+        logger.warning("%s: %d rows without a positive or without a negative are left out, as mteb does", path, left_out)
     corpus = make_corpus(({"id": identity, "text": text} for identity, text in texts.items()), path)
     candidates = {query: sorted(grades) for query, grades in relevant.items()}
     return {"corpus": corpus, "queries": _by_id(queries), "relevant_docs": relevant, "top_ranked": candidates}
@@ -80,20 +94,28 @@ def _by_id(queries: Mapping[str, str]) -> Dataset:
     return Dataset.from_dict({"id": ids, "text": [queries[query] for query in ids]})
 
 
-def _one_of(folder: Path, *stems: str) -> Path:
-    """Return the first of these files that is there; none but data files, whose bytes are part of a result's key."""
-    found = [path.relative_to(folder).as_posix() for path in data_files(folder)]
-    for name in (f"{stem}{suffix}" for stem in stems for suffix in (".jsonl", ".jsonl.gz", ".tsv")):
-        if name in found:
-            return folder / name
-    raise UserError(f"{folder} has no {stems[0]}.jsonl or {stems[0]}.jsonl.gz; it has {found}")
+def _the_one(folder: Path, *stems: str) -> Path:
+    """Return the one of these files that is there; none but data files, whose bytes are part of a result's key."""
+    found = _found(folder, *stems)
+    if len(found) > 1:
+        raise UserError(f"{folder} has {' and '.join(found)}: which one is meant? Remove the others")
+    if not found:
+        there = [path.relative_to(folder).as_posix() for path in data_files(folder)]
+        wanted = [f"{stem}{suffix}" for stem in stems for suffix in ((".tsv",) if "/" in stem else (".jsonl", ".jsonl.gz"))]
+        raise UserError(f"{folder} has no {' or '.join(wanted)}; it has {there}")
+    return folder / found[0]
+
+
+def _found(folder: Path, *stems: str) -> list[str]:
+    there = {path.relative_to(folder).as_posix() for path in data_files(folder)}
+    return [name for stem in stems for suffix in SUFFIXES if (name := f"{stem}{suffix}") in there]
 
 
 def _grade(score: Any, path: Path) -> int:
     """Return a judgement as the whole number that nDCG needs."""
     try:
-        if float(score) == int(float(score)) and abs(float(score)) < 2**31:
+        if float(score) == int(float(score)) and abs(float(score)) <= MAX_GRADE:
             return int(float(score))
     except (TypeError, ValueError, OverflowError):  # the last is infinity
         pass
-    raise UserError(f"{path}: a score must be a whole number, found {score!r}")
+    raise UserError(f"{path}: a score must be a whole number, {MAX_GRADE} at most, found {score!r}")

@@ -18,6 +18,7 @@ from mteb.abstasks import (
 from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from evaluation.items import clustered
 from evaluation.local_data import COLUMNS, MTEB_TYPES, Row, content_hash, iter_rows, read_settings, split_files
 from evaluation.local_retrieval import reranking, retrieval
 from evaluation.official_tasks import official_task
@@ -137,8 +138,9 @@ def _rows_of_subset(task: AbsTask, files: dict[str, Path], kind: str, folder: Pa
         if len(rows[split]) < 2:
             raise UserError(f"{files[split]} has {len(rows[split])} rows, a task needs at least 2")
         _check_labels(kind, split, rows, files[split])
-    if kind != "pair":
-        rows = _labelled(rows)
+        if kind == "clustering":
+            _check_size(task, rows[split], files[split])
+    rows = _labelled(kind, rows, files[splits[-1]])
     columns = {"sts": _sts, "pair": _pair, "classification": _classification, "clustering": _clustering}[kind]
     return DatasetDict({split: Dataset.from_dict(columns(task, part)) for split, part in rows.items()})
 
@@ -151,16 +153,31 @@ def _check_labels(kind: str, split: str, rows: dict[str, list[Row]], path: Path)
         raise UserError(f"{path}: labels of pairs are 0 and 1, found {', '.join(sorted(map(repr, other))[:3])}")
     if len(labels) < 2 and (kind in ("pair", "clustering") or (kind == "classification" and split == "train")):
         raise UserError(f"{path}: all rows have the label {labels.pop()!r}; such a task measures nothing")
-    if kind == "classification" and not labels & {row.get("label") for row in rows["train"]}:
+    if kind == "classification" and not set(map(str, labels)) & {str(row.get("label")) for row in rows["train"]}:
         raise UserError(f"{path}: none of its labels is one of the train split")
 
 
-def _labelled(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """Number string labels in sorted order, the same in all splits; leave whole numbers as they are."""
-    labels = {row["label"] for part in rows.values() for row in part if "label" in row}
-    if all(isinstance(label, int) for label in labels):
+def _check_size(task: Any, rows: list[Row], path: Path) -> None:
+    """Raise a UserError if so few texts are clustered that each could be a cluster of its own: the score would be about 1."""
+    texts = len(rows) if isinstance(task, AbsTaskClusteringLegacy) else clustered(task, len(rows))
+    labels = len({str(row["label"]) for row in rows})
+    if texts <= labels:
+        few = f" (mteb's task {task.metadata.name} clusters {texts} of so many: rename the folder)" if texts < len(rows) else ""
+        raise UserError(f"{path} has {len(rows)} texts with {labels} labels{few}; such a task measures nothing")
+
+
+def _labelled(kind: str, rows: dict[str, list[Row]], path: Path) -> dict[str, list[Row]]:
+    """Number labels in sorted order, the same in all splits; leave whole numbers of classification as they are.
+
+    In clustering mteb takes -1 for a text without a label, and leaves it out.
+    """
+    labels = [row["label"] for part in rows.values() for row in part if "label" in row]
+    kinds = set(map(type, labels))
+    if {bool, int} <= kinds:
+        raise UserError(f"{path}: some labels are true or false and some are numbers: write all in one way")
+    if kind == "pair" or (kind == "classification" and str not in kinds) or not labels:
         return rows
-    number = {label: index for index, label in enumerate(sorted(map(str, labels)))}
+    number = {label: index for index, label in enumerate(sorted(set(map(str, labels))))}
     return {split: [{**row, "label": number[str(row["label"])]} for row in part] for split, part in rows.items()}
 
 

@@ -13,12 +13,13 @@ into that one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from model_loaders.errors import UserError, nearest
-from model_loaders.prompts import ROLES, Role
+from model_loaders.prompts import PLACEHOLDER, ROLES, Role
 
 Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
 DEFAULT = "default"
@@ -42,16 +43,31 @@ def normalise(prompts: Mapping[str, Any], where: str = "prompts") -> Prompts:
     return result
 
 
+def _fault(prompt: str) -> str:
+    """Return what is wrong with a prompt, or "": a placeholder that nothing fills would go to the model as it stands."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        return "has half a character (a lone surrogate)"
+    odd = [word for word in re.findall(r"\{\w+\}", prompt) if word != PLACEHOLDER]
+    if odd:
+        return f"has {odd[0]} in it; {PLACEHOLDER} is the only placeholder"
+    return f"has {PLACEHOLDER} in it more than once" if prompt.count(PLACEHOLDER) > 1 else ""
+
+
 def read_prompts(path: Path, known: Collection[str]) -> Prompts:
     """Read a prompts file; `known` are the names of tasks and types that may be its keys, besides `default`.
 
     Raises:
-        UserError: the file is missing or malformed, or a key names no task and no type.
+        UserError: the file is missing or malformed, a key stands twice or names no task and no type, or a prompt has
+            a placeholder that nothing fills.
     """
     import yaml
 
+    from model_loaders.strict_yaml import load_yaml
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"the prompts file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -66,7 +82,12 @@ def read_prompts(path: Path, known: Collection[str]) -> Prompts:
         if key != DEFAULT and key not in known:
             hint = nearest(str(key), [*known, DEFAULT])
             raise UserError(f"{path}: {key!r} is no task, no task type and not 'default'{hint}")
-    return normalise(content, str(path))
+    prompts = normalise(content, str(path))
+    for key, sides in prompts.items():
+        for prompt in sides.values():
+            if fault := _fault(prompt):
+                raise UserError(f"{path}: the prompt of {key} {fault}")
+    return prompts
 
 
 def choose(prompts: Prompts, task_name: str, task_type: str, role: Role) -> tuple[str, str] | None:

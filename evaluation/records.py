@@ -66,6 +66,8 @@ def taken_from_record(args: argparse.Namespace, defaults: Mapping[str, Any]) -> 
     origin, encoder, folder = record["origin"], record["encoder"], record["origin"].get("folder")
     then = {name: origin.get(name) for name in ("adapter_path", "base_model", "cache_dir", "loader", "num_heads")}
     then["data_dir"] = str(Path(folder).parent) if folder else None
+    if folder and args.data_dir in (None, defaults.get("data_dir")) and not Path(folder).is_dir():
+        raise UserError(f"the data of the record are not at {folder} any more: --data_dir is the folder above it today")
     for name, value in then.items():
         if getattr(args, name) in (None, defaults.get(name)):
             setattr(args, name, value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from mteb.abstasks import AbsTask
 
 from evaluation.canonical import order_by_id
-from evaluation.local_data import MTEB_TYPES, data_files, read_settings, task_type
+from evaluation.local_data import MTEB_TYPES, data_files, name_fault, read_settings, task_type
 from evaluation.local_tasks import fill, local_task
 from evaluation.official_tasks import Part, benchmarks, official_names, official_prompt, official_task, official_type, parts_of
 from evaluation.paper_tasks import LISTS
@@ -172,6 +172,8 @@ def _local_spec(folder: Path) -> TaskSpec:
     size = sum(path.stat().st_size for path in data_files(folder))
     try:
         name = read_settings(folder).get("name", folder.name)
+        if fault := name_fault(name):
+            raise UserError(f"the folder {str(folder)!r} {fault}; rename it, or give it a name in task.json")
         return TaskSpec(name, MTEB_TYPES[task_type(folder)], folder, size)
     except UserError as error:
         return TaskSpec(folder.name, UNKNOWN, folder, size, fault=str(error))

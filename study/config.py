@@ -11,6 +11,7 @@ import yaml
 
 from model_loaders.designs import GRID, get_design
 from model_loaders.errors import UserError, nearest
+from model_loaders.strict_yaml import load_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ("mean_pooling", "tfidf", "static_bag")
@@ -178,7 +179,7 @@ def read_study(path: Path, **changes: Any) -> StudyConfig:
         UserError: no such file, no valid YAML, an unknown or a missing key.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"no study file can be read at {path} ({error.strerror}); try configs/quickstart.yaml") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

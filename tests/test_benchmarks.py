@@ -69,5 +69,5 @@ def test_encoding_is_compared_on_equal_vectors(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("texts a processor second; ours reaches") == 2  # design 1 and its mean-pooling equal
-    assert done.stdout.count("sentence-transformers, LoRA") == 4 and done.stdout.count("  published ") == 2
+    assert done.stdout.count("sentence-transformers, LoRA") == 8 and done.stdout.count("  published ") == 2
     assert "MiB for design 5" in done.stdout

@@ -3,8 +3,10 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from evaluation.embeddings import EmbeddingFiles
 
@@ -60,6 +62,28 @@ def test_what_is_of_another_model_or_cut_short_does_not_count(tmp_path):
     files.finish()
     (tmp_path / "default.test.query.jsonl.gz").unlink()
     assert not files.whole()
+
+
+def test_a_file_that_was_cut_is_not_whole(tmp_path):
+    files = EmbeddingFiles(tmp_path, {})
+    files.add("default", "test", "query", None, ["x", "y"], vectors_of(2))
+    files.finish()
+    assert files.whole()
+    with (tmp_path / "default.test.query.npy").open("r+b") as file:
+        file.truncate(140)
+    assert not files.whole()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_nothing_is_left_on_a_full_disk(tmp_path):
+    files = EmbeddingFiles(tmp_path, {})
+    files.add("default", "test", "query", None, ["x"], vectors_of(1))
+    (part,) = files._parts.values()
+    part._vectors = Path("/dev/full").open("wb")  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left"):
+        files.add("default", "test", "query", None, ["x"] * 9000, vectors_of(9000))
+    files.abandon()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_header_has_room_for_any_number_of_rows(tmp_path):

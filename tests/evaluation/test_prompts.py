@@ -15,6 +15,7 @@ from evaluation.tasks import find_tasks, prompt_keys
 from model_loaders.errors import UserError
 from model_loaders.manifest import Recipe
 from model_loaders.prompts import in_template, render, template_named
+from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, write
 
 SCIFACT, BANKING, ASKUBUNTU, BIOSSES = (
@@ -179,6 +180,17 @@ def test_texts_without_sides_may_be_as_long_as_documents(tmp_path, data_dir):
     assert sides["TinyRetrieval"]["query"]["max_length"] == 8 and sides["TinyRetrieval"]["document"]["max_length"] == 64
     short = evaluate(encoder, find_tasks(["TinySTS"], data_dir), tmp_path / "out", name="bow", version="1", max_length=16)
     assert encoder.asked[-1] == ("query", 16) and not short.failures
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(tmp_path, data_dir, base):
+    """All queries would have one vector, and the order of ids would be the score."""
+    prompts = {"TinyRetrieval": {"query": "word1 " * 20}}
+    tasks = find_tasks(["TinyRetrieval"], data_dir)
+    result = evaluate(new_model("model1", base), tasks, tmp_path, name="m", version="1", prompts=prompts, max_length=16)
+    assert "prompt of queries (file: TinyRetrieval) leaves no room for them in 16 tokens" in result.failures["TinyRetrieval"]
+    assert not evaluate(
+        new_model("model1", base), tasks, tmp_path, name="m", version="1", prompts=prompts, max_length=40
+    ).failures
 
 
 def test_a_prompts_file_may_speak_of_all_tasks_of_the_data(tmp_path, data_dir):

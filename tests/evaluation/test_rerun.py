@@ -38,6 +38,17 @@ def record_of(root: Path, task: str) -> Path:
     return path
 
 
+def test_data_that_were_moved_are_asked_for(scored, tmp_path, capsys):
+    record = json.loads(record_of(scored, "TinyRetrieval").read_text())
+    record["origin"]["folder"] = str(tmp_path / "gone/TinyRetrieval")
+    path = tmp_path / "TinyRetrieval.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        call("--rerun", path)
+    assert "gone/TinyRetrieval any more: --data_dir is the folder above it today" in capsys.readouterr().err
+    assert call("--rerun", path, "--data_dir", scored / "data") == 0
+
+
 @pytest.mark.parametrize("task", ["TinyRetrieval", "TinyClassification"])
 def test_a_record_alone_makes_the_same_scores_again(scored, task, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -72,7 +83,7 @@ def test_the_settings_are_the_records(scored, tmp_path, capsys):
     assert with_changes(lambda r: None) == 0
     assert with_changes(lambda r: r["sides"]["query"].update(prompt="word9 word9 word9 ")) == 1
     assert with_changes(lambda r: r["sides"]["document"].update(prompt="word9 word9 word9 ")) == 1
-    assert with_changes(lambda r: r["recipe"].update(max_length=3)) == 1
+    assert with_changes(lambda r: r["recipe"].update(max_length=6)) == 1
 
 
 @pytest.mark.parametrize(

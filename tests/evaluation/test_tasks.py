@@ -99,6 +99,8 @@ def test_no_file_is_read_that_is_no_part_of_the_hash(data_dir, name, lines, miss
     ],
 )
 def test_bad_retrieval_rows(data_dir, name, rows, message):
+    for path in (data_dir / "TinyRetrieval").glob(f"{name}*"):  # compressed or not
+        path.unlink()
     write(data_dir / "TinyRetrieval" / name, rows)
     (spec,) = find_tasks(["TinyRetrieval"], data_dir)
     with pytest.raises(UserError, match=message):
