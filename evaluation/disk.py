@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from model_loaders.errors import UserError
+
+LITTLE = 1 << 24  # bytes free, less than a file that is written here may need
 
 
 def not_writable(folder: Path) -> str:
@@ -37,10 +41,14 @@ def chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def unwritable(error: BaseException) -> str:
-    """Return what says that the disk is full or cannot be written, or "" if the error came from something else."""
+def unwritable(error: BaseException, folders: Iterable[Path] = ()) -> str:
+    """Return what says that the disk is full or cannot be written, or "" if the error came from something else.
+
+    An error in writing does not say which file it was; of `folders` those are named that have no room.
+    """
     for link in chain(error):
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
-            where = f" ({link.filename})" if link.filename else ""
-            return f"cannot write{where}: {link.strerror}"
+            full = [str(folder) for folder in folders if folder.is_dir() and shutil.disk_usage(folder).free < LITTLE]
+            where = link.filename or ", ".join(full)
+            return f"cannot write{f' ({where})' if where else ''}: {link.strerror}"
     return ""

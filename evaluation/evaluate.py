@@ -146,7 +146,7 @@ def _score_all(run: Run, tasks: Sequence[TaskSpec], evaluation: Evaluation, prog
         except (NotLoaded, InUseError):
             raise
         except Exception as error:
-            if written := unwritable(error):  # no other task could be written either
+            if written := unwritable(error, run.folders):  # no other task could be written either
                 raise UserError(
                     f"{spec.name}: {written}. Finished tasks are kept: the same command goes on after them"
                 ) from error

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
+import tempfile
 import time
 import traceback
 import warnings
@@ -108,6 +109,13 @@ class Run:
     def folder(self) -> Path:
         """Where the results of this model and revision are."""
         return Path(self.cache.get_task_result_path("any", self.model.mteb_model_meta)).parent
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where a task's files are written."""
+        return [place for place in (self.output_dir, self.save_embeddings, self.embedding_cache) if place] + [
+            Path(tempfile.gettempdir())
+        ]
 
     @property
     def _recipe(self) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import warnings
 import zlib
+from types import SimpleNamespace
 
 import mteb
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from mteb.abstasks.text import reranking as mtebs
 
+from evaluation.disk import unwritable
 from evaluation.encoder import MtebEncoder
 from evaluation.evaluate import evaluate
 from evaluation.listing import listing
@@ -183,3 +186,13 @@ def test_prompts_that_would_not_be_what_they_say(tmp_path, text, message):
     (tmp_path / "prompts.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         read_prompts(tmp_path / "prompts.yaml", ["STS"])
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    error = OSError(errno.ENOSPC, "No space left on device")  # as a write raises it, without a name
+    roomy, full = tmp_path / "roomy", tmp_path / "full"
+    for folder in (roomy, full):
+        folder.mkdir()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0 if folder == full else 2**40))
+    assert unwritable(error, [roomy, full, tmp_path / "none"]) == f"cannot write ({full}): No space left on device"
+    assert unwritable(error) == "cannot write: No space left on device" and not unwritable(ValueError())

@@ -65,7 +65,7 @@ def test_equals_one_process(engine: str, found: dict[str, list[dict[str, Any]]],
         assert relative(ranks[0]["weights"], reference(case, base)["weights"]) > 100 * NOISE
         assert all(torch.equal(ranks[0]["weights"][name], weight) for name, weight in ranks[1]["weights"].items())
         return
-    check(ranks, reference(case, base), 5e-5 if case.name == "adam" else 1e-6)
+    check(ranks, reference(case, base), 2e-4 if case.name == "adam" else 2e-6)
 
 
 @pytest.mark.parametrize("design", ["model1", "model3"])

@@ -188,11 +188,11 @@ def test_a_plan_of_more_than_a_gigabyte(
     model = new_model(design, base, lora=LORA | {"r": 16, "lora_dropout": 0.1}, pooling_sizes=pooling)
     args = TrainingArguments(
         output_dir=str(tmp_path), report_to="none", use_cpu=True, save_strategy="no", disable_tqdm=True, max_steps=2,
-        remove_unused_columns=False, per_device_train_batch_size=24 if checkpointing else 8,
+        remove_unused_columns=False, per_device_train_batch_size=64 if checkpointing else 16,
         activation_checkpointing=checkpointing,
     )  # fmt: skip
     collator = TripletCollator(model.tokenizer, model.recipe)
-    rows = [{**row, "positive": row["positive"] + " word3" * 120} for row in triplets(96)]
+    rows = [{**row, "positive": row["positive"] + " word3" * 120} for row in triplets(128)]
     trainer = ContrastiveTrainer(model, args, rows, collator)
     batch = longest_batch(trainer.train_dataset, collator, args.per_device_train_batch_size)
     plan = plan_training(trainer, batch)
