@@ -2,8 +2,8 @@
 
 The step is the trainer's own, on a copy of the model whose tensors are PyTorch's fake ones, and every tensor is counted
 while it is alive. So the plan knows what autograd keeps of whatever base model, LoRA, pooling, kernel and checkpointing there
-is, without a formula for any of them. Of many chunks only the first two and the last two run; between them stand-ins hold as
-much a token as the first one did.
+is, without a formula for any of them. Of many chunks only those run that can have the peak (`stand_ins.chunks_to_run`); between
+them stand-ins hold as much a token as the first one did.
 
 Plan a run from its configuration alone, without the base model's weights, a GPU or data::
 
@@ -123,12 +123,13 @@ def plan_step(
     trained = sum(size_of(parameter) for parameter in trainable)
     state = int(trained * optimizer_values(optimizer))
     alone = replace(step, engine=Alone(), processes=1, rank=0)
-    chunks = len(step.groups([len(row) for row in batch.ids]))
+    lengths = [len(row) for row in batch.ids]
+    sizes = [lengths[group[0]] * len(group) for group in step.groups(lengths)]  # the longest comes first
     held = [*fake.parameters(), *fake.buffers()]
     with mode, LiveBytes(held) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):
-            alone(FewChunks(fake, chunks, live), batch)
+            alone(FewChunks(fake, sizes, live), batch)
         for hook in hooks:
             hook.remove()
     others = step.processes - 1 if step.across_processes else 0

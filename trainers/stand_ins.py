@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from trainers.engines import Engine
 from trainers.live_bytes import LiveBytes
 
 EDGE = 2  # chunks at either end that really run
+GROWTH = 1.05  # a chunk that is larger by less has no other peak
 
 
 class Alone(Engine):
@@ -37,19 +39,38 @@ class Alone(Engine):
         scalar.backward()  # type: ignore[no-untyped-call]
 
 
+def chunks_to_run(sizes: Sequence[int]) -> set[int]:
+    """Return which chunks decide the peak: those at the ends, and each that is larger than all after it.
+
+    The backward pass begins with the last chunk. While it is in one, all before that are still kept, so of equally large ones
+    the last has the peak; a larger one before it may have it, too, if what it needs for a while is more than what is kept.
+
+    Args:
+        sizes: padded tokens of each chunk, in the order of the forward pass.
+    """
+    found = {number for number in range(len(sizes)) if number < EDGE or number >= len(sizes) - EDGE}
+    largest = 0.0
+    for number in reversed(range(len(sizes))):
+        if sizes[number] > GROWTH * largest:
+            largest = sizes[number]
+            found.add(number)
+    return found
+
+
 class FewChunks(nn.Module):
-    """Encodes the first and the last chunks; those between are stand-ins that keep as much memory a token as the first.
+    """Encodes the chunks that decide the peak; the others are stand-ins that keep as much memory a token as the first.
 
     Args:
         model: encodes.
-        chunks: how many there will be.
+        sizes: padded tokens of the chunks that there will be.
         live: counts what the first one keeps.
     """
 
-    def __init__(self, model: Any, chunks: int, live: LiveBytes) -> None:
+    def __init__(self, model: Any, sizes: Sequence[int], live: LiveBytes) -> None:
         super().__init__()
         self.dim = int(model.dim)
-        self.model, self.chunks, self.live = model, chunks, live
+        self.model, self.live = model, live
+        self.chunks, self.to_run = max(1, len(sizes)), chunks_to_run(sizes) or {0}
         self.calls = {True: 0, False: 0}
         self.kept = 0.0  # bytes a padded token
         self.anchor = nn.Parameter(next(model.parameters()).new_zeros((), dtype=torch.float32))
@@ -59,7 +80,7 @@ class FewChunks(nn.Module):
         with_graph = torch.is_grad_enabled()
         number = self.calls[with_graph]
         self.calls[with_graph] += 1
-        runs = number < EDGE or number >= self.chunks - EDGE if with_graph else number == 0
+        runs = number % self.chunks in self.to_run if with_graph else number == 0
         shape = (len(input_ids), self.dim)
         if not runs and not with_graph:
             return input_ids.new_zeros(shape, dtype=torch.float32)

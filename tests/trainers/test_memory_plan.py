@@ -22,7 +22,7 @@ from trainers.loss import ContrastiveLoss
 from trainers.memory_plan import main, optimizer_values, plan_step, plan_training
 from trainers.out_of_memory import out_of_memory
 from trainers.rows import TripletRows
-from trainers.stand_ins import Alone
+from trainers.stand_ins import Alone, chunks_to_run
 from trainers.step import ContrastiveStep, Grouping
 from trainers.trainer import ContrastiveTrainer
 
@@ -83,6 +83,33 @@ def test_stand_ins_hold_what_chunks_hold(base: Path) -> None:
     plan = plan_step(model, step, batch, optimizer="sgd")
     # Groups of shorter texts keep a little less a token than the first one, by which the others are counted.
     assert plan.above_model == pytest.approx(measured(model, step, batch), rel=0.07)
+
+
+def test_the_peak_may_be_in_the_middle(make_base: Callable[..., Path]) -> None:
+    """With checkpointing it is in the backward pass of a group between the first two and the last two."""
+    base = make_base(hidden_size=192, num_hidden_layers=4, head_dim=16)
+    model = new_model("model1", base, lora=LORA | {"r": 16, "lora_dropout": 0.1}).train()
+    step = ContrastiveStep.of(model, Alone())
+    rows = [{**row, "positive": row["positive"] + " word3" * 120} for row in triplets(64)]
+    batch = TripletCollator(model.tokenizer, model.recipe)(rows)
+    assert len(step.groups([len(row) for row in batch.ids])) == 7
+    plan = plan_step(model, step, batch, optimizer="sgd", checkpointing=True)
+    model.activation_checkpointing_enable()
+    assert plan.above_model == pytest.approx(measured(model, step, batch), rel=0.06)
+
+
+def test_which_chunks_decide_the_peak() -> None:
+    assert chunks_to_run([9, 9, 9, 9, 9, 9, 9]) == {0, 1, 5, 6}
+    assert chunks_to_run([1584, 1965, 1950, 1677, 1152, 1100, 340]) == {
+        0,
+        1,
+        2,
+        3,
+        5,
+        6,
+    }  # the fifth is no larger than the sixth
+    assert chunks_to_run([1, 2, 30, 4, 20, 6, 7, 8]) == {0, 1, 2, 4, 6, 7}
+    assert chunks_to_run([5]) == {0} and chunks_to_run([]) == set()
 
 
 def test_what_adds_to_a_plan(base: Path) -> None:
@@ -188,7 +215,7 @@ def test_a_plan_of_more_than_a_gigabyte(
     model = new_model(design, base, lora=LORA | {"r": 16, "lora_dropout": 0.1}, pooling_sizes=pooling)
     args = TrainingArguments(
         output_dir=str(tmp_path), report_to="none", use_cpu=True, save_strategy="no", disable_tqdm=True, max_steps=2,
-        remove_unused_columns=False, per_device_train_batch_size=64 if checkpointing else 16,
+        remove_unused_columns=False, per_device_train_batch_size=128 if checkpointing else 16,
         activation_checkpointing=checkpointing,
     )  # fmt: skip
     collator = TripletCollator(model.tokenizer, model.recipe)
