@@ -48,7 +48,8 @@ def unwritable(error: BaseException, folders: Iterable[Path] = ()) -> str:
     """
     for link in chain(error):
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
-            full = [str(folder) for folder in folders if folder.is_dir() and shutil.disk_usage(folder).free < LITTLE]
+            short = folders if link.errno in (errno.ENOSPC, errno.EDQUOT) else ()
+            full = [str(folder) for folder in short if folder.is_dir() and shutil.disk_usage(folder).free < LITTLE]
             where = link.filename or ", ".join(full)
             return f"cannot write{f' ({where})' if where else ''}: {link.strerror}"
     return ""

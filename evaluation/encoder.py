@@ -22,7 +22,7 @@ from evaluation.record import encoder_facts
 from evaluation.sharded import Encode, ShardedEncoder, encode_here
 from evaluation.shards import SHARD_TEXTS
 from model_loaders.errors import UserError
-from model_loaders.prompts import Role, render
+from model_loaders.prompts import PLACEHOLDER, Role, render
 
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model
@@ -158,9 +158,10 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         return side
 
     def _check_room(self, name: str, chosen: Chosen, length: int) -> None:
-        """Raise a UserError if a prompt alone fills the maximum length: all texts would have the same vector."""
+        """Raise a UserError if what stands before the texts fills the maximum length: all would have the same vector."""
         tokenizer = getattr(loaded(self.model), "tokenizer", None)
-        if tokenizer is not None and len(tokenizer.ids([render("", chosen.prompt or "")], length)[0]) >= length:
+        before = (chosen.prompt or "").split(PLACEHOLDER)[0]
+        if tokenizer is not None and len(tokenizer.ids([before], length)[0]) >= length:
             raise UserError(
                 f"the prompt of {PLURALS[name]} ({chosen.source}) leaves no room for them in {length} tokens: "
                 "give a shorter one, or a larger --max_length"

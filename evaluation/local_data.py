@@ -57,7 +57,7 @@ MTEB_TYPES = {
 EVALUATED = ("test", "dev", "validation")
 SPLITS = ("train", *EVALUATED)
 FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]*")
-MOST_BYTES = 200  # of a name, so that it names files with a suffix
+MOST_BYTES = 230  # of a name, so that it names files with a suffix
 TAKEN = "model_meta"  # mteb's own file beside the results
 SETTINGS = ("name", "type", "main_score", "description")
 PIECE = 1 << 24  # bytes read at once
@@ -157,13 +157,11 @@ def split_files(folder: Path, needed: Sequence[str] = ("test",)) -> dict[str, di
         if split is None or "queries" in parts or "qrels" in parts or path.parent != folder:
             continue
         subset = ".".join(part for part in parts if part != split) or "default"
-        if subset == "mteb_tok":  # sorted after the plain file, so it replaces it
-            subset = "default"
-        else:
-            there = subsets.get(subset, {}).get(split, path)
-            if there != path:
-                raise UserError(f"{folder} has {there.name} and {path.name}: which one is meant? Remove one")
-        subsets.setdefault(subset, {})[split] = path
+        there = subsets.setdefault(subset, {}).setdefault(split, path)
+        if there != path:
+            raise UserError(f"{folder} has {there.name} and {path.name}: which one is meant? Remove one")
+    if "mteb_tok" in subsets:
+        subsets["default"] = {**subsets.get("default", {}), **subsets.pop("mteb_tok")}
     return {subset: splits for subset, splits in subsets.items() if set(needed) <= set(splits)}
 
 
@@ -217,11 +215,18 @@ def _parse(line: str, columns: Sequence[str], where: str) -> Row:
     return row
 
 
+def _is_id(value: Any) -> bool:
+    """Whether a value names a row; 7.0 is how pandas writes whole numbers of a column with gaps."""
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+
+
 def _fault(column: str, value: Any) -> str:
     """Return what is wrong with the value of a column, or ""."""
     if column in TEXTS and not isinstance(value, str):
         return "must be a text"
-    if column in IDS and (isinstance(value, bool) or not isinstance(value, str | int) or value == ""):
+    if column in IDS and not _is_id(value):
         return "must be a text that is not empty, or a whole number"
     if column in LISTS and not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
         example = json.dumps([value if isinstance(value, str) else "a text"], ensure_ascii=False)

@@ -77,7 +77,7 @@ def reranking(folder: Path, split: str) -> dict[str, Any]:
         for key, grade in (("positive", 1), ("negative", 0)):
             for text in row[key]:
                 times[text] += 1
-                identity = hashlib.sha256(f"{text}{times[text] if times[text] > 1 else ''}".encode()).hexdigest()[:16]
+                identity = hashlib.sha256(text.encode()).hexdigest()[:16] + (f"-{times[text]}" if times[text] > 1 else "")
                 texts[identity], grades[identity] = text, grade
         queries[query], relevant[query] = row["query"], grades
     if not queries:

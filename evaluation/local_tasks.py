@@ -137,23 +137,43 @@ def _rows_of_subset(task: AbsTask, files: dict[str, Path], kind: str, folder: Pa
     for split in splits:
         if len(rows[split]) < 2:
             raise UserError(f"{files[split]} has {len(rows[split])} rows, a task needs at least 2")
-        _check_labels(kind, split, rows, files[split])
-        if kind == "clustering":
-            _check_size(task, rows[split], files[split])
-    rows = _labelled(kind, rows, files[splits[-1]])
+    if kind != "sts":
+        rows = _with_labels(task, kind, rows, files)
     columns = {"sts": _sts, "pair": _pair, "classification": _classification, "clustering": _clustering}[kind]
     return DatasetDict({split: Dataset.from_dict(columns(task, part)) for split, part in rows.items()})
 
 
+def _with_labels(task: AbsTask, kind: str, rows: dict[str, list[Row]], files: dict[str, Path]) -> dict[str, list[Row]]:
+    """Check labels, and number those that are texts in sorted order, the same in all splits.
+
+    Whole numbers stay as they are, but for a clustering folder of one's own: to mteb -1 is a text without a label, which it
+    leaves out.
+    """
+    kinds = {type(row["label"]) for part in rows.values() for row in part}
+    if {bool, int} <= kinds:
+        raise UserError(
+            f"{next(iter(files.values())).parent}: some labels are true or false and some are numbers: write all one way"
+        )
+    for split in rows:
+        _check_labels(kind, split, rows, files[split])
+        if kind == "clustering":
+            _check_size(task, rows[split], files[split])
+    if kind == "pair" or (str not in kinds and not isinstance(task, _Clustering)):
+        return rows
+    labels = {str(row["label"]) for part in rows.values() for row in part}
+    number = {label: index for index, label in enumerate(sorted(labels))}
+    return {split: [{**row, "label": number[str(row["label"])]} for row in part] for split, part in rows.items()}
+
+
 def _check_labels(kind: str, split: str, rows: dict[str, list[Row]], path: Path) -> None:
     """Raise a UserError if labels are none, or if whatever the model does has the same score."""
-    labels = {row.get("label") for row in rows[split]}
+    labels = {row["label"] for row in rows[split]}
     other = labels - {0, 1}  # True and False are 1 and 0
     if kind == "pair" and other:  # numbering other labels would be a guess at which of them means "a pair"
         raise UserError(f"{path}: labels of pairs are 0 and 1, found {', '.join(sorted(map(repr, other))[:3])}")
     if len(labels) < 2 and (kind in ("pair", "clustering") or (kind == "classification" and split == "train")):
         raise UserError(f"{path}: all rows have the label {labels.pop()!r}; such a task measures nothing")
-    if kind == "classification" and not set(map(str, labels)) & {str(row.get("label")) for row in rows["train"]}:
+    if kind == "classification" and not set(map(str, labels)) & {str(row["label"]) for row in rows["train"]}:
         raise UserError(f"{path}: none of its labels is one of the train split")
 
 
@@ -164,21 +184,6 @@ def _check_size(task: Any, rows: list[Row], path: Path) -> None:
     if texts <= labels:
         few = f" (mteb's task {task.metadata.name} clusters {texts} of so many: rename the folder)" if texts < len(rows) else ""
         raise UserError(f"{path} has {len(rows)} texts with {labels} labels{few}; such a task measures nothing")
-
-
-def _labelled(kind: str, rows: dict[str, list[Row]], path: Path) -> dict[str, list[Row]]:
-    """Number labels in sorted order, the same in all splits; leave whole numbers of classification as they are.
-
-    In clustering mteb takes -1 for a text without a label, and leaves it out.
-    """
-    labels = [row["label"] for part in rows.values() for row in part if "label" in row]
-    kinds = set(map(type, labels))
-    if {bool, int} <= kinds:
-        raise UserError(f"{path}: some labels are true or false and some are numbers: write all in one way")
-    if kind == "pair" or (kind == "classification" and str not in kinds) or not labels:
-        return rows
-    number = {label: index for index, label in enumerate(sorted(set(map(str, labels))))}
-    return {split: [{**row, "label": number[str(row["label"])]} for row in part] for split, part in rows.items()}
 
 
 def _column(rows: list[Row], name: str) -> list[Any]:

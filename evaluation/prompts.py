@@ -23,6 +23,8 @@ from model_loaders.prompts import PLACEHOLDER, ROLES, Role
 
 Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
 DEFAULT = "default"
+# What is meant as a placeholder; other braces are text, as of LaTeX.
+MISTAKEN = re.compile(r"\{+\s*(?:texts?|txt|prompt|instruction|query|document|passage|sentence|input)\s*\}+", re.IGNORECASE)
 
 
 def normalise(prompts: Mapping[str, Any], where: str = "prompts") -> Prompts:
@@ -49,7 +51,7 @@ def _fault(prompt: str) -> str:
         prompt.encode()
     except UnicodeEncodeError:
         return "has half a character (a lone surrogate)"
-    odd = [word for word in re.findall(r"\{\w+\}", prompt) if word != PLACEHOLDER]
+    odd = [found[0] for found in MISTAKEN.finditer(prompt) if found[0] != PLACEHOLDER]
     if odd:
         return f"has {odd[0]} in it; {PLACEHOLDER} is the only placeholder"
     return f"has {PLACEHOLDER} in it more than once" if prompt.count(PLACEHOLDER) > 1 else ""

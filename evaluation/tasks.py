@@ -155,7 +155,9 @@ def _local_specs(data_dir: Path) -> dict[str, TaskSpec]:
         what = "is no folder" if data_dir.exists() else "does not exist"
         raise UserError(f"the data folder {data_dir} {what}; --data_dir is a folder with one folder per task")
     specs: dict[str, TaskSpec] = {}
-    folders = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and data_files(path)]
+    folders = [
+        path for path in sorted(data_dir.iterdir()) if path.is_dir() and not path.name.startswith(".") and data_files(path)
+    ]
     for folder in folders:
         spec = _local_spec(folder)
         if spec.name in specs:

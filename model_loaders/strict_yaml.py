@@ -6,19 +6,23 @@ from typing import Any
 
 import yaml
 
+MERGE = "tag:yaml.org,2002:merge"
+
 
 class _Loader(yaml.SafeLoader):
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: dict[str, int] = {}
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Compose a mapping as it is written: what is merged into it (``<<``) may have its keys, too."""
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                line = key.start_mark.line + 1
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value} stands in line {seen[key.value]} already: remove one of them", key.start_mark
-                    )
-                seen[key.value] = line
-        return super().construct_mapping(node, deep=deep)
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+                continue
+            name = (key.tag, key.value)
+            if name in seen:
+                problem = f"{key.value} stands in line {seen[name]} already: remove one of them"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen[name] = key.start_mark.line + 1
+        return node
 
 
 def load_yaml(text: str) -> Any:
@@ -27,4 +31,7 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is malformed, or a key stands twice in one mapping.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (TypeError, ValueError) as error:  # of a value that is not of its tag
+        raise yaml.YAMLError(str(error)) from error

@@ -82,6 +82,7 @@ def test_nothing_is_left_on_a_full_disk(tmp_path):
     part._vectors = Path("/dev/full").open("wb")  # noqa: SIM115
     with pytest.raises(OSError, match="No space left"):
         files.add("default", "test", "query", None, ["x"] * 9000, vectors_of(9000))
+    part._vectors.write(b"a byte that is still to be written when the file is closed")
     files.abandon()
     assert not list(tmp_path.iterdir())
 
