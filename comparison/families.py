@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from comparison.errors import ComparisonError
-from model_loaders.strict_yaml import load_yaml
 
 DEFAULT = Path(__file__).with_name("families.yaml")
 
@@ -90,7 +89,12 @@ def parse_families(content: Any, source: str = "the families") -> Families:
 
 def _read(path: Path) -> Any:
     try:
-        return load_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        root_node = yaml.compose(text, Loader=yaml.SafeLoader)
+        names = [key.value for key, _ in root_node.value] if isinstance(root_node, yaml.MappingNode) else []
+        if twice := [name for number, name in enumerate(names) if name in names[:number]]:  # YAML would take the last one
+            raise ComparisonError(f"{path}: {twice[0]} stands there twice")
+        return yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise ComparisonError(f"the families cannot be read from {path}: {error}") from error
     except yaml.YAMLError as error:

@@ -324,8 +324,11 @@ def test_a_users_families_change_only_what_they_name(tmp_path: Path) -> None:
     assert families.category_of("Two") == "Docs"
 
 
+TWICE = "Retrieval: [NQ]\nRetrieval: [FEVER]"
+
+
 @pytest.mark.parametrize(
-    "content", ["- NQ", "Retrieval: NQ", "Retrieval: [[]]", "Retrieval: [1]", "Retrieval: [NQ, NQ]", "a: [", "\x00"]
+    "content", ["- NQ", "Retrieval: NQ", "Retrieval: [[]]", "Retrieval: [1]", "Retrieval: [NQ, NQ]", TWICE, "a: [", "\x00", "x"]
 )
 def test_bad_families_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "bad.yaml"

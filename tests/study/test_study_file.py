@@ -173,6 +173,12 @@ def test_mistakes_in_a_study_file(study_file: Path, changes: dict, message: str)
         read_study(study_file)
 
 
+def test_a_key_that_stands_twice_is_no_choice(study_file: Path) -> None:
+    study_file.write_text(study_file.read_text() + "\nseeds: [7]\nseeds: [8]\n")
+    with pytest.raises(UserError, match="seeds stands in line"):
+        read_study(study_file)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
