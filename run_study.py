@@ -44,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study, one of its cells, or a part; returns the exit status."""
-    from model_loaders.errors import UserError
+    from common.errors import UserError
 
     args = make_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, interrupted)
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        from evaluation.locks import InUseError
+        from common.locks import InUseError
         from study.run import IN_USE
 
         return IN_USE if isinstance(error, InUseError) else FAILED
@@ -128,7 +128,7 @@ def reproduced(args: argparse.Namespace, config: Any) -> list[str]:
 
 def run_all(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any]) -> dict[str, str]:
     """Run every cell that is not done; returns those that are not done afterwards, and why."""
-    from model_loaders.errors import UserError
+    from common.errors import UserError
     from study import run as runner
     from study.cell import training_arguments
     from trainers.command_line import parse

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import model_loaders
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel

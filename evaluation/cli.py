@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evaluation.disk import check_writable, not_writable
+from common.disk import check_writable, not_writable
+from common.errors import UserError, nearest
 from evaluation.launch import Place, ProcessLost, first_process, launched
 from evaluation.records import taken_from_record
 from evaluation.stopping import Terminated, leave_signals_to_the_first_process, sigterm_stops
 from model_loaders import DESIGNS, get_design, load_design
-from model_loaders.errors import UserError, nearest
 from model_loaders.prompts import TASK_PROMPTS, template_named
 
 FAILED, USAGE, STOPPED, TERMINATED = 1, 2, 130, 143

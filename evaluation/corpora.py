@@ -19,8 +19,8 @@ from datasets import Dataset
 from datasets.fingerprint import generate_random_fingerprint
 from datasets.table import InMemoryTable
 
+from common.errors import UserError
 from evaluation.canonical import is_sorted
-from model_loaders.errors import UserError
 
 Row = dict[str, Any]
 COLUMNS = ("id", "title", "text")

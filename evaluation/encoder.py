@@ -12,16 +12,16 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
+from common.errors import UserError
+from common.hashes import digest
 from evaluation.adapters import loaded
 from evaluation.embeddings import EmbeddingFiles
-from evaluation.keys import digest
 from evaluation.ledger import Ledger, Side, beginning
 from evaluation.progress import MODEL, Progress
 from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
 from evaluation.record import encoder_facts
 from evaluation.sharded import Encode, ShardedEncoder, encode_here
 from evaluation.shards import SHARD_TEXTS
-from model_loaders.errors import UserError
 from model_loaders.prompts import PLACEHOLDER, Role, render
 
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}

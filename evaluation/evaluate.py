@@ -21,11 +21,12 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+from common.disk import unwritable
+from common.errors import UserError
+from common.locks import InUseError
 from evaluation.adapters import NotLoaded
 from evaluation.availability import check_rows
-from evaluation.disk import unwritable
 from evaluation.encoder import MtebEncoder, TextEncoder
-from evaluation.locks import InUseError
 from evaluation.processes import Processes
 from evaluation.progress import Progress
 from evaluation.prompt_plan import make_plan
@@ -35,7 +36,6 @@ from evaluation.sharded import encode_here
 from evaluation.shards import SHARD_TEXTS
 from evaluation.tasks import TaskSpec
 from evaluation.workload import expected_characters
-from model_loaders.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -6,22 +6,16 @@ knows only the prompts of that task: where a folder beside it has a result of th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.disk import check_writable
+from common.disk import check_writable
 from evaluation.items import items_path
 
 KEY = "key"
-
-
-def digest(facts: Mapping[str, Any]) -> str:
-    """Hash facts that JSON can hold: 16 hex digits."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def record_path(folder: Path, task_name: str) -> Path:

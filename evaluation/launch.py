@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 
 class ProcessLost(BaseException):

@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from common.errors import UserError
 from evaluation.availability import in_cache
 from evaluation.local_data import read_settings
 from evaluation.local_tasks import MAIN_SCORES
 from evaluation.official_tasks import benchmark_names, main_score, of_texts, official_names, official_type
 from evaluation.paper_tasks import LISTS
 from evaluation.tasks import TaskSpec, find_tasks
-from model_loaders.errors import UserError
 
 WIDTH = 100
 

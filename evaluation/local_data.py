@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from model_loaders.errors import UserError, nearest
+from common.errors import UserError, nearest
 
 Row = dict[str, Any]
 

@@ -18,11 +18,11 @@ from mteb.abstasks import (
 from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from common.errors import UserError
 from evaluation.items import clustered
 from evaluation.local_data import COLUMNS, MTEB_TYPES, Row, content_hash, iter_rows, read_settings, split_files
 from evaluation.local_retrieval import reranking, retrieval
 from evaluation.official_tasks import official_task
-from model_loaders.errors import UserError
 
 MAIN_SCORES = {
     "reranking": "map_at_1000",

@@ -10,7 +10,7 @@ from mteb.abstasks import AbsTask
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.get_tasks import _TASKS_REGISTRY
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 
 @dataclass(frozen=True)

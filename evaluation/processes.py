@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import UserError
 from evaluation.adapters import NotLoaded
 from evaluation.launch import Place, ProcessLost
 from evaluation.sharded import Encode, OnBatch
 from evaluation.shards import Shard, check
-from model_loaders.errors import UserError
 from model_loaders.prompts import Role
 
 MEETING = timedelta(minutes=30)  # until all processes have begun

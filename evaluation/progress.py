@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from common.words import duration, short
+
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 BAR_SECONDS = 0.2  # between two drawings of the bar
 MODEL = "loading the model"
@@ -300,22 +302,3 @@ def _columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 120
     except (OSError, ValueError):
         return 120
-
-
-def short(name: str, width: int = 32) -> str:
-    """Return `name`, its middle left out where it is longer than `width`."""
-    if len(name) <= width:
-        return name
-    kept = width - 1
-    return f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
-
-
-def duration(seconds: float) -> str:
-    """Return `3.2 s`, `4 min`, `1 h 20 min` or `3 d 4 h`."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours = minutes // 60
-    return f"{hours} h {minutes % 60} min" if hours < 72 else f"{hours // 24} d {hours % 24} h"

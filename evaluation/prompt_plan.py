@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from common.errors import UserError, nearest
 from evaluation.official_tasks import official_prompt
 from evaluation.prompts import Prompts, choose, normalise
-from model_loaders.errors import UserError, nearest
 from model_loaders.manifest import Recipe
 from model_loaders.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from model_loaders.errors import UserError, nearest
+from common.errors import UserError, nearest
 from model_loaders.prompts import PLACEHOLDER, ROLES, Role
 
 Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
@@ -66,7 +66,7 @@ def read_prompts(path: Path, known: Collection[str]) -> Prompts:
     """
     import yaml
 
-    from model_loaders.strict_yaml import load_yaml
+    from common.yaml_files import load_yaml
 
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))

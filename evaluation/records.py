@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 NEEDED = (
     "task", "model", "origin", "recipe", "sides", "encoder", "scores", "dataset", "subsets", "splits", "evaluation_version",

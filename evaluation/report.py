@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.progress import short
+from common.words import short
 
 if TYPE_CHECKING:
     from evaluation.evaluate import Evaluation

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from evaluation.adapters import design_of
 from evaluation.encoder import EVALUATION_VERSION
 from evaluation.evaluate import evaluate
 from evaluation.record import library_versions, read_record
 from evaluation.records import read_past
 from evaluation.tasks import TaskSpec
-from model_loaders.errors import UserError
 
 TOLERANCE = 1e-4
 

@@ -24,19 +24,19 @@ from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
+from common.disk import chain, check_writable, not_writable
+from common.errors import UserError
+from common.locks import locked
 from evaluation.availability import reason as no_rows
-from evaluation.disk import chain, check_writable, not_writable
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.items import items_path, keeps_items, record_items, write_draws
 from evaluation.journal import Journal
 from evaluation.keys import KEY, adopt, record_path, recorded_key, write_record
-from evaluation.locks import locked
 from evaluation.record import library_versions, read_record, speeds, totals
 from evaluation.search import BoundedSearch
 from evaluation.shards import ShardStore
 from evaluation.tasks import TaskSpec
-from model_loaders.errors import UserError
 
 logger = logging.getLogger(__name__)
 

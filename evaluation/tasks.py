@@ -10,13 +10,13 @@ from pathlib import Path
 
 from mteb.abstasks import AbsTask
 
+from common.errors import UserError, nearest
+from common.files import listing
 from evaluation.canonical import order_by_id
 from evaluation.local_data import MTEB_TYPES, data_files, name_fault, read_settings, task_type
 from evaluation.local_tasks import fill, local_task
 from evaluation.official_tasks import Part, benchmarks, official_names, official_prompt, official_task, official_type, parts_of
 from evaluation.paper_tasks import LISTS
-from model_loaders.errors import UserError, nearest
-from model_loaders.locations import listing
 
 UNKNOWN = "unknown"  # the type of a folder whose files make no task
 CLOSE = 3  # names that are suggested for one that is unknown

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UserError
 from model_loaders.designs import DESIGNS, Design, get_design
-from model_loaders.errors import UserError
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_loaders.errors import UserError
-from model_loaders.locations import first_line, listing
+from common.errors import UserError
+from common.files import first_line, listing
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"

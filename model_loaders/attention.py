@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.errors import UserError
 from model_loaders.designs import Design
-from model_loaders.errors import UserError
 
 # Layers with a state that runs from left to right, or that cut the text in chunks, cannot be made to see every token.
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.errors import UserError
+from common.files import first_line, listing
 from model_loaders.attention import probe_attention, set_attention
 from model_loaders.designs import Design
-from model_loaders.errors import UserError
-from model_loaders.locations import first_line, listing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

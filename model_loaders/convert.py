@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.errors import WRITE_ERRORS, UserError
 from model_loaders.designs import DESIGNS
-from model_loaders.errors import WRITE_ERRORS, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from model_loaders.errors import UserError, nearest
+from common.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

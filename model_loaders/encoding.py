@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_loaders.errors import UserError
+from common.errors import UserError
+from common.files import first_line
 from model_loaders.launches import launch_tokens
-from model_loaders.locations import first_line
 from model_loaders.merged_lora import merged_lora
 from model_loaders.prompts import render
 

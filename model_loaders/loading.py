@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
+from common.files import read_json
 from model_loaders import adapter, version
 from model_loaders.backbone import add_lora, choose_device, choose_dtype, load_backbone, load_config, weights_hash
 from model_loaders.designs import Design, get_design
 from model_loaders.embed_model import EmbedModel, fresh_pooling
-from model_loaders.errors import UserError
-from model_loaders.locations import read_json, resolve
+from model_loaders.hub import resolve
 from model_loaders.manifest import (
     MANIFEST,
     BaseModel,

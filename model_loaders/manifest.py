@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from model_loaders.errors import UserError, nearest
-from model_loaders.locations import read_json
+from common.errors import UserError, nearest
+from common.files import read_json
 from model_loaders.prompts import Role, check_role, check_task_prompts, template_named
 
 MANIFEST = "embedder.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from common.errors import UserError
+from common.files import listing
 from model_loaders.adapter import PUBLISHED_POOLING, read_pickled_tensors
 from model_loaders.designs import Design
-from model_loaders.errors import UserError
-from model_loaders.locations import listing
 from pooling import PoolingConfig
 
 PUBLISHED_HEADS = 32

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from model_loaders.designs import Design
-from model_loaders.errors import UserError
 from pooling import last_token, masked_mean
 
 Reduce = Callable[[Tensor, Tensor], Tensor]

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model_loaders.errors import UserError
-from model_loaders.locations import first_line
+from common.errors import UserError
+from common.files import first_line
 
 
 @dataclass(frozen=True)

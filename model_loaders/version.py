@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from common.file_hashes import Notes
 from model_loaders import adapter
 from model_loaders.manifest import BaseModel, Recipe
-from model_loaders.notes import Notes
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.files import read_json_or_empty, write_json
 from model_loaders.embed_model import EmbedModel
 from model_loaders.prompts import Role
 from study.cells import Cell
 from study.config import StudyConfig
-from study.files import read_json, write_json
 from study.inputs import Inputs
 
 FILE = "attention_mass.json"
@@ -56,7 +56,7 @@ def keep_attention(model: EmbedModel, cell: Cell, config: StudyConfig, inputs: I
     """Write a cell's ``attention_mass.json``, if its pooling reads several layers and the file is not there."""
     if model.pooling is None or model.pooling.config.layers is None:
         return
-    if read_json(cell.folder / FILE).get("evaluation") == cell.evaluation_key:
+    if read_json_or_empty(cell.folder / FILE).get("evaluation") == cell.evaluation_key:
         return
     entries = []
     for name, texts in real_texts(config, inputs).items():

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.locks import InUseError, locked
-from model_loaders.errors import UserError
+from common.errors import UserError
+from common.files import read_json_or_empty, write_json
+from common.locks import InUseError, locked
 from study.cells import Cell, flags_of
 from study.config import ROOT, StudyConfig
-from study.files import read_json, write_json
 from study.inputs import Inputs
 from study.launch import clean_environment, launcher_arguments
 from study.training import GRACE, LOCK_FILE
@@ -246,7 +246,7 @@ def write_scores(cell: Cell, config: StudyConfig, found: Scored, untrained: dict
 
 def read_scores(cell: Cell) -> dict[str, Any]:
     """Read ``scores.json``."""
-    return read_json(cell.scores_file)
+    return read_json_or_empty(cell.scores_file)
 
 
 def free_memory() -> None:
@@ -267,7 +267,7 @@ def training_seconds(cell: Cell) -> float | None:
     """
     from trainers.run_files import METRICS_FILE, RESULT_FILE
 
-    result = read_json(cell.adapter / RESULT_FILE)
+    result = read_json_or_empty(cell.adapter / RESULT_FILE)
     steps = int(result.get("steps") or 0)
     lines = [line for line in read_lines(cell.adapter / METRICS_FILE) if "loss" in line]
     paces = sorted(
@@ -301,7 +301,7 @@ def progress_of(cell: Cell) -> float:
         return 0.85
     try:
         lines = read_lines(cell.adapter / METRICS_FILE)
-        steps = int(read_json(cell.adapter / CONFIG_FILE)["max_steps"])
+        steps = int(read_json_or_empty(cell.adapter / CONFIG_FILE)["max_steps"])
         return 0.05 + 0.75 * min(1.0, float(lines[-1].get("step", 0)) / steps) if steps > 0 else 0.4
     except (UserError, ValueError, IndexError, KeyError):
         return 0.0

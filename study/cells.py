@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import yaml
 
+from common.errors import UserError, nearest
+from common.files import read_json_or_empty
 from model_loaders.designs import get_design
-from model_loaders.errors import UserError, nearest
 from study.config import ROOT, StudyConfig
-from study.files import digest, read_json
+from study.files import digest
 from study.inputs import Inputs
 
 # Flags that decide which texts a baseline sees.
@@ -99,7 +100,7 @@ class Cell:
         if self.failure_file.is_file():
             return "failed"
         try:
-            scores = read_json(self.scores_file)
+            scores = read_json_or_empty(self.scores_file)
         except UserError:  # half a file is no scores
             return "unfinished"
         return "done" if scores.get("evaluation") == self.evaluation_key else "unfinished"
@@ -110,11 +111,11 @@ class Cell:
         from trainers.run_files import DIVERGED_FILE
 
         if self.state == "diverged":
-            return str(read_json(self.adapter / DIVERGED_FILE).get("reason", "training diverged"))
+            return str(read_json_or_empty(self.adapter / DIVERGED_FILE).get("reason", "training diverged"))
         if self.state == "failed":
-            return str(read_json(self.failure_file).get("reason", ""))
+            return str(read_json_or_empty(self.failure_file).get("reason", ""))
         try:
-            read_json(self.scores_file)
+            read_json_or_empty(self.scores_file)
         except UserError as error:
             return str(error)
         return ""

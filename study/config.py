@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from common.errors import UserError, nearest
+from common.yaml_files import load_yaml
 from model_loaders.designs import GRID, get_design
-from model_loaders.errors import UserError, nearest
-from model_loaders.strict_yaml import load_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ("mean_pooling", "tfidf", "static_bag")

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model_loaders.errors import UserError
-from model_loaders.locations import first_line
+from common.errors import UserError
+from common.files import first_line, read_json_or_empty, write_json
 from study.cell import training_arguments
 from study.cells import Cell, flags_of, launch_key, training_key
 from study.config import StudyConfig
-from study.files import digest, read_json, write_json
+from study.files import digest
 from study.inputs import Inputs
 from study.launch import cores
 
@@ -58,7 +58,7 @@ def estimate(cell: Cell, config: StudyConfig, inputs: Inputs) -> Estimate:
     about = [cell.kind, cell.design, inputs.base_keys[cell.base], inputs.train_keys[cell.recipe], inputs.tasks, cores(),
              training_key(flags_of(config, cell.recipe, cell.design)), launch_key(inputs.accelerate)]  # fmt: skip
     key, path = digest(about)[:16], Path(config.output_dir) / FILE
-    known = read_json(path)
+    known = read_json_or_empty(path)
     if key not in known:
         known[key] = asdict(make_estimate(cell, config, inputs))
         write_json(known, path)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.locks import locked
-from model_loaders.errors import UserError
+from common.errors import UserError
+from common.file_hashes import Hashes
+from common.locks import locked
 from study.config import StudyConfig, find_path
-from study.files import Hashes, digest
+from study.files import digest
 
 PROMPTS = ("own", "mteb", "none")
 
@@ -98,7 +99,7 @@ def find_base(name: str, study_file: Path) -> str:
     Raises:
         UserError: it can only be meant as a directory, and there is none, or one without a model.
     """
-    from model_loaders.locations import looks_local, resolve
+    from model_loaders.hub import looks_local, resolve
 
     place = find_path(name, study_file)
     if Path(place).exists() or looks_local(place):
@@ -113,7 +114,8 @@ def beyond_reach(place: str, cache_dir: str | None = None) -> str:
     """Return why a base model cannot be had, as far as a look at the hub says it; empty for one that is here."""
     import huggingface_hub
 
-    from model_loaders.locations import HUB_TIMEOUT, first_line
+    from common.files import first_line
+    from model_loaders.hub import HUB_TIMEOUT
 
     if Path(place).exists() or isinstance(huggingface_hub.try_to_load_from_cache(place, "config.json", cache_dir), str):
         return ""
@@ -175,7 +177,7 @@ def task_keys(config: StudyConfig, eval_dir: str | None, hashes: Hashes) -> dict
             files = [*data_files(spec.folder), spec.folder / "task.json"]
             keys[spec.name] = digest([[one.name, hashes.of(one)] for one in files if one.is_file()])
     if config.headline is not None and config.headline not in keys:
-        from model_loaders.errors import nearest
+        from common.errors import nearest
 
         raise UserError(f"headline: {config.headline} is none of the tasks{nearest(config.headline, keys)}")
     return keys

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own f
 
 import yaml
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 ONE_PROCESS = ROOT / "configs" / "accelerate" / "one_process.yaml"

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from common.files import read_json_or_empty, write_json
 from evaluation.local_data import Row, data_files, iter_rows, split_files, stem
 from study.config import StudyConfig
-from study.files import digest, read_json, write_json
+from study.files import digest
 from study.inputs import Inputs
 
 FORMAT = 1
@@ -154,7 +155,7 @@ def find_leakage(config: StudyConfig, inputs: Inputs) -> tuple[list[dict[str, An
     key = digest([FORMAT, inputs.train_keys, inputs.tasks])
     specs = find_tasks(config.tasks, inputs.eval_dir)
     unseen = [spec.name for spec in specs if spec.folder is None]
-    content = read_json(kept)
+    content = read_json_or_empty(kept)
     if content.get("key") != key:
         tasks = [(spec.name, *evaluation_texts(spec.folder, spec.type)) for spec in specs if spec.folder is not None]
         found = []

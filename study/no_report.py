@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from common.files import one_line
 from study.cells import Cell
 from study.config import StudyConfig
-from study.files import one_line
 
 REASON = "Nothing to compare: fewer than two designs or baselines have scores."
 PAGE = """<!doctype html>

@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model_loaders.errors import UserError
+from common.errors import UserError
+from common.files import read_json_or_empty
 from study.cell import progress_of, read_scores
 from study.cells import Cell
 from study.config import StudyConfig
 from study.estimate import Estimate, estimate
-from study.files import read_json
 from study.inputs import Inputs
 from study.run import duration, make_slots
 from study.training import COST_FILE
@@ -78,10 +78,13 @@ def taken(cell: Cell) -> Taken:
     scores = read_scores(cell)
     evaluation = 0.0
     for task in scores["scores"]:
-        record = read_json(cell.folder / scores["results"] / "recipes" / f"{task}.json")
+        record = read_json_or_empty(cell.folder / scores["results"] / "recipes" / f"{task}.json")
         evaluation += float(record.get("seconds") or 0.0)
     return Taken(
-        cell, float(scores["training_seconds"] or 0.0), evaluation, read_json(cell.folder / COST_FILE).get("peak_memory_bytes")
+        cell,
+        float(scores["training_seconds"] or 0.0),
+        evaluation,
+        read_json_or_empty(cell.folder / COST_FILE).get("peak_memory_bytes"),
     )
 
 
@@ -90,7 +93,7 @@ def outlook(cell: Cell, done: Sequence[Taken], config: StudyConfig, inputs: Inpu
 
     Finished cells decide, the likest ones first: other seeds of the same; other designs of the same base and recipe; any.
     """
-    from trainers.memory_plan import gigabytes
+    from common.words import gigabytes
 
     own = [one for one in done if one.cell == cell]
     same = [one for one in done if (one.cell.system, one.cell.kind) == (cell.system, cell.kind)]

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import yaml
 
+from common.errors import UserError
 from evaluation.local_data import iter_rows
-from model_loaders.errors import UserError
 
 # Texts with labels are a clustering task too; of these there are fewer than five with sources of their own.
 CLUSTERINGS = {"NewsClustering": "NewsClassification"}

@@ -18,14 +18,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.files import one_line, read_json_or_empty, write_json
 from comparison.places import PROJECT, from_project
 from model_loaders.designs import get_design
-from model_loaders.errors import UserError
 from study import attention_mass
 from study.cell import read_scores, shown_command
 from study.cells import Cell
 from study.config import StudyConfig
-from study.files import one_line, read_json, write_json
 from study.inputs import Inputs
 from study.leakage import find_leakage
 from study.training import COST_FILE
@@ -144,7 +144,7 @@ def about_cell(cell: Cell, config: StudyConfig, sides: dict[str, Any]) -> dict[s
         return about
     design = get_design(cell.design)
     about |= {"seed": cell.seed, "attention": design.attention, "pooling": POOLINGS[design.pooling] or TOKENS[design.tokens]}
-    cost = read_json(cell.folder / COST_FILE)
+    cost = read_json_or_empty(cell.folder / COST_FILE)
     metrics = cell.adapter / "metrics.jsonl"
     about |= {
         "trainable_parameters": trainable_parameters(cell.adapter),
@@ -186,7 +186,7 @@ def evaluated_sides(cell: Cell) -> dict[str, dict[str, Any]]:
     found = {}
     for task in try_scores(cell).get("scores", {}):
         try:
-            found[task] = read_json(cell.folder / results / "recipes" / f"{task}.json").get("sides") or {}
+            found[task] = read_json_or_empty(cell.folder / results / "recipes" / f"{task}.json").get("sides") or {}
         except UserError:
             continue
     return found
@@ -222,7 +222,7 @@ def warnings(cells: Sequence[Cell], config: StudyConfig) -> list[str]:
         told.append(f"{runs} of each design: how much another one would differ is hardly known")
     shares: dict[str, float] = {}
     for cell in cells:
-        result = read_json(cell.adapter / "train_result.json")
+        result = read_json_or_empty(cell.adapter / "train_result.json")
         for what in ("queries", "documents"):
             share = result.get(f"truncated_{what}")
             if share is not None and share > shares.get(what, 0.0):
@@ -234,7 +234,7 @@ def warnings(cells: Sequence[Cell], config: StudyConfig) -> list[str]:
         )
     versions: dict[str, list[str]] = {}
     for cell in cells:
-        libraries = read_json(cell.adapter / "embedder.json").get("versions")
+        libraries = read_json_or_empty(cell.adapter / "embedder.json").get("versions")
         if libraries:
             versions.setdefault(json.dumps(libraries, sort_keys=True), []).append(cell.name)
     if len(versions) > 1:
@@ -245,14 +245,14 @@ def warnings(cells: Sequence[Cell], config: StudyConfig) -> list[str]:
 
 def attention_of(cell: Cell) -> list[dict[str, Any]]:
     """Return where a cell's pooling looks, nothing unless it was measured on this study's texts."""
-    content = read_json(cell.folder / attention_mass.FILE)
+    content = read_json_or_empty(cell.folder / attention_mass.FILE)
     return list(content["attention"]) if content.get("evaluation") == cell.evaluation_key else []
 
 
 def lora_of(cells: Sequence[Cell]) -> dict[str, Any]:
     """Return the LoRA settings of the first cell that was trained."""
     for cell in cells:
-        settings = read_json(cell.adapter / "train_config.json").get("lora_config")
+        settings = read_json_or_empty(cell.adapter / "train_config.json").get("lora_config")
         if isinstance(settings, dict):
             return {name: value for name, value in settings.items() if value not in (None, [], {})}
     return {}

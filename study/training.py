@@ -15,8 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from evaluation.locks import locked
-from study.files import read_json, write_json
+from common.files import read_json_or_empty, write_json
+from common.locks import locked
 from study.launch import end_with_parent, leave
 from trainers.run_files import METRICS_FILE
 
@@ -75,7 +75,7 @@ def note_cost(folder: Path) -> None:
     if processes > 1:
         about["device"] = f"{processes} × {about['device']}"
     with NOTING:
-        if about["peak_memory_bytes"] > read_json(folder / COST_FILE).get("peak_memory_bytes", 0):
+        if about["peak_memory_bytes"] > read_json_or_empty(folder / COST_FILE).get("peak_memory_bytes", 0):
             write_json(about, folder / COST_FILE)
 
 

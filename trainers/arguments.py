@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from model_loaders.errors import UserError
+from common.checks import check_positive
+from common.errors import UserError
 from model_loaders.prompts import check_task_prompts, template_named
 from trainers.data_config import resolve
 
@@ -90,7 +91,7 @@ class ModelArguments:
             raise UserError("--load_in_4bit and --load_in_8bit exclude each other: give one of them")
         check_task_prompts(self.task_prompts)
         template_named(self.prompt_template)
-        _positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
+        check_positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
         if self.lora_dropout is not None and not 0.0 <= self.lora_dropout < 1.0:
             raise UserError(f"--lora_dropout must be in [0, 1), got {self.lora_dropout}")
 
@@ -166,7 +167,7 @@ class DataArguments:
         if not (self.dataset_name or self.dataset_file_path or self.dataset_config):
             raise UserError("no training data: give --dataset_name (hub name, local file or folder), or --dataset_config")
         mixing(self.batching)
-        _positive(self, "max_seq_length", "query_max_length", "max_train_samples", "max_eval_samples")
+        check_positive(self, "max_seq_length", "query_max_length", "max_train_samples", "max_eval_samples")
         if self.max_negatives is not None and self.max_negatives < 0:
             raise UserError(f"--max_negatives must be 0 or more, got {self.max_negatives}")
         if not self.in_batch_negatives and self.max_negatives == 0:
@@ -215,7 +216,7 @@ class ContrastiveArguments:
         Raises:
             UserError: naming the flag.
         """
-        _positive(self, "loss_scale", "chunk_tokens")
+        check_positive(self, "loss_scale", "chunk_tokens")
         if self.pooling_learning_rate is not None and self.pooling_learning_rate < 0:
             raise UserError(f"--pooling_learning_rate must be 0 or more, got {self.pooling_learning_rate}")
         if self.loss == "published" and (self.similarity_margin is not None or self.both_directions):
@@ -311,11 +312,3 @@ def mixing(batching: str) -> Literal["homogeneous", "blended"] | float:
     if not 0.0 < share < 1.0:
         raise UserError(f"--batching takes homogeneous, blended or a number between 0 and 1, not {batching!r}")
     return share
-
-
-def _positive(arguments: Any, *names: str) -> None:
-    """Raise `UserError` for the first of the fields ``names`` that is set and not above zero."""
-    for name in names:
-        value = getattr(arguments, name)
-        if value is not None and not value > 0:
-            raise UserError(f"--{name} must be above 0, got {value}")

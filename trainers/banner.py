@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from common.words import quantity
 from model_loaders.manifest import library_versions
 from trainers.longest import longest_batch
 from trainers.memory_plan import plan_or_reason
 from trainers.preflight import check_positions
-from trainers.progress import quantity
 
 if TYPE_CHECKING:
     from trainers.arguments import TrainConfig

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.text_hash import text_hashes
 from model_loaders.manifest import Recipe
 from model_loaders.prompts import Role, render
 from model_loaders.tokenising import TextTokenizer
-from trainers.loss import text_hashes
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from model_loaders.errors import WRITE_ERRORS, UserError
+from common.errors import WRITE_ERRORS, UserError
 from trainers.arguments import GROUPS, DataArguments, ModelArguments, mixing
 from trainers.flags import flags_of
 
@@ -251,8 +251,8 @@ def last_checkpoint(run: str | None) -> tuple[int, int]:
 
 def tokenizer_and_recipe(asked: Check) -> tuple[TextTokenizer | None, Recipe]:
     """Return the tokenizer of the adapter or base LLM, if one is given, and the prompts and lengths of the run."""
+    from model_loaders.hub import resolve
     from model_loaders.loading import adapter_needs
-    from model_loaders.locations import resolve
     from model_loaders.manifest import MANIFEST, read_manifest
     from model_loaders.tokenising import TextTokenizer, load_tokenizer
     from trainers.train import continued_recipe, recipe_of

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
+from common.files import first_line, read_json
 from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
-from model_loaders.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
 from model_loaders.loading import save, trained_tensors
-from model_loaders.locations import first_line, read_json
 from model_loaders.manifest import BaseModel, read_manifest
 from trainers.seal import SEAL, write_seal
 from trainers.together import first_trouble

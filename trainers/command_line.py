@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common.errors import UserError
+from common.yaml_files import read_config
 from model_loaders.designs import DESIGNS, get_design
-from model_loaders.errors import UserError
 from trainers import help_text
 from trainers.arguments import (
     FROM_THE_ADAPTER,
@@ -32,7 +33,6 @@ from trainers.arguments import (
     RunArguments,
     TrainConfig,
 )
-from trainers.config_file import read_config
 from trainers.flags import Flag, flags_of
 from trainers.inherited_arguments import (
     GONE,

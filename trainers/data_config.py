@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_loaders.errors import UserError, nearest
-from model_loaders.locations import looks_local, neighbour
-from trainers.config_file import Entry, read_list
+from common.errors import UserError, nearest
+from common.files import neighbour
+from common.yaml_files import Entry, read_list
+from model_loaders.hub import looks_local
 from trainers.triplet_files import SUFFIXES, is_data_file
 
 if TYPE_CHECKING:

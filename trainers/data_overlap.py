@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from model_loaders.errors import UserError
-from model_loaders.locations import neighbour
+from common.errors import UserError
+from common.files import neighbour
+from common.text_hash import text_hashes
 from trainers.data_scan import ROLES, Scan
-from trainers.loss import text_hashes
 from trainers.rows import TripletRows
 from trainers.triplet_files import data_files
 from trainers.triplet_files import rows as rows_of

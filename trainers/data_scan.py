@@ -1,6 +1,6 @@
 """What stands in training data: lengths, and which texts, rows and queries stand in it more than once.
 
-Texts are kept as 64-bit hashes (of `trainers.loss.text_hashes`, for which case and white space make no difference), so
+Texts are kept as 64-bit hashes (of `common.text_hash.text_hashes`, for which case and white space make no difference), so
 memory does not depend on how long they are: 16 bytes a row and 16 a negative, and as much again while they are sorted.
 """
 
@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from common.text_hash import text_hashes
 from model_loaders.manifest import Recipe
 from model_loaders.prompts import render
 from model_loaders.tokenising import TextTokenizer
-from trainers.loss import text_hashes
 from trainers.rows import Part, TripletRows
 
 Role = Literal["query", "positive", "negative"]

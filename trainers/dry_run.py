@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from model_loaders.errors import UserError
+from common.errors import UserError
+from common.words import gigabytes
 from trainers.batching import TripletBatch
 from trainers.live_bytes import LiveBytes
 from trainers.longest import longest_batch
-from trainers.memory_plan import gigabytes, plan_or_reason, size_of
+from trainers.memory_plan import plan_or_reason, size_of
 from trainers.together import from_first
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 
 class Engine:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from model_loaders.errors import DivergedError
+from common.errors import DivergedError
 from trainers.batching import TripletBatch
 from trainers.step import StepResult
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 Kind = Literal["bool", "int", "float", "str", "list", "json", "records"]
 

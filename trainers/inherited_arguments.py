@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from trainers.flags import Flag, flags_of
 
 # Where ours differ from TrainingArguments' defaults.

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 USE_DDP = "LoRA and the pooling fit DDP: accelerate launch --config_file accelerate_config.yaml"
 # Half precision is autocast on DDP; these two cast the modules themselves.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_loaders.errors import UserError, nearest
+from common.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from trainers.arguments import ModelArguments

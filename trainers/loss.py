@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -156,12 +154,3 @@ def false_negatives(query_hashes: Tensor, document_hashes: Tensor, rows: Tensor)
     same[:, :count] |= query_hashes[None] == queries  # the query stands in the batch twice
     same[torch.arange(len(rows), device=rows.device), rows] = False
     return same
-
-
-def text_hashes(texts: Sequence[str]) -> Tensor:
-    """Return int64 ``(texts,)`` hashes that agree for texts that differ only in case or white space."""
-    values = [
-        int.from_bytes(hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).digest(), "big", signed=True)
-        for text in texts
-    ]
-    return torch.tensor(values, dtype=torch.int64)

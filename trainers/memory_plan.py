@@ -26,11 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
+from common.errors import UserError
+from common.files import first_line
+from common.words import gigabytes
 from model_loaders.attention import set_attention
 from model_loaders.backbone import load_config
 from model_loaders.designs import get_design
-from model_loaders.errors import UserError
-from model_loaders.locations import first_line
 from model_loaders.manifest import BaseModel, Recipe
 from trainers.batching import TripletBatch
 from trainers.engines import Engine
@@ -86,11 +87,6 @@ class MemoryPlan:
             "other processes' vectors": self.gathered,
         }
         return f"{gigabytes(self.total)}: " + ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items() if size)
-
-
-def gigabytes(size: float) -> str:
-    """Return bytes as GB or MB, of 1000 each."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def plan_step(

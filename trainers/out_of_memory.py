@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from model_loaders.locations import first_line
+from common.files import first_line
 from trainers.batching import TripletBatch
 from trainers.step import ContrastiveStep
 

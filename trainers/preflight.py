@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     from trainers.rows import TripletRows

@@ -11,6 +11,8 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 
+from common.words import quantity
+
 # What is shown of a log line, in this order; metrics.jsonl has everything.
 SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy")
 
@@ -89,11 +91,3 @@ def shown(logs: Mapping[str, Any]) -> dict[str, str]:
     if "tokens_per_second" in logs:
         texts["tokens_per_second"] = f"{quantity(logs['tokens_per_second'])} tokens/s"
     return texts
-
-
-def quantity(value: float) -> str:
-    """Return a number with three digits and k or M: ``14.2k``."""
-    for limit, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{letter}"
-    return f"{value:.3g}"

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from model_loaders.errors import UserError
-from model_loaders.locations import read_json
+from common.errors import UserError
+from common.files import read_json
 from model_loaders.manifest import MANIFEST
 from trainers.checkpoints import STAGE, STATE, checkpoints
 from trainers.engines import Engine

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from trainers.plan import BatchPlan
 from trainers.rows import TripletRows
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from model_loaders.errors import SharedError, UserError
+from common.errors import SharedError, UserError
 
 Found = TypeVar("Found")
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from model_loaders.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
+from common.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
 from trainers.command_line import parse
 from trainers.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE
 from trainers.stopping import Stopped, stop_requests

@@ -17,8 +17,8 @@ from transformers import Trainer
 from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_callback import TrainerState
 
+from common.errors import SharedError, UserError
 from model_loaders.embed_model import EmbedModel
-from model_loaders.errors import SharedError, UserError
 from model_loaders.loading import trained_tensors
 from trainers.batching import TripletBatch, TripletCollator
 from trainers.checkpoints import (

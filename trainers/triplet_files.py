@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from model_loaders.errors import UserError
-from model_loaders.locations import listing
+from common.errors import UserError
+from common.files import listing
 
 # A .json file is read when it is named, not when it lies in a folder, where it is mostly somebody's metadata.
 FOLDER_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".csv", ".csv.gz")

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_loaders.errors import UserError
-from model_loaders.locations import first_line, looks_local, neighbour
+from common.errors import UserError
+from common.files import first_line, neighbour
+from model_loaders.hub import looks_local
 from trainers.arguments import DataArguments
 from trainers.data_config import DataSet, data_sets, evaluation_set
 from trainers.plan import apportion, repeated

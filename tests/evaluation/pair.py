@@ -19,11 +19,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from common.errors import UserError
 from evaluation import processes as module
 from evaluation.launch import ProcessLost, launched
 from evaluation.processes import Processes
 from evaluation.shards import Shard
-from model_loaders.errors import UserError
 
 TEXTS = ["w" * (1 + 7 * n % 40) for n in range(37)]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
+from common.locks import InUseError, locked
 from evaluation.cli import main
 from evaluation.local_data import iter_rows, split_files
-from evaluation.locks import InUseError, locked
 from evaluation.tasks import find_tasks
 from model_loaders import load
-from model_loaders.errors import UserError
 from model_loaders.loading import save
 from tests.conftest import ROOT, new_model, write_base
 from tests.evaluation.conftest import BagOfWords, write
@@ -338,7 +338,7 @@ def test_what_cannot_be_written_is_not_encoded(data_dir, tmp_path, capsys, read_
 HOLD = """
 import sys, time
 from pathlib import Path
-from evaluation.locks import locked
+from common.locks import locked
 with locked(Path(sys.argv[1]), "it", patience=0):
     print("held", flush=True)
     time.sleep(300)

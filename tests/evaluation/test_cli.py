@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from evaluation.cli import main
 from model_loaders import load
-from model_loaders.errors import UserError
 from tests.conftest import ROOT, new_model
 from tests.evaluation.conftest import BagOfWords
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from common.errors import UserError
 from evaluation import corpora
 from evaluation.canonical import is_sorted, order_by_id, sorted_by_id
 from evaluation.corpora import make_corpus
@@ -18,7 +19,6 @@ from evaluation.evaluate import evaluate
 from evaluation.local_data import iter_rows
 from evaluation.official_tasks import official_task
 from evaluation.tasks import find_tasks
-from model_loaders.errors import UserError
 from tests.evaluation.conftest import BagOfWords, write
 
 WHERE = Path("corpus.jsonl")

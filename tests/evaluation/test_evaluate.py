@@ -10,13 +10,13 @@ import mteb
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from evaluation.encoder import MtebEncoder
 from evaluation.evaluate import evaluate
 from evaluation.items import connected, read_items
 from evaluation.ledger import beginning
 from evaluation.report import table, write_csv
 from evaluation.tasks import find_tasks
-from model_loaders.errors import UserError
 from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, write
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from common.errors import UserError
 from evaluation.listing import listing
-from model_loaders.errors import UserError
 from tests.evaluation.conftest import write
 from tests.evaluation.test_cli import call
 

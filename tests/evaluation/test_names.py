@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from common.errors import UserError
 from evaluation import paper_tasks
 from evaluation.official_tasks import benchmarks
 from evaluation.tasks import find_tasks
-from model_loaders.errors import UserError
 from tests.evaluation.conftest import write
 
 ENGLISH = "MTEB(eng, v2)"

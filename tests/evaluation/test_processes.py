@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from evaluation.launch import Place, first_process, launched
 from evaluation.processes import deal
-from model_loaders.errors import UserError
 from model_loaders.loading import save
 from tests.conftest import ROOT, WORDS, new_model
 from tests.evaluation.conftest import write

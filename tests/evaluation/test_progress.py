@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
+from common.words import duration, short
 from evaluation.evaluate import evaluate
-from evaluation.progress import Progress, duration, short
+from evaluation.progress import Progress
 from evaluation.tasks import find_tasks
 from evaluation.workload import estimate, expected_characters
 from model_loaders.encoding import Encoded

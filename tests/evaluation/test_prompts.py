@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import mteb
 import pytest
 
+from common.errors import UserError
 from evaluation.evaluate import evaluate
 from evaluation.prompt_plan import Chosen, make_plan
 from evaluation.tasks import find_tasks, prompt_keys
-from model_loaders.errors import UserError
 from model_loaders.manifest import Recipe
 from model_loaders.prompts import in_template, render, template_named
 from tests.conftest import new_model

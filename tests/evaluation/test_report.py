@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 import pytest
 
+from common.errors import UserError
 from evaluation.embeddings import EmbeddingFiles
 from evaluation.evaluate import Evaluation, evaluate
 from evaluation.record import encoder_facts, read_record, speeds, totals
@@ -16,7 +17,6 @@ from evaluation.report import COLUMNS, WIDTH, table, write_csv
 from evaluation.run import TaskScore
 from evaluation.tasks import find_tasks
 from model_loaders.encoding import Encoded
-from model_loaders.errors import UserError
 from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords
 

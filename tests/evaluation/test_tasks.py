@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from evaluation import paper_tasks
 from evaluation.local_data import content_hash, iter_rows, split_files, task_type
 from evaluation.local_retrieval import retrieval
 from evaluation.official_tasks import official_names, official_task
 from evaluation.prompts import choose, normalise, read_prompts
 from evaluation.tasks import find_tasks, prompt_keys
-from model_loaders.errors import UserError
 from tests.evaluation.conftest import write
 
 

@@ -16,7 +16,9 @@ import yaml
 from datasets import Dataset, DatasetDict
 from mteb.abstasks.text import reranking as mtebs
 
-from evaluation.disk import unwritable
+from common.disk import unwritable
+from common.errors import UserError
+from common.yaml_files import load_yaml
 from evaluation.encoder import MtebEncoder
 from evaluation.evaluate import evaluate
 from evaluation.listing import listing
@@ -26,8 +28,6 @@ from evaluation.prompt_plan import make_plan
 from evaluation.prompts import read_prompts
 from evaluation.search import BoundedSearch
 from evaluation.tasks import find_tasks
-from model_loaders.errors import UserError
-from model_loaders.strict_yaml import load_yaml
 from tests.evaluation.conftest import BagOfWords, sentences, write
 
 

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import yaml
 
+from common.files import write_json
+from common.locks import locked
 from comparison.places import from_project
 from comparison.study_data import StudyData
 from comparison.study_file import read_study_file
-from evaluation.locks import locked
 from run_study import main, make_parser, reproduced
 from study.cell import last_error, run_cell
 from study.cells import Cell, make_cells
 from study.config import read_study
-from study.files import write_json
 from study.inputs import Inputs, prepare
 from study.launch import clean_environment
 from study.record import commands, compare, passed_over, tidy

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from common.errors import UserError
 from model_loaders.designs import DESIGNS, GRID
-from model_loaders.errors import UserError
 from study.cells import Cell, make_cells
 from study.config import ROOT, read_study
 from study.inputs import Inputs, prepare

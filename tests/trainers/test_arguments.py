@@ -533,7 +533,7 @@ def test_a_mistake_is_one_line_in_a_real_process(tmp_path: Path) -> None:
 
 
 def test_the_dataclasses_check_themselves() -> None:
-    from model_loaders.errors import UserError
+    from common.errors import UserError
 
     with pytest.raises(UserError, match="--load_in_4bit"):
         ModelArguments(load_in_4bit=True, load_in_8bit=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from model_loaders.manifest import Recipe
 from tests.conftest import ROOT, new_model, triplets
 from trainers.arguments import DataArguments

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from tests.conftest import ROOT, triplets
 from tests.trainers.test_progress import arguments
 from trainers.command_line import parse

@@ -253,7 +253,7 @@ def test_evaluation_is_logged(world: dict[str, Path], tmp_path: Path) -> None:
     [{"WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "4"}, {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}],
 )
 def test_fewer_processes_than_meant_are_refused(environment: dict[str, str]) -> None:
-    from model_loaders.errors import UserError
+    from common.errors import UserError
 
     with pytest.raises(UserError, match="process"):
         check_processes(1, environment)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from trainers import launcher
 from trainers.launcher import check_launcher
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainers.loss import ContrastiveLoss, LossBatch, text_hashes
+from common.text_hash import text_hashes
+from trainers.loss import ContrastiveLoss, LossBatch
 
 # Queries with 0..3 negatives; texts in which every kind of duplicate occurs.
 QUERIES = ["q0", "q1", "q2", "Q0 ", "q4", "q5"]  # the fourth is the first again

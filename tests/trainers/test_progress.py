@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from common.words import quantity
 from tests.conftest import triplets
 from trainers.command_line import parse
-from trainers.progress import Progress, quantity, show_progress
+from trainers.progress import Progress, show_progress
 from trainers.train import build_trainer, main
 
 LINE = re.compile(r"step (\d)/4  loss \S+  accuracy \S+  \S+ tokens/s  left 0:\d\d:\d\d")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from tests.conftest import ROOT, triplets
 from trainers.checkpoints import checkpoints
 from trainers.resuming import check_resumable, find_checkpoint, forget_later_metrics

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from tests.conftest import ROOT
 from trainers.arguments import DataArguments
 from trainers.triplets import read_eval_triplets, read_triplets

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 from model_loaders.manifest import Recipe
 from tests.trainers.test_progress import arguments
 from trainers.metrics import Seen, truncation_warning

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 
 class InUseError(UserError):

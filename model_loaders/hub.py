@@ -1,17 +1,16 @@
-"""Where base models and adapters lie: a directory, or a name on the Hugging Face hub."""
+"""Names of base models and adapters: a directory, or a repository on the Hugging Face hub."""
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 from pathlib import Path
-from typing import Any
 
-from model_loaders.errors import UserError
+from common.errors import UserError
+from common.files import first_line, listing, neighbour
 
 # Weights as safetensors, the tokenizer and JSON: nothing that could run code. attn_pool.pt is read with weights_only.
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "vocab*", "merges.txt", "attn_pool.pt"]
+
 
 HUB_TIMEOUT = 8  # seconds
 
@@ -74,35 +73,3 @@ def download(name: str, *, what: str, cache_dir: str | Path | None) -> Path:
             "Check the name and the network, or download it elsewhere and give the directory."
         ) from error
     return Path(snapshot)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or raise a UserError that names the file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no valid JSON ({error}); take a fresh copy") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path} holds no JSON object")
-    return data
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type's name."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
-
-
-def listing(path: Path) -> str:
-    """Return the names in a directory, a few of them, for messages."""
-    names = sorted(entry.name for entry in path.iterdir())
-    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "") if names else "nothing"
-
-
-def neighbour(path: Path) -> str:
-    """Return a hint at the directory beside ``path`` that has the most similar name, or an empty string."""
-    if not path.parent.is_dir():
-        return f" (nor {path.parent})"
-    match = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f" (did you mean {path.parent / match[0]}?)" if match else ""

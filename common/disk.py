@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from model_loaders.errors import UserError
+from common.errors import UserError
 
 LITTLE = 1 << 24  # bytes free, less than a file that is written here may need
 
