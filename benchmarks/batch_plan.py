@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trainers.plan import BatchPlan, Mixing, Share
+from triplets.batch_plan import BatchPlan, Mixing, Share
 
 
 def measure(rows: int, batch_size: int, mixing: Mixing) -> None:

@@ -106,8 +106,8 @@ def task_texts(folder: Path, kind: str) -> Texts:
 
 def training_texts(config: StudyConfig, inputs: Inputs) -> Texts:
     """Return the first positives of the training data."""
-    from trainers.arguments import DataArguments
-    from trainers.triplets import read_triplets
+    from triplets.arguments import DataArguments
+    from triplets.read import read_triplets
 
     recipe = config.recipe_names[0]
     given: dict[str, Any] = {

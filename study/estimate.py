@@ -71,7 +71,7 @@ def make_estimate(cell: Cell, config: StudyConfig, inputs: Inputs) -> Estimate:
 
     from trainers.command_line import parse
     from trainers.memory_plan import model_of, plan_config
-    from trainers.triplets import read_triplets
+    from triplets.read import read_triplets
 
     training = parse(training_arguments(cell, config, inputs), design=cell.design)
     with quiet():

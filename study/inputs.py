@@ -152,7 +152,7 @@ def make_corpus(output_dir: Path) -> tuple[str, str]:
 
 def of_mix(path: str, hashes: Hashes) -> tuple[dict[str, str], str]:
     """Return the data sets behind ``dataset_config`` with their hashes, and a hash of how they are mixed and treated."""
-    from trainers.arguments import DataArguments
+    from triplets.arguments import DataArguments
 
     entries: Any = DataArguments(dataset_config=path).dataset_config
     found = {}

@@ -170,9 +170,9 @@ def find_leakage(config: StudyConfig, inputs: Inputs) -> tuple[list[dict[str, An
 
 def training_rows(config: StudyConfig, inputs: Inputs) -> Iterator[tuple[str, Iterator[list[str]]]]:
     """Yield each training data set of the study once: its name, and the texts of its rows."""
-    from trainers.arguments import DataArguments
-    from trainers.data_scan import columns
-    from trainers.triplets import read_triplets
+    from triplets.arguments import DataArguments
+    from triplets.check.scan import columns
+    from triplets.read import read_triplets
 
     def rows_of(part: Any) -> Iterator[list[str]]:
         for batch in columns(part):

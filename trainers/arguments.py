@@ -15,7 +15,7 @@ from typing import Any, Literal
 from common.checks import check_positive
 from common.errors import UserError
 from model_loaders.prompts import check_task_prompts, template_named
-from trainers.data_config import resolve
+from triplets.arguments import DataArguments
 
 # Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.
 DEFAULT_LORA_CONFIG = str(Path(__file__).resolve().parent.parent / "configs" / "lora.json")
@@ -94,88 +94,6 @@ class ModelArguments:
         check_positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
         if self.lora_dropout is not None and not 0.0 <= self.lora_dropout < 1.0:
             raise UserError(f"--lora_dropout must be in [0, 1), got {self.lora_dropout}")
-
-
-@dataclass
-class DataArguments:
-    """The training triplets, and those to evaluate the loss on."""
-
-    dataset_name: str | None = field(
-        default=None,
-        metadata={"help": "Triplets: a hub name, or a local file or folder of JSONL (.gz), Parquet or CSV with the keys "
-                          "query, positive, negative (a string or a list). A local path wins over a hub name."},
-    )  # fmt: skip
-    dataset_config: str | list[dict[str, Any]] | None = field(
-        default=None,
-        metadata={"help": "Several data sets instead of --dataset_name: a YAML list, see configs/data/example.yaml. What an "
-                          "entry does not say (split, max_negatives, ...) is what the flags here say."},
-    )  # fmt: skip
-    batching: str = field(
-        default="homogeneous",
-        metadata={"help": "With --dataset_config: homogeneous for batches of one data set, on all processes; blended for "
-                          "batches of all rows mixed; a number between 0 and 1 for that share of homogeneous batches."},
-    )  # fmt: skip
-    dataset_file_path: str | None = field(
-        default=None,
-        metadata={"help": "A local file or folder instead of --dataset_name; beside a --dataset_name: the file in it."},
-    )
-    dataset_split: str = field(
-        default="train",
-        metadata={"help": "Split of a hub data set; in a folder with files called train*, validation*, test*, those of "
-                          "this split."},
-    )  # fmt: skip
-    max_seq_length: int = field(
-        default=512, metadata={"help": "Longest text in tokens, EOS included; longer ones are cut before the EOS."}
-    )
-    query_max_length: int | None = field(default=None, metadata={"help": "Longest query in tokens. Unset: --max_seq_length."})
-    max_train_samples: int | None = field(
-        default=None, metadata={"help": "Train on the first N triplets in file order. Unset: all."}
-    )
-    max_negatives: int | None = field(
-        default=None, metadata={"help": "Use the first N negatives of a row; 0: in-batch only. Unset: all of them."}
-    )
-    in_batch_negatives: bool = field(
-        default=True,
-        metadata={"help": "Texts of other rows are negatives too. False for rows that share positives, such as class "
-                          "labels: each query is then compared with its own negatives alone, and needs at least one."},
-    )  # fmt: skip
-    eval_dataset: str | None = field(
-        default=None,
-        metadata={"help": "Triplets to evaluate the loss on, named as in --dataset_name. They are evaluated after each "
-                          "epoch, or as --eval_strategy and --eval_steps say."},
-    )  # fmt: skip
-    eval_dataset_split: str = field(
-        default="validation", metadata={"help": "As --dataset_split, for --eval_dataset when it is a hub data set."}
-    )
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first N triplets. Unset: all."})
-    on_invalid_rows: Literal["error", "skip"] = field(
-        default="error",
-        metadata={"help": "Rows with a missing key, a wrong type or an empty query or positive: error lists them and "
-                          "stops, skip leaves them out and counts them. A line that is no JSON is always an error."},
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        """Check that there is data, and that the numbers make sense.
-
-        The entries of ``dataset_config`` are read here, and stand in it resolved, so that the record of a run holds them.
-
-        Raises:
-            UserError: naming the flags, or ``file:line`` of a data set.
-        """
-        if self.dataset_config is not None and (self.dataset_name or self.dataset_file_path):
-            raise UserError("--dataset_config names the data: leave --dataset_name and --dataset_file_path out")
-        if not (self.dataset_name or self.dataset_file_path or self.dataset_config):
-            raise UserError("no training data: give --dataset_name (hub name, local file or folder), or --dataset_config")
-        mixing(self.batching)
-        check_positive(self, "max_seq_length", "query_max_length", "max_train_samples", "max_eval_samples")
-        if self.max_negatives is not None and self.max_negatives < 0:
-            raise UserError(f"--max_negatives must be 0 or more, got {self.max_negatives}")
-        if not self.in_batch_negatives and self.max_negatives == 0:
-            raise UserError("--in_batch_negatives false and --max_negatives 0 leave no negatives at all: give one of them")
-        if self.dataset_config is not None:
-            self.dataset_config = resolve(self.dataset_config, self)
-        if self.eval_dataset is None and self.max_eval_samples is not None:
-            raise UserError("--max_eval_samples has nothing to limit: give --eval_dataset too")
 
 
 @dataclass
@@ -297,18 +215,3 @@ OF_THE_POOLING = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooli
 
 # Mean nothing without --eval_dataset.
 OF_THE_EVALUATION = ("eval_delay", "eval_dataset_split", "per_device_eval_batch_size")
-
-
-def mixing(batching: str) -> Literal["homogeneous", "blended"] | float:
-    """Return what ``--batching`` means: one of its names, or a share of batches in (0, 1)."""
-    if batching == "homogeneous":
-        return "homogeneous"
-    if batching == "blended":
-        return "blended"
-    try:
-        share = float(batching)
-    except ValueError:
-        share = -1.0
-    if not 0.0 < share < 1.0:
-        raise UserError(f"--batching takes homogeneous, blended or a number between 0 and 1, not {batching!r}")
-    return share

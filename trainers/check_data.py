@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
 from common.errors import WRITE_ERRORS, UserError
-from trainers.arguments import GROUPS, DataArguments, ModelArguments, mixing
+from trainers.arguments import GROUPS, ModelArguments
 from trainers.flags import flags_of
+from triplets.arguments import DataArguments, mixing
 
 if TYPE_CHECKING:
     from model_loaders.manifest import Recipe
     from model_loaders.tokenising import TextTokenizer
-    from trainers.plan import BatchPlan
-    from trainers.rows import TripletRows
+    from triplets.batch_plan import BatchPlan
+    from triplets.dataset import TripletRows
 
 
 @dataclass
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, *WRITE_ERRORS) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    from trainers.check_text import as_text
+    from triplets.check.check_text import as_text
 
     print(as_text(report))
     return 0
@@ -165,16 +166,16 @@ def parse_check(argv: Sequence[str]) -> Check:
 
 def check(asked: Check) -> dict[str, Any]:
     """Return everything that is found, ready for JSON."""
-    from trainers import data_scan
-    from trainers.data_config import data_sets
-    from trainers.data_overlap import TrainingTexts, evaluation_files, overlap
-    from trainers.seen import declared
-    from trainers.triplets import read_triplets
+    from triplets.arguments import data_sets
+    from triplets.check import scan
+    from triplets.check.overlap import TrainingTexts, evaluation_files, overlap
+    from triplets.check.seen import declared
+    from triplets.read import read_triplets
 
     against = evaluation_files(asked.own.against or [])  # before anything that takes long
     tokenizer, recipe = tokenizer_and_recipe(asked)
     rows = read_triplets(asked.data, cache_dir=asked.model.cache_dir)
-    found = data_scan.scan(rows)
+    found = scan.scan(rows)
     chosen = data_sets(asked.data)
     shares = declared(chosen, rows)
     total = sum(share.taken for share in rows.shares)
@@ -185,7 +186,7 @@ def check(asked: Check) -> dict[str, Any]:
             "name": one.name or one.file,
             "rows": share.rows,
             "rows with so many negatives": list(part.negatives),
-            "distinct": data_scan.distinct(found, rows, number),
+            "distinct": scan.distinct(found, rows, number),
             "in_batch_negatives": part.in_batch,
             "repeat": one.repeat,
             "weight": one.weight,
@@ -197,13 +198,13 @@ def check(asked: Check) -> dict[str, Any]:
         if tokenizer is not None:
             entry["tokens"] = {
                 role: {**lengths.summary(), "cut": lengths.above(recipe.length("query" if role == "query" else "document"))}
-                for role, lengths in data_scan.tokens(part, tokenizer, recipe, asked.own.token_rows).items()
+                for role, lengths in scan.tokens(part, tokenizer, recipe, asked.own.token_rows).items()
             }
         described.append(entry)
     training = TrainingTexts(found, rows) if against else None
     report: dict[str, Any] = {
         "data sets": described,
-        "repetitions": data_scan.repetitions(found, rows, asked.own.examples),
+        "repetitions": scan.repetitions(found, rows, asked.own.examples),
         "overlap": [asdict(overlap(file, training, asked.own.examples)) for file in against] if training else [],
         **seen_report(asked, rows),
     }
@@ -214,8 +215,8 @@ def check(asked: Check) -> dict[str, Any]:
 
 def seen_report(asked: Check, rows: TripletRows) -> dict[str, Any]:
     """Return the plan of the run in figures, and how often rows are seen up to the moments that were asked for."""
-    from trainers.plan import BatchPlan
-    from trainers.seen import seen, seen_by_data_set, steps_of
+    from triplets.batch_plan import BatchPlan
+    from triplets.check.seen import seen, seen_by_data_set, steps_of
 
     last, recorded = last_checkpoint(asked.own.run)
     processes = asked.own.processes or recorded

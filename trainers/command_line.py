@@ -28,7 +28,6 @@ from trainers.arguments import (
     OF_THE_EVALUATION,
     OF_THE_POOLING,
     ContrastiveArguments,
-    DataArguments,
     ModelArguments,
     RunArguments,
     TrainConfig,
@@ -44,6 +43,7 @@ from trainers.inherited_arguments import (
     refuse,
 )
 from trainers.launcher import check_launcher
+from triplets.arguments import DataArguments
 
 # What other toolkits call a flag, where spelling alone would suggest another one.
 MEANT: dict[str, str] = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainers.batching import TripletBatch, TripletCollator
-from trainers.rows import Part, TripletRows
+from triplets.dataset import Part, TripletRows
 
 CANDIDATES = 512  # rows beyond the batch that are tokenised: the longest by characters are not quite those by tokens
 CHARACTERS = 4  # of a token; a text of more than that times its longest length is cut anyway

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 
 if TYPE_CHECKING:
-    from trainers.rows import TripletRows
+    from triplets.dataset import TripletRows
 
 
 def check_processes(world_size: int, environment: Mapping[str, str]) -> None:

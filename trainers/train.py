@@ -31,9 +31,10 @@ from trainers.stopping import Stopped, stop_requests
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
     from model_loaders.manifest import Recipe
-    from trainers.arguments import DataArguments, ModelArguments, TrainConfig
+    from trainers.arguments import ModelArguments, TrainConfig
     from trainers.stopping import StopRequest
     from trainers.trainer import ContrastiveTrainer
+    from triplets.arguments import DataArguments
 
 
 def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int:
@@ -141,7 +142,6 @@ def recorded(config: TrainConfig) -> dict[str, Any]:
 
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     """Build model, data and trainer, checking first what is cheap to check."""
-    from trainers.arguments import mixing
     from trainers.banner import banner
     from trainers.batching import TripletCollator
     from trainers.checkpoints import weights_digest
@@ -150,7 +150,8 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     from trainers.preflight import check_gpus, check_negatives, check_positions, check_processes
     from trainers.resuming import check_output_dir
     from trainers.trainer import ContrastiveTrainer
-    from trainers.triplets import read_eval_triplets, read_triplets
+    from triplets.arguments import mixing
+    from triplets.read import read_eval_triplets, read_triplets
 
     check_processes(config.training.world_size, os.environ)
     check_gpus(config.training.n_gpu)

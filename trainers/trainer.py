@@ -34,13 +34,13 @@ from trainers.finite import check_finite
 from trainers.loss import ContrastiveLoss
 from trainers.metrics import Seen, exclusion_warning
 from trainers.out_of_memory import out_of_memory
-from trainers.plan import BatchPlan, Mixing
 from trainers.progress import say
-from trainers.rows import TripletRows
 from trainers.seal import read_seal
 from trainers.step import ContrastiveStep, gather_shares
 from trainers.stopping import leave_signals_to_the_parent
 from trainers.together import first_trouble
+from triplets.batch_plan import BatchPlan, Mixing
+from triplets.dataset import TripletRows
 
 SETTLED = 10  # steps that a run may look collapsed without a warning
 

@@ -13,7 +13,7 @@ from study.config import ROOT, read_study
 from study.real_data import CLUSTERINGS, WITHOUT, main
 from tests.conftest import DATA
 from tests.study.conftest import write_lines
-from trainers.arguments import DataArguments
+from triplets.arguments import DataArguments
 
 
 def test_tasks_are_linked_and_made_and_training_files_mixed(tmp_path: Path) -> None:

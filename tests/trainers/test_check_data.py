@@ -13,11 +13,11 @@ import pytest
 
 from tests.conftest import triplets
 from trainers.check_data import main, parse_check
-from trainers.data_overlap import is_identifier, text_fields
-from trainers.data_scan import Lengths
-from trainers.plan import BatchPlan, Share
-from trainers.seen import seen, steps_of
 from trainers.train import main as train
+from triplets.batch_plan import BatchPlan, Share
+from triplets.check.overlap import is_identifier, text_fields
+from triplets.check.scan import Lengths
+from triplets.check.seen import seen, steps_of
 
 ROWS = [
     {"query": "What is a  cat?", "positive": "An animal.", "negative": ["A car.", "a CAR."]},

@@ -12,14 +12,14 @@ import pytest
 from common.errors import UserError
 from model_loaders.manifest import Recipe
 from tests.conftest import ROOT, new_model, triplets
-from trainers.arguments import DataArguments
 from trainers.batching import TripletCollator
 from trainers.command_line import parse
-from trainers.data_config import KEYS
 from trainers.preflight import check_negatives
-from trainers.rows import Part, TripletRows
 from trainers.train import build_trainer, main
-from trainers.triplets import read_triplets
+from triplets.arguments import DataArguments
+from triplets.data_sets import KEYS
+from triplets.dataset import Part, TripletRows
+from triplets.read import read_triplets
 
 SMALL = ["--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4", "--lora_dropout", "0"]
 

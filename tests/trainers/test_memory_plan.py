@@ -21,10 +21,10 @@ from trainers.longest import longest_batch
 from trainers.loss import ContrastiveLoss
 from trainers.memory_plan import main, optimizer_values, plan_step, plan_training
 from trainers.out_of_memory import out_of_memory
-from trainers.rows import TripletRows
 from trainers.stand_ins import Alone, chunks_to_run
 from trainers.step import ContrastiveStep, Grouping
 from trainers.trainer import ContrastiveTrainer
+from triplets.dataset import TripletRows
 
 WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.plan import BatchPlan, Share, apportion, repeated
+from triplets.batch_plan import BatchPlan, Share, apportion, repeated
 
 SHARES = [Share(40, 40), Share(13, 13), Share(90, 45)]  # the last one: half of it an epoch
 STARTS = [0, 40, 53, 143]

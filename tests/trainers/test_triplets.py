@@ -19,8 +19,8 @@ import pytest
 
 from common.errors import UserError
 from tests.conftest import ROOT
-from trainers.arguments import DataArguments
-from trainers.triplets import read_eval_triplets, read_triplets
+from triplets.arguments import DataArguments
+from triplets.read import read_eval_triplets, read_triplets
 
 ROWS: list[dict[str, Any]] = [
     {"query": "q0", "positive": "p0", "negative": ["n0", "n0b"]},
@@ -210,8 +210,8 @@ import re, sys, time
 from pathlib import Path
 import datasets, pyarrow, torch
 from trainers.arguments import DataArguments
-from trainers.plan import BatchPlan
-from trainers.triplets import read_triplets
+from triplets.batch_plan import BatchPlan
+from triplets.read import read_triplets
 
 def own_megabytes():  # MiB, without the pages of mapped files, which the system takes back when it needs them
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
@@ -276,7 +276,7 @@ def test_prepared_data_is_used_again_and_warns_again(
     first = read(path)
     assert "postive" in caplog.text
     caplog.clear()
-    monkeypatch.setattr("trainers.triplets._prepare", lambda *args, **kwargs: pytest.fail("prepared twice"))
+    monkeypatch.setattr("triplets.read._prepare", lambda *args, **kwargs: pytest.fail("prepared twice"))
     assert read(path) == first
     assert "postive" in caplog.text
 

@@ -85,10 +85,7 @@ def serve() -> None:
     import peft  # noqa: F401
     from transformers import Trainer  # noqa: F401
 
-    import trainers.flow
-    import trainers.resuming
-    import trainers.trainer
-    import trainers.triplets  # noqa: F401
+    import triplets.read  # noqa: F401
 
     for line in sys.stdin:
         question = json.loads(line)

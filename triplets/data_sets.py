@@ -16,10 +16,11 @@ from common.errors import UserError, nearest
 from common.files import neighbour
 from common.yaml_files import Entry, read_list
 from model_loaders.hub import looks_local
-from trainers.triplet_files import SUFFIXES, is_data_file
+from triplets.arguments import _defaults
+from triplets.formats import SUFFIXES, is_data_file
 
 if TYPE_CHECKING:
-    from trainers.arguments import DataArguments
+    from triplets.arguments import DataArguments
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,6 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "max_negatives": ((int,), "a whole number, 0 or more"),
     "max_train_samples": ((int,), "a whole number above 0"),
 }
-
-
-def data_sets(data: DataArguments) -> list[DataSet]:
-    """Return the training data sets of a run."""
-    if isinstance(data.dataset_config, list):
-        return [DataSet(**entry) for entry in data.dataset_config]
-    name, file = data.dataset_name, data.dataset_file_path
-    label = _label(name, file if name is None else None)
-    return [DataSet(name, file, data.dataset_split, label, repeat=1.0, **_defaults(data))]
-
-
-def evaluation_set(data: DataArguments) -> DataSet | None:
-    """Return the data set that the loss is evaluated on; None if there is none."""
-    if data.eval_dataset is None:
-        return None
-    treated = {**_defaults(data), "max_train_samples": data.max_eval_samples}
-    return DataSet(data.eval_dataset, None, data.eval_dataset_split, _label(data.eval_dataset, None), **treated)
 
 
 def resolve(given: str | Sequence[Any], data: DataArguments) -> list[dict[str, Any]]:
@@ -146,12 +130,6 @@ def _read(where: str, entry: Mapping[str, Entry], folder: Path, data: DataArgume
         values["label"] = _label(values["name"], values.get("file"))
     values["name"] = _located(values["name"], values.get("file"), folder, entry)
     return DataSet(**values)
-
-
-def _defaults(data: DataArguments) -> dict[str, Any]:
-    """Return how the run's flags treat a data set that says nothing else. Prompts stay None: the run's recipe has them."""
-    names = ("in_batch_negatives", "max_negatives", "max_train_samples")
-    return {name: getattr(data, name) for name in names}
 
 
 def _located(name: str, file: str | None, folder: Path, entry: Mapping[str, Entry]) -> str:

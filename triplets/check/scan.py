@@ -17,7 +17,7 @@ from common.text_hash import text_hashes
 from model_loaders.manifest import Recipe
 from model_loaders.prompts import render
 from model_loaders.tokenising import TextTokenizer
-from trainers.rows import Part, TripletRows
+from triplets.dataset import Part, TripletRows
 
 Role = Literal["query", "positive", "negative"]
 ROLES: tuple[Role, ...] = get_args(Role)

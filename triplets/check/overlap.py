@@ -14,10 +14,10 @@ import numpy as np
 from common.errors import UserError
 from common.files import neighbour
 from common.text_hash import text_hashes
-from trainers.data_scan import ROLES, Scan
-from trainers.rows import TripletRows
-from trainers.triplet_files import data_files
-from trainers.triplet_files import rows as rows_of
+from triplets.check.scan import ROLES, Scan
+from triplets.dataset import TripletRows
+from triplets.formats import data_files
+from triplets.formats import rows as rows_of
 
 BATCH_TEXTS = 10_000
 MOST_ROWS = 1000  # training rows of one text that are compared with those of the others in its row

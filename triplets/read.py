@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import first_line, neighbour
 from model_loaders.hub import looks_local
-from trainers.arguments import DataArguments
-from trainers.data_config import DataSet, data_sets, evaluation_set
-from trainers.plan import apportion, repeated
-from trainers.rows import Part, TripletRows
-from trainers.triplet_files import data_files, is_data_file, rows
-from trainers.triplet_rows import InvalidRowError, Report, Triplet, triplets_of
+from triplets.arguments import DataArguments, data_sets, evaluation_set
+from triplets.batch_plan import apportion, repeated
+from triplets.data_sets import DataSet
+from triplets.dataset import Part, TripletRows
+from triplets.formats import data_files, is_data_file, rows
+from triplets.triplet import InvalidRowError, Report, Triplet, triplets_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from trainers.plan import BatchPlan
-from trainers.rows import TripletRows
+from triplets.batch_plan import BatchPlan
+from triplets.dataset import TripletRows
 
 _MOMENT = re.compile(r"(\d+(?:\.\d+)?) ?(epochs?|e|steps?|)")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from trainers.plan import Share
+from triplets.batch_plan import Share
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Part:
     """One data set among those of a run.
 
     Attributes:
-        rows: an Arrow data set with the columns of `trainers.triplets`, or a list of such rows.
+        rows: an Arrow data set with the columns of `triplets.read`, or a list of such rows.
         label: its short name.
         taken: rows of it that an epoch takes; None for all of them, once.
         query_prompt: of its queries; None for the run's.

@@ -1,0 +1,1 @@
+"""Files become checked triplets, and triplets become batches."""
