@@ -131,7 +131,7 @@ def run_all(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any]
     from common.errors import UserError
     from study import run as runner
     from study.cell import training_arguments
-    from trainers.command_line import parse
+    from trainers.flags.command_line import parse
 
     for one in cells:
         if one.base in inputs.out_of_reach and one.kind == "design" and not (one.trained or one.state == "diverged"):

@@ -37,11 +37,11 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     from accelerate import Accelerator
 
     from model_loaders.loading import create
-    from trainers.batching import TripletCollator
-    from trainers.engines import Engine
-    from trainers.live_bytes import LiveBytes
-    from trainers.loss import ContrastiveLoss
-    from trainers.step import ContrastiveStep
+    from trainers.memory.live_bytes import LiveBytes
+    from trainers.step.batch import TripletCollator
+    from trainers.step.contrastive import ContrastiveStep
+    from trainers.step.engines import Engine
+    from trainers.step.loss import ContrastiveLoss
 
     lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": "all-linear"}
     sizes = {"latents": 64, "heads": 4, "head_dim": 32}

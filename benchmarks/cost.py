@@ -36,10 +36,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.clock import clock
 from benchmarks.gpu import batch_of
 from benchmarks.random_models import SHAPES, random_model
-from trainers.live_bytes import LiveBytes
-from trainers.memory_plan import give_device
-from trainers.stand_ins import Alone
-from trainers.step import ContrastiveStep
+from trainers.memory.live_bytes import LiveBytes
+from trainers.memory.plan_config import give_device
+from trainers.memory.stand_ins import Alone
+from trainers.step.contrastive import ContrastiveStep
 
 TINY_POOLING = {"latents": 64, "heads": 4, "head_dim": 32}
 
@@ -196,7 +196,7 @@ def worker() -> None:
     from accelerate import Accelerator
     from torch.nn.parallel import DistributedDataParallel
 
-    from trainers.engines import Engine
+    from trainers.step.engines import Engine
 
     accelerator = Accelerator(cpu=True)
     torch.set_num_threads(1)

@@ -169,7 +169,7 @@ def compare(design: str, name: str, texts: list[str], max_length: int, pairs: in
 
 def peak(design: str, texts: list[str], max_length: int) -> float:
     """Return the most MiB of tensors beside the weights while texts are encoded."""
-    from trainers.live_bytes import LiveBytes
+    from trainers.memory.live_bytes import LiveBytes
 
     model = make_model(design)
     with LiveBytes([*model.parameters(), *model.buffers()]) as bytes_:

@@ -32,9 +32,9 @@ from benchmarks.random_models import SHAPES, random_model
 from benchmarks.training_step import Peer, operations, published_head
 from model_loaders.embed_model import EmbedModel
 from model_loaders.states import read_states
-from trainers.batching import TripletBatch
-from trainers.stand_ins import Alone
-from trainers.step import ContrastiveStep
+from trainers.memory.stand_ins import Alone
+from trainers.step.batch import TripletBatch
+from trainers.step.contrastive import ContrastiveStep
 
 DESIGNS = ["model1", "model2", "model3", "model4", "model5"]
 

@@ -24,9 +24,10 @@ import torch
 from benchmarks.gpu import median_seconds
 from benchmarks.random_models import SHAPES, random_model
 from model_loaders.embed_model import EmbedModel
-from trainers.batching import TripletBatch
-from trainers.stand_ins import Alone
-from trainers.step import ContrastiveStep, Grouping
+from trainers.memory.stand_ins import Alone
+from trainers.step.batch import TripletBatch
+from trainers.step.chunks import Grouping
+from trainers.step.contrastive import ContrastiveStep
 
 LENGTHS = {"docstrings": (30.0, 0.75), "abstracts": (350.0, 0.35)}  # median, sigma of the logarithm
 BUDGETS = (1024, 2048, 4096, 8192, 16384, 32768, 65536)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.clock import clock
 from pooling import CrossAttentionPooling, PoolingConfig, build_pooling
 from pooling.cross_attention import plan
-from trainers.live_bytes import LiveBytes
+from trainers.memory.live_bytes import LiveBytes
 
 
 def published(pooling: CrossAttentionPooling, states: Tensor) -> Tensor:

@@ -38,10 +38,10 @@ from model_loaders.loading import create
 from model_loaders.manifest import Recipe
 from model_loaders.states import REDUCE
 from pooling import CrossAttentionPooling, MultiLayerPooling
-from trainers.batching import TripletBatch, TripletCollator
-from trainers.engines import Engine
-from trainers.loss import ContrastiveLoss
-from trainers.step import ContrastiveStep
+from trainers.step.batch import TripletBatch, TripletCollator
+from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import Engine
+from trainers.step.loss import ContrastiveLoss
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALE = 20.0

@@ -79,8 +79,8 @@ def score_design(cell: Cell, config: StudyConfig, inputs: Inputs) -> None:
     """Score the untrained design on the headline task, train it in a process of its own, and score it."""
     from model_loaders import load
     from study.attention_mass import keep_attention
-    from trainers.command_line import parse
-    from trainers.train import build_model
+    from trainers.flags.command_line import parse
+    from trainers.run.build import build_model
 
     untrained: dict[str, Any] = {}
     if config.headline is not None:
@@ -265,7 +265,7 @@ def training_seconds(cell: Cell) -> float | None:
 
     So it is the same whether a run was stopped and went on or not; starting up is not counted.
     """
-    from trainers.run_files import METRICS_FILE, RESULT_FILE
+    from trainers.checkpoints.run_files import METRICS_FILE, RESULT_FILE
 
     result = read_json_or_empty(cell.adapter / RESULT_FILE)
     steps = int(result.get("steps") or 0)
@@ -293,7 +293,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def progress_of(cell: Cell) -> float:
     """Return how far a cell is, 0 to 1, from what its folder holds: training counts 0.8, evaluation the rest."""
-    from trainers.run_files import CONFIG_FILE, METRICS_FILE
+    from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE
 
     if cell.state in ("done", "diverged"):
         return 1.0

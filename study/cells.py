@@ -86,14 +86,14 @@ class Cell:
     @property
     def trained(self) -> bool:
         """Whether the cell's training has ended with an adapter."""
-        from trainers.run_files import RESULT_FILE
+        from trainers.checkpoints.run_files import RESULT_FILE
 
         return (self.adapter / RESULT_FILE).is_file()
 
     @property
     def state(self) -> State:
         """How the cell stands, from what its folder holds."""
-        from trainers.run_files import DIVERGED_FILE
+        from trainers.checkpoints.run_files import DIVERGED_FILE
 
         if (self.adapter / DIVERGED_FILE).is_file():
             return "diverged"
@@ -108,7 +108,7 @@ class Cell:
     @property
     def reason(self) -> str:
         """Why the cell failed or diverged, or that its scores are damaged; empty otherwise."""
-        from trainers.run_files import DIVERGED_FILE
+        from trainers.checkpoints.run_files import DIVERGED_FILE
 
         if self.state == "diverged":
             return str(read_json_or_empty(self.adapter / DIVERGED_FILE).get("reason", "training diverged"))

@@ -69,8 +69,8 @@ def make_estimate(cell: Cell, config: StudyConfig, inputs: Inputs) -> Estimate:
     """Plan the memory, and try a few steps and texts where the model is small enough or a GPU is there."""
     import torch
 
-    from trainers.command_line import parse
-    from trainers.memory_plan import model_of, plan_config
+    from trainers.flags.command_line import parse
+    from trainers.memory.plan_config import model_of, plan_config
     from triplets.read import read_triplets
 
     training = parse(training_arguments(cell, config, inputs), design=cell.design)
@@ -110,8 +110,8 @@ def try_out(training: Any, cell: Cell, config: StudyConfig, inputs: Inputs) -> t
     from evaluation.tasks import find_tasks
     from evaluation.workload import expected_characters
     from study.attention_mass import real_texts
-    from trainers.dry_run import shortened
-    from trainers.train import build_trainer
+    from trainers.run.build import build_trainer
+    from trainers.run.dry_run import shortened
 
     ends: list[float] = []
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own f
 from common.files import read_json_or_empty, write_json
 from common.locks import locked
 from study.launch import end_with_parent, leave
-from trainers.run_files import METRICS_FILE
+from trainers.checkpoints.run_files import METRICS_FILE
 
 COST_FILE, LOCK_FILE = "training_cost.json", ".training.lock"
 NOTING = threading.Lock()

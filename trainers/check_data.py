@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
 from common.errors import WRITE_ERRORS, UserError
-from trainers.arguments import GROUPS, ModelArguments
-from trainers.flags import flags_of
+from trainers.flags.arguments import GROUPS, ModelArguments
+from trainers.flags.flag import flags_of
 from triplets.arguments import DataArguments, mixing
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """Return the help text."""
-    from trainers import help_text
+    from trainers.flags import help_text
 
     lines = [str(__doc__).strip()]
     for group in (CheckArguments, DataArguments):
@@ -128,9 +128,9 @@ def parse_check(argv: Sequence[str]) -> Check:
     Raises:
         UserError: a mistake in it, or in the file behind ``--dataset_config``.
     """
-    from trainers.command_line import read_values
-    from trainers.inherited_arguments import inherited_flags
-    from trainers.run_files import CONFIG_FILE
+    from trainers.checkpoints.run_files import CONFIG_FILE
+    from trainers.flags.command_line import read_values
+    from trainers.flags.inherited import inherited_flags
 
     own = flags_of(CheckArguments)
     flags = {**{name: flag for group in GROUPS for name, flag in flags_of(group).items()}, **inherited_flags(), **own}
@@ -238,8 +238,8 @@ def seen_report(asked: Check, rows: TripletRows) -> dict[str, Any]:
 
 def last_checkpoint(run: str | None) -> tuple[int, int]:
     """Return the step of a run's last checkpoint and how many processes wrote it; step 0 and one process without any."""
-    from trainers.checkpoints import checkpoints
-    from trainers.seal import read_seal
+    from trainers.checkpoints.seal import read_seal
+    from trainers.checkpoints.write import checkpoints
 
     for path in reversed(checkpoints(Path(run)) if run is not None else []):
         try:
@@ -256,7 +256,7 @@ def tokenizer_and_recipe(asked: Check) -> tuple[TextTokenizer | None, Recipe]:
     from model_loaders.loading import adapter_needs
     from model_loaders.manifest import MANIFEST, read_manifest
     from model_loaders.tokenising import TextTokenizer, load_tokenizer
-    from trainers.train import continued_recipe, recipe_of
+    from trainers.run.build import continued_recipe, recipe_of
 
     model, data = asked.model, asked.data
     recipe = recipe_of(model, data)

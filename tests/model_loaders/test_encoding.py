@@ -248,7 +248,7 @@ def test_short_texts_are_pooled_in_parts_with_the_same_vectors(
 
 
 def test_design_5_needs_hardly_more_memory_than_design_1() -> None:
-    from trainers.live_bytes import LiveBytes
+    from trainers.memory.live_bytes import LiveBytes
 
     texts = ["one", "two words"] * 300
     peaks = []

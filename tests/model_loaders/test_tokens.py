@@ -15,7 +15,7 @@ from model_loaders.manifest import Recipe
 from model_loaders.prompts import render
 from model_loaders.tokenising import TextTokenizer, load_tokenizer
 from tests.conftest import WORDS, new_model, write_tokenizer
-from trainers.batching import TripletCollator
+from trainers.step.batch import TripletCollator
 
 BOS, EOS = 1, 2
 TEXTS = ["", "word1", "word1 </s>", "</s>", "<pad> word1", "word1 word2 word3", " ".join(WORDS), " ".join(["</s>"] * 40)]

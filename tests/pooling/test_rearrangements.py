@@ -14,7 +14,7 @@ from pooling import CrossAttentionPooling, PoolingConfig, build_pooling
 from pooling.cross_attention import plan
 from pooling.feed_forward import blocks
 from tests.pooling.test_formula import BATCH, HIDDEN, new_pooling, new_states, published, relative
-from trainers.live_bytes import LiveBytes
+from trainers.memory.live_bytes import LiveBytes
 
 FOLDS = {"plain": (False, False), "values": (True, False), "values and queries": (True, True)}
 

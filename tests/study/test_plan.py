@@ -104,7 +104,7 @@ def test_a_base_that_the_hub_cannot_be_asked_for_is_told_before_anything_runs(
 def test_a_base_that_cannot_be_planned_says_why(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import study.estimate
 
-    monkeypatch.setattr("trainers.memory_plan.plan_config", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("trainers.memory.plan_config.plan_config", lambda *_, **__: 1 / 0)
     config = read_study(study_file)
     inputs = prepare(config, study_file)
     found = study.estimate.estimate(make_cells(config, inputs)[2], config, inputs)

@@ -110,7 +110,7 @@ def test_several_data_sets_key_the_cells_by_their_content(study_file: Path) -> N
 def test_the_studies_that_come_along_are_valid(path: Path, tmp_path: Path) -> None:
     from evaluation.official_tasks import official_names
     from study.cell import training_arguments
-    from trainers.command_line import parse
+    from trainers.flags.command_line import parse
 
     config = read_study(path, output_dir=str(tmp_path))
     # What stands in runs/ is made by the command that the file names.

@@ -24,10 +24,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.conftest import new_model, triplets
-from trainers import step as step_module
-from trainers.batching import TripletBatch, TripletCollator
-from trainers.step import CPU_GROUPING, Grouping
-from trainers.trainer import ContrastiveTrainer
+from trainers.run.trainer import ContrastiveTrainer
+from trainers.step import contrastive as step_module
+from trainers.step.batch import TripletBatch, TripletCollator
+from trainers.step.chunks import CPU_GROUPING, Grouping
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,8 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
 
 def command(argv: list[str], design: str, engine: str) -> None:
     """Run the trainer's command line, with an engine that the launcher would refuse on the CPU."""
-    from trainers import command_line, train
+    from trainers import train
+    from trainers.flags import command_line
 
     command_line.check_launcher = lambda *args, **kwargs: None
     if engine == "zero2":
@@ -263,7 +264,7 @@ def command(argv: list[str], design: str, engine: str) -> None:
 
 def engine_again(trainer: ShareTrainer) -> Any:
     """Choose the engine anew, after the shim."""
-    from trainers.engines import engine_of
+    from trainers.step.engines import engine_of
 
     return engine_of(trainer.accelerator)
 

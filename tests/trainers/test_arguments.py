@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainers.arguments import GROUPS, OF_THE_EVALUATION, OF_THE_POOLING, ModelArguments, TrainConfig
-from trainers.command_line import MEANT, parse
-from trainers.flags import Flag, flags_of
-from trainers.help_text import EVERYDAY
-from trainers.inherited_arguments import GONE, REFUSED, REFUSED_VALUES, RENAMED, build_training_arguments, inherited_flags
-from trainers.lora_options import lora_options
+from trainers.flags.arguments import GROUPS, OF_THE_EVALUATION, OF_THE_POOLING, ModelArguments
+from trainers.flags.command_line import MEANT, parse
+from trainers.flags.flag import Flag, flags_of
+from trainers.flags.help_text import EVERYDAY
+from trainers.flags.inherited import GONE, REFUSED, REFUSED_VALUES, RENAMED, build_training_arguments, inherited_flags
+from trainers.flags.lora import lora_options
+from trainers.flags.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {name: flag for group in GROUPS for name, flag in flags_of(group).items()}
@@ -114,7 +115,7 @@ def test_each_flag_of_ours_reaches_the_configuration(
     named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own"}
     value = {**named, "prompt_template": "instruct"}.get(name) or example(flag)
     if name.startswith("load_in"):
-        monkeypatch.setattr("trainers.command_line._check_quantisation", lambda model: None)
+        monkeypatch.setattr("trainers.flags.checks._check_quantisation", lambda model: None)
     if name in ("dataset_config", "batching"):  # these speak of several data sets, in a file
         mix = write(tmp_path / "mix.yaml", "- name: some/data\n- name: other/data\n")
         minimal = ["--dataset_config", mix, *minimal[2:]]
@@ -465,7 +466,7 @@ def test_without_a_gpu_several_processes_are_told_of_the_cpu(monkeypatch: pytest
 
 def test_the_first_process_of_a_machine_speaks_first(minimal: list[str], fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("trainers.command_line.time.sleep", waited.append)
+    monkeypatch.setattr("trainers.flags.command_line.time.sleep", waited.append)
     fails([*minimal, "--nothing"])
     assert waited == []
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -498,7 +499,7 @@ def test_everyday_flags_exist() -> None:
 
 def test_help_shows_our_flags_at_once_without_torch() -> None:
     script = (
-        "import sys\nfrom trainers.command_line import parse\n"
+        "import sys\nfrom trainers.flags.command_line import parse\n"
         "try:\n    parse(['--help'], design='model3')\n"
         "finally:\n    assert not {'torch', 'transformers', 'datasets'} & set(sys.modules), 'heavy import'\n"
     )
@@ -524,7 +525,7 @@ def test_help_all_shows_the_inherited_ones_and_why_some_are_refused(capsys: pyte
 
 
 def test_a_mistake_is_one_line_in_a_real_process(tmp_path: Path) -> None:
-    script = "import sys; from trainers.command_line import parse; parse(sys.argv[1:], design='model3')"
+    script = "import sys; from trainers.flags.command_line import parse; parse(sys.argv[1:], design='model3')"
     words = ["--dataset_name", "d", "--model_name_or_path", "m", "--output_dir", str(tmp_path), "--nothing", "3"]
     environment = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
     done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True, env=environment)

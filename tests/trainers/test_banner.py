@@ -11,9 +11,9 @@ import pytest
 
 from tests.trainers.test_finite import SMALL
 from tests.trainers.test_progress import arguments
-from trainers.banner import banner, negatives_line, tokens_of
-from trainers.command_line import parse
-from trainers.train import build_trainer
+from trainers.flags.command_line import parse
+from trainers.run.banner import banner, negatives_line, tokens_of
+from trainers.run.build import build_trainer
 
 
 def told(base: Path, folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, str]:

@@ -196,7 +196,7 @@ def test_a_run_is_asked_afterwards(check: Any, base: Path, tmp_path: Path) -> No
 
 def test_the_processes_of_a_run_are_those_of_its_checkpoint(tmp_path: Path) -> None:
     from trainers.check_data import last_checkpoint
-    from trainers.seal import write_seal
+    from trainers.checkpoints.seal import write_seal
 
     assert last_checkpoint(None) == last_checkpoint(str(tmp_path)) == (0, 1)
     (tmp_path / "checkpoint-7").mkdir()

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from trainers.batching import plan_chunks
+from trainers.step.chunks import plan_chunks
 
 
 def cost(lengths: list[int], groups: list[list[int]], overhead: int) -> int:

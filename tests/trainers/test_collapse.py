@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.trainers.test_progress import arguments
-from trainers.collapse import collapse_figures, collapse_warning
+from trainers.monitor.collapse import collapse_figures, collapse_warning
 from trainers.train import main
 
 
@@ -79,7 +79,7 @@ def test_a_run_without_candidates_warns(base: Path, tmp_path: Path, capsys: pyte
 def test_a_collapsed_run_warns_once(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainers.trainer.SETTLED", 0)
+    monkeypatch.setattr("trainers.run.trainer.SETTLED", 0)
     argv = arguments(base, tmp_path, "--loss", "published", "--logging_steps", "1")
     rows = [{"query": f"x{number}", "positive": f"y{number}"} for number in range(8)]  # no word of the vocabulary
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

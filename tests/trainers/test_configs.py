@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from model_loaders.designs import DESIGNS
-from trainers.arguments import TrainConfig
-from trainers.command_line import parse
-from trainers.inherited_arguments import current_name, inherited_flags
+from trainers.flags.command_line import parse
+from trainers.flags.inherited import current_name, inherited_flags
+from trainers.flags.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -128,7 +128,7 @@ def test_the_trainer_accepts_what_the_files_ask_for(name: str, monkeypatch: pyte
 
     from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-    from trainers import launcher
+    from trainers.flags import launcher
 
     monkeypatch.setattr(launcher, "find_spec", lambda name: object())
     arguments = launcher_arguments(CONFIGS / "accelerate" / f"{name}.yaml", "script.py")
@@ -155,7 +155,7 @@ def test_two_processes_on_the_cpu_find_each_other(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from trainers.command_line import parse\n"
+        "from trainers.flags.command_line import parse\n"
         "training = parse(sys.argv[1:], design='model1').training\n"
         "print(f'process {training.process_index} of {training.world_size} on {training.device.type};')\n"
     )

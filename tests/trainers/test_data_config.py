@@ -12,10 +12,11 @@ import pytest
 from common.errors import UserError
 from model_loaders.manifest import Recipe
 from tests.conftest import ROOT, new_model, triplets
-from trainers.batching import TripletCollator
-from trainers.command_line import parse
-from trainers.preflight import check_negatives
-from trainers.train import build_trainer, main
+from trainers.flags.command_line import parse
+from trainers.run.build import build_trainer
+from trainers.run.preflight import check_negatives
+from trainers.step.batch import TripletCollator
+from trainers.train import main
 from triplets.arguments import DataArguments
 from triplets.data_sets import KEYS
 from triplets.dataset import Part, TripletRows

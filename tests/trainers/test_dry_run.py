@@ -44,7 +44,7 @@ def test_no_parent_of_the_output_directory_need_exist(base: Path, tmp_path: Path
 
 
 def test_nothing_is_evaluated(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainers.trainer import ContrastiveTrainer
+    from trainers.run.trainer import ContrastiveTrainer
 
     def evaluate(*_: Any, **__: Any) -> None:
         raise AssertionError("the whole evaluation data would be encoded")

@@ -16,10 +16,11 @@ import torch
 from common.errors import UserError
 from tests.conftest import ROOT, triplets
 from tests.trainers.test_progress import arguments
-from trainers.command_line import parse
-from trainers.finite import ADVICE, GRADIENTS, LOSS, NOTHING, VECTORS, Trouble, check_finite, told
-from trainers.stand_ins import FewChunks
-from trainers.train import build_trainer, main
+from trainers.flags.command_line import parse
+from trainers.memory.stand_ins import FewChunks
+from trainers.monitor.finite import ADVICE, GRADIENTS, LOSS, NOTHING, VECTORS, Trouble, check_finite, told
+from trainers.run.build import build_trainer
+from trainers.train import main
 
 SMALL = ("--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4")
 
@@ -101,18 +102,18 @@ def test_a_large_but_finite_gradient_is_none_of_this(base: Path, tmp_path: Path)
 def test_the_status_is_1_and_the_last_checkpoint_stays_whole(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import trainers.step
+    import trainers.step.contrastive
 
     argv = arguments(base, tmp_path)
     argv[argv.index("--save_strategy") : argv.index("--save_strategy") + 2] = ["--save_steps", "1"]
-    calls, original = [0], trainers.step.call
+    calls, original = [0], trainers.step.contrastive.call
 
     def broken(model: Any, batch: Any) -> torch.Tensor:
         calls[0] += model.training and not isinstance(model, FewChunks)  # the memory plan makes a step, too
         vectors = original(model, batch)
         return vectors * float("nan") if calls[0] == 3 else vectors
 
-    monkeypatch.setattr(trainers.step, "call", broken)
+    monkeypatch.setattr(trainers.step.contrastive, "call", broken)
     assert main(argv, design="model1") == 1
     told = capsys.readouterr().err
     assert "error: step 3 is not finite" in told and "--resume_from_checkpoint true" in told

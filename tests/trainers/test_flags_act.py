@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import triplets, write_base
-from trainers.arguments import GROUPS
-from trainers.command_line import parse
-from trainers.preflight import check_processes
-from trainers.resuming import find_checkpoint
-from trainers.train import build_trainer, main
+from trainers.checkpoints.resuming import find_checkpoint
+from trainers.flags.arguments import GROUPS
+from trainers.flags.command_line import parse
+from trainers.run.build import build_trainer
+from trainers.run.preflight import check_processes
+from trainers.train import main
 
 SMALL = ["--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4", "--lora_dropout", "0"]
 

@@ -13,9 +13,9 @@ import torch
 from model_loaders.loading import load_design
 from model_loaders.manifest import Recipe
 from model_loaders.published import NAMES
-from trainers.batching import TripletCollator
-from trainers.loss import ContrastiveLoss, LossBatch
-from trainers.trainer import ContrastiveTrainer
+from trainers.run.trainer import ContrastiveTrainer
+from trainers.step.batch import TripletCollator
+from trainers.step.loss import ContrastiveLoss, LossBatch
 
 RUNS = ["m1", "m2", "m3", "m5", "m1_accum", "m5_accum"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from trainers import launcher
-from trainers.launcher import check_launcher
+from trainers.flags import launcher
+from trainers.flags.launcher import check_launcher
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "ACCELERATE_MIXED_PRECISION": "no"}
 ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "ACCELERATE_MIXED_PRECISION": "no"}
@@ -92,7 +92,7 @@ def test_deepspeed_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from trainers.command_line import parse
+    from trainers.flags.command_line import parse
 
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(SystemExit):

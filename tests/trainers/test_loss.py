@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.text_hash import text_hashes
-from trainers.loss import ContrastiveLoss, LossBatch
+from trainers.step.loss import ContrastiveLoss, LossBatch
 
 # Queries with 0..3 negatives; texts in which every kind of duplicate occurs.
 QUERIES = ["q0", "q1", "q2", "Q0 ", "q4", "q5"]  # the fourth is the first again

@@ -15,15 +15,17 @@ import torch
 from torch import nn
 
 from tests.conftest import LORA, ROOT, new_model, triplets
-from trainers.batching import TripletCollator
-from trainers.live_bytes import LiveBytes
-from trainers.longest import longest_batch
-from trainers.loss import ContrastiveLoss
-from trainers.memory_plan import main, optimizer_values, plan_step, plan_training
-from trainers.out_of_memory import out_of_memory
-from trainers.stand_ins import Alone, chunks_to_run
-from trainers.step import ContrastiveStep, Grouping
-from trainers.trainer import ContrastiveTrainer
+from trainers.memory.live_bytes import LiveBytes
+from trainers.memory.longest_batch import longest_batch
+from trainers.memory.plan import optimizer_values, plan_step, plan_training
+from trainers.memory.stand_ins import Alone, chunks_to_run
+from trainers.memory_plan import main
+from trainers.monitor.out_of_memory import out_of_memory
+from trainers.run.trainer import ContrastiveTrainer
+from trainers.step.batch import TripletCollator
+from trainers.step.chunks import Grouping
+from trainers.step.contrastive import ContrastiveStep
+from trainers.step.loss import ContrastiveLoss
 from triplets.dataset import TripletRows
 
 WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
@@ -172,14 +174,14 @@ def test_running_out_of_memory_says_what_to_turn(
     options: list[str],
     first: str,
 ) -> None:
-    import trainers.step
+    import trainers.step.contrastive
     import trainers.train
     from tests.trainers.test_progress import arguments
 
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(trainers.step, "call", full)
+    monkeypatch.setattr(trainers.step.contrastive, "call", full)
     assert trainers.train.main(arguments(base, tmp_path, *options), design="model1") == 1
     told = capsys.readouterr().err
     assert "step 1 does not fit the memory of the device: 12 texts of" in told

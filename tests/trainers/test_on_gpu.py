@@ -16,9 +16,10 @@ from tests.on_gpu import needs_gpu
 from tests.trainers.test_finite import SMALL
 from tests.trainers.test_progress import arguments
 from tests.trainers.test_step import DESIGNS, batch_of, gradients, literal, relative, rows_with
-from trainers import step as step_module
-from trainers.engines import Engine
-from trainers.step import ContrastiveStep, Grouping
+from trainers.step import contrastive as step_module
+from trainers.step.chunks import Grouping
+from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import Engine
 from trainers.train import main
 
 pytestmark = needs_gpu

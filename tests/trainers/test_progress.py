@@ -12,9 +12,10 @@ import pytest
 
 from common.words import quantity
 from tests.conftest import triplets
-from trainers.command_line import parse
-from trainers.progress import Progress, show_progress
-from trainers.train import build_trainer, main
+from trainers.flags.command_line import parse
+from trainers.run.build import build_trainer
+from trainers.run.progress import Progress, show_progress
+from trainers.train import main
 
 LINE = re.compile(r"step (\d)/4  loss \S+  accuracy \S+  \S+ tokens/s  left 0:\d\d:\d\d")
 

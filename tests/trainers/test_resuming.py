@@ -17,12 +17,12 @@ import torch
 
 from common.errors import UserError
 from tests.conftest import ROOT, triplets
-from trainers.checkpoints import checkpoints
-from trainers.resuming import check_resumable, find_checkpoint, forget_later_metrics
-from trainers.seal import SEAL, damage, write_seal
-from trainers.stopping import SIGNALS
+from trainers.checkpoints.resuming import check_resumable, find_checkpoint, forget_later_metrics
+from trainers.checkpoints.seal import SEAL, damage, write_seal
+from trainers.checkpoints.write import checkpoints
+from trainers.run.stopping import SIGNALS
+from trainers.run.trainer import ContrastiveTrainer
 from trainers.train import main
-from trainers.trainer import ContrastiveTrainer
 
 Command = Callable[..., list[str]]
 
@@ -179,7 +179,7 @@ def test_a_finished_run_says_so(
 ) -> None:
     copy = shutil.copytree(finished, tmp_path / "run")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    monkeypatch.setattr("trainers.train.build_trainer", None)  # no model is loaded for that
+    monkeypatch.setattr("trainers.run.build.build_trainer", None)  # no model is loaded for that
     assert main(command(copy), design="model3") == 0
     assert "is finished" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
@@ -512,7 +512,7 @@ def test_the_texts_that_were_cut_are_counted_over_the_whole_run(command: Command
 def test_a_signal_before_the_first_step_leaves_at_once(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("trainers.train.build_trainer", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("trainers.run.build.build_trainer", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert main(command(tmp_path / "run"), design="model3") == 143
     assert "before the first step" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -550,7 +550,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 WORKER_ALONE = """
 import os, signal, subprocess, sys, time
-from trainers.stopping import leave_signals_to_the_parent
+from trainers.run.stopping import leave_signals_to_the_parent
 reader, writer = os.pipe()
 worker = os.fork()
 if worker == 0:

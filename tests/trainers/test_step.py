@@ -12,11 +12,12 @@ from torch import Tensor
 
 from model_loaders.trained_lora import LowRankLinear
 from tests.conftest import LORA, new_model, triplets
-from trainers import step as step_module
-from trainers.batching import TripletBatch, TripletCollator
-from trainers.engines import Engine
-from trainers.loss import ContrastiveLoss, LossBatch
-from trainers.step import ContrastiveStep, Grouping
+from trainers.step import contrastive as step_module
+from trainers.step.batch import TripletBatch, TripletCollator
+from trainers.step.chunks import Grouping
+from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import Engine
+from trainers.step.loss import ContrastiveLoss, LossBatch
 
 DESIGNS = ["model1", "model2", "model3", "model4", "model5"]
 WHOLE = 100_000  # tokens of a chunk that holds any batch

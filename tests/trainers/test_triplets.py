@@ -209,7 +209,7 @@ MEASURE = """
 import re, sys, time
 from pathlib import Path
 import datasets, pyarrow, torch
-from trainers.arguments import DataArguments
+from trainers.flags.arguments import DataArguments
 from triplets.batch_plan import BatchPlan
 from triplets.read import read_triplets
 

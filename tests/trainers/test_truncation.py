@@ -15,8 +15,8 @@ from torch import nn
 from common.errors import UserError
 from model_loaders.manifest import Recipe
 from tests.trainers.test_progress import arguments
-from trainers.metrics import Seen, truncation_warning
-from trainers.preflight import check_positions
+from trainers.monitor.metrics import Seen, truncation_warning
+from trainers.run.preflight import check_positions
 from trainers.train import main
 
 

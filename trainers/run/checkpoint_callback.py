@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from trainers.stopping import StopRequest
-from trainers.together import Largest
+from trainers.run.stopping import StopRequest
+from trainers.step.distributed import Largest
 
 
 class CheckpointFlow(TrainerCallback):  # type: ignore[misc]

@@ -11,10 +11,10 @@ from typing import Any
 from common.errors import UserError
 from common.files import read_json
 from model_loaders.manifest import MANIFEST
-from trainers.checkpoints import STAGE, STATE, checkpoints
-from trainers.engines import Engine
-from trainers.run_files import CONFIG_FILE, DIVERGED_FILE, METRICS_FILE, RESULT_FILE
-from trainers.seal import SEAL, damage, read_seal
+from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, METRICS_FILE, RESULT_FILE
+from trainers.checkpoints.seal import SEAL, damage, read_seal
+from trainers.checkpoints.write import STAGE, STATE, checkpoints
+from trainers.step.engines import Engine
 
 # Files of base models and published adapters.
 FOREIGN = ("config.json", "model*.safetensors", "pytorch_model*", "adapter_config.json", "adapter_model.*", "attn_pool.pt")

@@ -12,13 +12,11 @@ process exceed the budget, once is enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,34 +24,14 @@ from model_loaders.embed_model import EmbedModel
 from model_loaders.launches import launch_tokens
 from model_loaders.tokenising import Batch, TextTokenizer
 from model_loaders.trained_lora import trained_lora
-from trainers.batching import TripletBatch, plan_chunks
-from trainers.engines import Engine
-from trainers.loss import ContrastiveLoss, LossBatch, LossResult
+from trainers.step.batch import TripletBatch
+from trainers.step.chunks import CPU_GROUPING, Grouping, gpu_grouping, plan_chunks
+from trainers.step.engines import Engine
+from trainers.step.gather import Share, gather_blocks, gather_shares, mean_over_processes, split_roles
+from trainers.step.loss import ContrastiveLoss, LossBatch
+from trainers.step.random_state import get_random_state, random_state
 
-
-@dataclass(frozen=True)
-class Grouping:
-    """How texts are grouped by length for the forward passes, which saves padding.
-
-    Attributes:
-        tokens: padded tokens of a group at most, where no budget says it.
-        overhead: what a group costs beside its padded tokens, in tokens.
-    """
-
-    tokens: int
-    overhead: int
-
-
-CPU_GROUPING = Grouping(tokens=2048, overhead=128)  # larger groups leave the cache (docs/performance.md)
 SAMPLE = 256  # vectors that a step shows of itself
-
-
-def gpu_grouping(launch: int) -> Grouping:
-    """Return the grouping for a device on which a pass costs as much as so many tokens before the first one is computed.
-
-    Without gradient caching every group's graph is kept anyway, so large groups cost little memory; but padding is kept, too.
-    """
-    return Grouping(tokens=max(16384, 2 * launch), overhead=min(launch, 4096))
 
 
 @dataclass(frozen=True)
@@ -77,17 +55,6 @@ class StepResult:
     queries: Tensor
     positives: Tensor
     vectors: Tensor
-
-
-@dataclass(frozen=True)
-class Share:
-    """What every process knows of another one's part of the batch: how many of each there are."""
-
-    queries: int
-    texts: int
-    chunks: int
-    cached: int  # 1 where its texts exceed the budget
-    alone: int  # queries that other queries' documents are no negatives of
 
 
 @dataclass(frozen=True)
@@ -274,30 +241,6 @@ def encode_without_graph(model: nn.Module, inputs: Sequence[Batch]) -> tuple[Ten
     return torch.cat(vectors), states
 
 
-def get_random_state(device: torch.device) -> tuple[Tensor, ...]:
-    """Return the generators' states that dropout draws from: the CPU's and the device's."""
-    cpu = torch.get_rng_state()
-    return (cpu,) if device.type == "cpu" else (cpu, torch.get_device_module(device).get_rng_state(device))
-
-
-def set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:
-    """Set the generators to what `get_random_state` returned."""
-    torch.set_rng_state(state[0])
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(state[1], device)
-
-
-@contextmanager
-def random_state(state: tuple[Tensor, ...], device: torch.device) -> Iterator[None]:
-    """Replay dropout from ``state`` inside the block; afterwards the generators go on where they were."""
-    before = get_random_state(device)
-    set_random_state(state, device)
-    try:
-        yield
-    finally:
-        set_random_state(before, device)
-
-
 def restore(sorted_rows: Tensor, order: Tensor) -> Tensor:
     """Undo a sort: row ``i`` of ``sorted_rows`` goes to row ``order[i]``."""
     return sorted_rows[torch.argsort(order)]
@@ -306,47 +249,3 @@ def restore(sorted_rows: Tensor, order: Tensor) -> Tensor:
 def padded_to(gradient: Tensor, rows: int) -> Tensor:
     """Append zero rows: the dummy text of an empty share gets no gradient."""
     return torch.cat([gradient, gradient.new_zeros(rows - len(gradient), gradient.shape[1])])
-
-
-def gather_shares(batch: TripletBatch, chunks: int, cached: bool, device: torch.device, processes: int) -> list[Share]:
-    """Return what every process's part of the batch holds, by rank."""
-    own = [batch.queries, len(batch), chunks, int(cached), int((~batch.in_batch).sum())]
-    if processes == 1:
-        return [Share(*own)]
-    facts = torch.tensor(own, device=device)
-    everyone = [torch.empty_like(facts) for _ in range(processes)]
-    dist.all_gather(everyone, facts)
-    return [Share(*row) for row in torch.stack(everyone).tolist()]
-
-
-def mean_over_processes(own: LossResult, part: float) -> LossResult:
-    """Average results over the queries of all processes; ``part`` of them are this process's."""
-    values = part * torch.stack([own.loss.detach(), own.accuracy, own.excluded])
-    dist.all_reduce(values)
-    return LossResult(*values)
-
-
-def gather_blocks(own: Tensor, rows: Sequence[int], rank: int) -> list[Tensor]:
-    """Return every process's rows by rank; the own block is ``own`` itself, so that a gradient reaches it.
-
-    Args:
-        own: this process's ``(rows[rank], …)`` rows; the trailing sizes agree on all processes.
-        rows: rows of each process; they may differ.
-        rank: this process.
-    """
-    if len(rows) == 1:
-        return [own]
-    longest = max(rows)
-    padded = own.new_zeros((longest, *own.shape[1:]))
-    padded[: len(own)] = own.detach()
-    blocks = [torch.empty_like(padded) for _ in rows]
-    dist.all_gather(blocks, padded)
-    return [own if number == rank else block[:count] for number, (block, count) in enumerate(zip(blocks, rows, strict=True))]
-
-
-def split_roles(blocks: Sequence[Tensor], queries: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Split every process's rows into queries and documents: all queries; all positives, then all negatives."""
-    parts = [
-        (block[:count], block[count : 2 * count], block[2 * count :]) for block, count in zip(blocks, queries, strict=True)
-    ]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts] + [part[2] for part in parts])

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.errors import UserError
-from trainers.flags import Flag, flags_of
+from trainers.flags.flag import Flag, flags_of
 
 # Where ours differ from TrainingArguments' defaults.
 DEFAULTS: dict[str, Any] = {

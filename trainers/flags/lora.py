@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from trainers.arguments import ModelArguments
+    from trainers.flags.arguments import ModelArguments
 
 # Flags over the file: the field of peft.LoraConfig that each stands for.
 FLAGS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}

@@ -25,8 +25,8 @@ from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
 from model_loaders.loading import save, trained_tensors
 from model_loaders.manifest import BaseModel, read_manifest
-from trainers.seal import SEAL, write_seal
-from trainers.together import first_trouble
+from trainers.checkpoints.seal import SEAL, write_seal
+from trainers.step.distributed import first_trouble
 
 STAGE = ".stage"
 STATE = "trainer_state.json"

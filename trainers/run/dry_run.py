@@ -24,14 +24,14 @@ from torch import nn
 
 from common.errors import UserError
 from common.words import gigabytes
-from trainers.batching import TripletBatch
-from trainers.live_bytes import LiveBytes
-from trainers.longest import longest_batch
-from trainers.memory_plan import plan_or_reason, size_of
-from trainers.together import from_first
+from trainers.memory.live_bytes import LiveBytes
+from trainers.memory.longest_batch import longest_batch
+from trainers.memory.plan import plan_or_reason, size_of
+from trainers.step.batch import TripletBatch
+from trainers.step.distributed import from_first
 
 if TYPE_CHECKING:
-    from trainers.arguments import TrainConfig
+    from trainers.flags.train_config import TrainConfig
 
 STEPS = 2  # the optimizer's state comes with the first, so that the second one has the peak of a long run
 TEXTS = 8  # encoded by the trained model and by the loaded one
@@ -44,9 +44,9 @@ def dry_run(config: TrainConfig) -> None:
     Raises:
         UserError: what a run would stop with, or an adapter that encodes differently once it is loaded.
     """
-    from trainers.progress import show_progress
-    from trainers.resuming import check_output_dir
-    from trainers.train import build_trainer, recorded
+    from trainers.checkpoints.resuming import check_output_dir
+    from trainers.run.build import build_trainer, recorded
+    from trainers.run.progress import show_progress
 
     beside = Path(config.training.output_dir).resolve()
     check_output_dir(beside, recorded(config), resume=config.training.resume_from_checkpoint)

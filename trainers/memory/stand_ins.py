@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from model_loaders.manifest import Recipe
 from model_loaders.tokenising import TextTokenizer
-from trainers.batching import TripletBatch
-from trainers.engines import Engine
-from trainers.live_bytes import LiveBytes
+from trainers.memory.live_bytes import LiveBytes
+from trainers.step.batch import TripletBatch
+from trainers.step.engines import Engine
 
 EDGE = 2  # chunks at either end that really run
 GROWTH = 1.05  # a chunk that is larger by less has no other peak

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from common.files import first_line
-from trainers.batching import TripletBatch
-from trainers.step import ContrastiveStep
+from trainers.step.batch import TripletBatch
+from trainers.step.contrastive import ContrastiveStep
 
 
 def out_of_memory(error: BaseException, batch: TripletBatch, *, number: int, step: ContrastiveStep, args: Any) -> str:

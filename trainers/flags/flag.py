@@ -127,3 +127,11 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
         if scalar in members:
             return kind, (), optional
     return "str", (), optional
+
+
+@dataclass(frozen=True)
+class Given:
+    """A flag that was given: its raw value, and how an error names the place (``--name`` or ``file:line: name``)."""
+
+    value: Any
+    where: str

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from model_loaders.designs import DESIGNS
-from trainers.arguments import DEFAULT_LORA_CONFIG, GROUPS
-from trainers.flags import Flag, flags_of
-from trainers.inherited_arguments import REFUSED, RENAMED
+from trainers.flags.arguments import DEFAULT_LORA_CONFIG, GROUPS
+from trainers.flags.flag import Flag, flags_of
+from trainers.flags.inherited import REFUSED, RENAMED
 
 # The inherited flags of every run, so that --help need not import transformers. A test holds them against the real ones.
 EVERYDAY: dict[str, str] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.batching import TripletBatch, TripletCollator
+from trainers.step.batch import TripletBatch, TripletCollator
 from triplets.dataset import Part, TripletRows
 
 CANDIDATES = 512  # rows beyond the batch that are tokenised: the longest by characters are not quite those by tokens

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from model_loaders.manifest import Recipe
-from trainers.batching import TripletBatch
-from trainers.collapse import collapse_figures, collapse_warning
-from trainers.step import StepResult
+from trainers.monitor.collapse import collapse_figures, collapse_warning
+from trainers.step.batch import TripletBatch
+from trainers.step.contrastive import StepResult
 
 
 @dataclass

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
 from model_loaders.manifest import library_versions
-from trainers.longest import longest_batch
-from trainers.memory_plan import plan_or_reason
-from trainers.preflight import check_positions
+from trainers.memory.longest_batch import longest_batch
+from trainers.memory.plan import plan_or_reason
+from trainers.run.preflight import check_positions
 
 if TYPE_CHECKING:
-    from trainers.arguments import TrainConfig
-    from trainers.trainer import ContrastiveTrainer
+    from trainers.flags.train_config import TrainConfig
+    from trainers.run.trainer import ContrastiveTrainer
 
 
 SAMPLE = 256  # rows that tokens and negatives are counted on

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from common.errors import DivergedError
-from trainers.batching import TripletBatch
-from trainers.step import StepResult
+from trainers.step.batch import TripletBatch
+from trainers.step.contrastive import StepResult
 
 VECTORS, GRADIENTS, LOSS, NOTHING = range(4)  # the nearer to the cause, the smaller
 SHOWN = 3  # rows and parameters that a message names; of the others it says how many there are

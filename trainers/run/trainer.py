@@ -20,8 +20,8 @@ from transformers.trainer_callback import TrainerState
 from common.errors import SharedError, UserError
 from model_loaders.embed_model import EmbedModel
 from model_loaders.loading import trained_tensors
-from trainers.batching import TripletBatch, TripletCollator
-from trainers.checkpoints import (
+from trainers.checkpoints.seal import read_seal
+from trainers.checkpoints.write import (
     STATE,
     attempt,
     check_weights,
@@ -29,16 +29,17 @@ from trainers.checkpoints import (
     publish_checkpoint,
     save_checkpoint,
 )
-from trainers.engines import engine_of
-from trainers.finite import check_finite
-from trainers.loss import ContrastiveLoss
-from trainers.metrics import Seen, exclusion_warning
-from trainers.out_of_memory import out_of_memory
-from trainers.progress import say
-from trainers.seal import read_seal
-from trainers.step import ContrastiveStep, gather_shares
-from trainers.stopping import leave_signals_to_the_parent
-from trainers.together import first_trouble
+from trainers.monitor.finite import check_finite
+from trainers.monitor.metrics import Seen, exclusion_warning
+from trainers.monitor.out_of_memory import out_of_memory
+from trainers.run.progress import say
+from trainers.run.stopping import leave_signals_to_the_parent
+from trainers.step.batch import TripletBatch, TripletCollator
+from trainers.step.contrastive import ContrastiveStep
+from trainers.step.distributed import first_trouble
+from trainers.step.engines import engine_of
+from trainers.step.gather import gather_shares
+from trainers.step.loss import ContrastiveLoss
 from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
 

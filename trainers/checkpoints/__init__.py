@@ -1,0 +1,1 @@
+"""Checkpoints: written whole, sealed, found again and resumed from."""

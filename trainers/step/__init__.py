@@ -1,0 +1,1 @@
+"""One training step: batches, the contrastive loss and its exact gradient."""
