@@ -36,7 +36,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     import torch
     from accelerate import Accelerator
 
-    from model_loaders.loading import create
+    from model_loaders.create import create
     from trainers.memory.live_bytes import LiveBytes
     from trainers.step.batch import TripletCollator
     from trainers.step.contrastive import ContrastiveStep

@@ -45,7 +45,7 @@ TOLERANCE = 1e-5  # of an entry of a vector of length 1; 1e-6 is seen
 
 def make_model(design: str) -> Any:
     """Make a design on the quickstart's base, with LoRA whose B is not zero and the quickstart's pooling."""
-    from model_loaders.loading import create
+    from model_loaders.create import create
 
     lora = json.loads((ROOT / "configs" / "lora.json").read_text())
     sizes = {"latents": 32, "heads": 4, "head_dim": 32}

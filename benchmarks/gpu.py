@@ -30,8 +30,8 @@ from torch.nn import functional as F
 
 from benchmarks.random_models import SHAPES, random_model
 from benchmarks.training_step import Peer, operations, published_head
+from model_loaders.backbone.states import read_states
 from model_loaders.embed_model import EmbedModel
-from model_loaders.states import read_states
 from trainers.memory.stand_ins import Alone
 from trainers.step.batch import TripletBatch
 from trainers.step.contrastive import ContrastiveStep

@@ -6,7 +6,7 @@
 Texts are random tokens; their lengths are drawn as those of docstrings (log-normal, median 30 tokens) and of abstracts (median
 350), cut at 512. Encoding is design 1 in bf16 with LoRA merged; a step is the trainer's, design 1 and, padded tokens behind a
 mask, design 5. Each figure is the median of ``--steps`` after one that is not counted; they set what
-``model_loaders/launches.py`` says.
+``model_loaders/backbone/launch_cost.py`` says.
 """
 
 from __future__ import annotations

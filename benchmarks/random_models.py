@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from model_loaders.attention import set_attention
-from model_loaders.backbone import add_lora
+from model_loaders.backbone.attention import set_attention
+from model_loaders.backbone.load import add_lora
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel, fresh_pooling
-from model_loaders.manifest import BaseModel, Recipe
-from model_loaders.tokenising import TextTokenizer, load_tokenizer
+from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_BASE = ROOT / "quickstart" / "base"  # its tokenizer serves every shape

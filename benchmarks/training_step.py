@@ -33,10 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.clock import clock
 from benchmarks.pooling import published
 from benchmarks.random_models import SHAPES, TINY_BASE, random_model
+from model_loaders.backbone.states import REDUCE
+from model_loaders.create import create
 from model_loaders.embed_model import EmbedModel
-from model_loaders.loading import create
-from model_loaders.manifest import Recipe
-from model_loaders.states import REDUCE
+from model_loaders.layouts.manifest import Recipe
 from pooling import CrossAttentionPooling, MultiLayerPooling
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep

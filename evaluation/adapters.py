@@ -35,7 +35,7 @@ class Unloaded:
     """
 
     def __init__(self, plan: Plan, version: str, loader: Callable[[], EmbedModel]) -> None:
-        from model_loaders.loading import tokenizer_and_recipe
+        from model_loaders.layouts.source import tokenizer_and_recipe
 
         self.design_name = plan.source.design_name
         self.version = version

@@ -17,7 +17,7 @@ from evaluation.launch import Place, ProcessLost, first_process, launched
 from evaluation.records import taken_from_record
 from evaluation.stopping import Terminated, leave_signals_to_the_first_process, sigterm_stops
 from model_loaders import DESIGNS, get_design, load_design
-from model_loaders.prompts import TASK_PROMPTS, template_named
+from model_loaders.text.prompts import TASK_PROMPTS, template_named
 
 FAILED, USAGE, STOPPED, TERMINATED = 1, 2, 130, 143
 GO_ON = "What is finished is kept: the same command goes on after it"
@@ -224,7 +224,7 @@ def _prepare(
     from evaluation.prompts import read_prompts
     from evaluation.rerun import origin
     from evaluation.tasks import find_tasks, prompt_keys
-    from model_loaders.backbone import choose_device
+    from model_loaders.backbone.load import choose_device
 
     if isinstance(args.tasks, str):
         raise UserError(f"TASKS must be a list of names, such as [{args.tasks!r}]")

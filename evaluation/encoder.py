@@ -22,7 +22,7 @@ from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
 from evaluation.record import encoder_facts
 from evaluation.sharded import Encode, ShardedEncoder, encode_here
 from evaluation.shards import SHARD_TEXTS
-from model_loaders.prompts import PLACEHOLDER, Role, render
+from model_loaders.text.prompts import PLACEHOLDER, Role, render
 
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from model_loaders.prompts import Role
+from model_loaders.text.prompts import Role
 
 FIRST_CHARACTERS = 1000  # of a side's first text, in the record
 

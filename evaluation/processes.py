@@ -23,7 +23,7 @@ from evaluation.adapters import NotLoaded
 from evaluation.launch import Place, ProcessLost
 from evaluation.sharded import Encode, OnBatch
 from evaluation.shards import Shard, check
-from model_loaders.prompts import Role
+from model_loaders.text.prompts import Role
 
 MEETING = timedelta(minutes=30)  # until all processes have begun
 WAITING = timedelta(days=30)  # for the next share, while the first process reads data or scores

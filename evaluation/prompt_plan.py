@@ -5,7 +5,7 @@ The first that speaks of a side decides:
 1. the prompts file (`evaluation/prompts.py`): task, type, default;
 2. mteb's prompt of the task, if the plan's source is `mteb`: a string is for queries and for texts of tasks without sides, a
    mapping names its sides. It is an instruction in words, so it is put into a template: `PROMPT: TEXT` unless another one
-   is given (`model_loaders.prompts.in_template`);
+   is given (`model_loaders.text.prompts.in_template`);
 3. the adapter's own prompt, from its manifest (source `mteb` or `own`), or nothing (source `none`).
 
 The source is what the user says, else what the manifest says (`Recipe.evaluation_prompts`): an adapter that was trained with
@@ -22,8 +22,8 @@ from typing import Any, Protocol
 from common.errors import UserError, nearest
 from evaluation.official_tasks import official_prompt
 from evaluation.prompts import Prompts, choose, normalise
-from model_loaders.manifest import Recipe
-from model_loaders.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
+from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
 
 
 class Task(Protocol):
@@ -44,7 +44,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Chosen:
-    """A prompt as `model_loaders.prompts.render` takes it.
+    """A prompt as `model_loaders.text.prompts.render` takes it.
 
     Attributes:
         prompt: None for the encoder's own, where that is not known.

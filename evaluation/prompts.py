@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, nearest
-from model_loaders.prompts import PLACEHOLDER, ROLES, Role
+from model_loaders.text.prompts import PLACEHOLDER, ROLES, Role
 
 Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
 DEFAULT = "default"

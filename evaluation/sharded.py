@@ -11,8 +11,8 @@ import numpy as np
 
 from evaluation.journal import Journal
 from evaluation.shards import SHARD_TEXTS, Shard, ShardStore, check, key_of, space_of
-from model_loaders.manifest import Recipe, library_versions
-from model_loaders.prompts import Role, render
+from model_loaders.layouts.manifest import Recipe, library_versions
+from model_loaders.text.prompts import Role, render
 
 OnBatch = Callable[[int, int], None]
 

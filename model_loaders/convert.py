@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def convert(args: argparse.Namespace) -> None:
     """Load the published adapter and save it in our layout."""
-    from model_loaders.loading import load_design, save
+    from model_loaders.loading import load_design
+    from model_loaders.saving import save
 
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
         raise UserError(f"{args.output} exists and is not empty; give a new directory")

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import UserError
+from model_loaders.backbone.states import read_states
 from model_loaders.designs import Design, get_design
 from model_loaders.encoding import Encoded, OnBatch, encode_texts
-from model_loaders.manifest import PROBE_TEXTS, BaseModel, Recipe
-from model_loaders.prompts import Role
-from model_loaders.states import read_states
-from model_loaders.tokenising import TextTokenizer
+from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel, Recipe
+from model_loaders.text.prompts import Role
+from model_loaders.text.tokenizer import TextTokenizer
 from pooling import CrossAttentionPooling, PoolingConfig, build_pooling
 
 

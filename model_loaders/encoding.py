@@ -20,9 +20,9 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import first_line
-from model_loaders.launches import launch_tokens
-from model_loaders.merged_lora import merged_lora
-from model_loaders.prompts import render
+from model_loaders.backbone.launch_cost import launch_tokens
+from model_loaders.backbone.lora_encoding import merged_lora
+from model_loaders.text.prompts import render
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel

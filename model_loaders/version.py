@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from common.file_hashes import Notes
-from model_loaders import adapter
-from model_loaders.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.layouts.tensors import plain
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
@@ -78,7 +78,7 @@ def hash_of(
 
 def lora_facts(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a ``peft.LoraConfig``, given as a dictionary, decides a vector, as JSON values."""
-    found = {name: adapter.plain(value) for name, value in config.items() if name not in NOT_DECISIVE}
+    found = {name: plain(value) for name, value in config.items() if name not in NOT_DECISIVE}
     if found.get("init_lora_weights") in DRAWN:
         del found["init_lora_weights"]
     return {name: value for name, value in found.items() if value not in (None, False, {}, [])}
@@ -91,7 +91,7 @@ def read_lora_config(content: Mapping[str, Any], notes: Path | None = None) -> d
         content: of the file.
         notes: a file that remembers this, since peft takes seconds to import.
     """
-    from model_loaders.backbone import lora_config
+    from model_loaders.backbone.load import lora_config
 
     noted = Notes(notes)
     key = f"peft {metadata.version('peft')}|{json.dumps(content, sort_keys=True)}"
@@ -100,14 +100,14 @@ def read_lora_config(content: Mapping[str, Any], notes: Path | None = None) -> d
         if isinstance(found, dict):
             return found
     whole = lora_config(dict(content), trainable=False).to_dict()
-    text = json.dumps({name: adapter.plain(value) for name, value in whole.items()}, default=str)
+    text = json.dumps({name: plain(value) for name, value in whole.items()}, default=str)
     noted.add({key: text})
     return dict(json.loads(text))
 
 
 def version_of_model(model: EmbedModel) -> str:
     """Return the hash of a model in memory."""
-    from model_loaders.loading import trained_tensors
+    from model_loaders.layouts.tensors import trained_tensors
 
     backbone: Any = model.backbone
     lora = lora_facts(backbone.peft_config["default"].to_dict()) if model.has_lora else None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.files import read_json_or_empty, write_json
 from model_loaders.embed_model import EmbedModel
-from model_loaders.prompts import Role
+from model_loaders.text.prompts import Role
 from study.cells import Cell
 from study.config import StudyConfig
 from study.inputs import Inputs

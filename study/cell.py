@@ -161,8 +161,8 @@ def make_baseline(cell: Cell, config: StudyConfig, inputs: Inputs) -> Any:
     recipe = config.recipe_names[0]
     base = inputs.bases[cell.base]
     if cell.design == "mean_pooling":
-        from model_loaders.loading import create
-        from model_loaders.manifest import Recipe
+        from model_loaders.create import create
+        from model_loaders.layouts.manifest import Recipe
 
         flags = config.flags(recipe)  # the same texts as the trained designs see
         texts = Recipe(

@@ -131,7 +131,7 @@ def beyond_reach(place: str, cache_dir: str | None = None) -> str:
 
 def base_key(place: str) -> str:
     """Return a hash of a base model's weights, or its hub name."""
-    from model_loaders.backbone import weights_hash
+    from model_loaders.backbone.load import weights_hash
 
     return weights_hash(Path(place)) if Path(place).is_dir() else place
 

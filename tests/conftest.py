@@ -98,7 +98,7 @@ def make_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 def new_model(design: str, base: Path, **options: Any) -> Any:
     """Make an untrained model of a design with a small pooling, and LoRA whose B is not zero."""
-    from model_loaders.loading import create
+    from model_loaders.create import create
 
     settings: dict[str, Any] = {"lora": LORA, "pooling_sizes": POOLING, "device": "cpu", "dtype": "float32", **options}
     model = create(design, base, **settings)

@@ -28,8 +28,8 @@ from trainers.flags.flag import flags_of
 from triplets.arguments import DataArguments, mixing
 
 if TYPE_CHECKING:
-    from model_loaders.manifest import Recipe
-    from model_loaders.tokenising import TextTokenizer
+    from model_loaders.layouts.manifest import Recipe
+    from model_loaders.text.tokenizer import TextTokenizer
     from triplets.batch_plan import BatchPlan
     from triplets.dataset import TripletRows
 
@@ -253,9 +253,9 @@ def last_checkpoint(run: str | None) -> tuple[int, int]:
 def tokenizer_and_recipe(asked: Check) -> tuple[TextTokenizer | None, Recipe]:
     """Return the tokenizer of the adapter or base LLM, if one is given, and the prompts and lengths of the run."""
     from model_loaders.hub import resolve
-    from model_loaders.loading import adapter_needs
-    from model_loaders.manifest import MANIFEST, read_manifest
-    from model_loaders.tokenising import TextTokenizer, load_tokenizer
+    from model_loaders.layouts.manifest import MANIFEST, read_manifest
+    from model_loaders.layouts.source import adapter_needs
+    from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
     from trainers.run.build import continued_recipe, recipe_of
 
     model, data = asked.model, asked.data

@@ -19,7 +19,7 @@ from evaluation.cli import main
 from evaluation.local_data import iter_rows, split_files
 from evaluation.tasks import find_tasks
 from model_loaders import load
-from model_loaders.loading import save
+from model_loaders.saving import save
 from tests.conftest import ROOT, new_model, write_base
 from tests.evaluation.conftest import BagOfWords, write
 

@@ -156,7 +156,7 @@ def test_the_keyboard_stops_it_politely(tmp_path, data_dir, capsys):
 @pytest.fixture(scope="module")
 def adapter(base, tmp_path_factory) -> Path:
     """An adapter of our layout, of design 3."""
-    from model_loaders.loading import save
+    from model_loaders.saving import save
 
     directory = tmp_path_factory.mktemp("adapter") / "model3"
     save(new_model("model3", base), directory)

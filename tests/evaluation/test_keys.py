@@ -15,7 +15,7 @@ from evaluation.local_data import iter_rows
 from evaluation.tasks import find_tasks
 from model_loaders import load
 from model_loaders.embed_model import EmbedModel
-from model_loaders.loading import save
+from model_loaders.saving import save
 from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, make_tasks, write
 
@@ -100,7 +100,7 @@ def test_one_byte_of_a_trained_weight(world, name):
 
 
 def test_one_byte_of_the_base_llm(make_base, made, tmp_path, monkeypatch):
-    from model_loaders.backbone import weights_hash
+    from model_loaders.backbone.load import weights_hash
 
     base = make_base(vocab_size=1024)  # large enough for bytes that are not among those by which an adapter knows it
     save(new_model("model1", base), tmp_path / "one")

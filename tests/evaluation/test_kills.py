@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from evaluation.items import read_items
-from model_loaders.loading import save
+from model_loaders.saving import save
 from tests.conftest import ROOT, WORDS, new_model
 from tests.evaluation.conftest import write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from model_loaders.loading import save
+from model_loaders.saving import save
 from tests.conftest import ROOT, new_model
 from tests.evaluation.conftest import make_tasks
 from tests.evaluation.test_cli import script

@@ -18,7 +18,7 @@ import pytest
 from common.errors import UserError
 from evaluation.launch import Place, first_process, launched
 from evaluation.processes import deal
-from model_loaders.loading import save
+from model_loaders.saving import save
 from tests.conftest import ROOT, WORDS, new_model
 from tests.evaluation.conftest import write
 

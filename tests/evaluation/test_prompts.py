@@ -13,8 +13,8 @@ from common.errors import UserError
 from evaluation.evaluate import evaluate
 from evaluation.prompt_plan import Chosen, make_plan
 from evaluation.tasks import find_tasks, prompt_keys
-from model_loaders.manifest import Recipe
-from model_loaders.prompts import in_template, render, template_named
+from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.prompts import in_template, render, template_named
 from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, write
 

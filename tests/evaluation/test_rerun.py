@@ -11,7 +11,7 @@ from evaluation.cli import main
 from evaluation.evaluate import evaluate
 from evaluation.tasks import find_tasks
 from model_loaders import load, loading
-from model_loaders.loading import save
+from model_loaders.saving import save
 from tests.conftest import new_model
 from tests.evaluation.conftest import make_tasks, write
 

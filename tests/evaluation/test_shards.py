@@ -21,7 +21,7 @@ from evaluation.report import table
 from evaluation.sharded import ShardedEncoder, encode_here
 from evaluation.shards import Shard, ShardStore, key_of, space_of
 from evaluation.tasks import find_tasks
-from model_loaders.manifest import library_versions
+from model_loaders.layouts.manifest import library_versions
 from tests.conftest import WORDS, new_model
 from tests.evaluation.conftest import BagOfWords
 

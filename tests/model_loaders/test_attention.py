@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from model_loaders import UserError, get_design
-from model_loaders.attention import probe_attention, set_attention
-from model_loaders.backbone import load_backbone
+from model_loaders.backbone.attention import probe_attention, set_attention
+from model_loaders.backbone.load import load_backbone
 from tests.conftest import new_model, write_base
 from tests.model_loaders.families import FAMILIES, TOKENS, WINDOW, a_batch, every_kernel
 
@@ -120,7 +120,7 @@ def test_the_probe_catches_a_model_that_needs_a_mask_to_be_causal(base: Path) ->
 
 def test_every_load_runs_the_probe(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A design's direction that never reaches the model is an error of the load, not a bad score a week later."""
-    monkeypatch.setattr("model_loaders.backbone.set_attention", lambda config, attention: None)
+    monkeypatch.setattr("model_loaders.backbone.load.set_attention", lambda config, attention: None)
     with pytest.raises(UserError, match=r"wants bidirectional attention"):
         new_model("model5", base)
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from model_loaders import DESIGNS, UserError, encoding
+from model_loaders.backbone.launch_cost import MOST, launch_tokens
+from model_loaders.backbone.lora_encoding import is_plain
 from model_loaders.encoding import Vectors, out_of_memory, ready, texts_of_batch
-from model_loaders.launches import MOST, launch_tokens
-from model_loaders.merged_lora import is_plain
 from tests.conftest import ROOT, WORDS, new_model
 from tests.model_loaders.families import FAMILIES
 

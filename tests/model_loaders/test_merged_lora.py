@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from model_loaders import merged_lora as module
-from model_loaders.merged_lora import is_plain, merged_lora, of_one_dtype
+from model_loaders.backbone import lora_encoding as module
+from model_loaders.backbone.lora_encoding import is_plain, merged_lora, of_one_dtype
 from tests.conftest import LORA, new_model
 
 

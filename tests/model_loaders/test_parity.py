@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from model_loaders.tokenising import TextTokenizer, load_tokenizer
+from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 
 HEADS = 4  # of the golden poolings; no shape tells it
 

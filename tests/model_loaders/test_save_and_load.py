@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 from model_loaders import UserError, load, load_design
 from model_loaders.convert import main as convert
-from model_loaders.loading import save
-from model_loaders.manifest import Recipe
-from model_loaders.published import NAMES
+from model_loaders.layouts.manifest import Recipe
+from model_loaders.layouts.published import NAMES
+from model_loaders.saving import save
 from tests.conftest import ROOT, new_model
 
 TEXTS = ["", "word1 word2", "</s> <pad> word3", " ".join(f"word{number}" for number in range(50))]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model_loaders import DESIGNS
-from model_loaders.states import read_states
+from model_loaders.backbone.states import read_states
 from tests.conftest import LORA, new_model
 from tests.model_loaders.families import FAMILIES, a_batch, every_kernel
 

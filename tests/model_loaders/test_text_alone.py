@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model_loaders import DESIGNS, load
-from model_loaders.loading import save
+from model_loaders.saving import save
 from tests.conftest import WORDS, new_model
 
 MAX_LENGTH = 24
@@ -108,7 +108,7 @@ def test_vectors_depend_on_the_text_alone_in_bf16(
 @pytest.mark.parametrize("design", ["model4", "model5", "bidirectional_mean"])
 def test_tokens_that_the_pooling_leaves_out_are_still_attended(base: Path, design: str) -> None:
     """The published design 5 skips its pad token in the mean; a text of nothing else must stay finite."""
-    from model_loaders.manifest import Recipe
+    from model_loaders.layouts.manifest import Recipe
 
     model = new_model(design, base, recipe=Recipe(unpooled_token_ids=(0, 3)))
     check_text_alone(model.eval(), 0.99999)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from model_loaders import UserError, load
-from model_loaders.loading import save
-from model_loaders.manifest import Recipe
-from model_loaders.prompts import render
-from model_loaders.tokenising import TextTokenizer, load_tokenizer
+from model_loaders.layouts.manifest import Recipe
+from model_loaders.saving import save
+from model_loaders.text.prompts import render
+from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from tests.conftest import WORDS, new_model, write_tokenizer
 from trainers.step.batch import TripletCollator
 

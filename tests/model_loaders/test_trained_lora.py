@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_loaders import trained_lora as module
-from model_loaders.trained_lora import trained_lora
+from model_loaders.backbone import lora_training as module
+from model_loaders.backbone.lora_training import trained_lora
 from tests.conftest import LORA, new_model
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_loaders.trained_lora import LowRankLinear
+from model_loaders.backbone.lora_training import LowRankLinear
 from tests.conftest import LORA, new_model, triplets
 from trainers.step import contrastive as step_module
 from trainers.step.batch import TripletBatch, TripletCollator

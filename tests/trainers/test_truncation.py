@@ -13,7 +13,7 @@ import pytest
 from torch import nn
 
 from common.errors import UserError
-from model_loaders.manifest import Recipe
+from model_loaders.layouts.manifest import Recipe
 from tests.trainers.test_progress import arguments
 from trainers.monitor.metrics import Seen, truncation_warning
 from trainers.run.preflight import check_positions

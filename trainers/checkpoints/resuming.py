@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_json
-from model_loaders.manifest import MANIFEST
+from model_loaders.layouts.manifest import MANIFEST
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, METRICS_FILE, RESULT_FILE
 from trainers.checkpoints.seal import SEAL, damage, read_seal
 from trainers.checkpoints.write import STAGE, STATE, checkpoints

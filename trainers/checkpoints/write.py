@@ -21,10 +21,20 @@ from torch import Tensor
 
 from common.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
 from common.files import first_line, read_json
-from model_loaders import adapter
 from model_loaders.embed_model import EmbedModel
-from model_loaders.loading import save, trained_tensors
-from model_loaders.manifest import BaseModel, read_manifest
+from model_loaders.layouts.manifest import BaseModel, read_manifest
+from model_loaders.layouts.tensors import (
+    LORA_CONFIG,
+    LORA_WEIGHTS,
+    POOLING_WEIGHTS,
+    check_tensors,
+    copy_into,
+    load_lora,
+    lora_config_dict,
+    read_tensors,
+    trained_tensors,
+)
+from model_loaders.saving import save
 from trainers.checkpoints.seal import SEAL, write_seal
 from trainers.step.distributed import first_trouble
 
@@ -154,8 +164,8 @@ def read_back(directory: Path, expected: dict[str, dict[str, Tensor]], *, step: 
 def check_weights(directory: Path, expected: dict[str, dict[str, Tensor]]) -> None:
     """Compare the weights in a directory bit for bit with those in memory (`trained_tensors`)."""
     for name, tensors in expected.items():
-        found = adapter.read_tensors(directory / name)
-        adapter.check_tensors(found, tensors, directory / name)
+        found = read_tensors(directory / name)
+        check_tensors(found, tensors, directory / name)
         for key, tensor in tensors.items():
             if not same_bits(found[key], tensor):
                 raise UserError(f"{name} does not read back: {key} differs from what is in memory")
@@ -220,8 +230,8 @@ def check_fits(model: EmbedModel, directory: Path) -> None:
     ours = {"design": model.design_name, "recipe": model.recipe, "pooling": pooling, "base": known(model.base_model)}
     theirs = {"design": saved.design, "recipe": saved.recipe, "pooling": saved.pooling, "base": known(saved.base_model)}
     if model.has_lora:
-        before = read_json(directory / adapter.LORA_CONFIG)
-        now = json.loads(json.dumps(adapter.lora_config_dict(model.backbone)))
+        before = read_json(directory / LORA_CONFIG)
+        now = json.loads(json.dumps(lora_config_dict(model.backbone)))
         # Names of files, the library's version, and fields that only one version of it knows decide nothing.
         for name in sorted((before.keys() & now.keys()) - {"base_model_name_or_path", "revision", "peft_version"}):
             ours[f"LoRA's {name}"], theirs[f"LoRA's {name}"] = now[name], before[name]
@@ -246,10 +256,10 @@ def load_checkpoint(model: EmbedModel, directory: Path) -> None:
     """
     check_fits(model, directory)
     if model.has_lora:
-        path = directory / adapter.LORA_WEIGHTS
-        adapter.load_lora(model.backbone, adapter.read_tensors(path), path)
+        path = directory / LORA_WEIGHTS
+        load_lora(model.backbone, read_tensors(path), path)
     if model.pooling is not None:
-        path = directory / adapter.POOLING_WEIGHTS
-        tensors = adapter.read_tensors(path)
-        adapter.check_tensors(tensors, model.pooling.state_dict(), path)
-        adapter.copy_into(model.pooling.state_dict(), tensors)
+        path = directory / POOLING_WEIGHTS
+        tensors = read_tensors(path)
+        check_tensors(tensors, model.pooling.state_dict(), path)
+        copy_into(model.pooling.state_dict(), tensors)

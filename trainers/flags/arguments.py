@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from common.checks import check_positive
 from common.errors import UserError
-from model_loaders.prompts import check_task_prompts, template_named
+from model_loaders.text.prompts import check_task_prompts, template_named
 from triplets.arguments import DataArguments
 
 # Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.

@@ -11,10 +11,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.errors import UserError
 from common.files import first_line
-from model_loaders.attention import set_attention
-from model_loaders.backbone import load_config
+from model_loaders.backbone.attention import set_attention
+from model_loaders.backbone.load import load_config
 from model_loaders.designs import get_design
-from model_loaders.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel, Recipe
 from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step
 from trainers.memory.stand_ins import Alone, NoText, batch_of_lengths
 from trainers.step.contrastive import ContrastiveStep
@@ -32,7 +32,7 @@ def model_of(config: TrainConfig) -> EmbedModel:
     """
     from transformers import AutoModel
 
-    from model_loaders.backbone import DTYPES, add_lora
+    from model_loaders.backbone.load import DTYPES, add_lora
     from model_loaders.embed_model import EmbedModel, fresh_pooling
     from trainers.flags.lora import lora_options
 

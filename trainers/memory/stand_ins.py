@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_loaders.manifest import Recipe
-from model_loaders.tokenising import TextTokenizer
+from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.tokenizer import TextTokenizer
 from trainers.memory.live_bytes import LiveBytes
 from trainers.step.batch import TripletBatch
 from trainers.step.engines import Engine

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
-from model_loaders.manifest import library_versions
+from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
 from trainers.run.preflight import check_positions

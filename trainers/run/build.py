@@ -11,7 +11,7 @@ from common.errors import UserError
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
-    from model_loaders.manifest import Recipe
+    from model_loaders.layouts.manifest import Recipe
     from trainers.flags.arguments import ModelArguments
     from trainers.flags.train_config import TrainConfig
     from trainers.run.trainer import ContrastiveTrainer
@@ -75,7 +75,8 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
 
 def build_model(config: TrainConfig) -> EmbedModel:
     """Make a new model of the design, or load the adapter to go on from."""
-    from model_loaders.loading import create, load_design
+    from model_loaders.create import create
+    from model_loaders.loading import load_design
     from trainers.flags.lora import lora_options
 
     model, training = config.model, config.training
@@ -117,7 +118,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
 
 def recipe_of(model: ModelArguments, data: DataArguments) -> Recipe:
     """Return the prompts and lengths that the flags say."""
-    from model_loaders.manifest import Recipe
+    from model_loaders.layouts.manifest import Recipe
 
     return Recipe(
         query_prompt=model.query_prompt,

@@ -19,7 +19,7 @@ from transformers.trainer_callback import TrainerState
 
 from common.errors import SharedError, UserError
 from model_loaders.embed_model import EmbedModel
-from model_loaders.loading import trained_tensors
+from model_loaders.layouts.tensors import trained_tensors
 from trainers.checkpoints.seal import read_seal
 from trainers.checkpoints.write import (
     STATE,

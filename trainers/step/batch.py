@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from common.text_hash import text_hashes
-from model_loaders.manifest import Recipe
-from model_loaders.prompts import Role, render
-from model_loaders.tokenising import TextTokenizer
+from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.prompts import Role, render
+from model_loaders.text.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model_loaders.backbone.launch_cost import launch_tokens
+from model_loaders.backbone.lora_training import trained_lora
 from model_loaders.embed_model import EmbedModel
-from model_loaders.launches import launch_tokens
-from model_loaders.tokenising import Batch, TextTokenizer
-from model_loaders.trained_lora import trained_lora
+from model_loaders.text.tokenizer import Batch, TextTokenizer
 from trainers.step.batch import TripletBatch
 from trainers.step.chunks import CPU_GROUPING, Grouping, gpu_grouping, plan_chunks
 from trainers.step.engines import Engine

@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from common.text_hash import text_hashes
-from model_loaders.manifest import Recipe
-from model_loaders.prompts import render
-from model_loaders.tokenising import TextTokenizer
+from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.prompts import render
+from model_loaders.text.tokenizer import TextTokenizer
 from triplets.dataset import Part, TripletRows
 
 Role = Literal["query", "positive", "negative"]

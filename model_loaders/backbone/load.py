@@ -15,7 +15,7 @@ from torch import nn
 
 from common.errors import UserError
 from common.files import first_line, listing
-from model_loaders.attention import probe_attention, set_attention
+from model_loaders.backbone.attention import probe_attention, set_attention
 from model_loaders.designs import Design
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

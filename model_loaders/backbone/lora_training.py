@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from model_loaders.merged_lora import is_plain
+from model_loaders.backbone.lora_encoding import is_plain
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.errors import UserError, nearest
 from common.files import read_json
-from model_loaders.prompts import Role, check_role, check_task_prompts, template_named
+from model_loaders.text.prompts import Role, check_role, check_task_prompts, template_named
 
 MANIFEST = "embedder.json"
 FORMAT = 1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import first_line, listing
+from model_loaders.embed_model import EmbedModel
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"
@@ -148,3 +149,16 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     with safe_open(path, framework="pt") as stream:
         if set(stream.keys()) != set(tensors):
             raise UserError(f"{path} does not read back with the tensors that were written")
+
+
+def trained_tensors(model: EmbedModel) -> dict[str, dict[str, Tensor]]:
+    """Return what training changes, by file name and under the names in the files, on the CPU.
+
+    Where the parameters are sharded (FSDP2) every process must call this.
+    """
+    state = {}
+    if model.has_lora:
+        state[LORA_WEIGHTS] = lora_tensors(model.backbone)
+    if model.pooling is not None:
+        state[POOLING_WEIGHTS] = {name: whole(tensor) for name, tensor in model.pooling.state_dict().items()}
+    return state

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import listing
-from model_loaders.adapter import PUBLISHED_POOLING, read_pickled_tensors
 from model_loaders.designs import Design
+from model_loaders.layouts.tensors import PUBLISHED_POOLING, read_pickled_tensors
 from pooling import PoolingConfig
 
 PUBLISHED_HEADS = 32

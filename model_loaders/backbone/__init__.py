@@ -1,0 +1,1 @@
+"""The base LLM: loaded, its attention direction set, its LoRA computed."""

@@ -1,0 +1,85 @@
+"""A new, untrained model of a design."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model_loaders.backbone.load import add_lora, choose_device, choose_dtype, load_backbone
+from model_loaders.designs import get_design
+from model_loaders.embed_model import EmbedModel, fresh_pooling
+from model_loaders.layouts.manifest import (
+    Recipe,
+)
+from model_loaders.layouts.source import open_base
+from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
+
+
+def cast_pooling(pooling: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    """Move the pooling to its device; in the compute dtype for inference, in fp32 (``None``) for training."""
+    if pooling is None:
+        return None
+    return pooling.to(device, dtype or torch.float32).requires_grad_(dtype is None)
+
+
+def create(
+    design: str,
+    base_model: str | Path,
+    cache_dir: str | Path | None = None,
+    *,
+    lora: dict[str, Any] | None,
+    pooling_sizes: dict[str, int] | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 42,
+    dtype: str | torch.dtype | None = None,
+    attn_implementation: str | None = None,
+    device: str | torch.device | None = None,
+    quantisation: str = "",
+) -> EmbedModel:
+    """Make a new, untrained model of a design; LoRA and pooling are initialised from ``seed`` alone.
+
+    Args:
+        design: row of the table.
+        base_model: hub name or directory.
+        cache_dir: hub cache.
+        lora: LoRA config (``configs/lora.json``), or ``None`` for the base model as it is.
+        pooling_sizes: ``latents``, ``heads``, ``head_dim``; published sizes by default.
+        recipe: prompts and lengths that the model will carry.
+        seed: of the initial weights.
+        dtype: of the base model; LoRA and pooling are fp32.
+        attn_implementation: attention kernel.
+        device: ``None`` for the GPU where there is one.
+        quantisation: ``4bit`` or ``8bit``.
+    """
+    row = get_design(design)
+    directory, base = open_base(base_model, cache_dir, quantisation)
+    chosen_device = choose_device(device)
+    backbone = load_backbone(
+        directory,
+        row,
+        dtype=choose_dtype(dtype, chosen_device),
+        device=chosen_device,
+        attn_implementation=attn_implementation,
+        quantisation=quantisation or None,
+    )
+    with seeded(seed, chosen_device):
+        if lora is not None:
+            backbone = add_lora(backbone, lora, trainable=True)
+        pooling = fresh_pooling(row, base, pooling_sizes or {})
+    pooling = cast_pooling(pooling, chosen_device, None)
+    recipe = recipe or Recipe()
+    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
+    return EmbedModel(design, backbone, pooling, tokenizer, recipe, base)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a generator of ``seed`` inside the block, and leave the global one as it was."""
+    kind = "cuda" if device.type == "cpu" else device.type
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device], device_type=kind):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,57 @@
+"""A model becomes an adapter directory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from model_loaders.embed_model import EmbedModel
+from model_loaders.layouts.manifest import (
+    MANIFEST,
+    Manifest,
+    library_versions,
+)
+from model_loaders.layouts.tensors import (
+    LORA_CONFIG,
+    lora_config_dict,
+    trained_tensors,
+    write_tensors,
+)
+
+
+def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
+    """Write a whole adapter directory: LoRA, pooling, tokenizer, manifest with fingerprints.
+
+    Where the parameters are sharded (FSDP2) every process must call this, and one of them writes.
+
+    Everything is written to a directory inside it and moved out file by file, the manifest last: a directory with a
+    manifest is whole.
+    """
+    tensors, fingerprints = trained_tensors(model), model.fingerprints()
+    if not write:
+        return
+    stage = directory / ".partial"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(parents=True)
+    for name, content in tensors.items():
+        write_tensors(content, stage / name)
+    if model.has_lora:
+        config = lora_config_dict(model.backbone) | {"base_model_name_or_path": model.base_model.name_or_path}
+        (stage / LORA_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    model.tokenizer.save(stage)
+    Manifest(
+        design=model.design_name,
+        base_model=model.base_model,
+        pooling=None if model.pooling is None else model.pooling.config.to_dict(),
+        recipe=model.recipe,
+        end_token=model.tokenizer.end_token,
+        dtype=model.dtype,
+        fingerprints=[[round(float(value), 7) for value in row] for row in fingerprints],
+        lora=model.has_lora,
+        versions=library_versions(),
+    ).write(stage)
+    (directory / MANIFEST).unlink(missing_ok=True)
+    for file in sorted(stage.iterdir(), key=lambda file: file.name == MANIFEST):
+        file.replace(directory / file.name)
+    stage.rmdir()
