@@ -93,7 +93,7 @@ def write_folder(folder: Path, documents: int, queries: int) -> int:
 def measure(documents: int, queries: int, dim: int) -> dict[str, float]:
     """Score one corpus in this process; return bytes and seconds."""
     from evaluation.evaluate import evaluate
-    from evaluation.tasks import TaskSpec, find_tasks
+    from evaluation.tasks.find import TaskSpec, find_tasks
 
     with tempfile.TemporaryDirectory(prefix="search-memory-") as scratch:
         began = time.monotonic()

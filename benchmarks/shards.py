@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluation.shards import SHARD_TEXTS, Shard, ShardStore, key_of
+from evaluation.encode.vector_store import SHARD_TEXTS, Shard, ShardStore, key_of
 
 TEXT = "word " * 250  # characters of a SciFact abstract
 

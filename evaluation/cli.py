@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from common.disk import check_writable, not_writable
 from common.errors import UserError, nearest
-from evaluation.launch import Place, ProcessLost, first_process, launched
-from evaluation.records import taken_from_record
+from evaluation.encode.rank import Place, ProcessLost, first_process, launched
+from evaluation.results.record import taken_from_record
 from evaluation.stopping import Terminated, leave_signals_to_the_first_process, sigterm_stops
 from model_loaders import DESIGNS, get_design, load_design
 from model_loaders.text.prompts import TASK_PROMPTS, template_named
@@ -57,9 +57,9 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
          "without it the paper's)")  # fmt: skip
     flag("--list", nargs="?", const="", metavar="PATTERN", help="show what there is to score, and do nothing else: folders of "
          "--data_dir, lists, benchmarks; with a part of a name or type also mteb's tasks")  # fmt: skip
-    flag("--data_dir", help="folder of task folders (see evaluation/local_data.py)")
+    flag("--data_dir", help="folder of task folders (see evaluation/tasks/local_files.py)")
     flag("--prompts", metavar="FILE|mteb|own|none", help="which prompts: a YAML file by task, type or 'default' (see "
-         "evaluation/prompts.py) before the others; mteb's of each task; the adapter's own; none (default: what the adapter's "
+         "evaluation/encode/prompts_file.py) before the others; mteb's of each task; the adapter's own; none (default: what the adapter's "
          "manifest says: own if it was trained with any, else mteb)")  # fmt: skip
     flag("--prompt_template", metavar="TEMPLATE", help="how a task's prompt and a text go together: 'instruct' ('Instruct: "
          "{prompt}\\nQuery: {text}') or such a string (default: the manifest's, else 'PROMPT: TEXT')")  # fmt: skip
@@ -76,7 +76,7 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
     flag("--cache_dir", help="cache of the hub for base LLM and adapter")
     flag("--name", help="name of the model in the results (default: its design)")
     flag("--save_embeddings", nargs="?", const=True, metavar="DIR", help="write the vectors of each task, to be looked at, "
-         "into DIR (default: embeddings in the results folder; see evaluation/embeddings.py)")  # fmt: skip
+         "into DIR (default: embeddings in the results folder; see evaluation/encode/saved_vectors.py)")  # fmt: skip
     flag("--save_predictions", action="store_true", help="keep mteb's prediction files, up to 1000 hits a query")
     flag("--rerun", metavar="RECORD", help="score the task of a record (recipes/TASK.json of a results folder) again with "
          "exactly its settings, and say how the scores differ; writes nothing")  # fmt: skip
@@ -123,7 +123,7 @@ def main(
     args = made.parse(arguments)
     try:
         if args.list is not None:
-            from evaluation.listing import listing
+            from evaluation.tasks.listing import listing
 
             print(listing(args.list, args.data_dir, types))
             return 0
@@ -158,8 +158,8 @@ def _run(
     if place.size == 1:
         return _score(args, *_prepare(args, loader, paper_tasks, types, place), None)
 
-    from evaluation.processes import Processes
-    from evaluation.sharded import encode_here
+    from evaluation.encode.distributed import Processes
+    from evaluation.encode.sharded_encoder import encode_here
 
     trouble, prepared = None, None
     with nullcontext() if place.first else _silence():
@@ -205,7 +205,7 @@ def _prepare(
         loader = partial(load_design, args.loader)
     args.device = place.device(args.device)
 
-    from evaluation.adapters import open_adapter
+    from evaluation.encode.lazy_model import open_adapter
 
     places = {"base_model": args.base_model, "adapter_path": args.adapter_path}
     if not place.first:
@@ -220,10 +220,10 @@ def _prepare(
     if args.prompt_template is not None:  # shells hand on \n as two characters
         template = template_named(args.prompt_template.replace("\\n", "\n"))
 
-    from evaluation.availability import check_rows
-    from evaluation.prompts import read_prompts
+    from evaluation.encode.prompts_file import read_prompts
     from evaluation.rerun import origin
-    from evaluation.tasks import find_tasks, prompt_keys
+    from evaluation.tasks.availability import check_rows
+    from evaluation.tasks.find import find_tasks, prompt_keys
     from model_loaders.backbone.load import choose_device
 
     if isinstance(args.tasks, str):
@@ -241,8 +241,8 @@ def _prepare(
 
 def _score(args: argparse.Namespace, model: Any, tasks: list[Any], settings: dict[str, Any], processes: Any) -> int:
     from evaluation.evaluate import evaluate
-    from evaluation.report import table, write_csv
     from evaluation.rerun import again
+    from evaluation.results.score_table import table, write_csv
 
     if args.rerun:
         return again(args, model, tasks[0], processes=processes)

@@ -3,12 +3,12 @@
 `output_dir/results/<organisation__name>/<revision>/` then holds
 
 - `<Task>.json`, `model_meta.json`, `run_settings.jsonl`: mteb's own, read by `mteb.ResultCache(output_dir)`;
-- `items/<Task>.jsonl.gz`: scores item by item (`evaluation/items.py`);
+- `items/<Task>.jsonl.gz`: scores item by item (`evaluation/results/item_scores.py`);
 - `recipes/<Task>.json`: prompts, the first text of each side as the model got it, lengths, versions, the data's hash;
 - `failures/<Task>.txt`: the traceback of a task that failed, until it succeeds.
 
 The revision is a hash of the encoder's version and of the recipe (prompts, maximum length, dtype, …). Each result has a key
-of its own, which knows its own prompts and the hash of its data (`evaluation/keys.py`): with another key the task is scored
+of its own, which knows its own prompts and the hash of its data (`evaluation/results/result_key.py`): with another key the task is scored
 again, with the same one the result is taken, also from another revision's folder.
 """
 
@@ -16,44 +16,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
 from common.disk import unwritable
 from common.errors import UserError
 from common.locks import InUseError
-from evaluation.adapters import NotLoaded
-from evaluation.availability import check_rows
-from evaluation.encoder import MtebEncoder, TextEncoder
-from evaluation.processes import Processes
+from evaluation.encode.distributed import Processes
+from evaluation.encode.lazy_model import NotLoaded
+from evaluation.encode.mteb_encoder import MtebEncoder, TextEncoder
+from evaluation.encode.prompt_plan import make_plan
+from evaluation.encode.sharded_encoder import encode_here
+from evaluation.encode.vector_store import SHARD_TEXTS
 from evaluation.progress import Progress
-from evaluation.prompt_plan import make_plan
-from evaluation.report import encoded_again
-from evaluation.run import Run, TaskScore
-from evaluation.sharded import encode_here
-from evaluation.shards import SHARD_TEXTS
-from evaluation.tasks import TaskSpec
-from evaluation.workload import expected_characters
+from evaluation.results.outcome import Evaluation, encoded_again
+from evaluation.results.score_task import Run
+from evaluation.tasks.availability import check_rows
+from evaluation.tasks.find import TaskSpec
+from evaluation.tasks.workload import expected_characters
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Evaluation:
-    """What `evaluate` returns: scores by task in the order asked for, failures with their reasons, the results folder."""
-
-    model: str
-    revision: str
-    folder: Path
-    mteb_version: str = field(default_factory=lambda: version_of("mteb"))
-    scores: list[TaskScore] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-
-    def score(self, task: str) -> float:
-        """Return the main score of `task`; KeyError if it was not scored."""
-        return {score.name: score.score for score in self.scores}[task]
 
 
 def evaluate(
@@ -86,8 +68,8 @@ def evaluate(
         output_dir: the folder that holds `results/`, made if missing.
         name: of the model; by default the encoder's `design_name`.
         version: changes whenever the vectors may change; by default the encoder's `version`.
-        prompts: `mteb`, `own`, `none`, or a mapping by task, type or `default` (`evaluation/prompts.py`); None for what the
-            manifest says, or `mteb` (`evaluation/prompt_plan.py`).
+        prompts: `mteb`, `own`, `none`, or a mapping by task, type or `default` (`evaluation/encode/prompts_file.py`); None for what the
+            manifest says, or `mteb` (`evaluation/encode/prompt_plan.py`).
         prompt_template: `instruct`, or a text with `{prompt}` and `{text}`; None for what the manifest says.
         max_length: tokens a text at most; by default the encoder's own, from its manifest.
         batch_size: texts of a forward pass at most; by default as many as the encoder's budget of tokens allows. No part of
@@ -97,12 +79,12 @@ def evaluate(
         show_progress: draw a bar on stderr; without it `log` gets a line every half minute.
         save_predictions: keep mteb's prediction files (`predictions/`), up to 1000 hits a query.
         save_embeddings: write the vectors of each task into this folder, or into `embeddings` of the results folder if it is
-            True (`evaluation/embeddings.py`).
-        embedding_cache: a folder in which vectors are kept and shared between tasks and runs (`evaluation/shards.py`); by
+            True (`evaluation/encode/saved_vectors.py`).
+        embedding_cache: a folder in which vectors are kept and shared between tasks and runs (`evaluation/encode/vector_store.py`); by
             default they are kept in `output_dir` until their task is finished, so that a run that is killed goes on.
         shard_texts: texts that are stored together, and at most encoded again after a kill; `SHARD_TEXTS` by default.
         origin: where adapter, base LLM and data were found; no part of the revision, but of the record.
-        processes: that encode together (`evaluation/processes.py`); this is the first one. They have their own batches.
+        processes: that encode together (`evaluation/encode/distributed.py`); this is the first one. They have their own batches.
         log: gets a line when a task begins, with the time left, and when it ends.
 
     Raises:

@@ -1,6 +1,6 @@
 """How far an evaluation is: one bar over all tasks on a terminal, else a line every half minute.
 
-Work is counted in characters, because they are known before anything is read (`evaluation/workload.py`); speed is told in
+Work is counted in characters, because they are known before anything is read (`evaluation/tasks/workload.py`); speed is told in
 texts and tokens. Only what is encoded now counts for the speed: vectors taken from the store and tasks whose result was
 there are done in no time and would make every estimate too short. Time that mteb needs for scores is told as such.
 """

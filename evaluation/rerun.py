@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from evaluation.adapters import design_of
-from evaluation.encoder import EVALUATION_VERSION
+from evaluation.encode.lazy_model import design_of
+from evaluation.encode.mteb_encoder import EVALUATION_VERSION
 from evaluation.evaluate import evaluate
-from evaluation.record import library_versions, read_record
-from evaluation.records import read_past
-from evaluation.tasks import TaskSpec
+from evaluation.results.record import library_versions, read_past, read_record
+from evaluation.tasks.find import TaskSpec
 
 TOLERANCE = 1e-4
 

@@ -72,7 +72,7 @@ def keep_attention(model: EmbedModel, cell: Cell, config: StudyConfig, inputs: I
 
 def real_texts(config: StudyConfig, inputs: Inputs) -> dict[str, Texts]:
     """Return texts of the first local task of each type with their sides; without local tasks, of the training data."""
-    from evaluation.tasks import find_tasks
+    from evaluation.tasks.find import find_tasks
 
     found: dict[str, Texts] = {}
     types: set[str] = set()
@@ -86,7 +86,7 @@ def real_texts(config: StudyConfig, inputs: Inputs) -> dict[str, Texts]:
 
 def task_texts(folder: Path, kind: str) -> Texts:
     """Return evenly spaced texts of a local task; of retrieval, queries and documents in halves."""
-    from evaluation.local_data import data_files, iter_rows, split_files, stem
+    from evaluation.tasks.local_files import data_files, iter_rows, split_files, stem
     from study.leakage import texts_of
 
     def spaced(path: Path, role: Role, count: int) -> Texts:

@@ -23,7 +23,7 @@ from study.launch import clean_environment, launcher_arguments
 from study.training import GRACE, LOCK_FILE
 
 if TYPE_CHECKING:
-    from evaluation.evaluate import Evaluation
+    from evaluation.results.outcome import Evaluation
 
 
 class CellError(UserError):
@@ -198,9 +198,9 @@ class Scored:
 
 def score(encoder: Any, cell: Cell, config: StudyConfig, inputs: Inputs, only: str | None = None) -> Scored:
     """Score an encoder on the study's tasks; results that are there already are not computed again."""
+    from evaluation.encode.prompts_file import read_prompts
     from evaluation.evaluate import evaluate
-    from evaluation.prompts import read_prompts
-    from evaluation.tasks import find_tasks, prompt_keys
+    from evaluation.tasks.find import find_tasks, prompt_keys
 
     specs = find_tasks([only] if only else config.tasks, inputs.eval_dir)
     prompts: Any = config.eval_prompts  # a study compares designs, with the prompts that they were trained with

@@ -107,8 +107,8 @@ def try_out(training: Any, cell: Cell, config: StudyConfig, inputs: Inputs) -> t
     """Train a few steps and encode a few texts; returns seconds a step, and of encoding all tasks' texts."""
     from transformers import TrainerCallback
 
-    from evaluation.tasks import find_tasks
-    from evaluation.workload import expected_characters
+    from evaluation.tasks.find import find_tasks
+    from evaluation.tasks.workload import expected_characters
     from study.attention_mass import real_texts
     from trainers.run.build import build_trainer
     from trainers.run.dry_run import shortened

@@ -167,8 +167,8 @@ def of_mix(path: str, hashes: Hashes) -> tuple[dict[str, str], str]:
 
 def task_keys(config: StudyConfig, eval_dir: str | None, hashes: Hashes) -> dict[str, str]:
     """Return the study's tasks, each with a hash of its data."""
-    from evaluation.local_data import data_files
-    from evaluation.tasks import find_tasks
+    from evaluation.tasks.find import find_tasks
+    from evaluation.tasks.local_files import data_files
 
     keys = {}
     for spec in find_tasks(config.tasks, eval_dir):

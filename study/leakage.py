@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from common.files import read_json_or_empty, write_json
-from evaluation.local_data import Row, data_files, iter_rows, split_files, stem
+from evaluation.tasks.local_files import Row, data_files, iter_rows, split_files, stem
 from study.config import StudyConfig
 from study.files import digest
 from study.inputs import Inputs
@@ -149,7 +149,7 @@ def find_leakage(config: StudyConfig, inputs: Inputs) -> tuple[list[dict[str, An
     Returns:
         Findings as ``study.json`` holds them, and the tasks whose data are not here and were not looked at.
     """
-    from evaluation.tasks import find_tasks
+    from evaluation.tasks.find import find_tasks
 
     kept = Path(config.output_dir) / "leakage.json"
     key = digest([FORMAT, inputs.train_keys, inputs.tasks])

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from common.errors import UserError
-from evaluation.local_data import iter_rows
+from evaluation.tasks.local_files import iter_rows
 
 # Texts with labels are a clustering task too; of these there are fewer than five with sources of their own.
 CLUSTERINGS = {"NewsClustering": "NewsClassification"}

@@ -260,7 +260,7 @@ def lora_of(cells: Sequence[Cell]) -> dict[str, Any]:
 
 def libraries() -> dict[str, str]:
     """Return the versions of what trains, encodes, scores and tests."""
-    from evaluation.record import library_versions
+    from evaluation.results.record import library_versions
 
     return {**library_versions(), "accelerate": metadata.version("accelerate")}
 

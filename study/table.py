@@ -80,7 +80,7 @@ def design_row(
 
 def item_scores(cell: Cell, scores: dict[str, Any], config: StudyConfig) -> np.ndarray:
     """Return the headline task's score of each query, ``(queries,)``, queries in the order of their ids."""
-    from evaluation.items import read_items
+    from evaluation.results.item_scores import read_items
 
     assert config.headline is not None
     entry = scores[config.headline]

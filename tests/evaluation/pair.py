@@ -20,10 +20,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from common.errors import UserError
-from evaluation import processes as module
-from evaluation.launch import ProcessLost, launched
-from evaluation.processes import Processes
-from evaluation.shards import Shard
+from evaluation.encode import distributed as module
+from evaluation.encode.distributed import Processes
+from evaluation.encode.rank import ProcessLost, launched
+from evaluation.encode.vector_store import Shard
 
 TEXTS = ["w" * (1 + 7 * n % 40) for n in range(37)]
 

@@ -12,10 +12,10 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from evaluation import availability
-from evaluation.availability import check_rows, in_cache
 from evaluation.evaluate import evaluate
-from evaluation.tasks import find_tasks
+from evaluation.tasks import availability
+from evaluation.tasks.availability import check_rows, in_cache
+from evaluation.tasks.find import find_tasks
 from tests.conftest import ROOT
 from tests.evaluation.conftest import BagOfWords
 
@@ -106,7 +106,7 @@ def refuse(*arguments, **options):
     raise OSError("no network")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.gethostbyname = refuse
 from evaluation.evaluate import evaluate
-from evaluation.tasks import find_tasks
+from evaluation.tasks.find import find_tasks
 from tests.evaluation.conftest import BagOfWords
 names = sys.argv[3:]
 result = evaluate(BagOfWords(), find_tasks(names, sys.argv[1]), sys.argv[2], name="b", version="1")

@@ -16,8 +16,8 @@ import pytest
 from common.errors import UserError
 from common.locks import InUseError, locked
 from evaluation.cli import main
-from evaluation.local_data import iter_rows, split_files
-from evaluation.tasks import find_tasks
+from evaluation.tasks.find import find_tasks
+from evaluation.tasks.local_files import iter_rows, split_files
 from model_loaders import load
 from model_loaders.saving import save
 from tests.conftest import ROOT, new_model, write_base
@@ -274,7 +274,12 @@ def full(*_, **__):
 
 
 @pytest.mark.parametrize(
-    "where", ["mteb.cache.ResultCache.save_to_cache", "evaluation.run.write_record", "evaluation.items._replace"]
+    "where",
+    [
+        "mteb.cache.ResultCache.save_to_cache",
+        "evaluation.results.score_task.write_record",
+        "evaluation.results.item_scores._replace",
+    ],
 )
 def test_a_full_disk_is_one_error_and_what_is_done_is_kept(where, data_dir, tmp_path, capsys, monkeypatch):
     flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out"]
@@ -291,7 +296,7 @@ def test_a_full_disk_is_one_error_and_what_is_done_is_kept(where, data_dir, tmp_
 
 
 def test_scores_are_shown_though_the_csv_cannot_be_written(data_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("evaluation.report.write_csv", full)
+    monkeypatch.setattr("evaluation.results.score_table.write_csv", full)
     flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinySTS"]
     with pytest.raises(SystemExit) as stop:
         call(*flags)

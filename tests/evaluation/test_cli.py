@@ -225,7 +225,7 @@ def test_the_manifests_prompt_is_recorded(adapter, data_dir, tmp_path):
     import json
 
     from evaluation.evaluate import evaluate
-    from evaluation.tasks import find_tasks
+    from evaluation.tasks.find import find_tasks
 
     result = evaluate(load(adapter, device="cpu"), find_tasks(["TinySTS"], data_dir), tmp_path / "out")
     recipe = json.loads((result.folder / "recipes/TinySTS.json").read_text())

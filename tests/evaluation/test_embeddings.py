@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.embeddings import EmbeddingFiles
+from evaluation.encode.saved_vectors import EmbeddingFiles
 
 
 def vectors_of(rows: int, dim: int = 4, seed: int = 0) -> np.ndarray:

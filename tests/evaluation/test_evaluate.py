@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from evaluation.encoder import MtebEncoder
+from evaluation.encode.counts import beginning
+from evaluation.encode.mteb_encoder import MtebEncoder
 from evaluation.evaluate import evaluate
-from evaluation.items import connected, read_items
-from evaluation.ledger import beginning
-from evaluation.report import table, write_csv
-from evaluation.tasks import find_tasks
+from evaluation.results.item_scores import connected, read_items
+from evaluation.results.score_table import table, write_csv
+from evaluation.tasks.find import find_tasks
 from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, write
 
@@ -239,7 +239,7 @@ def test_predictions_are_kept_on_request(tmp_path, data_dir):
 
 def test_permuting_the_corpus_changes_nothing(tmp_path, data_dir):
     before = run(tmp_path, data_dir, ["TinyRetrieval"]).score("TinyRetrieval")
-    from evaluation.local_data import iter_rows
+    from evaluation.tasks.local_files import iter_rows
 
     path = data_dir / "TinyRetrieval/corpus.jsonl.gz"
     write(path, list(iter_rows(path))[::-1])

@@ -8,8 +8,8 @@ from datasets import Dataset, DatasetDict
 
 from comparison.item_scores import read_items as compared
 from evaluation.evaluate import evaluate
-from evaluation.items import read_items
-from evaluation.tasks import TaskSpec, find_tasks
+from evaluation.results.item_scores import read_items
+from evaluation.tasks.find import TaskSpec, find_tasks
 from tests.evaluation.conftest import BagOfWords, sentences
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import keys
 from evaluation.cli import main
 from evaluation.evaluate import evaluate
-from evaluation.local_data import iter_rows
-from evaluation.tasks import find_tasks
+from evaluation.results import result_key
+from evaluation.tasks.find import find_tasks
+from evaluation.tasks.local_files import iter_rows
 from model_loaders import load
 from model_loaders.embed_model import EmbedModel
 from model_loaders.saving import save
@@ -169,8 +169,8 @@ def test_the_dtype_and_the_length(world):
 
 
 def test_the_evaluation_version(world, monkeypatch):
-    monkeypatch.setattr("evaluation.encoder.EVALUATION_VERSION", 999)
-    monkeypatch.setattr("evaluation.run.EVALUATION_VERSION", 999)
+    monkeypatch.setattr("evaluation.encode.mteb_encoder.EVALUATION_VERSION", 999)
+    monkeypatch.setattr("evaluation.results.score_task.EVALUATION_VERSION", 999)
     assert world.run() == (1, 90)
     assert world.run() == (0, 0)
 
@@ -199,7 +199,7 @@ def test_a_recomputed_result_counts_for_nothing_before_it_is_whole(world, monkey
     folder = world.data / TASK
     queries = list(iter_rows(folder / "queries.jsonl"))
     write(folder / "queries.jsonl", [{**query, "text": "word5"} for query in queries])
-    monkeypatch.setattr("evaluation.run.write_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("evaluation.results.score_task.write_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     words = ["--adapter_path", world.adapter, "--base_model", world.base, "--data_dir", world.data, "--output_dir", world.out]
     assert main("", loader=load, paper_tasks=(), arguments=[*map(str, words), "--tasks", TASK, "--device", "cpu"]) == 130
     monkeypatch.undo()
@@ -223,9 +223,9 @@ def test_a_kill_while_a_result_is_taken_from_another_revision_leaves_no_mixture(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(keys, "write_record", killed)
+        patch.setattr(result_key, "write_record", killed)
         with pytest.raises(KeyboardInterrupt):
-            keys.adopt(first, TASK, str(keys.recorded_key(other, TASK)))
+            result_key.adopt(first, TASK, str(result_key.recorded_key(other, TASK)))
     queries.write_text(before)
     assert world.run() != (0, 0)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.items import read_items
+from evaluation.results.item_scores import read_items
 from model_loaders.saving import save
 from tests.conftest import ROOT, WORDS, new_model
 from tests.evaluation.conftest import write

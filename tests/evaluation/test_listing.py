@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import UserError
-from evaluation.listing import listing
+from evaluation.tasks.listing import listing
 from tests.evaluation.conftest import write
 from tests.evaluation.test_cli import call
 

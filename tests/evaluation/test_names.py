@@ -6,8 +6,8 @@ import pytest
 
 from common.errors import UserError
 from evaluation import paper_tasks
-from evaluation.official_tasks import benchmarks
-from evaluation.tasks import find_tasks
+from evaluation.tasks.find import find_tasks
+from evaluation.tasks.mteb_tasks import benchmarks
 from tests.evaluation.conftest import write
 
 ENGLISH = "MTEB(eng, v2)"

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from evaluation.launch import Place, first_process, launched
-from evaluation.processes import deal
+from evaluation.encode.distributed import deal
+from evaluation.encode.rank import Place, first_process, launched
 from model_loaders.saving import save
 from tests.conftest import ROOT, WORDS, new_model
 from tests.evaluation.conftest import write
@@ -154,7 +154,7 @@ def results(out: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_two_processes_have_the_vectors_and_scores_of_one(material, tmp_path):
-    from evaluation.items import read_items
+    from evaluation.results.item_scores import read_items
 
     for two in (False, True):
         out = tmp_path / f"{two}"

@@ -13,8 +13,8 @@ import pytest
 from common.words import duration, short
 from evaluation.evaluate import evaluate
 from evaluation.progress import Progress
-from evaluation.tasks import find_tasks
-from evaluation.workload import estimate, expected_characters
+from evaluation.tasks.find import find_tasks
+from evaluation.tasks.workload import estimate, expected_characters
 from model_loaders.encoding import Encoded
 from tests.conftest import ROOT
 from tests.evaluation.conftest import BagOfWords, write

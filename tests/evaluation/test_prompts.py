@@ -10,9 +10,9 @@ import mteb
 import pytest
 
 from common.errors import UserError
+from evaluation.encode.prompt_plan import Chosen, make_plan
 from evaluation.evaluate import evaluate
-from evaluation.prompt_plan import Chosen, make_plan
-from evaluation.tasks import find_tasks, prompt_keys
+from evaluation.tasks.find import find_tasks, prompt_keys
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.text.prompts import in_template, render, template_named
 from tests.conftest import new_model

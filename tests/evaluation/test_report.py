@@ -10,12 +10,13 @@ import pandas
 import pytest
 
 from common.errors import UserError
-from evaluation.embeddings import EmbeddingFiles
-from evaluation.evaluate import Evaluation, evaluate
-from evaluation.record import encoder_facts, read_record, speeds, totals
-from evaluation.report import COLUMNS, WIDTH, table, write_csv
-from evaluation.run import TaskScore
-from evaluation.tasks import find_tasks
+from evaluation.encode.encoder_facts import encoder_facts
+from evaluation.encode.saved_vectors import EmbeddingFiles
+from evaluation.evaluate import evaluate
+from evaluation.results.outcome import Evaluation, TaskScore
+from evaluation.results.record import read_record, speeds, totals
+from evaluation.results.score_table import COLUMNS, WIDTH, table, write_csv
+from evaluation.tasks.find import find_tasks
 from model_loaders.encoding import Encoded
 from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords

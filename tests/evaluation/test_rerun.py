@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.cli import main
 from evaluation.evaluate import evaluate
-from evaluation.tasks import find_tasks
+from evaluation.tasks.find import find_tasks
 from model_loaders import load, loading
 from model_loaders.saving import save
 from tests.conftest import new_model
@@ -194,7 +194,7 @@ def test_what_went_wrong_is_shown_before_its_folder_is_removed(scored, monkeypat
     def breaks(*_: object) -> None:
         raise RuntimeError("a spoon in the engine")
 
-    monkeypatch.setattr("evaluation.run.Run._compute", breaks)
+    monkeypatch.setattr("evaluation.results.score_task.Run._compute", breaks)
     with pytest.raises(SystemExit):
         call("--rerun", record_of(scored, "TinyRetrieval"))
     error = capsys.readouterr().err

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation import search
-from evaluation.encoder import MtebEncoder
+from evaluation.encode import search
+from evaluation.encode.mteb_encoder import MtebEncoder
+from evaluation.encode.search import SCORES, chunk_size
+from evaluation.encode.vector_store import SHARD_TEXTS
 from evaluation.evaluate import evaluate
-from evaluation.items import read_items
-from evaluation.search import SCORES, chunk_size
-from evaluation.shards import SHARD_TEXTS
-from evaluation.tasks import find_tasks
+from evaluation.results.item_scores import read_items
+from evaluation.tasks.find import find_tasks
 from tests.evaluation.conftest import BagOfWords, write
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation import shards
+from evaluation.encode import vector_store
+from evaluation.encode.sharded_encoder import ShardedEncoder, encode_here
+from evaluation.encode.unfinished import Journal
+from evaluation.encode.vector_store import Shard, ShardStore, key_of, space_of
 from evaluation.evaluate import evaluate
-from evaluation.journal import Journal
-from evaluation.report import table
-from evaluation.sharded import ShardedEncoder, encode_here
-from evaluation.shards import Shard, ShardStore, key_of, space_of
-from evaluation.tasks import find_tasks
+from evaluation.results.score_table import table
+from evaluation.tasks.find import find_tasks
 from model_loaders.layouts.manifest import library_versions
 from tests.conftest import WORDS, new_model
 from tests.evaluation.conftest import BagOfWords
@@ -136,8 +136,8 @@ def test_a_full_disk_costs_one_warning(tmp_path, monkeypatch, caplog):
 
 
 def test_the_last_of_a_disk_is_left_alone(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(shards, "FREE_BYTES", 1 << 62)
-    monkeypatch.setattr(shards, "FREE_PART", 1.0)
+    monkeypatch.setattr(vector_store, "FREE_BYTES", 1 << 62)
+    monkeypatch.setattr(vector_store, "FREE_PART", 1.0)
     store = ShardStore(tmp_path)
     assert not store.save("s", "k", made()) and "of the disk are free" in caplog.text
 
@@ -157,7 +157,7 @@ def test_what_killed_writers_left_is_removed_and_what_living_ones_write_is_not(t
     old, new = tmp_path / "s/a.host-1.part", tmp_path / "s/b.host-2.part"
     old.parent.mkdir()
     old.touch(), new.touch()
-    os.utime(old, (time.time() - 2 * shards.DAY,) * 2)
+    os.utime(old, (time.time() - 2 * vector_store.DAY,) * 2)
     ShardStore(tmp_path).save("s", "k", made())
     assert new.exists() and not old.exists()
 
@@ -223,9 +223,11 @@ def test_everything_that_decides_a_vector_decides_the_place(tmp_path, monkeypatc
     assert encoded() == 0
     for name in ("torch", "transformers", "peft", "tokenizers"):
         with monkeypatch.context() as patch:
-            patch.setattr("evaluation.sharded.library_versions", lambda name=name: {**library_versions(), name: "99"})
+            patch.setattr(
+                "evaluation.encode.sharded_encoder.library_versions", lambda name=name: {**library_versions(), name: "99"}
+            )
             assert encoded() == 23, name
-    monkeypatch.setattr("evaluation.shards.FORMAT", 99)
+    monkeypatch.setattr("evaluation.encode.vector_store.FORMAT", 99)
     assert encoded() == 23
 
 
@@ -370,8 +372,8 @@ def test_a_disk_that_is_really_full(tmp_path, data_dir, caplog):
     try:
         whole = run(tmp_path / "whole", data_dir)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shards, "FREE_PART", 0.0)
-            patch.setattr(shards, "FREE_BYTES", -(1 << 40))
+            patch.setattr(vector_store, "FREE_PART", 0.0)
+            patch.setattr(vector_store, "FREE_BYTES", -(1 << 40))
             result = run(tmp_path / "out", data_dir, Encoder(4096), ["TinyRetrieval"], embedding_cache=small)
         assert not result.failures and caplog.text.count("No space left") == 1
         assert not list(small.rglob("*.part"))

@@ -12,13 +12,13 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from evaluation.encoder import MtebEncoder
+from evaluation.encode.mteb_encoder import MtebEncoder
+from evaluation.encode.prompt_plan import make_plan
+from evaluation.encode.search import BoundedSearch
 from evaluation.evaluate import evaluate
-from evaluation.local_data import iter_rows
-from evaluation.official_tasks import official_names
-from evaluation.prompt_plan import make_plan
-from evaluation.search import BoundedSearch
-from evaluation.tasks import find_tasks
+from evaluation.tasks.find import find_tasks
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.mteb_tasks import official_names
 from tests.conftest import DATA
 
 EVAL = DATA / "eval"

@@ -7,11 +7,11 @@ import pytest
 
 from common.errors import UserError
 from evaluation import paper_tasks
-from evaluation.local_data import content_hash, iter_rows, split_files, task_type
-from evaluation.local_retrieval import retrieval
-from evaluation.official_tasks import official_names, official_task
-from evaluation.prompts import choose, normalise, read_prompts
-from evaluation.tasks import find_tasks, prompt_keys
+from evaluation.encode.prompts_file import choose, normalise, read_prompts
+from evaluation.tasks.find import find_tasks, prompt_keys
+from evaluation.tasks.local_files import content_hash, iter_rows, split_files, task_type
+from evaluation.tasks.local_retrieval import retrieval
+from evaluation.tasks.mteb_tasks import official_names, official_task
 from tests.evaluation.conftest import write
 
 

@@ -19,15 +19,15 @@ from mteb.abstasks.text import reranking as mtebs
 from common.disk import unwritable
 from common.errors import UserError
 from common.yaml_files import load_yaml
-from evaluation.encoder import MtebEncoder
+from evaluation.encode.mteb_encoder import MtebEncoder
+from evaluation.encode.prompt_plan import make_plan
+from evaluation.encode.prompts_file import read_prompts
+from evaluation.encode.search import BoundedSearch
 from evaluation.evaluate import evaluate
-from evaluation.listing import listing
-from evaluation.local_data import iter_rows, name_fault
-from evaluation.local_retrieval import retrieval
-from evaluation.prompt_plan import make_plan
-from evaluation.prompts import read_prompts
-from evaluation.search import BoundedSearch
-from evaluation.tasks import find_tasks
+from evaluation.tasks.find import find_tasks
+from evaluation.tasks.listing import listing
+from evaluation.tasks.local_files import iter_rows, name_fault
+from evaluation.tasks.local_retrieval import retrieval
 from tests.evaluation.conftest import BagOfWords, sentences, write
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from comparison.families import read_families
-from evaluation.tasks import find_tasks
+from evaluation.tasks.find import find_tasks
 from study.config import ROOT, read_study
 from study.real_data import CLUSTERINGS, WITHOUT, main
 from tests.conftest import DATA

@@ -12,11 +12,19 @@ from mteb.abstasks import AbsTask
 
 from common.errors import UserError, nearest
 from common.files import listing
-from evaluation.canonical import order_by_id
-from evaluation.local_data import MTEB_TYPES, data_files, name_fault, read_settings, task_type
-from evaluation.local_tasks import fill, local_task
-from evaluation.official_tasks import Part, benchmarks, official_names, official_prompt, official_task, official_type, parts_of
 from evaluation.paper_tasks import LISTS
+from evaluation.tasks.id_order import order_by_id
+from evaluation.tasks.local_files import MTEB_TYPES, data_files, name_fault, read_settings, task_type
+from evaluation.tasks.local_task import fill, local_task
+from evaluation.tasks.mteb_tasks import (
+    Part,
+    benchmarks,
+    official_names,
+    official_prompt,
+    official_task,
+    official_type,
+    parts_of,
+)
 
 UNKNOWN = "unknown"  # the type of a folder whose files make no task
 CLOSE = 3  # names that are suggested for one that is unknown
@@ -34,7 +42,7 @@ class TaskSpec:
         size: bytes of its data files, 0 where not known; for estimates of time.
         subsets: those that a benchmark takes; empty for the English ones, of a folder for all.
         splits: those that a benchmark takes; empty for `test`, where there is one.
-        missing: why its rows cannot be had, where that is known already (`evaluation/availability.py`).
+        missing: why its rows cannot be had, where that is known already (`evaluation/tasks/availability.py`).
         fault: why it is no task that can be scored; it stays in the list and fails with this.
     """
 
@@ -166,7 +174,7 @@ def _local_specs(data_dir: Path) -> dict[str, TaskSpec]:
         specs[spec.name] = spec
     if not specs:
         own = " (it looks like a task itself: give the folder above it)" if data_files(data_dir) else ""
-        raise UserError(f"{data_dir} has no folder with task files (JSON lines, see evaluation/local_data.py){own}")
+        raise UserError(f"{data_dir} has no folder with task files (JSON lines, see evaluation/tasks/local_files.py){own}")
     return specs
 
 

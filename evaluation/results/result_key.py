@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.disk import check_writable
-from evaluation.items import items_path
+from evaluation.results.item_scores import items_path
 
 KEY = "key"
 

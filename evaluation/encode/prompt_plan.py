@@ -2,7 +2,7 @@
 
 The first that speaks of a side decides:
 
-1. the prompts file (`evaluation/prompts.py`): task, type, default;
+1. the prompts file (`evaluation/encode/prompts_file.py`): task, type, default;
 2. mteb's prompt of the task, if the plan's source is `mteb`: a string is for queries and for texts of tasks without sides, a
    mapping names its sides. It is an instruction in words, so it is put into a template: `PROMPT: TEXT` unless another one
    is given (`model_loaders.text.prompts.in_template`);
@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from common.errors import UserError, nearest
-from evaluation.official_tasks import official_prompt
-from evaluation.prompts import Prompts, choose, normalise
+from evaluation.encode.prompts_file import Prompts, choose, normalise
+from evaluation.tasks.mteb_tasks import official_prompt
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.text.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
 
 
 class Task(Protocol):
-    """What a choice depends on; mteb's `TaskMetadata` is one, and `evaluation.tasks.TaskSpec`."""
+    """What a choice depends on; mteb's `TaskMetadata` is one, and `evaluation.tasks.find.TaskSpec`."""
 
     @property
     def name(self) -> str:

@@ -40,6 +40,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
+from evaluation.tasks.mteb_tasks import clustered
+
 Item = dict[str, Any]
 # pytrec_eval's names of mteb's scores
 TREC_NAMES = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit_rate": "success"}
@@ -139,13 +141,6 @@ def _sizes(task: Any, found: Mapping[str, list[Any]], data: Any) -> dict[str, in
     """Return how many documents a clustering task embedded, by mteb's rule, and how many one draw took."""
     drawn = max(len(draw) for draws in found.values() for draw in draws)
     return {"documents": clustered(task, len(data)), "drawn": drawn}
-
-
-def clustered(task: Any, documents: int) -> int:
-    """Return how many of a clustering task's documents are embedded, by mteb's rule."""
-    if task.max_fraction_of_documents_to_embed is not None:
-        return int(task.max_fraction_of_documents_to_embed * documents)
-    return documents if task.max_document_to_embed is None else min(task.max_document_to_embed, documents)
 
 
 def _plain(value: Any) -> Any:

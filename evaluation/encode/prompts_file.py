@@ -6,7 +6,7 @@ STS: "Retrieve semantically similar text: "        # a type of mteb; a string is
 SciFact: {query: "Given a claim, find documents that refute it: ", document: ""}
 ```
 
-The first of task, type, default that speaks of a side decides; where none does, `evaluation/prompt_plan.py` says what
+The first of task, type, default that speaks of a side decides; where none does, `evaluation/encode/prompt_plan.py` says what
 follows. A prompt is put before the text as it is, or is a template with `{text}` in it; with a prompt template it is put
 into that one.
 """

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from evaluation.journal import Journal
-from evaluation.shards import SHARD_TEXTS, Shard, ShardStore, check, key_of, space_of
+from evaluation.encode.unfinished import Journal
+from evaluation.encode.vector_store import SHARD_TEXTS, Shard, ShardStore, check, key_of, space_of
 from model_loaders.layouts.manifest import Recipe, library_versions
 from model_loaders.text.prompts import Role, render
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mteb.models.search_wrappers import SearchEncoderWrapper
 
-from evaluation.shards import SHARD_TEXTS
+from evaluation.encode.vector_store import SHARD_TEXTS
 
 SCORES = 1 << 28  # queries × documents of a chunk at most: 1 GiB in fp32
 MAX_CHUNK = 12 * SHARD_TEXTS  # 49,152 documents; mteb's own chunk is 50,000

@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from evaluation.official_tasks import data_path
-from evaluation.tasks import TaskSpec
+from evaluation.tasks.find import TaskSpec
+from evaluation.tasks.mteb_tasks import data_path
 
 logger = logging.getLogger(__name__)
 SECONDS = 3.0  # to wait for the hub

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
-import shutil
 import tempfile
 import time
 import traceback
@@ -19,7 +16,6 @@ from typing import Any
 
 import datasets
 import mteb
-import numpy as np
 from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
@@ -27,55 +23,22 @@ from mteb.results import TaskResult
 from common.disk import chain, check_writable, not_writable
 from common.errors import UserError
 from common.locks import locked
-from evaluation.availability import reason as no_rows
-from evaluation.embeddings import EmbeddingFiles
-from evaluation.encoder import EVALUATION_VERSION, MtebEncoder
-from evaluation.items import items_path, keeps_items, record_items, write_draws
-from evaluation.journal import Journal
-from evaluation.keys import KEY, adopt, record_path, recorded_key, write_record
-from evaluation.record import library_versions, read_record, speeds, totals
-from evaluation.search import BoundedSearch
-from evaluation.shards import ShardStore
-from evaluation.tasks import TaskSpec
+from evaluation.encode.mteb_encoder import EVALUATION_VERSION, MtebEncoder
+from evaluation.encode.saved_vectors import EmbeddingFiles
+from evaluation.encode.search import BoundedSearch
+from evaluation.encode.unfinished import Journal
+from evaluation.encode.vector_store import ShardStore
+from evaluation.results.cached import Scored, _digest, _hash, _main_scores, _task_score, _tells_of, check_numbers, readable
+from evaluation.results.item_scores import items_path, keeps_items, record_items, write_draws
+from evaluation.results.outcome import TaskScore
+from evaluation.results.record import library_versions, read_record, speeds
+from evaluation.results.result_key import KEY, adopt, record_path, recorded_key, write_record
+from evaluation.tasks.availability import reason as no_rows
+from evaluation.tasks.find import TaskSpec
 
 logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 2048  # of mteb's data loaders, which only read: batches of the model are another matter
-
-
-@dataclass(frozen=True)
-class TaskScore:
-    """The main score of a task.
-
-    Attributes:
-        name: task.
-        type: mteb's name of its type.
-        metric: mteb's name of the score, such as `ndcg_at_10`.
-        score: mean over the task's subsets and splits; a fraction, not per cent.
-        subsets: score of each subset.
-        seconds: time that scoring took when it was done.
-        cached: whether the result was there already.
-        items: file with scores item by item, None where a type has none.
-        again: texts that were encoded a second time, since runs before this one had been killed.
-        texts: texts of all sides that mteb asked for; 0 where the record does not say.
-        tokens: of these texts as encoded; None where the encoder does not count.
-        cut: of these texts, those longer than the maximum length; None where the encoder does not count.
-        mteb_version: that scored it.
-    """
-
-    name: str
-    type: str
-    metric: str
-    score: float
-    subsets: dict[str, float]
-    seconds: float
-    cached: bool
-    items: Path | None
-    again: int = 0
-    texts: int = 0
-    tokens: int | None = None
-    cut: int | None = None
-    mteb_version: str | None = None
 
 
 @dataclass
@@ -311,52 +274,6 @@ class Run:
         return str(error) if isinstance(error, UserError) else f"{reason(error, name)} (traceback: {path})"
 
 
-class Scored:
-    """Where mteb puts a task's scores until they are complete and checked: an older result stands until then."""
-
-    def __init__(self, output_dir: Path, meta: Any, task: AbsTask) -> None:
-        shutil.rmtree(output_dir, ignore_errors=True)  # what a killed run left
-        self.meta, self.name = meta, task.metadata.name
-        self.cache = ResultCache(output_dir)
-        self.folder = Path(self.cache.get_task_result_path("any", meta)).parent
-        self.predictions = self.folder / "predictions"
-
-    def result(self) -> TaskResult:
-        """Return the result, as rounded when it was saved."""
-        return self.cache.load_task_result(self.name, self.meta)
-
-
-def check_numbers(task: AbsTask, result: TaskResult) -> None:
-    """Raise a UserError if a main score is not a number: a mean with it would be none either."""
-    for subset, scores in _main_scores(task, result).items():
-        for split, score in scores.items():
-            if not np.isfinite(score):
-                raise UserError(
-                    f"{task.metadata.main_score} of {task.metadata.name} ({subset}, {split}) is not a number: all its gold "
-                    "scores or labels are the same, or all its vectors, as where a prompt is as long as --max_length and "
-                    "leaves no room for the text. Such a task measures nothing: mend that, or leave the task out"
-                )
-
-
-def readable(path: Path) -> bool:
-    """Return whether a file holds JSON."""
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _hash(path: Path) -> str | None:
-    """Hash a file's bytes; None where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _digest(result: TaskResult) -> str:
-    """Hash all scores of a result, the main one and the others."""
-    return hashlib.sha256(json.dumps(result.scores, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def reason(error: BaseException, task: str) -> str:
     """Say in one line why a task failed, and for data that cannot be had what to do."""
     names = {type(link).__name__ for link in chain(error)}
@@ -364,46 +281,6 @@ def reason(error: BaseException, task: str) -> str:
         return no_rows(task)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}"
-
-
-def _main_scores(task: AbsTask, result: TaskResult) -> dict[str, dict[str, float]]:
-    """Return the main score by subset and split."""
-    scores: dict[str, dict[str, float]] = {}
-    for split in task.eval_splits:
-        for entry in result.scores[split]:
-            if entry["hf_subset"] in task.hf_subsets:
-                scores.setdefault(entry["hf_subset"], {})[split] = float(entry["main_score"])
-    return scores
-
-
-def _tells_of(record: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]]) -> bool:
-    """Return whether a record has these scores, and is one that can be read."""
-    try:
-        totals(record)
-        recorded = record["scores"]
-        return all(recorded.get(subset, {}).items() >= of.items() for subset, of in scores.items())
-    except (KeyError, AttributeError, TypeError, ValueError):  # an older one, or JSON of another shape
-        return False
-
-
-def _task_score(task: AbsTask, result: TaskResult, cached: bool, items: Path | None, record: Mapping[str, Any]) -> TaskScore:
-    means = {subset: float(np.mean(list(of.values()))) for subset, of in _main_scores(task, result).items()}
-    sums = totals(record)
-    return TaskScore(
-        name=task.metadata.name,
-        type=task.metadata.type,
-        metric=task.metadata.main_score,
-        score=float(np.mean(list(means.values()))),
-        subsets=means,
-        seconds=float(result.evaluation_time or 0.0),
-        cached=cached,
-        items=items,
-        again=sums.again,
-        texts=sums.texts,
-        tokens=sums.tokens,
-        cut=sums.cut,
-        mteb_version=result.mteb_version,
-    )
 
 
 @contextmanager

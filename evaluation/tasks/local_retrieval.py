@@ -12,8 +12,8 @@ from typing import Any
 from datasets import Dataset
 
 from common.errors import UserError
-from evaluation.corpora import make_corpus
-from evaluation.local_data import COLUMNS, SUFFIXES, data_files, iter_rows, split_files
+from evaluation.tasks.corpus import make_corpus
+from evaluation.tasks.local_files import COLUMNS, SUFFIXES, data_files, iter_rows, split_files
 
 MAX_GRADE = 1000  # of relevance: trec_eval counts the documents of every grade up to the highest
 logger = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.words import short
+from evaluation.results.outcome import encoded_again
 
 if TYPE_CHECKING:
-    from evaluation.evaluate import Evaluation
-    from evaluation.run import TaskScore
+    from evaluation.results.outcome import Evaluation, TaskScore
 
 WIDTH = 100
 NAME_WIDTH = 40
@@ -91,11 +91,6 @@ def _notes(evaluation: Evaluation) -> list[str]:
             names = [name for name, its in evaluation.failures.items() if its == reason]
             lines += _wrapped(f"{', '.join(names)}: {reason}", "  ")
     return ["", *lines] if lines and lines[0] else lines
-
-
-def encoded_again(texts: int) -> str:
-    """Say that texts were encoded a second time."""
-    return f"{texts:,} texts were encoded a second time, as another run did not finish their shard"
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from common.errors import UserError
-from evaluation.availability import in_cache
-from evaluation.local_data import read_settings
-from evaluation.local_tasks import MAIN_SCORES
-from evaluation.official_tasks import benchmark_names, main_score, of_texts, official_names, official_type
 from evaluation.paper_tasks import LISTS
-from evaluation.tasks import TaskSpec, find_tasks
+from evaluation.tasks.availability import in_cache
+from evaluation.tasks.find import TaskSpec, find_tasks
+from evaluation.tasks.local_files import read_settings
+from evaluation.tasks.local_task import MAIN_SCORES
+from evaluation.tasks.mteb_tasks import benchmark_names, main_score, of_texts, official_names, official_type
 
 WIDTH = 100
 

@@ -19,10 +19,9 @@ from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from common.errors import UserError
-from evaluation.items import clustered
-from evaluation.local_data import COLUMNS, MTEB_TYPES, Row, content_hash, iter_rows, read_settings, split_files
-from evaluation.local_retrieval import reranking, retrieval
-from evaluation.official_tasks import official_task
+from evaluation.tasks.local_files import COLUMNS, MTEB_TYPES, Row, content_hash, iter_rows, read_settings, split_files
+from evaluation.tasks.local_retrieval import reranking, retrieval
+from evaluation.tasks.mteb_tasks import clustered, official_task
 
 MAIN_SCORES = {
     "reranking": "map_at_1000",

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from evaluation.adapters import NotLoaded
-from evaluation.launch import Place, ProcessLost
-from evaluation.sharded import Encode, OnBatch
-from evaluation.shards import Shard, check
+from evaluation.encode.lazy_model import NotLoaded
+from evaluation.encode.rank import Place, ProcessLost
+from evaluation.encode.sharded_encoder import Encode, OnBatch
+from evaluation.encode.vector_store import Shard, check
 from model_loaders.text.prompts import Role
 
 MEETING = timedelta(minutes=30)  # until all processes have begun

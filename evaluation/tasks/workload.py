@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from evaluation.local_data import EVALUATED, data_files, split_files, stem
-from evaluation.local_tasks import MAX_CLUSTERING_TEXTS
-from evaluation.tasks import TaskSpec
+from evaluation.tasks.find import TaskSpec
+from evaluation.tasks.local_files import EVALUATED, data_files, split_files, stem
+from evaluation.tasks.local_task import MAX_CLUSTERING_TEXTS
 
 QUERIES = ("queries", *(f"queries.{split}" for split in EVALUATED))
 SAMPLE_BYTES = 1 << 16

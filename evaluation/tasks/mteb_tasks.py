@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mteb
-from mteb.abstasks import AbsTask
+from mteb.abstasks import (
+    AbsTask,
+)
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.get_tasks import _TASKS_REGISTRY
 
@@ -116,3 +119,10 @@ def benchmarks() -> dict[str, list[Part]]:
     found = {benchmark.name: benchmark for benchmark in mteb.get_benchmarks()}
     found |= {alias: one for one in list(found.values()) for alias in one.aliases or () if alias not in found}
     return {name: [part for task in one.tasks for part in parts_of(task)] for name, one in found.items()}
+
+
+def clustered(task: Any, documents: int) -> int:
+    """Return how many of a clustering task's documents are embedded, by mteb's rule."""
+    if task.max_fraction_of_documents_to_embed is not None:
+        return int(task.max_fraction_of_documents_to_embed * documents)
+    return documents if task.max_document_to_embed is None else min(task.max_document_to_embed, documents)

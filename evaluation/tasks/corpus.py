@@ -20,7 +20,7 @@ from datasets.fingerprint import generate_random_fingerprint
 from datasets.table import InMemoryTable
 
 from common.errors import UserError
-from evaluation.canonical import is_sorted
+from evaluation.tasks.id_order import is_sorted
 
 Row = dict[str, Any]
 COLUMNS = ("id", "title", "text")

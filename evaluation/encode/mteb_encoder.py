@@ -14,20 +14,20 @@ from mteb.types import PromptType
 
 from common.errors import UserError
 from common.hashes import digest
-from evaluation.adapters import loaded
-from evaluation.embeddings import EmbeddingFiles
-from evaluation.ledger import Ledger, Side, beginning
+from evaluation.encode.counts import Ledger, Side, beginning
+from evaluation.encode.encoder_facts import encoder_facts
+from evaluation.encode.lazy_model import loaded
+from evaluation.encode.prompt_plan import Chosen, PromptPlan, make_plan
+from evaluation.encode.saved_vectors import EmbeddingFiles
+from evaluation.encode.sharded_encoder import Encode, ShardedEncoder, encode_here
+from evaluation.encode.vector_store import SHARD_TEXTS
 from evaluation.progress import MODEL, Progress
-from evaluation.prompt_plan import Chosen, PromptPlan, make_plan
-from evaluation.record import encoder_facts
-from evaluation.sharded import Encode, ShardedEncoder, encode_here
-from evaluation.shards import SHARD_TEXTS
 from model_loaders.text.prompts import PLACEHOLDER, Role, render
 
 PLURALS = {"query": "queries", "document": "documents", "text": "texts"}
 ORGANISATION = "ours"  # mteb's names are organisation/model
 # Raise when scoring or the making of tasks changes: all results are then computed anew. Where vectors change, raise
-# evaluation.shards.FORMAT too, or they are taken from caches.
+# evaluation.encode.vector_store.FORMAT too, or they are taken from caches.
 EVALUATION_VERSION = 4
 
 

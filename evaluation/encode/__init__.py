@@ -1,0 +1,1 @@
+"""Texts of a task become vectors, once, on any number of processes."""

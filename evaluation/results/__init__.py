@@ -1,0 +1,1 @@
+"""Scores of a task, with the record that makes them valid."""

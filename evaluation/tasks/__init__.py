@@ -1,0 +1,1 @@
+"""Tasks: mteb's by name, and local folders."""
