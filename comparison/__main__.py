@@ -65,18 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Read, compare, print and save; returns the exit status."""
+    from comparison.claims.pairs import find_system
     from comparison.compare import Options, compare
-    from comparison.families import DEFAULT, read_families
-    from comparison.pairing import find_system
     from comparison.places import from_project
-    from comparison.reading import read
-    from comparison.report.names import printable
+    from comparison.reading.families import DEFAULT, read_families
+    from comparison.reading.results_folder import read
+    from comparison.reading.systems import choose_baseline, only
+    from comparison.reading.table import select
+    from comparison.report.tables.files import save
+    from comparison.report.tables.markdown import as_markdown
+    from comparison.report.words.names import printable
+    from comparison.report.words.wording import unescape
     from comparison.report.write import write_report
-    from comparison.saving import save
-    from comparison.selection import select
-    from comparison.systems import choose_baseline, only
-    from comparison.tables import as_markdown
-    from comparison.wording import unescape
 
     families = read_families(args.families)
     reading = read(args.directories)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from comparison.claims import another_run, as_published, mark_of, other_tasks, sensitivities, these_tasks
-from comparison.effects import describe
-from comparison.families import Families
-from comparison.item_evidence import compare_items
-from comparison.multiple import holm, letters, reachable
-from comparison.outcome import ALPHA, Category, Comparison, Contrast, Failure, Ranks, Sensitivity
-from comparison.overall import Part, Runs, compare_overall, runs_of, with_failures
-from comparison.pairing import Counted, Pair, choose_pairs, count_failures, make_pair, mean_score
-from comparison.seeds import Variances, variance_parts
-from comparison.selection import Table
+from comparison.claims.item_evidence import compare_items
+from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast, Failure, Ranks, Sensitivity
+from comparison.claims.overall import Part, Runs, compare_overall, runs_of, with_failures
+from comparison.claims.pairs import Counted, Pair, choose_pairs, count_failures, make_pair, mean_score
+from comparison.claims.three_claims import another_run, as_published, mark_of, other_tasks, sensitivities, these_tasks
+from comparison.reading.families import Families
+from comparison.reading.table import Table
+from comparison.stats.effects import describe
+from comparison.stats.multiple import holm, letters, reachable
+from comparison.stats.seeds import Variances, variance_parts
 
 
 @dataclass(frozen=True)

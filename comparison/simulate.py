@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from comparison.claims import another_run, mark_of, other_tasks
-from comparison.effects import Interval, new_task_interval, t_interval
-from comparison.exact import hodges_lehmann_interval
-from comparison.families import Families, parse_families
-from comparison.multiple import reachable
-from comparison.outcome import ALPHA, AnotherRun, OtherTasks, is_equivalent
-from comparison.overall import Part, compare_overall, over_families, runs_of
-from comparison.pairing import Pair, choose_pairs, make_pair
-from comparison.seeds import crossed_mean
-from comparison.selection import Table
+from comparison.claims.outcome import ALPHA, AnotherRun, OtherTasks, is_equivalent
+from comparison.claims.overall import Part, compare_overall, over_families, runs_of
+from comparison.claims.pairs import Pair, choose_pairs, make_pair
+from comparison.claims.three_claims import another_run, mark_of, other_tasks
+from comparison.reading.families import Families, parse_families
+from comparison.reading.table import Table
 from comparison.simulate_items import coverage_within, print_within
+from comparison.stats.effects import Interval, new_task_interval, t_interval
+from comparison.stats.exact import hodges_lehmann_interval
+from comparison.stats.multiple import reachable
+from comparison.stats.seeds import crossed_mean
 
 DESIGNS = ("model1", "model2", "model3", "model4", "model5")
 # category -> sizes of its families, correlation inside a family, sd of a difference of two designs over tasks

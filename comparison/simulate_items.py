@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from comparison.claims import these_tasks
-from comparison.item_scores import Items
-from comparison.outcome import ALPHA
-from comparison.within import Effort, Within, within_task
+from comparison.claims.outcome import ALPHA
+from comparison.claims.three_claims import these_tasks
+from comparison.reading.item_scores import Items
+from comparison.stats.within import Effort, Within, within_task
 
 Generator = np.random.Generator
 EFFORT = Effort(flips=499, resamples=400, swaps=1)

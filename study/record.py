@@ -1,6 +1,6 @@
 """``study.json``: what a report shows beside scores, collected from the cells' folders; and the comparison at a study's end.
 
-Its fields are described in docs/report_data.md and checked by ``comparison/study_file.py``.
+Its fields are described in docs/report_data.md and checked by ``comparison/reading/study_file.py``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from comparison.paired import Difference, paired_difference, run_interval
+from comparison.stats.paired import Difference, paired_difference, run_interval
 from study.cell import read_scores
 from study.cells import Cell
 from study.config import StudyConfig

@@ -9,12 +9,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from comparison.outcome import Comparison
-from comparison.report import answer, cautions, paper_table
-from comparison.report.drawing import COLOURS, Plot, inline
-from comparison.report.names import name, printable
-from comparison.study_data import CellData
-from comparison.systems import Study
+from comparison.claims.outcome import Comparison
+from comparison.reading.study_data import CellData
+from comparison.reading.systems import Study
+from comparison.report.plots.drawing import COLOURS, Plot, inline
+from comparison.report.tables import paper_table
+from comparison.report.words import answer, cautions
+from comparison.report.words.names import name, printable
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = (

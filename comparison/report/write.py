@@ -6,19 +6,21 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from comparison.claims.outcome import Category, Comparison
 from comparison.errors import ComparisonError
-from comparison.outcome import Category, Comparison
-from comparison.report import attention, page, paper_table
-from comparison.report.cost import draw_cost
-from comparison.report.curves import draw_curves
-from comparison.report.drawing import Plot, style
-from comparison.report.forest import draw_forest, how_to_read
-from comparison.report.heat_map import draw_heat_map
-from comparison.report.matrix import MOST_IN_FOREST, draw_matrix
-from comparison.report.names import called, slugs
-from comparison.saving import UTF8, write_csv
-from comparison.study_data import AttentionMass, CellData
-from comparison.systems import Study
+from comparison.reading.study_data import AttentionMass, CellData
+from comparison.reading.systems import Study
+from comparison.report import page
+from comparison.report.plots import attention
+from comparison.report.plots.cost import draw_cost
+from comparison.report.plots.curves import draw_curves
+from comparison.report.plots.drawing import Plot, style
+from comparison.report.plots.forest import draw_forest, how_to_read
+from comparison.report.plots.heat_map import draw_heat_map
+from comparison.report.plots.matrix import MOST_IN_FOREST, draw_matrix
+from comparison.report.tables import paper_table
+from comparison.report.tables.files import UTF8, write_csv
+from comparison.report.words.names import called, slugs
 
 PLOTS = "plots"
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comparison.claims.outcome import Comparison
 from comparison.compare import Options, compare
-from comparison.families import parse_families
-from comparison.outcome import Comparison
-from comparison.report.answer import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE, answer, in_short, overall, whose
-from comparison.report.marks import mark_text
-from comparison.report.paper_table import as_latex, caption, make_table, notes
-from comparison.selection import Table
-from comparison.wording import points, run_cell, verdict
+from comparison.reading.families import parse_families
+from comparison.reading.table import Table
+from comparison.report.tables.paper_table import as_latex, caption, make_table, notes
+from comparison.report.words.answer import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE, answer, in_short, overall, whose
+from comparison.report.words.marks import mark_text
+from comparison.report.words.wording import points, run_cell, verdict
 
 TASKS = [f"T{number}" for number in range(14)]
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from comparison.__main__ import FAILED, USAGE, main
-from comparison.effects import equivalence_p
-from comparison.multiple import holm
-from comparison.saving import write_csv
+from comparison.report.tables.files import write_csv
+from comparison.stats.effects import equivalence_p
+from comparison.stats.multiple import holm
 from tests.comparison.conftest import Write, write_items, write_result
 from tests.conftest import ROOT, SHARED
 

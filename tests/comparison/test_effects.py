@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.effects import describe, equivalence_p, new_task_interval
-from comparison.multiple import holm
-from comparison.seeds import (
+from comparison.stats.effects import describe, equivalence_p, new_task_interval
+from comparison.stats.multiple import holm
+from comparison.stats.seeds import (
     Measured,
     corrected_seed_sds,
     crossed,

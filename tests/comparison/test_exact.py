@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.exact import (
+from comparison.stats.exact import (
     DRAWN,
     floor,
     hodges_lehmann,

@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comparison.claims.outcome import Comparison, Sensitivity, TheseTasks
 from comparison.compare import Options, compare
-from comparison.effects import Interval
-from comparison.families import parse_families
-from comparison.outcome import Comparison, Sensitivity, TheseTasks
-from comparison.report import paper_table
-from comparison.report.drawing import Plot, style
-from comparison.report.forest import HEAD, _needs_two_lines, draw_forest
-from comparison.report.heat_map import draw_heat_map
-from comparison.report.marks import beside_all_tasks, mark_text, number_of
-from comparison.report.matrix import draw_matrix
-from comparison.saving import row, save
-from comparison.selection import Table
-from comparison.tables import as_markdown, groups
-from comparison.within import Within
+from comparison.reading.families import parse_families
+from comparison.reading.table import Table
+from comparison.report.plots.drawing import Plot, style
+from comparison.report.plots.forest import HEAD, _needs_two_lines, draw_forest
+from comparison.report.plots.heat_map import draw_heat_map
+from comparison.report.plots.matrix import draw_matrix
+from comparison.report.tables import paper_table
+from comparison.report.tables.files import row, save
+from comparison.report.tables.markdown import as_markdown, groups
+from comparison.report.words.marks import beside_all_tasks, mark_text, number_of
+from comparison.stats.effects import Interval
+from comparison.stats.within import Within
 
 RELATED = [f"A{number}" for number in range(6)]
 ALONE = [f"B{number}" for number in range(8)]

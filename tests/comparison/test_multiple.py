@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from comparison.multiple import holm, letters, reachable, step_down_max_t
+from comparison.stats.multiple import holm, letters, reachable, step_down_max_t
 
 
 def test_holm_by_hand() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.overall import Overall, Part, Runs, compare_overall
-from comparison.seeds import SeedVariance
+from comparison.claims.overall import Overall, Part, Runs, compare_overall
+from comparison.stats.seeds import SeedVariance
 
 SHORT, LONG = {"a": 0.3, "b": 0.2}, {"a": 0.01, "c": -0.02, "d": 0.03, "e": 0.015, "f": -0.01}
 ALONE = Runs((1, 1), (None, None))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.paired import paired_difference, run_interval
+from comparison.stats.paired import paired_difference, run_interval
 
 
 def test_mean_and_interval_agree_with_theory_for_many_items() -> None:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from comparison.claims.outcome import Category, Contrast
+from comparison.claims.pairs import mean_score
 from comparison.compare import Options, compare
-from comparison.effects import Interval
-from comparison.exact import floor
-from comparison.families import Families, parse_families
-from comparison.multiple import holm
-from comparison.outcome import Category, Contrast
-from comparison.pairing import mean_score
-from comparison.reading import read
-from comparison.selection import Table, select
-from comparison.systems import Reading, only
+from comparison.reading.families import Families, parse_families
+from comparison.reading.results_folder import read
+from comparison.reading.systems import Reading, only
+from comparison.reading.table import Table, select
+from comparison.stats.effects import Interval
+from comparison.stats.exact import floor
+from comparison.stats.multiple import holm
 from tests.conftest import SHARED
 
 OWN = Path(__file__).with_name("reference.json")

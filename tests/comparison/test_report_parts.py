@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from comparison.report import attention, cost, curves
-from comparison.report.cautions import cautions, quiet
-from comparison.report.drawing import COLOURS, inline, render, style
-from comparison.report.names import latex, listed, name, printable, short_names, shorten, slugs
+from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, Leakage, StudyData, Truncation
+from comparison.reading.systems import Study
 from comparison.report.page import TEMPLATES, flat, itemised
-from comparison.report.paper_table import as_latex, make_table
-from comparison.study_data import AttentionMass, CellData, CurvePoint, Leakage, StudyData, Truncation
-from comparison.systems import Study
+from comparison.report.plots import attention, cost, curves
+from comparison.report.plots.drawing import COLOURS, inline, render, style
+from comparison.report.tables.paper_table import as_latex, make_table
+from comparison.report.words.cautions import cautions, quiet
+from comparison.report.words.names import latex, listed, name, printable, short_names, shorten, slugs
 from tests.comparison.test_answer import comparison
 from tests.conftest import ROOT
 

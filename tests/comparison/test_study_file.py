@@ -10,8 +10,8 @@ import pytest
 
 from comparison.__main__ import main
 from comparison.errors import ComparisonError
-from comparison.reading import read
-from comparison.study_file import read_study_file
+from comparison.reading.results_folder import read
+from comparison.reading.study_file import read_study_file
 from tests.comparison.conftest import Write
 from tests.conftest import ROOT
 

@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from comparison.claims import these_tasks
-from comparison.item_scores import Items
-from comparison.resampling import average_precision, bootstrap, rank_swaps, spearman
+from comparison.claims.three_claims import these_tasks
+from comparison.reading.item_scores import Items
 from comparison.simulate_items import make_items, pairs
-from comparison.within import Effort, flip_test, within_task
+from comparison.stats.resampling import average_precision, bootstrap, rank_swaps, spearman
+from comparison.stats.within import Effort, flip_test, within_task
 
 GENERATOR = np.random.default_rng(0)
 QUICK = Effort(flips=499, resamples=300, swaps=199)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
-from comparison.item_scores import read_items as compared
+from comparison.reading.item_scores import read_items as compared
 from evaluation.evaluate import evaluate
 from evaluation.results.item_scores import read_items
 from evaluation.tasks.find import TaskSpec, find_tasks

@@ -245,7 +245,7 @@ def test_mtebs_own_tools_read_the_results(world):
 
 
 def test_a_comparison_reads_the_results_and_nothing_beside_them(world, tmp_path):
-    from comparison.reading import read
+    from comparison.reading.results_folder import read
 
     assert world.run("--save_embeddings")[0] == 1
     (revision,) = (path.parent.parent for path in world.out.glob(f"results/*/*/embeddings/{TASK}"))

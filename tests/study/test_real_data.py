@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from comparison.families import read_families
+from comparison.reading.families import read_families
 from evaluation.tasks.find import find_tasks
 from study.config import ROOT, read_study
 from study.real_data import CLUSTERINGS, WITHOUT, main

@@ -18,8 +18,8 @@ import yaml
 from common.files import write_json
 from common.locks import locked
 from comparison.places import from_project
-from comparison.study_data import StudyData
-from comparison.study_file import read_study_file
+from comparison.reading.study_data import StudyData
+from comparison.reading.study_file import read_study_file
 from run_study import main, make_parser, reproduced
 from study.cell import last_error, run_cell
 from study.cells import Cell, make_cells

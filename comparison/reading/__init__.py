@@ -1,0 +1,1 @@
+"""Results of any origin become one table of scores."""

@@ -1,0 +1,232 @@
+"""Read results from directories: mteb's layout, `<organisation>__<model>/<revision>/<Task>.json`, at any depth.
+
+Below a revision our own runs keep `items/` (scores item by item) and `failures/` (tasks that failed). A revision named
+`external` holds scores that a model's authors reported; it fills what the model's own revision lacks. Several revisions
+of a model are several systems; models named `<name>-seed<number>` are runs of one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from comparison.errors import ComparisonError
+from comparison.reading.study_folder import is_study, read_study
+from comparison.reading.systems import Reading, Run, Score, System, finite, merge
+
+EXTERNAL = "external"
+BESIDE = {
+    "items",
+    "recipes",
+    "failures",
+    "predictions",
+    "embeddings",
+    "adapter",
+    "corpus",
+    "cells",
+}  # folders that hold no result files
+MOST_NOTES = 3  # in the message of a folder without results
+SEED = re.compile(r"^(?P<name>.+?)[-_.]seed[-_]?(?P<seed>\d+)$")
+# mteb's metrics of each type, looked for in this order; reranking's files hold nDCG too, summarisation's Spearman
+MARKS = (
+    ("Clustering", ("v_measure", "v_measures")),
+    ("PairClassification", ("max_ap", "cosine_ap", "similarity_ap", "cos_sim_ap")),
+    ("MultilabelClassification", ("lrap",)),
+    ("STS", ("cosine_spearman", "cos_sim_spearman")),
+    ("Reranking", ("map",)),
+    ("Retrieval", ("ndcg_at_10",)),
+    ("Classification", ("accuracy",)),
+)
+
+
+def read(directories: Sequence[Path]) -> Reading:
+    """Read all directories, studies of ours and folders in mteb's layout.
+
+    Raises:
+        ComparisonError: a directory is missing, given twice or without results; a file is damaged; one system only.
+    """
+    resolved = [directory.resolve() for directory in directories]
+    for number, directory in enumerate(directories):
+        if not directory.is_dir():
+            raise ComparisonError(f"there is no directory {directory}")
+        if resolved[number] in resolved[:number]:
+            raise ComparisonError(f"{directory} is given twice")
+    return merge([_read_one(directory) for directory in directories])
+
+
+def _read_one(directory: Path) -> Reading:
+    try:
+        found = read_study(directory, read_revision) if is_study(directory) else read_folder(directory)
+        studies = [str(path) for path in sorted(directory.iterdir()) if path.is_dir() and is_study(path)]
+    except OSError as error:
+        raise ComparisonError(f"{error.filename or directory} cannot be read: {error.strerror or error}") from error
+    if not found.systems:
+        if studies:
+            raise ComparisonError(f"{directory} holds studies; give them themselves: {' '.join(studies)}")
+        raise ComparisonError(
+            f"{directory} holds no results: no mteb result files (<organisation>__<model>/<revision>/<Task>.json) and no "
+            "finished cell of a study; give the --output_dir of run_mteb.py or of a study, or a clone of mteb's results"
+            + "".join(f"; {note}" for note in found.notes[:MOST_NOTES])
+        )
+    return found
+
+
+def read_folder(directory: Path) -> Reading:
+    """Read every result file below a directory; systems in the order of their names."""
+    reading = Reading()
+    models: dict[str, dict[str, Run]] = {}
+    for folder in _revision_folders(directory, reading.notes):
+        run, notes = read_revision(folder)
+        reading.notes += notes
+        if run.scores or run.failed:
+            models.setdefault(_model_name(folder), {})[folder.name] = run
+    designs: dict[str, list[Run]] = {}
+    for name, revisions in models.items():
+        for of_revision, run in _join_external(name, revisions, reading.notes):
+            match = SEED.match(of_revision)
+            design = match["name"] if match else of_revision
+            label = f"seed {match['seed']}" if match else run.label
+            designs.setdefault(design, []).append(Run(label, run.scores, run.failed))
+    reading.systems = [System(name, directory, tuple(runs)) for name, runs in designs.items()]
+    return reading
+
+
+def _revision_folders(directory: Path, notes: list[str]) -> list[Path]:
+    """Return the folders below a directory that hold results, links followed, each once; notes get those not readable."""
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"{error.filename or directory}: left out, the folder cannot be read: {error.strerror or error}")
+
+    found, seen = [], set()
+    for place, names, _ in os.walk(directory, onerror=unreadable, followlinks=True):
+        folder = Path(place)
+        names[:] = sorted(name for name in names if name not in BESIDE and (folder / name).resolve() not in seen)
+        seen |= {(folder / name).resolve() for name in names}
+        try:
+            if _looks_like_revision(folder):
+                found.append(folder)
+        except PermissionError as error:  # its names can be read, and nothing else
+            unreadable(PermissionError(error.errno, error.strerror, str(folder)))
+    return sorted(found)
+
+
+def _looks_like_revision(folder: Path) -> bool:
+    return (folder / "failures").is_dir() or any(_result_files(folder))
+
+
+def _result_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if path.name != "model_meta.json")
+
+
+def _join_external(name: str, revisions: dict[str, Run], notes: list[str]) -> list[tuple[str, Run]]:
+    """Return systems' names and runs: the external scores fill what a model's only own revision lacks."""
+    own = {revision: run for revision, run in revisions.items() if revision != EXTERNAL}
+    external = revisions.get(EXTERNAL)
+    if len(own) > 1:
+        notes.append(f"{name} has {len(own)} revisions with results: each is a system of its own")
+        if external:
+            notes.append(
+                f"{name}: {len(external.scores)} scores reported by its authors left out: of which revision is unclear"
+            )
+        return [(f"{name}@{revision[:8]}", run) for revision, run in own.items()]
+    if not own:
+        return [(name, external)] if external else []
+    ((_, run),) = own.items()
+    if external is None:
+        return [(name, run)]
+    twice = [task for task in external.scores if task in run.scores]
+    if twice:
+        notes.append(f"{name}: {len(twice)} tasks stand under its revision and as reported by its authors; the first is taken")
+    return [(name, Run(run.label, {**external.scores, **run.scores}, run.failed))]
+
+
+def _model_name(folder: Path) -> str:
+    meta = folder / "model_meta.json"
+    if meta.is_file():
+        name = _load(meta).get("name")
+        if isinstance(name, str) and name:
+            return name
+    return folder.resolve().parent.name.replace("__", "/", 1)
+
+
+def read_revision(folder: Path) -> tuple[Run, list[str]]:
+    """Read the result files of one model and revision; returns the run, and what was left out.
+
+    Raises:
+        ComparisonError: a file is no valid JSON, or two are of one task.
+    """
+    scores: dict[str, Score] = {}
+    notes: list[str] = []
+    others: list[str] = []
+    for path in _result_files(folder):
+        content = _load(path)
+        if "mteb_dataset_name" in content:
+            notes.append(f"{path}: left out, in the layout of mteb before 1.11; load and save it with a newer mteb")
+        elif isinstance(content.get("task_name"), str) and isinstance(content.get("scores"), dict):
+            score = _score(path, content, folder)
+            if score.task in scores:
+                raise ComparisonError(f"{path} and {scores[score.task].file} are both of {score.task}; remove one")
+            scores[score.task] = score
+        else:
+            others.append(path.name)
+    failed = {path.stem: _last_line(path) for path in sorted((folder / "failures").glob("*.txt")) if path.stem not in scores}
+    if others and (scores or failed or "__" in folder.parent.name):  # elsewhere JSON files may be anything
+        notes.append(f"{folder}: left out, no results of mteb (no task_name with scores): {', '.join(others)}")
+    return Run(folder.name, scores, failed), notes
+
+
+def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
+    entries: dict[tuple[str, str], float] = {}
+    category = "Other"
+    for split, of_split in content["scores"].items():
+        for entry in of_split if isinstance(of_split, list) else []:
+            if isinstance(entry, dict):
+                entries[str(split), str(entry.get("hf_subset", "default"))] = finite(entry.get("main_score"))
+                category = _category(entry) or category
+    task = content["task_name"]
+    items = folder / "items" / f"{task}.jsonl.gz"
+    return Score(
+        task=task,
+        entries=entries,
+        category=category,
+        dataset_revision=_text(content.get("dataset_revision")),
+        mteb_version=_text(content.get("mteb_version")),
+        file=path,
+        items=items if items.is_file() else None,
+        external=folder.name == EXTERNAL,
+    )
+
+
+def _category(entry: dict[str, Any]) -> str | None:
+    """Guess the type of task from the metrics; a main score that equals a metric says more than the metric's presence."""
+    main = finite(entry.get("main_score"))
+    for equal in (True, False):
+        for category, names in MARKS:
+            for name in names:
+                if name in entry and (not equal or (math.isfinite(main) and entry[name] == main)):
+                    return category
+    return None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ComparisonError(f"{path} is damaged ({reason}); remove it or score the task again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    """Return a stated text; some files hold the word None."""
+    return str(value) if value not in (None, "", "None") else None
+
+
+def _last_line(path: Path) -> str:
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:200] if lines else "no reason was kept"

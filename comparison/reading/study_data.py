@@ -1,0 +1,204 @@
+"""What a study knows beside its scores, as plain data: how cells went, what they cost, how training ran, what to beware of.
+
+It is read from `study.json` in a study's folder (`comparison/reading/study_file.py`), which docs/report_data.md describes field by
+field. Nothing of it enters a test; the report shows it. Whatever is unknown is None, or an empty list or mapping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
+STATUSES = (DONE, FAILED, DIVERGED, UNFINISHED)
+KINDS = ("design", "baseline")
+BY = ("head", "latent")
+UNITS = ("texts", "pairs")
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One line of a run's `metrics.jsonl` that has a loss; figures that the line lacks, or that are not finite, are None.
+
+    Attributes:
+        step: optimiser steps so far.
+        loss: mean over the steps since the line before.
+        grad_norm: before clipping.
+        learning_rate: at this step.
+        accuracy: share of queries whose positive scores highest in the batch.
+        mean_cosine: of two different queries; near 1 with `margin` near 0 the vectors have collapsed.
+        margin: mean cosine of a query with its own positive minus that with others'.
+        effective_rank: along how many directions the queries vary.
+    """
+
+    step: int
+    loss: float | None = None
+    grad_norm: float | None = None
+    learning_rate: float | None = None
+    accuracy: float | None = None
+    mean_cosine: float | None = None
+    margin: float | None = None
+    effective_rank: float | None = None
+
+
+@dataclass(frozen=True)
+class CellData:
+    """One cell: a design trained with one seed, or a baseline.
+
+    Attributes:
+        name: unique, such as ``model3-seed42``.
+        design: such as ``model3``.
+        system: the name under which it is compared; cells of one system are its runs. Empty: the design.
+        folder: below ``cells/``; empty: the newest that has the cell's name.
+        kind: ``design`` or ``baseline``.
+        attention: such as ``causal``.
+        pooling: such as ``multi-layer trainable``.
+        base_model: its name.
+        seed: None for a baseline that has none.
+        status: ``done``, ``failed``, ``diverged`` or ``unfinished``.
+        reason: why it is not done, in one line.
+        trainable_parameters: LoRA and pooling together.
+        training_seconds: wall clock, all attempts together.
+        evaluation_texts_per_second: over all its tasks.
+        evaluation_tokens_per_second: the same in tokens.
+        peak_memory_bytes: of training, on the device.
+        device: what it ran on, such as ``NVIDIA H200`` or ``CPU, 2 threads``.
+        curve: training curve, by step.
+    """
+
+    name: str
+    design: str
+    system: str = ""
+    folder: str = ""
+    kind: str = "design"
+    attention: str = ""
+    pooling: str = ""
+    base_model: str = ""
+    seed: int | None = None
+    status: str = DONE
+    reason: str = ""
+    trainable_parameters: int | None = None
+    training_seconds: float | None = None
+    evaluation_texts_per_second: float | None = None
+    evaluation_tokens_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    device: str = ""
+    curve: list[CurvePoint] = field(default_factory=list)
+
+    @property
+    def compared_as(self) -> str:
+        """The system that it is a run of."""
+        return self.system or self.design
+
+
+@dataclass(frozen=True)
+class AttentionMass:
+    """Where a multi-layer pooling looks: attention averaged over texts, ``(rows, layers)``, each row adding up to 1.
+
+    Attributes:
+        cell: its name.
+        texts: what was read, such as a task's name.
+        by: ``head`` (mean over latents) or ``latent`` (mean over heads).
+        mass: rows x layers 1..L, the first layer after the embeddings first.
+        count: how many texts.
+    """
+
+    cell: str
+    texts: str
+    by: str
+    mass: list[list[float]]
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Texts of an evaluation task that stand in the training data.
+
+    Attributes:
+        training_file: where they stand.
+        task: the task's name.
+        count: how many of the task's test texts or pairs were found.
+        total: how many it has.
+        unit: ``texts`` or ``pairs``.
+        examples: a few of them, shortened as you like.
+    """
+
+    training_file: str
+    task: str
+    count: int
+    total: int | None = None
+    unit: str = "texts"
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """Texts that were cut.
+
+    Attributes:
+        task: a task's name, or ``training``.
+        side: such as ``query`` or ``document``.
+        texts: how many were read.
+        cut: how many of them were cut.
+        max_length: to how many tokens.
+    """
+
+    task: str
+    side: str
+    texts: int
+    cut: int
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """Something that results depend on.
+
+    Attributes:
+        name: a training file, a task's data, a base model.
+        role: such as ``training``, ``evaluation`` or ``base model``.
+        hash: of its content.
+        rows: how many examples or texts.
+    """
+
+    name: str
+    role: str
+    hash: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line that made something, and what it makes."""
+
+    what: str
+    line: str
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """Everything that `study.json` says.
+
+    Attributes:
+        title: the study's name.
+        cells: all of them, also those that failed or are not there yet.
+        attention: of multi-layer poolings.
+        leakage: found between training and test texts; None where nobody looked.
+        truncation: by task and side.
+        warnings: further sentences that a reader should know, such as settings that differ between cells.
+        recipe: training settings, nested as they are in the study file.
+        versions: of libraries, the driver, the machine.
+        data: what results depend on, with hashes.
+        commands: how to make everything again.
+    """
+
+    title: str = ""
+    cells: list[CellData] = field(default_factory=list)
+    attention: list[AttentionMass] = field(default_factory=list)
+    leakage: list[Leakage] | None = None
+    truncation: list[Truncation] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    data: list[DataFile] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""The statistics: exact tests, resampling, corrections for many questions."""

@@ -1,0 +1,178 @@
+"""What a handful of paired differences says: how large, how sure, and what to expect on a new task.
+
+The units are tasks, or families of related tasks (each the mean of its tasks). Tasks count as independent only if no two
+are related, so the intervals that speak of other tasks are those over families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from comparison.stats.exact import floor, hodges_lehmann, hodges_lehmann_interval, sign_flip, signed_ranks
+
+CONFIDENCE = 0.95
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval in score units; `confidence` is exact for Hodges-Lehmann intervals and nominal for others."""
+
+    low: float
+    high: float
+    confidence: float
+
+    def inside(self, margin: float) -> bool:
+        """Return whether it lies within ± margin."""
+        return -margin <= self.low and self.high <= margin
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether it lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Differences a - b over units.
+
+    Attributes:
+        units: how many tasks or families.
+        wins: units where a is better.
+        losses: units where b is better.
+        ties: units with the same score, to 1e-6.
+        mean: mean difference.
+        sd: standard deviation over units; None for one unit.
+        median: median difference.
+        interval: Student's t, 95 %; None for one unit.
+        interval_90: Student's t, 90 %: the one that equivalence is read from.
+        new_unit: where the difference on one more such unit may fall, 95 %.
+        p_t: two-sided p-value of the t test.
+        hodges_lehmann: median of all pairs' means.
+        hodges_lehmann_interval: exact; None where no interval has 95 %.
+        hodges_lehmann_interval_90: exact; None where no interval has 90 %.
+        w_plus: signed ranks of the wins.
+        w_minus: signed ranks of the losses.
+        rank_biserial: consistency of the sign, -1 to 1.
+        p_wilcoxon: exact two-sided, zeros as Pratt.
+        p_sign_flip: two-sided, of the mean, under all flips of signs.
+        p_floor: smallest p that so many units can reach.
+    """
+
+    units: int
+    wins: int
+    losses: int
+    ties: int
+    mean: float
+    sd: float | None
+    median: float
+    interval: Interval | None
+    interval_90: Interval | None
+    new_unit: Interval | None
+    p_t: float | None
+    hodges_lehmann: float
+    hodges_lehmann_interval: Interval | None
+    hodges_lehmann_interval_90: Interval | None
+    w_plus: float
+    w_minus: float
+    rank_biserial: float
+    p_wilcoxon: float
+    p_sign_flip: float
+    p_floor: float
+
+
+def describe(differences: Sequence[float] | np.ndarray) -> Effect:
+    """Describe differences ``(units,)``, at least one, all finite."""
+    values = np.asarray(differences, dtype=np.float64)
+    ranks = signed_ranks(values)
+    several = values.size > 1
+    error = float(values.std(ddof=1) / np.sqrt(values.size)) if several else 0.0
+    mean = float(values.mean())
+    return Effect(
+        units=values.size,
+        wins=int((values > 0).sum()),
+        losses=int((values < 0).sum()),
+        ties=int((values == 0).sum()),
+        mean=mean,
+        sd=float(values.std(ddof=1)) if several else None,
+        median=float(np.median(values)),
+        interval=t_interval(mean, error, values.size - 1) if several else None,
+        interval_90=t_interval(mean, error, values.size - 1, 0.90) if several else None,
+        new_unit=t_interval(mean, error * np.sqrt(values.size + 1), values.size - 1) if several else None,
+        p_t=t_test(mean, error, values.size - 1) if several else None,
+        hodges_lehmann=hodges_lehmann(values),
+        hodges_lehmann_interval=_exact(values, CONFIDENCE),
+        hodges_lehmann_interval_90=_exact(values, 0.90),
+        w_plus=ranks.plus,
+        w_minus=ranks.minus,
+        rank_biserial=ranks.rank_biserial,
+        p_wilcoxon=ranks.p,
+        p_sign_flip=sign_flip(values),
+        p_floor=floor(values.size),
+    )
+
+
+def t_interval(mean: float, error: float, df: float, confidence: float = CONFIDENCE) -> Interval:
+    """Return mean ± the t quantile times the standard error."""
+    half = float(special.stdtrit(df, (1 + confidence) / 2)) * error
+    return Interval(mean - half, mean + half, confidence)
+
+
+def t_test(mean: float, error: float, df: float) -> float:
+    """Return the two-sided p-value of mean / error; where nothing varies, 1 for no difference and 0 for any."""
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * special.stdtr(df, -abs(mean) / error))
+
+
+def combine(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the standard error and Satterthwaite's degrees of freedom of a sum of independent (variance, df)."""
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return 0.0, float(sum(df for _, df in parts))
+    return float(np.sqrt(total)), float(total**2 / sum(variance**2 / df for variance, df in parts))
+
+
+def equivalence_p(differences: np.ndarray, margin: float) -> float:
+    """Return the p-value of two one-sided t tests of ``(units,)``, at least two, against ± margin (Schuirmann 1987).
+
+    It is at most .05 exactly where the 90 % interval lies within the margin.
+    """
+    error = float(differences.std(ddof=1)) / np.sqrt(differences.size)
+    return within_p(float(differences.mean()), error, differences.size - 1, margin)
+
+
+def within_p(mean: float, error: float, df: float, margin: float) -> float:
+    """Return the larger p-value of two one-sided t tests of a mean with this standard error against ± margin."""
+    room = margin - abs(mean)
+    if error == 0:
+        return 0.0 if room > 0 else 1.0
+    return float(special.stdtr(df, -room / error))
+
+
+def new_task_interval(families: Sequence[Sequence[float]]) -> Interval | None:
+    """Return where the difference on one new task, related to none of these, may fall (95 %).
+
+    The spread of a single task is estimated from all tasks around the mean of the families, so that a large family, whose
+    mean varies less than a task does, does not make it too narrow. Where each family is one task this is the textbook's
+    mean ± t sd sqrt(1 + 1/n).
+
+    Args:
+        families: differences of each family's tasks.
+    """
+    count = len(families)
+    if count < 2:
+        return None
+    means = np.array([np.mean(tasks) for tasks in families])
+    mean, of_mean = float(means.mean()), float(means.var(ddof=1)) / count
+    around = np.mean([np.mean((np.asarray(tasks) - mean) ** 2) for tasks in families])
+    return t_interval(mean, float(np.sqrt(around + 2 * of_mean)), count - 1)
+
+
+def _exact(values: np.ndarray, confidence: float) -> Interval | None:
+    found = hodges_lehmann_interval(values, confidence)
+    return Interval(*found) if found else None

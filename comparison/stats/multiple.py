@@ -1,0 +1,73 @@
+"""Several comparisons at once: Holm, step-down max-T under joint sign flips, and groups that are not separated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from comparison.stats.exact import TOLERANCE, sign_patterns
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values in the order given; right for any dependence (Holm 1979)."""
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1.0, stepped)
+    return [float(p) for p in adjusted]
+
+
+def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
+    """Return adjusted p-values of comparisons from joint sign flips of units.
+
+    Westfall and Young 1993, Romano and Wolf 2005. The statistic of a comparison is |sum d| / sqrt(sum d²), whose denominator
+    flips do not change; every flip has the same sign for a unit in all comparisons, which keeps their dependence.
+
+    Args:
+        differences: ``(comparisons, units)``; 0 where a comparison lacks a unit.
+        seed: of the random patterns beyond `exact.ENUMERATED` units.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    sizes = np.sqrt((values**2).sum(axis=1))
+    scaled = np.divide(values, sizes[:, None], out=np.zeros_like(values), where=sizes[:, None] > 0)
+    flipped = np.abs(sign_patterns(values.shape[1], seed) @ scaled.T)  # (patterns, comparisons); the identity is row 0
+    order = np.argsort(-flipped[0], kind="stable")
+    highest = np.maximum.accumulate(flipped[:, order[::-1]], axis=1)[:, ::-1]  # over this comparison and those below it
+    shares = (highest >= flipped[0, order] - TOLERANCE).mean(axis=0)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.maximum.accumulate(shares)
+    return [float(p) for p in adjusted]
+
+
+def reachable(floors: Collection[float], alpha: float) -> int:
+    """Return C, the tests that an adjustment over several must count (Tarone 1990): those whose floor reaches alpha / C."""
+    for count in range(1, len(floors) + 1):
+        if sum(value <= alpha / count for value in floors) <= count:
+            return count
+    return len(floors)
+
+
+def letters(names: Sequence[str], separated: Collection[frozenset[str]]) -> dict[str, str]:
+    """Return a compact letter display: two names share a letter unless they are separated (Piepho 2004).
+
+    Args:
+        names: in the order in which letters are given out, best first.
+        separated: pairs of names.
+    """
+    groups: list[set[str]] = [set(names)]
+    for pair in separated:
+        one, other = sorted(pair)
+        for group in [group for group in groups if pair <= group]:
+            groups.remove(group)
+            for part in (group - {one}, group - {other}):
+                if not any(part <= kept for kept in groups):
+                    groups = [kept for kept in groups if not kept < part] + [part]
+    place = {name: number for number, name in enumerate(names)}
+    groups.sort(key=lambda group: sorted(place[name] for name in group))
+    return {name: "".join(_letter(number) for number, group in enumerate(groups) if name in group) for name in names}
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else f"({number + 1})"
