@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         from common.locks import InUseError
-        from study.run import IN_USE
+        from study.scheduler import IN_USE
 
         return IN_USE if isinstance(error, InUseError) else FAILED
     except KeyboardInterrupt as stopped:
@@ -85,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
     launch.read_accelerate(inputs.accelerate)
     cells = make_cells(config, inputs)
     if args.plan:
-        from study.plan import print_plan
+        from study.plan_table import print_plan
 
         problems = print_plan(cells, config, inputs)
         for problem in problems:
             print(f"\nerror: {problem}", file=sys.stderr)
         return FAILED if problems else 0
     if args.cell is not None:
-        from study.cell import run_cell
+        from study.run_cell import run_cell
 
         run_cell(find_cell(cells, args.cell), config, inputs)
         return 0
@@ -129,8 +129,8 @@ def reproduced(args: argparse.Namespace, config: Any) -> list[str]:
 def run_all(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any]) -> dict[str, str]:
     """Run every cell that is not done; returns those that are not done afterwards, and why."""
     from common.errors import UserError
-    from study import run as runner
-    from study.cell import training_arguments
+    from study import scheduler as runner
+    from study.run_cell import training_arguments
     from trainers.flags.command_line import parse
 
     for one in cells:
@@ -153,15 +153,15 @@ def run_all(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any]
 
 def finish(args: argparse.Namespace, config: Any, inputs: Any, cells: list[Any], left: dict[str, str]) -> int:
     """Write ``study.json``, the table and the comparison; returns the exit status."""
-    from study import table
-    from study.record import compare, write_record
-    from study.run import why
+    from study import headline_table
+    from study.scheduler import why
+    from study.study_json import compare, write_record
 
     write_record(cells, config, inputs, args.study, shlex.join(reproduced(args, config)))
     status = compare(cells, config, args.study)
-    if config.headline is not None and (rows := table.make_rows(cells, config)):
-        print("\n" + table.as_text(rows, config) + "\n")
-        print("saved " + ", ".join(str(path) for path in table.save(rows, config)))
+    if config.headline is not None and (rows := headline_table.make_rows(cells, config)):
+        print("\n" + headline_table.as_text(rows, config) + "\n")
+        print("saved " + ", ".join(str(path) for path in headline_table.save(rows, config)))
     missing = {one.name: left.get(one.name) or why(one) for one in cells if not one.done}
     for name, reason in missing.items():
         state = next(one.state for one in cells if one.name == name)

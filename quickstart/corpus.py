@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quickstart.cleaning import Docstring, clean
-from quickstart.deduplicate import deduplicate
-from quickstart.sources import CORE_PACKAGES, package_root, package_versions, read_packages
-from quickstart.split import Split, held_out_first, measure_leakage, require_apart, split_of
-from quickstart.tasks import Task, classification_task, clustering_task, pair_task, reranking_task, retrieval_task
-from quickstart.triplets import make_triplets
+from quickstart.docstrings.cleaning import Docstring, clean
+from quickstart.docstrings.deduplicate import deduplicate
+from quickstart.docstrings.sources import CORE_PACKAGES, package_root, package_versions, read_packages
+from quickstart.docstrings.split import Split, held_out_first, measure_leakage, require_apart, split_of
+from quickstart.docstrings.tasks import Task, classification_task, clustering_task, pair_task, reranking_task, retrieval_task
+from quickstart.docstrings.triplets import make_triplets
 
 FORMAT = 1
 """Goes up when the code changes what it writes, so that an older cache is built anew."""

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from transformers import MistralForCausalLM
 
-from quickstart.initialise import BaseSize, make_config
-from quickstart.model_card import render_card
-from quickstart.perplexity import bigram_loss, unigram_loss
+from quickstart.base_model.initialise import BaseSize, make_config
+from quickstart.base_model.model_card import render_card
+from quickstart.base_model.perplexity import bigram_loss, unigram_loss
 from quickstart.pretrain import Recipe, evenly_spaced, held_out_loss
 
 HELD_OUT_WINDOWS = 2000

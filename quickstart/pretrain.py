@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from transformers import MistralForCausalLM
 
-from quickstart.initialise import LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
-from quickstart.lsa import count_matrix, inverse_document_frequency, token_vectors
-from quickstart.pretraining_text import read_pretraining_text
-from quickstart.tokenizer import BOS, EOS, PAD, save_tokenizer, train_tokenizer
+from quickstart.base_model.initialise import LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
+from quickstart.base_model.lsa import count_matrix, inverse_document_frequency, token_vectors
+from quickstart.base_model.pretraining_text import read_pretraining_text
+from quickstart.base_model.tokenizer import BOS, EOS, PAD, save_tokenizer, train_tokenizer
 
 TokenArray = npt.NDArray[np.uint16]
 

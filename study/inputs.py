@@ -139,7 +139,7 @@ def base_key(place: str) -> str:
 def make_corpus(output_dir: Path) -> tuple[str, str]:
     """Make the embedded corpus if it is not there; returns its training file and its folder of tasks."""
     from quickstart.corpus import build_corpus
-    from quickstart.split import LeakageError
+    from quickstart.docstrings.split import LeakageError
 
     folder = output_dir / "corpus"
     with locked(output_dir / ".corpus.lock", str(folder), patience=600):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from quickstart.cleaning import Docstring, clean, mask_name
-from quickstart.deduplicate import deduplicate
-from quickstart.links import resolve_links
-from quickstart.sources import RawDocstring
-from quickstart.split import Leakage, LeakageError, held_out_first, measure_leakage, require_apart, split_of
-from quickstart.tasks import classification_task
-from quickstart.triplets import document_text, query_text
+from quickstart.docstrings.cleaning import Docstring, clean, mask_name
+from quickstart.docstrings.deduplicate import deduplicate
+from quickstart.docstrings.links import resolve_links
+from quickstart.docstrings.sources import RawDocstring
+from quickstart.docstrings.split import Leakage, LeakageError, held_out_first, measure_leakage, require_apart, split_of
+from quickstart.docstrings.tasks import classification_task
+from quickstart.docstrings.triplets import document_text, query_text
 
 TEXT = """Compute a window of the given length. It is tapered.
 

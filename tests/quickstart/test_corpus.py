@@ -11,9 +11,9 @@ import pytest
 
 from quickstart import corpus as corpus_module
 from quickstart.corpus import Corpus, build_corpus
-from quickstart.deduplicate import deduplicate
-from quickstart.sources import STANDARD_LIBRARY, list_modules, package_root, read_module
-from quickstart.split import LeakageError
+from quickstart.docstrings.deduplicate import deduplicate
+from quickstart.docstrings.sources import STANDARD_LIBRARY, list_modules, package_root, read_module
+from quickstart.docstrings.split import LeakageError
 from tests.quickstart.conftest import PACKAGE, write_tree
 
 COLUMNS = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from quickstart.initialise import CONSTANT, LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
-from quickstart.lsa import count_matrix, inverse_document_frequency, token_vectors
-from quickstart.perplexity import bigram_loss, unigram_loss
+from quickstart.base_model.initialise import CONSTANT, LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
+from quickstart.base_model.lsa import count_matrix, inverse_document_frequency, token_vectors
+from quickstart.base_model.perplexity import bigram_loss, unigram_loss
 from quickstart.pretrain import Recipe, batch_of, evenly_spaced, held_out_loss, language_loss
 
 VOCABULARY = 160

@@ -15,7 +15,7 @@ from study.cells import make_cells
 from study.config import read_study
 from study.estimate import Estimate
 from study.inputs import prepare
-from study.plan import outlook, taken
+from study.plan_table import outlook, taken
 from tests.study.conftest import change
 
 

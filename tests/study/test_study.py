@@ -21,13 +21,13 @@ from comparison.places import from_project
 from comparison.reading.study_data import StudyData
 from comparison.reading.study_file import read_study_file
 from run_study import main, make_parser, reproduced
-from study.cell import last_error, run_cell
 from study.cells import Cell, make_cells
 from study.config import read_study
 from study.inputs import Inputs, prepare
 from study.launch import clean_environment
-from study.record import commands, compare, passed_over, tidy
-from study.run import Slots, make_slots, run_cells, why
+from study.run_cell import last_error, run_cell
+from study.scheduler import Slots, make_slots, run_cells, why
+from study.study_json import commands, compare, passed_over, tidy
 from tests.conftest import ROOT
 from tests.study.conftest import change, write_lines
 

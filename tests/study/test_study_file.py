@@ -109,7 +109,7 @@ def test_several_data_sets_key_the_cells_by_their_content(study_file: Path) -> N
 @pytest.mark.parametrize("path", [ROOT / "configs" / "quickstart.yaml", *sorted((ROOT / "configs" / "studies").glob("*.yaml"))])
 def test_the_studies_that_come_along_are_valid(path: Path, tmp_path: Path) -> None:
     from evaluation.tasks.mteb_tasks import official_names
-    from study.cell import training_arguments
+    from study.run_cell import training_arguments
     from trainers.flags.command_line import parse
 
     config = read_study(path, output_dir=str(tmp_path))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from quickstart.cleaning import Docstring
-from quickstart.deduplicate import shingles, words_of
+from quickstart.docstrings.cleaning import Docstring
+from quickstart.docstrings.deduplicate import shingles, words_of
 
 Split = Literal["train", "dev", "test"]
 

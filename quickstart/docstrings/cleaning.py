@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from quickstart.sources import RawDocstring
+from quickstart.docstrings.sources import RawDocstring
 
 MASK = "_"
 """Stands for the function's own name; a single character, so that word tokenisers drop it."""

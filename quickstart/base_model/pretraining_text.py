@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickstart.cleaning import Docstring, clean
-from quickstart.deduplicate import deduplicate
-from quickstart.sources import STANDARD_LIBRARY, package_licence, package_root, package_versions, read_packages
-from quickstart.split import Leakage, held_out_first, measure_leakage, require_apart, split_of
+from quickstart.docstrings.cleaning import Docstring, clean
+from quickstart.docstrings.deduplicate import deduplicate
+from quickstart.docstrings.sources import STANDARD_LIBRARY, package_licence, package_root, package_versions, read_packages
+from quickstart.docstrings.split import Leakage, held_out_first, measure_leakage, require_apart, split_of
 
 NOT_READ = frozenset({"pip", "setuptools", "pkg_resources", "_pytest", "pytest", "_distutils_hack"})
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from quickstart.cleaning import Docstring
+from quickstart.docstrings.cleaning import Docstring
 
 SHINGLE_WORDS = 5
 MAX_SEEN_SHARE = 0.5

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.cell import last_lines, progress_of
 from study.cells import Cell
 from study.launch import clean_environment, cores, read_accelerate
+from study.run_cell import last_lines, progress_of
 
 ENTRY = Path(__file__).resolve().parents[1] / "run_study.py"
 SECONDS_BETWEEN_LINES = 15.0

@@ -13,9 +13,9 @@ import numpy as np
 
 from common.errors import UserError
 from comparison.stats.paired import Difference, paired_difference, run_interval
-from study.cell import read_scores
 from study.cells import Cell
 from study.config import StudyConfig
+from study.run_cell import read_scores
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from quickstart.cleaning import Docstring, mask_name
+from quickstart.docstrings.cleaning import Docstring, mask_name
 
 DOCUMENT_WORDS = 40
 """Documents are cut here (about 60 tokens of the base model), so that every scored method reads the same text."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from common.errors import UserError
 from common.files import read_json_or_empty
-from study.cell import progress_of, read_scores
 from study.cells import Cell
 from study.config import StudyConfig
 from study.estimate import Estimate, estimate
 from study.inputs import Inputs
-from study.run import duration, make_slots
+from study.run_cell import progress_of, read_scores
+from study.scheduler import duration, make_slots
 from study.training import COST_FILE
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from quickstart.lsa import FloatArray
+from quickstart.base_model.lsa import FloatArray
 
 LSA_DIMENSIONS = 128
 CONSTANT = LSA_DIMENSIONS

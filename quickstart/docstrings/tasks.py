@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quickstart.cleaning import Docstring
-from quickstart.links import resolve_links
-from quickstart.sources import STANDARD_LIBRARY
-from quickstart.triplets import document_text, full_text, is_pair, query_text
+from quickstart.docstrings.cleaning import Docstring
+from quickstart.docstrings.links import resolve_links
+from quickstart.docstrings.sources import STANDARD_LIBRARY
+from quickstart.docstrings.triplets import document_text, full_text, is_pair, query_text
 
 Row = dict[str, object]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from quickstart.cleaning import Docstring
+from quickstart.docstrings.cleaning import Docstring
 
 
 def resolve_links(docs: Sequence[Docstring]) -> dict[int, set[int]]:

@@ -23,11 +23,11 @@ from common.files import one_line, read_json_or_empty, write_json
 from comparison.places import PROJECT, from_project
 from model_loaders.designs import get_design
 from study import attention_mass
-from study.cell import read_scores, shown_command
 from study.cells import Cell
 from study.config import StudyConfig
 from study.inputs import Inputs
 from study.leakage import find_leakage
+from study.run_cell import read_scores, shown_command
 from study.training import COST_FILE
 
 FORMAT = 1
@@ -76,7 +76,7 @@ def compare(cells: Sequence[Cell], config: StudyConfig, study_file: Path) -> int
     """
     from comparison.__main__ import main
     from study.config import find_path
-    from study.no_report import REASON, write_no_report
+    from study.empty_report import REASON, write_no_report
 
     scored = [cell.system for cell in cells if try_scores(cell).get("scores")]
     if len(set(scored)) < 2:

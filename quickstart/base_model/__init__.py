@@ -1,0 +1,1 @@
+"""The tiny base LLM: tokenizer, initial weights, pretraining text, model card."""

@@ -1,0 +1,1 @@
+"""The corpus of docstrings: collected, cleaned, split, and made into triplets and tasks."""
