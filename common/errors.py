@@ -5,11 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from safetensors import SafetensorError
-
-# What a full disk, a missing permission or a lost mount raise, by whoever writes.
-WRITE_ERRORS = (OSError, SafetensorError)
-
 
 class UserError(Exception):
     """What is wrong, where, why, and what to do next. Scripts print it and exit with a non-zero status."""

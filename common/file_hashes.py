@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import read_json_or_empty, write_json
-from study.files import digest
+from common.hashes import digest
 
 
 class Notes:

@@ -59,7 +59,8 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
          "--data_dir, lists, benchmarks; with a part of a name or type also mteb's tasks")  # fmt: skip
     flag("--data_dir", help="folder of task folders (see evaluation/tasks/local_files.py)")
     flag("--prompts", metavar="FILE|mteb|own|none", help="which prompts: a YAML file by task, type or 'default' (see "
-         "evaluation/encode/prompts_file.py) before the others; mteb's of each task; the adapter's own; none (default: what the adapter's "
+         "evaluation/encode/prompts_file.py) before the others; mteb's of each task; the adapter's own; none (default: what "
+         "the adapter's "
          "manifest says: own if it was trained with any, else mteb)")  # fmt: skip
     flag("--prompt_template", metavar="TEMPLATE", help="how a task's prompt and a text go together: 'instruct' ('Instruct: "
          "{prompt}\\nQuery: {text}') or such a string (default: the manifest's, else 'PROMPT: TEXT')")  # fmt: skip

@@ -8,8 +8,9 @@
 - `failures/<Task>.txt`: the traceback of a task that failed, until it succeeds.
 
 The revision is a hash of the encoder's version and of the recipe (prompts, maximum length, dtype, …). Each result has a key
-of its own, which knows its own prompts and the hash of its data (`evaluation/results/result_key.py`): with another key the task is scored
-again, with the same one the result is taken, also from another revision's folder.
+of its own, which knows its own prompts and the hash of its data (`evaluation/results/result_key.py`): with another key the
+task is
+scored again, with the same one the result is taken, also from another revision's folder.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ def evaluate(
         output_dir: the folder that holds `results/`, made if missing.
         name: of the model; by default the encoder's `design_name`.
         version: changes whenever the vectors may change; by default the encoder's `version`.
-        prompts: `mteb`, `own`, `none`, or a mapping by task, type or `default` (`evaluation/encode/prompts_file.py`); None for what the
-            manifest says, or `mteb` (`evaluation/encode/prompt_plan.py`).
+        prompts: `mteb`, `own`, `none`, or a mapping by task, type or `default` (`evaluation/encode/prompts_file.py`); None
+        for what
+            the             manifest says, or `mteb` (`evaluation/encode/prompt_plan.py`).
         prompt_template: `instruct`, or a text with `{prompt}` and `{text}`; None for what the manifest says.
         max_length: tokens a text at most; by default the encoder's own, from its manifest.
         batch_size: texts of a forward pass at most; by default as many as the encoder's budget of tokens allows. No part of
@@ -80,11 +82,14 @@ def evaluate(
         save_predictions: keep mteb's prediction files (`predictions/`), up to 1000 hits a query.
         save_embeddings: write the vectors of each task into this folder, or into `embeddings` of the results folder if it is
             True (`evaluation/encode/saved_vectors.py`).
-        embedding_cache: a folder in which vectors are kept and shared between tasks and runs (`evaluation/encode/vector_store.py`); by
-            default they are kept in `output_dir` until their task is finished, so that a run that is killed goes on.
+        embedding_cache: a folder in which vectors are kept and shared between tasks and runs
+        (`evaluation/encode/vector_store.py`);
+            by             default they are kept in `output_dir` until their task is finished, so that a run that is killed
+            goes on.
         shard_texts: texts that are stored together, and at most encoded again after a kill; `SHARD_TEXTS` by default.
         origin: where adapter, base LLM and data were found; no part of the revision, but of the record.
-        processes: that encode together (`evaluation/encode/distributed.py`); this is the first one. They have their own batches.
+        processes: that encode together (`evaluation/encode/distributed.py`); this is the first one. They have their own
+            batches.
         log: gets a line when a task begins, with the time left, and when it ends.
 
     Raises:

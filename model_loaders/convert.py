@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import WRITE_ERRORS, UserError
+from common.errors import UserError
 from model_loaders.designs import DESIGNS
 
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         convert(args)
-    except (UserError, *WRITE_ERRORS) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"wrote {args.output}; load it with model_loaders.load({str(args.output)!r})")

@@ -16,8 +16,10 @@ from model_loaders.backbone.states import read_states
 from model_loaders.designs import Design, get_design
 from model_loaders.encoding import Encoded, OnBatch, encode_texts
 from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel, Recipe
+from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
 from model_loaders.text.tokenizer import TextTokenizer
+from model_loaders.version import hash_of, lora_facts
 from pooling import CrossAttentionPooling, PoolingConfig, build_pooling
 
 
@@ -85,13 +87,13 @@ class EmbedModel(nn.Module):
     @property
     def version(self) -> str:
         """Hash of everything that decides a vector: trained tensors, design, base model, tokenizer, recipe and dtype."""
-        from model_loaders.version import version_of_model
-
-        return version_of_model(self)
-
-    def trained_tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that training changes: LoRA's and the pooling's."""
-        return {name: tensor for name, tensor in self.named_parameters() if "lora_" in name or name.startswith("pooling.")}
+        backbone: Any = self.backbone
+        lora = lora_facts(backbone.peft_config["default"].to_dict()) if self.has_lora else None
+        pooling = self.pooling.config.to_dict() if self.pooling is not None else None
+        # LoRA on a quantised base stays in fp32, whatever the dtype of the products: the tensors do not tell.
+        dtype = f"{self.dtype} {backbone.dtype}" if self.base_model.quantisation else self.dtype
+        tensors = trained_tensors(self.backbone, self.pooling)
+        return hash_of(self.design_name, self.base_model, self.recipe, dtype, self.tokenizer.digest, lora, pooling, tensors)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor | None = None) -> Tensor:
         """Encode tokenised texts.

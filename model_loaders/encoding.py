@@ -12,20 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import first_line
 from model_loaders.backbone.launch_cost import launch_tokens
 from model_loaders.backbone.lora_encoding import merged_lora
+from model_loaders.designs import Design
 from model_loaders.text.prompts import render
-
-if TYPE_CHECKING:
-    from model_loaders.embed_model import EmbedModel
+from model_loaders.text.tokenizer import TextTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +35,43 @@ Forward = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 CPU_BATCH_TOKENS = 1024
 # Vectors that wait on a GPU before they are fetched: each fetch waits for the GPU, and few are needed.
 WAITING_BYTES = 2**26
+
+
+class EncodingModel(Protocol):
+    """What `encode_texts` needs of a model; an ``EmbedModel`` is one. Its forward pass is the module's own."""
+
+    design: Design
+    tokenizer: TextTokenizer
+    backbone: nn.Module
+    fitting_tokens: int | None
+    training: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor | None = None) -> Tensor:
+        """Return unit vectors ``(batch, dim)``."""
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype that the backbone computes in."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch dropout on or off."""
+
+    def eval(self) -> Any:
+        """Switch dropout off."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return all parameters."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Return the module and all its parts."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +90,7 @@ class Encoded:
 
 
 def encode_texts(
-    model: EmbedModel,
+    model: EncodingModel,
     texts: Sequence[str],
     prompt: str,
     max_length: int,
@@ -104,7 +140,7 @@ def encode_texts(
     return Encoded(result.vectors, lengths, np.array(cut, dtype=bool))
 
 
-def default_batch_tokens(model: EmbedModel) -> int:
+def default_batch_tokens(model: EncodingModel) -> int:
     """Return the padded tokens of a forward pass that suit the model's device.
 
     On a GPU twice what hides the launches, 4,096 to 32,768: with a Mistral-7B on an H200 4,096 were best, of 1,024 to 65,536.
@@ -118,7 +154,7 @@ def texts_of_batch(longest: int, batch_tokens: int, batch_size: int | None) -> i
     return min(count, batch_size) if batch_size else count
 
 
-def one_batch(model: EmbedModel, forward: Forward, rows: list[list[int]], chosen: np.ndarray, result: Vectors) -> bool:
+def one_batch(model: EncodingModel, forward: Forward, rows: list[list[int]], chosen: np.ndarray, result: Vectors) -> bool:
     """Encode one batch; returns whether it fitted. If not, the model's budget is halved.
 
     Raises:
@@ -157,7 +193,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error).lower() for word in words)
 
 
-def is_sharded(model: EmbedModel) -> bool:
+def is_sharded(model: EncodingModel) -> bool:
     """Whether the model's parameters are spread over processes (FSDP2)."""
     return hasattr(model, "unshard")
 
@@ -205,7 +241,7 @@ class Vectors:
 
 
 @contextmanager
-def ready(model: EmbedModel) -> Iterator[Forward]:
+def ready(model: EncodingModel) -> Iterator[Forward]:
     """Prepare a model for encoding, without gradients and without dropout; yields its forward pass."""
     was_training = model.training
     # Not model(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype. But a

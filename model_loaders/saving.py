@@ -28,7 +28,7 @@ def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
     Everything is written to a directory inside it and moved out file by file, the manifest last: a directory with a
     manifest is whole.
     """
-    tensors, fingerprints = trained_tensors(model), model.fingerprints()
+    tensors, fingerprints = trained_tensors(model.backbone, model.pooling), model.fingerprints()
     if not write:
         return
     stage = directory / ".partial"

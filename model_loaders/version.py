@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +22,6 @@ from torch import Tensor
 from common.file_hashes import Notes
 from model_loaders.layouts.manifest import BaseModel, Recipe
 from model_loaders.layouts.tensors import plain
-
-if TYPE_CHECKING:
-    from model_loaders.embed_model import EmbedModel
 
 # Of peft's config: where it came from, how it was initialised and trained. Which modules it acts on, the tensors' names say.
 NOT_DECISIVE = (
@@ -103,19 +100,6 @@ def read_lora_config(content: Mapping[str, Any], notes: Path | None = None) -> d
     text = json.dumps({name: plain(value) for name, value in whole.items()}, default=str)
     noted.add({key: text})
     return dict(json.loads(text))
-
-
-def version_of_model(model: EmbedModel) -> str:
-    """Return the hash of a model in memory."""
-    from model_loaders.layouts.tensors import trained_tensors
-
-    backbone: Any = model.backbone
-    lora = lora_facts(backbone.peft_config["default"].to_dict()) if model.has_lora else None
-    pooling = model.pooling.config.to_dict() if model.pooling is not None else None
-    tokenizer, tensors = model.tokenizer.digest, trained_tensors(model)
-    # LoRA on a quantised base stays in fp32, whatever the dtype of the products: the tensors do not tell.
-    dtype = f"{model.dtype} {backbone.dtype}" if model.base_model.quantisation else model.dtype
-    return hash_of(model.design_name, model.base_model, model.recipe, dtype, tokenizer, lora, pooling, tensors)
 
 
 def as_computed(tensors: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype) -> dict[str, dict[str, Tensor]]:

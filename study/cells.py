@@ -12,9 +12,9 @@ import yaml
 
 from common.errors import UserError, nearest
 from common.files import read_json_or_empty
+from common.hashes import digest
 from model_loaders.designs import get_design
 from study.config import ROOT, StudyConfig
-from study.files import digest
 from study.inputs import Inputs
 
 # Flags that decide which texts a baseline sees.

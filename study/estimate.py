@@ -17,9 +17,9 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import first_line, read_json_or_empty, write_json
+from common.hashes import digest
 from study.cells import Cell, flags_of, launch_key, training_key
 from study.config import StudyConfig
-from study.files import digest
 from study.inputs import Inputs
 from study.launch import cores
 from study.run_cell import training_arguments

@@ -9,9 +9,9 @@ from typing import Any
 
 from common.errors import UserError
 from common.file_hashes import Hashes
+from common.hashes import digest
 from common.locks import locked
 from study.config import StudyConfig, find_path
-from study.files import digest
 
 PROMPTS = ("own", "mteb", "none")
 

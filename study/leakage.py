@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from common.files import read_json_or_empty, write_json
+from common.hashes import digest
 from evaluation.tasks.local_files import Row, data_files, iter_rows, split_files, stem
 from study.config import StudyConfig
-from study.files import digest
 from study.inputs import Inputs
 
 FORMAT = 1

@@ -123,3 +123,8 @@ def triplets(count: int, *, negatives: int = 1) -> list[dict[str, Any]]:
         }
         for index in range(count)
     ]
+
+
+def trained_parameters(model: Any) -> dict[str, Any]:
+    """The parameters that training changes: LoRA's and the pooling's."""
+    return {name: value for name, value in model.named_parameters() if "lora_" in name or name.startswith("pooling.")}

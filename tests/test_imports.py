@@ -15,14 +15,47 @@ from tests.conftest import ROOT
 
 # room: the rooms that it may import beside itself; those that put the others together import all
 MAY_IMPORT: dict[str, set[str]] = {
+    "common": set(),
     "pooling": set(),
-    "model_loaders": {"pooling"},
-    "trainers": {"model_loaders"},
-    "evaluation": {"model_loaders"},
-    "comparison": set(),
-    "quickstart": set(),
-    "study": {"pooling", "model_loaders", "trainers", "evaluation", "comparison", "quickstart"},
-    "benchmarks": {"pooling", "model_loaders", "trainers", "evaluation", "comparison", "quickstart", "study"},
+    "model_loaders": {"common", "pooling"},
+    "triplets": {"common", "model_loaders"},
+    "trainers": {"common", "model_loaders", "triplets"},
+    "evaluation": {"common", "model_loaders"},
+    "comparison": {"common"},
+    "quickstart": {"common"},
+    "study": {"common", "pooling", "model_loaders", "triplets", "trainers", "evaluation", "comparison", "quickstart"},
+    "benchmarks": {
+        "common",
+        "pooling",
+        "model_loaders",
+        "triplets",
+        "trainers",
+        "evaluation",
+        "comparison",
+        "quickstart",
+        "study",
+    },
+}
+# The order inside a room: a part imports itself and what stands before it. A name is a file or a sub-room; what is not named
+# here is of the last line, "*": the scripts and files that users open first.
+ORDER: dict[str, list[str]] = {
+    "model_loaders": [
+        "designs",
+        "hub",
+        "text",
+        "backbone",
+        "layouts",
+        "version encoding",
+        "embed_model",
+        "create saving",
+        "loading",
+        "*",
+    ],
+    "triplets": ["formats triplet data_sets batch_plan", "arguments dataset", "read", "check", "*"],
+    "trainers": ["step checkpoints.run_files", "flags", "memory monitor checkpoints", "run", "*"],
+    "evaluation": ["progress paper_tasks", "tasks", "encode", "results", "evaluate", "rerun", "*"],
+    "comparison": ["errors places", "reading", "stats", "claims", "report", "compare", "*"],
+    "comparison.report": ["words", "tables plots", "*"],
 }
 OURS = set(MAY_IMPORT)
 ROOMS = [room for room in MAY_IMPORT if (ROOT / room / "__init__.py").is_file()]
@@ -56,6 +89,91 @@ def test_a_room_imports_only_what_the_table_allows(room: str) -> None:
             assert libraries <= LIBRARIES_OF[room], f"{path.relative_to(ROOT)} imports {sorted(libraries)}"
 
 
+def modules() -> dict[str, Path]:
+    """Every module of the rooms by its dotted name."""
+    named = {}
+    for room in OURS:
+        for path in sources(room):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return named
+
+
+def arrows() -> dict[str, set[str]]:
+    """Every module and the modules that it imports, inside functions and for types too."""
+    known = modules()
+    graph: dict[str, set[str]] = {}
+    for name, path in known.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= inner & set(known) or {str(node.module)}
+        graph[name] = targets & set(known) - {name}
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A way from a module back to itself, or nothing."""
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for target in sorted(graph[name]):
+            if back := visit(target, [*way, name]):
+                return back
+        done.add(name)
+        return []
+
+    for name in sorted(graph):
+        if back := visit(name, []):
+            return back
+    return []
+
+
+def test_no_circle() -> None:
+    assert not circle(arrows())
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+def floor_of(room: str, module: str) -> int:
+    """The place of a module in its room's order; the longest name that stands there counts."""
+    rest = module.removeprefix(room).removeprefix(".")
+    best, floor = 0, len(ORDER[room]) - 1
+    for number, line in enumerate(ORDER[room]):
+        for part in line.split():
+            if (rest == part or rest.startswith(f"{part}.")) and len(part) > best:
+                best, floor = len(part), number
+    return floor
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_a_part_of_a_room_imports_only_what_stands_before_it(room: str) -> None:
+    wrong = []
+    for name, targets in arrows().items():
+        for target in targets:
+            inside = name.startswith(f"{room}.") and target.startswith(f"{room}.")
+            if inside and floor_of(room, target) > floor_of(room, name):
+                wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+def test_the_order_names_what_is_there() -> None:
+    for room, lines in ORDER.items():
+        folder = ROOT / Path(*room.split("."))
+        for part in " ".join(lines).replace("*", "").split():
+            place = folder / Path(*part.split("."))
+            assert place.is_dir() or place.with_suffix(".py").is_file(), f"{room} has no {part}"
+
+
 def test_scripts_import_no_tests() -> None:
     scripts = sorted(ROOT.glob("run_*.py"))
     assert scripts
@@ -73,8 +191,9 @@ def test_no_module_bears_the_name_of_a_library() -> None:
 
 
 def test_the_packages_are_the_rooms() -> None:
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert sorted(packages) == sorted(ROOMS)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert sorted(settings["setuptools"]["packages"]["find"]["include"]) == sorted(f"{room}*" for room in ROOMS)
+    assert sorted(settings["mypy"]["packages"]) == sorted(ROOMS)
     holders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert holders <= OURS | {"tests"}, "a folder with code that is no room"
 

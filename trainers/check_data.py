@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from common.errors import WRITE_ERRORS, UserError
+from common.errors import UserError
 from trainers.flags.arguments import GROUPS, ModelArguments
 from trainers.flags.flag import flags_of
 from triplets.arguments import DataArguments, mixing
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Path(arguments.own.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     except KeyboardInterrupt:
         return 130
-    except (UserError, *WRITE_ERRORS) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     from triplets.check.check_text import as_text

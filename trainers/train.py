@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from common.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
+from common.errors import DivergedError, SharedError, UserError
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE
 from trainers.flags.command_line import parse
 from trainers.run.build import build_trainer, recorded
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
     except KeyboardInterrupt:
         print("\nstopped; go on from the last checkpoint with --resume_from_checkpoint true", file=sys.stderr)
         return 130
-    except (UserError, *WRITE_ERRORS) as error:
+    except (UserError, OSError) as error:
         if rank == "0" or not isinstance(error, SharedError):
             print(f"{f'process {rank}: ' if rank != '0' else ''}error: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from common.checks import check_positive
 from common.errors import UserError
-from triplets.data_sets import DataSet, _label, resolve
+from triplets.data_sets import DataSet, label_of, resolve
 
 
 @dataclass
@@ -87,7 +87,7 @@ class DataArguments:
         if not self.in_batch_negatives and self.max_negatives == 0:
             raise UserError("--in_batch_negatives false and --max_negatives 0 leave no negatives at all: give one of them")
         if self.dataset_config is not None:
-            self.dataset_config = resolve(self.dataset_config, self)
+            self.dataset_config = resolve(self.dataset_config, DataSet(None, split=self.dataset_split, **_defaults(self)))
         if self.eval_dataset is None and self.max_eval_samples is not None:
             raise UserError("--max_eval_samples has nothing to limit: give --eval_dataset too")
 
@@ -112,7 +112,7 @@ def data_sets(data: DataArguments) -> list[DataSet]:
     if isinstance(data.dataset_config, list):
         return [DataSet(**entry) for entry in data.dataset_config]
     name, file = data.dataset_name, data.dataset_file_path
-    label = _label(name, file if name is None else None)
+    label = label_of(name, file if name is None else None)
     return [DataSet(name, file, data.dataset_split, label, repeat=1.0, **_defaults(data))]
 
 
@@ -121,7 +121,7 @@ def evaluation_set(data: DataArguments) -> DataSet | None:
     if data.eval_dataset is None:
         return None
     treated = {**_defaults(data), "max_train_samples": data.max_eval_samples}
-    return DataSet(data.eval_dataset, None, data.eval_dataset_split, _label(data.eval_dataset, None), **treated)
+    return DataSet(data.eval_dataset, None, data.eval_dataset_split, label_of(data.eval_dataset, None), **treated)
 
 
 def _defaults(data: DataArguments) -> dict[str, Any]:

@@ -10,17 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.errors import UserError, nearest
 from common.files import neighbour
 from common.yaml_files import Entry, read_list
 from model_loaders.hub import looks_local
-from triplets.arguments import _defaults
 from triplets.formats import SUFFIXES, is_data_file
-
-if TYPE_CHECKING:
-    from triplets.arguments import DataArguments
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,7 @@ class DataSet:
 
 
 KEYS = tuple(field.name for field in fields(DataSet))
+FROM_THE_FLAGS = ("split", "in_batch_negatives", "max_negatives", "max_train_samples")  # where an entry does not say them
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("name", "file", "split", "label", "query_prompt", "document_prompt"), ((str,), "a text")),
     **dict.fromkeys(("repeat", "weight"), ((int, float), "a number above 0")),
@@ -64,13 +61,13 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def resolve(given: str | Sequence[Any], data: DataArguments) -> list[dict[str, Any]]:
+def resolve(given: str | Sequence[Any], defaults: DataSet) -> list[dict[str, Any]]:
     """Read and check the data sets.
 
     Args:
         given: the path of the YAML file, whose folder relative paths are taken from; or the list itself, as a recipe of the
             run holds it, with paths from the working directory.
-        data: what holds for an entry that does not say it.
+        defaults: what holds for an entry that does not say it.
 
     Returns:
         The entries with every key, ready for JSON; given again, they are returned as they are.
@@ -80,9 +77,9 @@ def resolve(given: str | Sequence[Any], data: DataArguments) -> list[dict[str, A
     """
     if isinstance(given, str):
         folder = Path(given).expanduser().resolve().parent
-        entries = [_read(where, entry, folder, data) for where, entry in read_list(given, "--dataset_config")]
+        entries = [_read(where, entry, folder, defaults) for where, entry in read_list(given, "--dataset_config")]
     else:
-        entries = [_read(f"dataset_config, entry {number}", _inline(number, one), Path(), data)
+        entries = [_read(f"dataset_config, entry {number}", _inline(number, one), Path(), defaults)
                    for number, one in enumerate(given, start=1)]  # fmt: skip
     if not entries:
         raise UserError("--dataset_config is an empty list: it takes the path of a YAML file, see configs/data/example.yaml")
@@ -103,9 +100,9 @@ def _inline(number: int, entry: Any) -> dict[str, Entry]:
     return {str(key): Entry(value, where) for key, value in entry.items()}
 
 
-def _read(where: str, entry: Mapping[str, Entry], folder: Path, data: DataArguments) -> DataSet:
+def _read(where: str, entry: Mapping[str, Entry], folder: Path, defaults: DataSet) -> DataSet:
     """Check one entry and fill in what it does not say."""
-    values: dict[str, Any] = {"split": data.dataset_split, **_defaults(data)}
+    values: dict[str, Any] = {name: getattr(defaults, name) for name in FROM_THE_FLAGS}
     for key, one in entry.items():
         if key not in _KINDS:
             raise UserError(f"{one.where}: there is no key {key!r}{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}")
@@ -127,7 +124,7 @@ def _read(where: str, entry: Mapping[str, Entry], folder: Path, data: DataArgume
     if not values["in_batch_negatives"] and values["max_negatives"] == 0:
         raise UserError(f"{where}: no negatives and no in-batch negatives: nothing is left to tell a positive from")
     if not values.get("label"):
-        values["label"] = _label(values["name"], values.get("file"))
+        values["label"] = label_of(values["name"], values.get("file"))
     values["name"] = _located(values["name"], values.get("file"), folder, entry)
     return DataSet(**values)
 
@@ -144,7 +141,7 @@ def _located(name: str, file: str | None, folder: Path, entry: Mapping[str, Entr
     return name
 
 
-def _label(name: str | None, file: str | None) -> str:
+def label_of(name: str | None, file: str | None) -> str:
     """Return a short name: of a path its last part without the format, of the hub its own."""
     if file is None and name is not None and not is_data_file(name) and not Path(name).expanduser().exists():
         return name

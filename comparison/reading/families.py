@@ -12,7 +12,7 @@ import yaml
 
 from comparison.errors import ComparisonError
 
-DEFAULT = Path(__file__).with_name("families.yaml")
+DEFAULT = Path(__file__).resolve().parents[1] / "families.yaml"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a study knows beside its scores, as plain data: how cells went, what they cost, how training ran, what to beware of.
 
-It is read from `study.json` in a study's folder (`comparison/reading/study_file.py`), which docs/report_data.md describes field by
-field. Nothing of it enters a test; the report shows it. Whatever is unknown is None, or an empty list or mapping.
+It is read from `study.json` in a study's folder (`comparison/reading/study_file.py`), which docs/report_data.md describes field
+by field. Nothing of it enters a test; the report shows it. Whatever is unknown is None, or an empty list or mapping.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         self.mteb_model_meta = ModelMeta.create_empty(
             overwrites={
                 "name": f"{ORGANISATION}/{name.replace('/', '_')}",
-                "revision": digest({**self._facts, "prompts": self.plan.settings}),
+                "revision": digest({**self._facts, "prompts": self.plan.settings}, digits=16),
                 "similarity_fn_name": ScoringFunction.COSINE,  # the enum: mteb compares with `is`
                 "embed_dim": getattr(encoder, "dim", None),
                 "max_tokens": max_length,
@@ -97,7 +97,9 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     def key(self, task_metadata: Any) -> str:
         """Hash everything that the scores of a task depend on: weights, recipe, its prompts, its data, how we score."""
         data = task_metadata.dataset
-        return digest({**self._facts, "prompts": self.plan.of(task_metadata), "data": [data["path"], data["revision"]]})
+        return digest(
+            {**self._facts, "prompts": self.plan.of(task_metadata), "data": [data["path"], data["revision"]]}, digits=16
+        )
 
     def load(self) -> None:
         """Load the model, if it is not loaded.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import first_line, listing
-from model_loaders.embed_model import EmbedModel
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"
@@ -136,29 +137,36 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
     Raises:
         UserError: a tensor is empty or not finite, or the file does not read back.
+        OSError: the disk is full, or the file cannot be written.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import save_file
 
     check_finite(tensors, path)
     empty = [name for name, tensor in tensors.items() if tensor.numel() == 0]
     if empty:
         raise UserError(f"refusing to save {path}: {len(empty)} tensors are empty, such as {empty[0]}")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # it says a full disk or a missing permission in its own words
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise OSError(f"{path} cannot be written: {first_line(error)}") from error
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     path.chmod(0o644)  # safetensors writes files that only their owner can read
     with safe_open(path, framework="pt") as stream:
         if set(stream.keys()) != set(tensors):
             raise UserError(f"{path} does not read back with the tensors that were written")
 
 
-def trained_tensors(model: EmbedModel) -> dict[str, dict[str, Tensor]]:
+def trained_tensors(backbone: nn.Module, pooling: nn.Module | None) -> dict[str, dict[str, Tensor]]:
     """Return what training changes, by file name and under the names in the files, on the CPU.
 
     Where the parameters are sharded (FSDP2) every process must call this.
     """
     state = {}
-    if model.has_lora:
-        state[LORA_WEIGHTS] = lora_tensors(model.backbone)
-    if model.pooling is not None:
-        state[POOLING_WEIGHTS] = {name: whole(tensor) for name, tensor in model.pooling.state_dict().items()}
+    if hasattr(backbone, "peft_config"):
+        state[LORA_WEIGHTS] = lora_tensors(backbone)
+    if pooling is not None:
+        state[POOLING_WEIGHTS] = {name: whole(tensor) for name, tensor in pooling.state_dict().items()}
     return state

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from common.errors import UserError
 from evaluation.evaluate import evaluate
-from evaluation.tasks import corpus
+from evaluation.tasks import corpus as corpora
 from evaluation.tasks.corpus import make_corpus
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.id_order import is_sorted, order_by_id, sorted_by_id
@@ -31,7 +31,7 @@ def documents(count: int, seed: int = 0) -> list[dict]:
 
 def test_a_corpus_in_many_pieces_is_whole_and_sorted(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(corpus, "PIECE_ROWS", 7)
+    monkeypatch.setattr(corpora, "PIECE_ROWS", 7)
     rows = documents(100)
     corpus = make_corpus(iter(rows), WHERE, {"3", "99"})
     assert not list(tmp_path.iterdir())  # deleted, and still mapped
@@ -46,7 +46,7 @@ def test_a_corpus_in_many_pieces_is_whole_and_sorted(monkeypatch, tmp_path):
 
 
 def test_long_documents_make_small_pieces(monkeypatch):
-    monkeypatch.setattr(corpus, "PIECE_CHARACTERS", 1000)
+    monkeypatch.setattr(corpora, "PIECE_CHARACTERS", 1000)
     corpus = make_corpus(({"id": str(100 - n), "text": "x" * 400} for n in range(20)), WHERE)
     assert {len(chunk) for chunk in corpus.data.column("id").chunks} <= {1, 2, 3}
     assert len(corpus) == 20 and is_sorted(corpus.data.column("id"))
@@ -55,7 +55,7 @@ def test_long_documents_make_small_pieces(monkeypatch):
 @pytest.mark.parametrize("pieces", [2, 50])
 @pytest.mark.parametrize("twice", [0, 9, 19])
 def test_ids_that_are_not_unique_are_found_wherever_they_stand(monkeypatch, twice, pieces):
-    monkeypatch.setattr(corpus, "PIECE_ROWS", pieces)
+    monkeypatch.setattr(corpora, "PIECE_ROWS", pieces)
     rows = [{"id": f"{n:02}", "text": "a"} for n in (*range(20), twice)]
     with pytest.raises(UserError, match=f"id '{twice:02}' is not unique"):
         make_corpus(iter(rows), WHERE)

@@ -19,7 +19,7 @@ from model_loaders.convert import main as convert
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.layouts.published import NAMES
 from model_loaders.saving import save
-from tests.conftest import ROOT, new_model
+from tests.conftest import ROOT, new_model, trained_parameters
 
 TEXTS = ["", "word1 word2", "</s> <pad> word3", " ".join(f"word{number}" for number in range(50))]
 
@@ -40,7 +40,7 @@ texts, *folders = TEXTS, *map(Path, sys.argv[1:])
 for folder in folders:
     model = load(folder, device="cpu")
     np.save(folder.with_suffix(".npy"), model.encode(texts, "query"))
-    save_file({n: t.detach().contiguous() for n, t in model.trained_tensors().items()}, folder.with_suffix(".tensors"))
+    save_file({n: t.detach().contiguous() for n, t in trained_parameters(model).items()}, folder.with_suffix(".tensors"))
     save(model, folder.with_suffix(".again"))
 print("done")
 """
@@ -64,7 +64,7 @@ def test_a_new_process_without_network_gives_the_same_tensors_and_vectors(base: 
     for name, model in models.items():
         folder = tmp_path / name
         np.testing.assert_array_equal(np.load(folder.with_suffix(".npy")), model.encode(TEXTS, "query"), err_msg=name)
-        tensors = {key: tensor.detach().contiguous() for key, tensor in model.trained_tensors().items()}
+        tensors = {key: tensor.detach().contiguous() for key, tensor in trained_parameters(model).items()}
         save_file(tensors, tmp_path / "expected")
         assert folder.with_suffix(".tensors").read_bytes() == (tmp_path / "expected").read_bytes(), name
         files = sorted(path.name for path in folder.iterdir())

@@ -10,7 +10,7 @@ import torch
 
 from model_loaders import DESIGNS
 from model_loaders.backbone.states import read_states
-from tests.conftest import LORA, new_model
+from tests.conftest import LORA, new_model, trained_parameters
 from tests.model_loaders.families import FAMILIES, a_batch, every_kernel
 
 
@@ -51,7 +51,7 @@ def test_states_equal_those_that_transformers_reports(
 def test_gradients_equal_those_of_the_reported_states(base: Path, design: str) -> None:
     model = new_model(design, base).eval()
     ids, mask = a_batch("left")
-    weights = [tensor for name, tensor in model.trained_tensors().items() if "lora_" in name]
+    weights = [tensor for name, tensor in trained_parameters(model).items() if "lora_" in name]
     read = read_states(model.backbone, model.design, ids, mask, mask)[0]
     direction = torch.randn(read.shape, generator=torch.Generator().manual_seed(4))
     expected = torch.autograd.grad((reported_states(model, ids, mask) * direction).sum(), weights)
@@ -99,7 +99,7 @@ def gradients(design: str, base: Path, *, checkpointing: bool) -> tuple[dict[str
     vectors = model(ids, mask)
     direction = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(4))
     (vectors * direction).sum().backward()
-    return {name: tensor.grad for name, tensor in model.trained_tensors().items()}, len(runs)
+    return {name: tensor.grad for name, tensor in trained_parameters(model).items()}, len(runs)
 
 
 @pytest.mark.parametrize("design", DESIGNS)

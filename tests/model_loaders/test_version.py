@@ -13,7 +13,7 @@ from model_loaders import load
 from model_loaders.loading import plan_loading
 from model_loaders.saving import save
 from model_loaders.version import content_hash
-from tests.conftest import new_model
+from tests.conftest import new_model, trained_parameters
 
 DESIGNS = ["model1", "model2", "model3", "model4", "model5", "causal_mean"]
 
@@ -122,7 +122,7 @@ def test_a_quantised_base_has_a_version_for_each_dtype_of_its_products(base):
     models = [new_model("model1", base, dtype=dtype) for dtype in ("float32", "bfloat16")]
     for model in models:
         model.base_model = replace(model.base_model, quantisation="4bit")
-        for tensor in model.trained_tensors().values():
+        for tensor in trained_parameters(model).values():
             tensor.data.fill_(0.5)
     assert models[0].dtype == models[1].dtype
     assert models[0].version != models[1].version

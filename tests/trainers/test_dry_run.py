@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, trained_parameters
 from tests.trainers.test_finite import SMALL
 from tests.trainers.test_progress import arguments
 from trainers.train import main
@@ -81,7 +81,7 @@ def test_an_adapter_that_loads_as_another_one_is_an_error(
 
     def changed(*args: Any, **options: Any) -> Any:
         model = original(*args, **options)
-        for parameter in model.trained_tensors().values():
+        for parameter in trained_parameters(model).values():
             parameter.data.add_(0.1)
         return model
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from tests.conftest import ROOT, triplets
+from tests.conftest import ROOT, trained_parameters, triplets
 from tests.trainers.test_progress import arguments
 from trainers.flags.command_line import parse
 from trainers.memory.stand_ins import FewChunks
@@ -40,7 +40,7 @@ def break_unknown_words(model: Any) -> None:
 
 
 def trained(trainer: Any) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in trainer.model.trained_tensors().items()}
+    return {name: tensor.detach().clone() for name, tensor in trained_parameters(trainer.model).items()}
 
 
 def test_the_row_of_a_vector_that_is_not_finite_is_named(base: Path, tmp_path: Path) -> None:

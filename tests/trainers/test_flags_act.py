@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import triplets, write_base
+from tests.conftest import trained_parameters, triplets, write_base
 from trainers.checkpoints.resuming import find_checkpoint
 from trainers.flags.arguments import GROUPS
 from trainers.flags.command_line import parse
@@ -173,7 +173,7 @@ def test_dataset_file_path_and_invalid_rows(world: dict[str, Path], tmp_path: Pa
 def test_the_seed_alone_decides_the_initial_weights(world: dict[str, Path], tmp_path: Path) -> None:
     def weights(seed: str) -> list[float]:
         argv = [*arguments(world["base"], world["rows"], tmp_path), "--seed", seed]
-        return [t.sum().item() for t in build_trainer(parse(argv, design="model3")).model.trained_tensors().values()]
+        return [t.sum().item() for t in trained_parameters(build_trainer(parse(argv, design="model3")).model).values()]
 
     assert weights("1") == weights("1")
     assert weights("1") != weights("2")

@@ -28,8 +28,8 @@ def make_batch(in_batch: list[bool] | None = None, dim: int = 5, dtype: torch.dt
     return LossBatch(
         torch.randn(len(QUERIES), dim, generator=generator).to(dtype).requires_grad_(),
         torch.randn(len(texts), dim, generator=generator).to(dtype).requires_grad_(),
-        text_hashes(QUERIES),
-        text_hashes(texts),
+        torch.from_numpy(text_hashes(QUERIES)),
+        torch.from_numpy(text_hashes(texts)),
         torch.tensor(owners),
         None if in_batch is None else torch.tensor(in_batch),
     )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.errors import WRITE_ERRORS, DivergedError, SharedError, UserError
+from common.errors import DivergedError, SharedError, UserError
 from common.files import first_line, read_json
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, read_manifest
@@ -71,7 +71,7 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
         staged.mkdir(parents=True)
 
     def check_and_seal() -> None:
-        expected = trained_tensors(trainer.model)  # of a sharded model every process has a part
+        expected = trained_tensors(trainer.model.backbone, trainer.model.pooling)  # of a sharded model every process has a part
         seen = trainer.seen.whole(trainer.accelerator)
         if not main:
             return
@@ -126,7 +126,7 @@ def attempt(action: Callable[[], None]) -> str | None:
         action()
     except UserError as error:
         return str(error)
-    except (*WRITE_ERRORS, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
         return first_line(error)
     return None
 
@@ -174,7 +174,7 @@ def check_weights(directory: Path, expected: dict[str, dict[str, Tensor]]) -> No
 def weights_digest(model: EmbedModel) -> str:
     """Return a hash of what training changes: its names and bytes."""
     digest = hashlib.blake2b(digest_size=16)
-    for file, tensors in sorted(trained_tensors(model).items()):
+    for file, tensors in sorted(trained_tensors(model.backbone, model.pooling).items()):
         for name, tensor in sorted(tensors.items()):
             digest.update(f"{file} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             content: Any = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -17,7 +17,7 @@ from model_loaders.text.prompts import check_task_prompts, template_named
 from triplets.arguments import DataArguments
 
 # Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.
-DEFAULT_LORA_CONFIG = str(Path(__file__).resolve().parent.parent / "configs" / "lora.json")
+DEFAULT_LORA_CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "lora.json")
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 SIGTERM is what clusters and launchers send before they kill, SIGINT is Ctrl-C, SIGUSR1 is what SLURM sends ahead of time
 where it is asked to. A handler sets a flag and nothing else: saving in the middle of a step would keep random states that
-are ahead of the weights. ``trainers/run/checkpoint_callback.py`` looks at the flag at the end of each step, on all processes together.
+are ahead of the weights. ``trainers/run/checkpoint_callback.py`` looks at the flag at the end of each step, on all processes
+together.
 """
 
 from __future__ import annotations

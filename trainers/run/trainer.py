@@ -275,7 +275,7 @@ class ContrastiveTrainer(Trainer):
 
         def write() -> None:
             self.save_model(str(directory))
-            expected = trained_tensors(self.model)
+            expected = trained_tensors(self.model.backbone, self.model.pooling)
             if self.args.should_save:
                 check_weights(directory, expected)
 

@@ -69,7 +69,7 @@ class TripletCollator:
         return TripletBatch(
             query_ids + document_ids,
             len(rows),
-            text_hashes(texts + [text for text, _ in documents]),
+            torch.from_numpy(text_hashes(texts + [text for text, _ in documents])),
             texts,
             negatives=torch.tensor([len(row["negatives"]) for row in rows], dtype=torch.int64),
             in_batch=torch.tensor([row.get("in_batch", True) for row in rows], dtype=torch.bool),

@@ -63,7 +63,7 @@ class TrainingTexts:
 
     def find(self, texts: list[str]) -> list[tuple[int, int]]:
         """Return for each text where its training texts begin and end in the sorted order."""
-        wanted = text_hashes(texts).numpy()
+        wanted = text_hashes(texts)
         starts, ends = (np.searchsorted(self.hashes, wanted, side=side) for side in ("left", "right"))
         return list(zip(starts.tolist(), ends.tolist(), strict=True))
 

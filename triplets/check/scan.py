@@ -93,9 +93,9 @@ def scan(rows: TripletRows) -> Scan:
         for batch in columns(part):
             count = len(batch["query"])
             several = [text for texts in batch["negatives"] for text in texts]
-            queries[at : at + count] = text_hashes(batch["query"]).numpy()
-            positives[at : at + count] = text_hashes(batch["positive"]).numpy()
-            negatives.append(text_hashes(several).numpy())
+            queries[at : at + count] = text_hashes(batch["query"])
+            positives[at : at + count] = text_hashes(batch["positive"])
+            negatives.append(text_hashes(several))
             owners.append(np.repeat(np.arange(at, at + count), [len(texts) for texts in batch["negatives"]]))
             for role, texts in zip(ROLES, (batch["query"], batch["positive"], several), strict=True):
                 lengths[role].add(map(len, texts))
