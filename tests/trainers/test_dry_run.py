@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, trained_parameters
+from tests.tiny import ROOT, trained_parameters
 from tests.trainers.test_finite import SMALL
 from tests.trainers.test_progress import arguments
 from trainers.train import main

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from model_loaders.loading import load_design
-from tests.conftest import triplets
+from tests.tiny import triplets
 from tests.trainers.ranks import Case, job_of
 from tests.trainers.test_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference
 from tests.trainers.test_step import relative

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from tests.conftest import ROOT, trained_parameters, triplets
+from tests.tiny import ROOT, trained_parameters, triplets
 from tests.trainers.test_progress import arguments
 from trainers.flags.command_line import parse
 from trainers.memory.stand_ins import FewChunks

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import LORA, ROOT, new_model, triplets
+from tests.tiny import LORA, ROOT, new_model, triplets
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import optimizer_values, plan_step, plan_training

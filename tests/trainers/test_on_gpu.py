@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import LORA, new_model
 from tests.on_gpu import needs_gpu
+from tests.tiny import LORA, new_model
 from tests.trainers.test_finite import SMALL
 from tests.trainers.test_progress import arguments
 from tests.trainers.test_step import DESIGNS, batch_of, gradients, literal, relative, rows_with

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.words import quantity
-from tests.conftest import triplets
+from tests.tiny import triplets
 from trainers.flags.command_line import parse
 from trainers.run.build import build_trainer
 from trainers.run.progress import Progress, show_progress

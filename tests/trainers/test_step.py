@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model_loaders.backbone.lora_training import LowRankLinear
-from tests.conftest import LORA, new_model, triplets
+from tests.tiny import LORA, new_model, triplets
 from trainers.step import contrastive as step_module
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.chunks import Grouping

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import triplets
+from tests.tiny import triplets
 from tests.trainers.warm import Warm
 
 STEPS = 24
