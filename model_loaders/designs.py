@@ -50,6 +50,9 @@ GRID = ("model1", "causal_mean", "model2", "model3", "bidirectional_eos", "bidir
 def get_design(name: str) -> Design:
     """Return the row ``name`` of the table.
 
+    >>> get_design("model3").pooling
+    'multi_layer'
+
     Raises:
         UserError: no such row; the message names the nearest one and all of them.
     """

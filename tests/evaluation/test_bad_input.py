@@ -20,8 +20,8 @@ from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_files import iter_rows, split_files
 from model_loaders import load
 from model_loaders.saving import save
-from tests.conftest import ROOT, new_model, write_base
 from tests.evaluation.conftest import BagOfWords, write
+from tests.tiny import ROOT, new_model, write_base
 
 
 class Loader:

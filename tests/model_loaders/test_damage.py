@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from model_loaders import UserError, load, load_design
 from model_loaders.saving import save
-from tests.conftest import new_model, write_base
+from tests.tiny import new_model, write_base
 
 LORA, POOLING, MANIFEST = "adapter_model.safetensors", "pooling.safetensors", "embedder.json"
 

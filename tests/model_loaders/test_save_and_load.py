@@ -19,7 +19,7 @@ from model_loaders.convert import main as convert
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.layouts.published import NAMES
 from model_loaders.saving import save
-from tests.conftest import ROOT, new_model, trained_parameters
+from tests.tiny import ROOT, new_model, trained_parameters
 
 TEXTS = ["", "word1 word2", "</s> <pad> word3", " ".join(f"word{number}" for number in range(50))]
 

@@ -13,7 +13,7 @@ from model_loaders import load
 from model_loaders.loading import plan_loading
 from model_loaders.saving import save
 from model_loaders.version import content_hash
-from tests.conftest import new_model, trained_parameters
+from tests.tiny import new_model, trained_parameters
 
 DESIGNS = ["model1", "model2", "model3", "model4", "model5", "causal_mean"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from study.leakage import TrainingIndex, evaluation_texts, leaks, letters
-from tests.conftest import DATA
 from tests.study.conftest import write_lines
+from tests.tiny import DATA
 
 
 def test_what_counts_as_the_same_text() -> None:

@@ -28,8 +28,8 @@ from study.launch import clean_environment
 from study.run_cell import last_error, run_cell
 from study.scheduler import Slots, make_slots, run_cells, why
 from study.study_json import commands, compare, passed_over, tidy
-from tests.conftest import ROOT
 from tests.study.conftest import change, write_lines
+from tests.tiny import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

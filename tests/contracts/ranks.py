@@ -23,7 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.conftest import new_model, triplets
+from tests.tiny import new_model, triplets
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.step import contrastive as step_module
 from trainers.step.batch import TripletBatch, TripletCollator

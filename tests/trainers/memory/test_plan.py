@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import LORA, ROOT, new_model, triplets
+from tests.tiny import LORA, ROOT, new_model, triplets
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import optimizer_values, plan_step, plan_training
@@ -176,7 +176,7 @@ def test_running_out_of_memory_says_what_to_turn(
 ) -> None:
     import trainers.step.contrastive
     import trainers.train
-    from tests.trainers.test_progress import arguments
+    from tests.trainers.commands import arguments
 
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
