@@ -30,7 +30,7 @@ from model_loaders.fingerprints import (
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
 from model_loaders.loading import saved_kernel
 from model_loaders.saving import save
-from tests.conftest import POOLING, ROOT, new_model, triplets, write_base
+from tests.tiny import POOLING, ROOT, new_model, trained_parameters, triplets, write_base
 
 CPU = torch.device("cpu")
 WAYS = list(itertools.product(("float32", "bfloat16"), ("sdpa", "eager")))
@@ -59,7 +59,7 @@ def older(directory: Path) -> None:
 def test_fingerprints_are_those_of_the_loaded_model_bit_for_bit(base: Path, tmp_path: Path, design: str) -> None:
     model = saved_in_bf16(design, base, tmp_path)
     loaded, manifest = load(tmp_path, device="cpu"), read_manifest(tmp_path)
-    assert {tensor.dtype for tensor in loaded.trained_tensors().values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in trained_parameters(loaded).values()} == {torch.bfloat16}
     found = np.array([[round(float(value), 7) for value in row] for row in loaded.fingerprints()])
     np.testing.assert_array_equal(found, manifest.fingerprints)
     assert farthest(model.fingerprints(), loaded.fingerprints()) > 1e-7, "fp32 LoRA gives the same: nothing is shown"
@@ -88,7 +88,7 @@ def test_an_error_meanwhile_leaves_them_too(base: Path) -> None:
     model = new_model("model1", base, dtype="bfloat16")
     with pytest.raises(KeyboardInterrupt), as_loaded(model):
         raise KeyboardInterrupt
-    assert {tensor.dtype for tensor in model.trained_tensors().values()} == {torch.float32}
+    assert {tensor.dtype for tensor in trained_parameters(model).values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("design", ["model1", "model4", "model5"])
