@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 
-from model_loaders.backbone.load import add_lora, choose_device, choose_dtype, load_backbone
+from model_loaders.backbone.load import (
+    add_lora,
+    choose_device,
+    choose_dtype,
+    load_backbone,
+)
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel, fresh_pooling
 from model_loaders.layouts.manifest import (
@@ -51,7 +56,7 @@ def create(
         recipe: prompts and lengths that the model will carry.
         seed: of the initial weights.
         dtype: of the base model; LoRA and pooling are fp32.
-        attn_implementation: attention kernel.
+        attn_implementation: attention kernel; see ``backbone.choose_kernel``.
         device: ``None`` for the GPU where there is one.
         quantisation: ``4bit`` or ``8bit``.
     """
