@@ -76,7 +76,7 @@ def create(
         recipe: prompts and lengths that the model will carry.
         seed: of the initial weights.
         dtype: of the base model; LoRA and pooling are fp32.
-        attn_implementation: attention kernel.
+        attn_implementation: attention kernel; see ``backbone.choose_kernel``.
         device: ``None`` for the GPU where there is one.
         quantisation: ``4bit`` or ``8bit``.
     """

@@ -75,6 +75,12 @@ class EmbedModel(nn.Module):
         return self.base_model.quantisation or str(self.backbone.dtype).removeprefix("torch.")
 
     @property
+    def attn_implementation(self) -> str:
+        """Name of the attention kernel, such as ``sdpa``."""
+        config: Any = self.backbone.config
+        return str(config._attn_implementation)
+
+    @property
     def _no_split_modules(self) -> list[str]:
         """Class names of the base LLM's layers, by which FSDP2 shards."""
         base = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]

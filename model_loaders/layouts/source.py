@@ -10,7 +10,10 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import read_json
-from model_loaders.backbone.load import load_config, weights_hash
+from model_loaders.backbone.load import (
+    load_config,
+    weights_hash,
+)
 from model_loaders.designs import Design, get_design
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import (

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainers.test_finite import SMALL
-from tests.trainers.test_progress import arguments
+from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
 from trainers.run.banner import banner, negatives_line, tokens_of
 from trainers.run.build import build_trainer

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import ROOT, trained_parameters
-from tests.trainers.test_finite import SMALL
-from tests.trainers.test_progress import arguments
+from tests.trainers.commands import SMALL, arguments
 from trainers.train import main
 
 

@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.contracts.gradients import DESIGNS, batch_of, gradients, literal, relative, rows_with
 from tests.on_gpu import needs_gpu
 from tests.tiny import LORA, new_model
-from tests.trainers.test_finite import SMALL
-from tests.trainers.test_progress import arguments
-from tests.trainers.test_step import DESIGNS, batch_of, gradients, literal, relative, rows_with
+from tests.trainers.commands import SMALL, arguments
 from trainers.step import contrastive as step_module
 from trainers.step.chunks import Grouping
 from trainers.step.contrastive import ContrastiveStep

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.contracts.warm import Warm
 from tests.tiny import triplets
-from tests.trainers.warm import Warm
 
 STEPS = 24
 # Large enough that writing it takes a while, small enough for fast steps.

@@ -38,7 +38,10 @@ class ModelArguments:
     )
     attn_implementation: str | None = field(
         default=None,
-        metadata={"help": "Attention kernel: sdpa, eager, flash_attention_2, ... Unset: transformers chooses."},
+        metadata={
+            "help": "Attention kernel: sdpa, eager, flash_attention_2, ... Unset: an adapter's own; eager in bf16 on a "
+            "CPU; else transformers chooses."
+        },
     )
     cache_dir: str | None = field(
         default=None,

@@ -15,14 +15,12 @@ import torch
 
 from common.errors import UserError
 from tests.tiny import ROOT, trained_parameters, triplets
-from tests.trainers.test_progress import arguments
+from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
 from trainers.memory.stand_ins import FewChunks
 from trainers.monitor.finite import ADVICE, GRADIENTS, LOSS, NOTHING, VECTORS, Trouble, check_finite, told
 from trainers.run.build import build_trainer
 from trainers.train import main
-
-SMALL = ("--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4")
 
 
 def poisoned(base: Path, folder: Path, *more: str) -> list[str]:
@@ -128,7 +126,7 @@ import sys
 sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
-from tests.trainers.test_finite import break_unknown_words
+from tests.trainers.monitor.test_finite import break_unknown_words
 from trainers import train
 build = train.build_trainer
 def broken(config):

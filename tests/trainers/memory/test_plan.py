@@ -176,7 +176,7 @@ def test_running_out_of_memory_says_what_to_turn(
 ) -> None:
     import trainers.step.contrastive
     import trainers.train
-    from tests.trainers.test_progress import arguments
+    from tests.trainers.commands import arguments
 
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")

@@ -14,7 +14,7 @@ from torch import nn
 
 from common.errors import UserError
 from model_loaders.layouts.manifest import Recipe
-from tests.trainers.test_progress import arguments
+from tests.trainers.commands import arguments
 from trainers.monitor.metrics import Seen, truncation_warning
 from trainers.run.preflight import check_positions
 from trainers.train import main
