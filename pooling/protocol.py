@@ -76,7 +76,7 @@ class Pooling(Protocol):
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Switch training of the weights on or off."""
 
-    def register_forward_pre_hook(self, hook: Any) -> Any:
+    def register_forward_pre_hook(self, hook: Any, *, with_kwargs: bool = False) -> Any:
         """Call ``hook`` before each ``forward``."""
 
 
