@@ -33,7 +33,8 @@ def model_of(config: TrainConfig) -> EmbedModel:
     from transformers import AutoModel
 
     from model_loaders.backbone.load import DTYPES, add_lora
-    from model_loaders.embed_model import EmbedModel, fresh_pooling
+    from model_loaders.create import fresh_pooling, sizes_from_flags
+    from model_loaders.embed_model import EmbedModel
     from trainers.flags.lora import lora_options
 
     given = config.model
@@ -48,12 +49,11 @@ def model_of(config: TrainConfig) -> EmbedModel:
     kernel = "sdpa" if str(given.attn_implementation).startswith("flash") else given.attn_implementation
     dtype = torch.bfloat16 if given.torch_dtype == "auto" else DTYPES[given.torch_dtype]
     about = BaseModel(given.model_name_or_path, base.model_type, base.hidden_size, base.num_hidden_layers)
-    sizes = {"latents": given.pooling_latents, "heads": given.pooling_heads, "head_dim": given.pooling_head_dim}
     recipe = Recipe(max_length=config.data.max_seq_length, query_max_length=config.data.query_max_length)
     with torch.device("meta"):
         backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel).requires_grad_(False)
         backbone = add_lora(backbone, lora_options(given), trainable=True)
-        pooling = fresh_pooling(design, about, sizes)  # fp32, as in training
+        pooling = fresh_pooling(design, about, sizes_from_flags(design, vars(given)))  # fp32, as in training
     model = EmbedModel(config.design, backbone, pooling, NoText(), recipe, about)
     give_device(model)
     return model
