@@ -43,11 +43,16 @@ def neighbour(path: Path) -> str:
     return f" (did you mean {path.parent / match[0]}?)" if match else ""
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, also where several processes write the same file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
 def write_json(content: Any, path: Path) -> None:
     """Write JSON whole or not at all, also where several processes write the same file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def one_line(text: str) -> str:

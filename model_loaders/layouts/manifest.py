@@ -9,8 +9,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from common.errors import UserError, nearest
 from common.files import read_json
 from model_loaders.text.prompts import Role, check_role, check_task_prompts, template_named
@@ -114,10 +112,13 @@ class Manifest:
         recipe: prompts and lengths.
         end_token: the token that is last in every text.
         dtype: dtype in which the fingerprints were computed.
-        fingerprints: vectors of ``PROBE_TEXTS``, one list of ``dim`` floats a text.
+        fingerprints: vectors of ``PROBE_TEXTS``, one list of ``dim`` floats a text, computed as the loader computes.
         lora: whether the directory holds a LoRA adapter (an untrained mean-pooled base has none).
         versions: of the libraries that wrote it; recorded and compared, not enforced.
         format: of this file.
+        attn_implementation: the attention kernel of training and fingerprints; empty in older manifests.
+        noise: how far rounding moves the fingerprints (``fingerprints.rounding_noise``); ``None`` in older manifests.
+        lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
     """
 
     design: str
@@ -130,6 +131,9 @@ class Manifest:
     lora: bool = True
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    attn_implementation: str = ""
+    noise: float | None = None
+    lora_effect: float | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
@@ -187,30 +191,3 @@ def conforms(value: Any, hint: Any) -> bool:
 def library_versions() -> dict[str, str]:
     """Return the installed versions of the libraries that decide a vector."""
     return {name: metadata.version(name) for name in LIBRARIES}
-
-
-def check_fingerprints(manifest: Manifest, vectors: np.ndarray, dtype: str, directory: Path) -> None:
-    """Compare the probe texts' vectors with those that were saved.
-
-    Args:
-        manifest: of the adapter.
-        vectors: ``(probes, dim)`` of the loaded model.
-        dtype: of the loaded model.
-        directory: for messages.
-
-    Raises:
-        UserError: the lowest cosine is below 0.999 (0.99 if the dtypes differ).
-    """
-    if [len(row) for row in manifest.fingerprints] != [vectors.shape[1]] * len(vectors):
-        raise UserError(f"{directory / MANIFEST}: fingerprints must be {len(vectors)} vectors of {vectors.shape[1]} numbers")
-    saved = np.asarray(manifest.fingerprints, dtype=np.float32)
-    threshold = 0.999 if dtype == manifest.dtype else 0.99
-    cosine = float((saved * vectors).sum(axis=1).min())
-    if not cosine >= threshold:  # also true for NaN
-        now = library_versions()
-        changed = [f"{name} {old} -> {now.get(name)}" for name, old in manifest.versions.items() if now.get(name) != old]
-        raise UserError(
-            f"the adapter {directory} does not give the vectors that it gave when it was saved: cosine {cosine:.4f} on the "
-            f"probe texts, at least {threshold} expected ({manifest.dtype} then, {dtype} now). A file was changed, the base "
-            f"model is another one, or a library behaves differently (versions: {', '.join(changed) or 'the same'})."
-        )

@@ -14,8 +14,9 @@ from common.errors import UserError
 from common.files import first_line
 from model_loaders.backbone.attention import set_attention
 from model_loaders.backbone.load import DTYPES, add_lora, load_config
+from model_loaders.create import fresh_pooling, sizes_from_flags
 from model_loaders.designs import get_design
-from model_loaders.embed_model import EmbedModel, fresh_pooling
+from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, Recipe
 from trainers.flags.lora import lora_options
 from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
@@ -48,12 +49,11 @@ def model_of(config: TrainConfig) -> EmbedModel:
     kernel = "sdpa" if str(flags.attn_implementation).startswith("flash") else flags.attn_implementation
     dtype = torch.bfloat16 if flags.torch_dtype == "auto" else DTYPES[flags.torch_dtype]
     facts = BaseModel(flags.model_name_or_path, base.model_type, base.hidden_size, base.num_hidden_layers)
-    sizes = {"latents": flags.pooling_latents, "heads": flags.pooling_heads, "head_dim": flags.pooling_head_dim}
     recipe = Recipe(max_length=config.data.max_seq_length, query_max_length=config.data.query_max_length)
     with torch.device("meta"):
         backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel).requires_grad_(False)
         backbone = add_lora(backbone, lora_options(flags), trainable=True)
-        pooling = fresh_pooling(design, facts, sizes)  # fp32, as in training
+        pooling = fresh_pooling(design, facts, sizes_from_flags(design, vars(flags)))  # fp32, as in training
     model = EmbedModel(config.design, backbone, pooling, PadOnlyTokenizer(), recipe, facts)
     give_device(model)
     return model
