@@ -74,12 +74,12 @@ def test_negatives_stay_within_a_process(base: Path, tmp_path: Path) -> None:
 def test_a_plan_that_fails_does_not_end_the_run(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import trainers.memory_plan
+    import trainers.memory.plan
 
     def fails(*_: object) -> None:
         raise NotImplementedError("no sizes without values")
 
-    monkeypatch.setattr(trainers.memory_plan, "plan_training", fails)
+    monkeypatch.setattr(trainers.memory.plan, "plan_training", fails)
     assert "not planned (NotImplementedError: no sizes without values)" in told(base, tmp_path, capsys)["memory"]
 
 
