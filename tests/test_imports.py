@@ -47,6 +47,7 @@ ORDER: dict[str, list[str]] = {
         "layouts",
         "version encoding",
         "embed_model",
+        "fingerprints",
         "create saving",
         "loading",
         "*",
