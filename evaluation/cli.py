@@ -72,7 +72,7 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
     flag("--shard_texts", type=_positive, help="texts whose vectors are written together (default: 4096): so many at most are "
          "encoded again after a kill; an --embedding_cache finds vectors again only with the same number")  # fmt: skip
     flag("--dtype", choices=["float32", "bfloat16", "float16"], help="of the base LLM (default: the manifest's)")
-    flag("--attn_implementation", help="eager, sdpa, flash_attention_2, … (default: the base LLM's best)")
+    flag("--attn_implementation", help="eager, sdpa, flash_attention_2, … (default: the adapter's own)")
     flag("--device", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     flag("--cache_dir", help="cache of the hub for base LLM and adapter")
     flag("--name", help="name of the model in the results (default: its design)")

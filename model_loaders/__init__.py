@@ -44,8 +44,9 @@ def load_design(
         adapter_path: hub name or directory.
         args: ``cache_dir``.
         options: ``cache_dir``; ``dtype`` (default: the manifest's, else bfloat16 on a GPU and float32 on the CPU);
-            ``attn_implementation`` (default: the model's best); ``device`` (default: the GPU where there is one);
-            ``num_heads`` of the pooling, which the published layout does not say (default 32).
+            ``attn_implementation`` (default: the one that the adapter was trained with; see ``backbone.choose_kernel``);
+            ``device`` (default: the GPU where there is one); ``num_heads`` of the pooling, which the published layout does
+            not say (default 32).
 
     Raises:
         UserError: something is missing or does not fit; the message says what to do.

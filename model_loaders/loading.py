@@ -9,14 +9,21 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from model_loaders.backbone.load import add_lora, choose_device, choose_dtype, load_backbone
+from model_loaders.backbone.load import (
+    add_lora,
+    choose_device,
+    choose_dtype,
+    load_backbone,
+    rounds_by_batch,
+)
 from model_loaders.create import cast_pooling
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
+from model_loaders.fingerprints import check_fingerprints
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import (
     BaseModel,
-    check_fingerprints,
+    Manifest,
 )
 from model_loaders.layouts.source import Source, adapter_needs, check_base, open_base, read_source, tokenizer_and_recipe
 from model_loaders.layouts.tensors import (
@@ -48,14 +55,14 @@ def load_design(
         get_design(plan.source.design_name),
         dtype=plan.dtype,
         device=plan.device,
-        attn_implementation=attn_implementation,
+        attn_implementation=attn_implementation or saved_kernel(plan.source.manifest, plan.dtype, plan.device),
         quantisation=plan.base.quantisation or None,
     )
     model = assemble(plan.source, backbone, plan.base, plan.base_directory, trainable=trainable)
     model.pooling = cast_pooling(model.pooling, plan.device, None if trainable else plan.dtype)
     model.train(trainable)
     if plan.source.manifest is not None:
-        check_fingerprints(plan.source.manifest, model.fingerprints(), model.dtype, plan.source.directory)
+        check_fingerprints(plan.source.manifest, model, plan.source.directory)
     return model
 
 
@@ -124,6 +131,20 @@ def plan_loading(
     return Plan(source, base, base_directory, choose_dtype(dtype, chosen_device), chosen_device)
 
 
+def saved_kernel(manifest: Manifest | None, dtype: torch.dtype, device: torch.device) -> str | None:
+    """Return the attention kernel that an adapter was trained with; ``None`` where it cannot compute so here, or is unknown."""
+    name = manifest.attn_implementation if manifest is not None else ""
+    known = name == "eager" or (name == "sdpa" and not rounds_by_batch(name, dtype, device))
+    return name if known or (name == "flash_attention_2" and has_flash_attention(device)) else None
+
+
+def has_flash_attention(device: torch.device) -> bool:
+    """Whether FlashAttention is installed and computes on ``device``."""
+    from transformers.utils import is_flash_attn_2_available
+
+    return device.type == "cuda" and bool(is_flash_attn_2_available())
+
+
 def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_directory: Path, *, trainable: bool) -> EmbedModel:
     """Put an adapter's tensors on a loaded base model; a published adapter without tokenizer files takes the base's."""
     if source.lora is not None:
@@ -135,9 +156,10 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
         sizes, tensors = source.pooling
         pooling = build_pooling(sizes)
         check_tensors(tensors, pooling.state_dict(), source.pooling_file)
-        if sizes.hidden_size != base.hidden_size or sizes.layers not in (None, base.num_layers):
+        layers = sizes.to_dict().get("layers")
+        if sizes.hidden_size != base.hidden_size or layers not in (None, base.num_layers):
             raise UserError(
-                f"{source.pooling_file} pools states of width {sizes.hidden_size} (layers: {sizes.layers or 'last'}), the base "
+                f"{source.pooling_file} pools states of width {sizes.hidden_size} (layers: {layers or 'last'}), the base "
                 f"model {base.name_or_path} has width {base.hidden_size} and {base.num_layers} layers: it is another base model"
             )
         pooling.load_state_dict(tensors)

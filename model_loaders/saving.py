@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from model_loaders.embed_model import EmbedModel
+from model_loaders.fingerprints import as_loaded, lora_effect, rounding_noise
 from model_loaders.layouts.manifest import (
     MANIFEST,
     Manifest,
@@ -28,7 +29,10 @@ def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
     Everything is written to a directory inside it and moved out file by file, the manifest last: a directory with a
     manifest is whole.
     """
-    tensors, fingerprints = trained_tensors(model.backbone, model.pooling), model.fingerprints()
+    tensors = trained_tensors(model.backbone, model.pooling)
+    with as_loaded(model):  # every process: a forward pass gathers what is sharded
+        fingerprints = model.fingerprints()
+        noise, effect = rounding_noise(model, fingerprints), lora_effect(model, fingerprints)
     if not write:
         return
     stage = directory / ".partial"
@@ -50,6 +54,9 @@ def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
         fingerprints=[[round(float(value), 7) for value in row] for row in fingerprints],
         lora=model.has_lora,
         versions=library_versions(),
+        attn_implementation=model.attn_implementation,
+        noise=float(f"{noise:.3g}"),
+        lora_effect=float(f"{effect:.3g}"),
     ).write(stage)
     (directory / MANIFEST).unlink(missing_ok=True)
     for file in sorted(stage.iterdir(), key=lambda file: file.name == MANIFEST):

@@ -17,6 +17,7 @@ from evaluation.tasks.local_retrieval import corpus_file, judged_split, queries_
 from evaluation.tasks.schemas import Layout, TaskRow
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import Role
+from pooling import ShowsAttention
 from study.cells import Cell
 from study.config import StudyConfig
 from study.inputs import Inputs
@@ -39,26 +40,34 @@ def attention_mass(model: EmbedModel, texts: Sequence[str], role: Role = "docume
     Returns:
         Sums over the texts: ``(heads, layers)``, mean over latents; and ``(latents, layers)``, mean over heads.
     """
-    assert model.pooling is not None and model.pooling.config.layers is not None
-    config, layers = model.pooling.config, model.pooling.config.layers
-    by_head, by_latent = (torch.zeros(rows, layers, dtype=torch.float64) for rows in (config.heads, config.latents))
+    assert model.pooling is not None
+    by_head: list[Tensor] = []
+    by_latent: list[Tensor] = []
 
-    def look(pooling: Any, arguments: tuple[Any, ...]) -> None:
-        found = pooling.attention(*arguments)  # (batch, heads, latents, layers)
-        by_head.add_(found.mean(dim=2).sum(dim=0).double().cpu())
-        by_latent.add_(found.mean(dim=1).sum(dim=0).double().cpu())
+    def look(pooling: ShowsAttention, arguments: tuple[Tensor, Tensor | None]) -> None:
+        weights = pooling.attention(*arguments)  # (batch, heads, latents, layers)
+        by_head.append(weights.mean(dim=2).sum(dim=0).double().cpu())
+        by_latent.append(weights.mean(dim=1).sum(dim=0).double().cpu())
 
     hook = model.pooling.register_forward_pre_hook(look)  # of the very states that are pooled
     try:
         model.encode(list(texts), role)
     finally:
         hook.remove()
-    return by_head, by_latent
+    return in_order(by_head), in_order(by_latent)
+
+
+def in_order(parts: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the batches' parts, added one after the other."""
+    total = torch.zeros_like(parts[0])
+    for part in parts:
+        total += part
+    return total
 
 
 def keep_attention(model: EmbedModel, cell: Cell, config: StudyConfig, inputs: Inputs) -> None:
-    """Write a cell's ``attention_mass.json``, if its pooling reads several layers and the file is not there."""
-    if model.pooling is None or model.pooling.config.layers is None:
+    """Write a cell's ``attention_mass.json``, if its pooling attends to several layers and the file is not there."""
+    if model.design.layers == "last" or not isinstance(model.pooling, ShowsAttention):
         return
     if read_json_or_empty(cell.folder / FILE).get("evaluation") == cell.evaluation_key:
         return

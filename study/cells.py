@@ -19,6 +19,8 @@ from study.inputs import Inputs
 
 # Flags that decide which texts a baseline sees.
 OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
+# Flags that decide how the mean-pooled base LLM computes; only those given are in its key, so that older cells keep theirs.
+OF_THE_COMPUTATION = ("torch_dtype", "attn_implementation")
 # Flags that change how often a run says or saves something, and not what comes out.
 WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
 State = Literal["done", "failed", "diverged", "unfinished"]
@@ -147,7 +149,9 @@ def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
     for name in config.baselines:
         first = config.flags(recipes[0])
         key: dict[str, Any] = {"baseline": name, "texts": {flag: first.get(flag) for flag in OF_THE_TEXTS}}
-        if name != "mean_pooling":
+        if name == "mean_pooling":
+            key |= {flag: first[flag] for flag in OF_THE_COMPUTATION if first.get(flag) is not None}
+        else:
             key["data"] = inputs.train_keys[recipes[0]]
         for number, base in enumerate(config.base_models[:1] if name == "tfidf" else config.base_models):
             add("baseline", name, number, "", None, key if name == "tfidf" else {**key, "base": inputs.base_keys[base]})

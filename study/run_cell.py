@@ -164,14 +164,21 @@ def make_baseline(cell: Cell, config: StudyConfig, inputs: Inputs) -> Any:
         from model_loaders.create import create
         from model_loaders.layouts.manifest import Recipe
 
-        flags = config.flags(recipe)  # the same texts as the trained designs see
+        flags = config.flags(recipe)  # the same texts, dtype and kernel as the trained designs have
         texts = Recipe(
             query_prompt=flags.get("query_prompt", ""),
             document_prompt=flags.get("document_prompt", ""),
             max_length=flags.get("max_seq_length", 512),
             query_max_length=flags.get("query_max_length"),
         )
-        return create("causal_mean", base, lora=None, recipe=texts)
+        return create(
+            "causal_mean",
+            base,
+            lora=None,
+            recipe=texts,
+            dtype=flags.get("torch_dtype"),
+            attn_implementation=flags.get("attn_implementation"),
+        )
     from quickstart import baselines
 
     return baselines.make(cell.design, inputs.train[recipe], base)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 
 # room: the rooms that it may import beside itself; those that put the others together import all
 MAY_IMPORT: dict[str, set[str]] = {
@@ -47,6 +47,7 @@ ORDER: dict[str, list[str]] = {
         "layouts",
         "version encoding",
         "embed_model",
+        "fingerprints",
         "create saving",
         "loading",
         "*",

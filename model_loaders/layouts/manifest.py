@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
-import numpy as np
-
-from common.errors import UserError, nearest
+from common.build import build
+from common.errors import UserError
 from common.files import read_json
 from model_loaders.text.prompts import Role, check_role, check_task_prompts, template_named
 
 MANIFEST = "embedder.json"
 FORMAT = 1
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
-Content = TypeVar("Content")
 # Short, long, another script, code: what these give must not change between saving and loading.
 PROBE_TEXTS = (
     "What is the capital of France?",
@@ -114,10 +111,13 @@ class Manifest:
         recipe: prompts and lengths.
         end_token: the token that is last in every text.
         dtype: dtype in which the fingerprints were computed.
-        fingerprints: vectors of ``PROBE_TEXTS``, one list of ``dim`` floats a text.
+        fingerprints: vectors of ``PROBE_TEXTS``, one list of ``dim`` floats a text, computed as the loader computes.
         lora: whether the directory holds a LoRA adapter (an untrained mean-pooled base has none).
         versions: of the libraries that wrote it; recorded and compared, not enforced.
         format: of this file.
+        attn_implementation: the attention kernel of training and fingerprints; empty in older manifests.
+        noise: how far rounding moves the fingerprints (``fingerprints.rounding_noise``); ``None`` in older manifests.
+        lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
     """
 
     design: str
@@ -130,6 +130,9 @@ class Manifest:
     lora: bool = True
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    attn_implementation: str = ""
+    noise: float | None = None
+    lora_effect: float | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
@@ -147,70 +150,9 @@ def read_manifest(directory: Path) -> Manifest:
     data = read_json(path)
     if data.get("format") != FORMAT:
         raise UserError(f"{path} has format {data.get('format')!r}; this version of the toolkit reads format {FORMAT}")
-    return build(Manifest, data, path)
-
-
-def build(kind: type[Content], data: Any, path: Path) -> Content:
-    """Build a dataclass from the values of a JSON object, each of which must be of the type that its field says."""
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: expected an object for {kind.__name__}, found {data!r:.40}")
-    hints, values = get_type_hints(kind), {}
-    for key, value in data.items():
-        if key not in hints:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(key, hints)}")
-        if is_dataclass(hints[key]):
-            values[key] = build(hints[key], value, path)
-        elif conforms(value, hints[key]):
-            values[key] = tuple(value) if get_origin(hints[key]) is tuple else value
-        else:
-            raise UserError(f"{path}: {key} is {value!r:.40}, not a value of type {kind.__annotations__[key]}")
-    try:
-        return kind(**values)
-    except (TypeError, UserError) as error:  # a key is missing, or a value out of range
-        raise UserError(f"{path}: {str(error).removeprefix(f'{kind.__name__}.__init__() ')}") from error
-
-
-def conforms(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of an annotated type; lists stand for tuples, whole numbers for floats."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is UnionType:
-        return any(conforms(value, part) for part in parts)
-    if kind in (list, tuple):
-        return isinstance(value, list) and all(conforms(item, parts[0]) for item in value)
-    if kind is dict:
-        return isinstance(value, dict) and all(conforms(item, parts[1]) for item in value.values())
-    if hint is float:
-        return type(value) in (int, float)
-    return hint is Any or type(value) is hint  # not isinstance: True is an int too
+    return build(Manifest, data, str(path))
 
 
 def library_versions() -> dict[str, str]:
     """Return the installed versions of the libraries that decide a vector."""
     return {name: metadata.version(name) for name in LIBRARIES}
-
-
-def check_fingerprints(manifest: Manifest, vectors: np.ndarray, dtype: str, directory: Path) -> None:
-    """Compare the probe texts' vectors with those that were saved.
-
-    Args:
-        manifest: of the adapter.
-        vectors: ``(probes, dim)`` of the loaded model.
-        dtype: of the loaded model.
-        directory: for messages.
-
-    Raises:
-        UserError: the lowest cosine is below 0.999 (0.99 if the dtypes differ).
-    """
-    if [len(row) for row in manifest.fingerprints] != [vectors.shape[1]] * len(vectors):
-        raise UserError(f"{directory / MANIFEST}: fingerprints must be {len(vectors)} vectors of {vectors.shape[1]} numbers")
-    saved = np.asarray(manifest.fingerprints, dtype=np.float32)
-    threshold = 0.999 if dtype == manifest.dtype else 0.99
-    cosine = float((saved * vectors).sum(axis=1).min())
-    if not cosine >= threshold:  # also true for NaN
-        now = library_versions()
-        changed = [f"{name} {old} -> {now.get(name)}" for name, old in manifest.versions.items() if now.get(name) != old]
-        raise UserError(
-            f"the adapter {directory} does not give the vectors that it gave when it was saved: cosine {cosine:.4f} on the "
-            f"probe texts, at least {threshold} expected ({manifest.dtype} then, {dtype} now). A file was changed, the base "
-            f"model is another one, or a library behaves differently (versions: {', '.join(changed) or 'the same'})."
-        )

@@ -19,7 +19,7 @@ from comparison.report.tables.files import write_csv
 from comparison.stats.effects import equivalence_p
 from comparison.stats.multiple import holm
 from tests.comparison.conftest import Write, write_items, write_result
-from tests.conftest import ROOT, SHARED
+from tests.tiny import ROOT, SHARED
 
 TASKS = ["ArguAna", "FiQA2018", "HotpotQA", "NFCorpus", "NQ", "SCIDOCS", "SciFact", "TRECCOVID", "FEVER", "ClimateFEVER"]
 

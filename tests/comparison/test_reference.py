@@ -20,7 +20,7 @@ from comparison.reading.table import Table, select
 from comparison.stats.effects import Interval
 from comparison.stats.exact import floor
 from comparison.stats.multiple import holm
-from tests.conftest import SHARED
+from tests.tiny import SHARED
 
 OWN = Path(__file__).with_name("reference.json")
 PUBLIC, RESULTS = SHARED / "research" / "stat_reference.json", SHARED / "mteb_results" / "results"

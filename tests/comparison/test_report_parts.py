@@ -17,7 +17,7 @@ from comparison.report.tables.paper_table import as_latex, make_table
 from comparison.report.words.cautions import cautions, quiet
 from comparison.report.words.names import latex, listed, name, printable, short_names, shorten, slugs
 from tests.comparison.test_answer import comparison
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 
 
 def test_names_are_one_line_without_signs_that_turn_directions() -> None:

@@ -13,7 +13,7 @@ from comparison.errors import ComparisonError
 from comparison.reading.results_folder import read
 from comparison.reading.study_file import read_study_file
 from tests.comparison.conftest import Write
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 
 CELL = {"name": "model3-seed42", "design": "model3"}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import WORDS
+from tests.tiny import WORDS
 
 # Words that the tokenizer of the tiny base LLMs knows: to its models, other texts would all be the same.
 TOPICS = {topic: " ".join(WORDS[8 * number : 8 * number + 8]) for number, topic in enumerate(["bread", "stars", "chess"])}

@@ -16,8 +16,8 @@ from evaluation.evaluate import evaluate
 from evaluation.tasks import availability
 from evaluation.tasks.availability import check_rows, in_cache
 from evaluation.tasks.find import find_tasks
-from tests.conftest import ROOT
 from tests.evaluation.conftest import BagOfWords
+from tests.tiny import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,8 @@ from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import list_folder
 from model_loaders import load
 from model_loaders.saving import save
-from tests.conftest import ROOT, new_model, write_base
 from tests.evaluation.conftest import BagOfWords, write
+from tests.tiny import ROOT, new_model, write_base
 
 
 class Loader:

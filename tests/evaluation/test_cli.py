@@ -11,8 +11,8 @@ import pytest
 from common.errors import UserError
 from evaluation.cli import main
 from model_loaders import load
-from tests.conftest import ROOT, new_model
 from tests.evaluation.conftest import BagOfWords
+from tests.tiny import ROOT, new_model
 
 SCRIPTS = ["run_mteb.py", "run_mteb_retrieval.py"]
 

@@ -17,8 +17,8 @@ from evaluation.evaluate import evaluate
 from evaluation.results.item_scores import connected, read_items
 from evaluation.results.score_table import table, write_csv
 from evaluation.tasks.find import find_tasks
-from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, write
+from tests.tiny import new_model
 
 
 def run(tmp_path, data_dir, names=(), encoder=None, **options):

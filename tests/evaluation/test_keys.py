@@ -16,8 +16,8 @@ from evaluation.tasks.local_files import iter_rows
 from model_loaders import load
 from model_loaders.embed_model import EmbedModel
 from model_loaders.saving import save
-from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, make_tasks, write
+from tests.tiny import new_model
 
 TASK = "TinyRetrieval"
 

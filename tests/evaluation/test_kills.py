@@ -16,8 +16,8 @@ import pytest
 
 from evaluation.results.item_scores import read_items
 from model_loaders.saving import save
-from tests.conftest import ROOT, WORDS, new_model
 from tests.evaluation.conftest import write
+from tests.tiny import ROOT, WORDS, new_model
 
 SHARD, DOCUMENTS, QUERIES, KILLS = 100, 8000, 60, 10
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from model_loaders.saving import save
-from tests.conftest import ROOT, new_model
 from tests.evaluation.conftest import make_tasks
 from tests.evaluation.test_cli import script
 from tests.on_gpu import needs_gpu
+from tests.tiny import ROOT, new_model
 
 pytestmark = needs_gpu
 

@@ -19,8 +19,8 @@ from common.errors import UserError
 from evaluation.encode.distributed import deal
 from evaluation.encode.rank import Place, first_process, launched
 from model_loaders.saving import save
-from tests.conftest import ROOT, WORDS, new_model
 from tests.evaluation.conftest import write
+from tests.tiny import ROOT, WORDS, new_model
 
 PAIR = Path(__file__).with_name("pair.py")
 

@@ -16,8 +16,8 @@ from evaluation.progress import Progress
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.workload import estimate, expected_characters
 from model_loaders.encoding import Encoded
-from tests.conftest import ROOT
 from tests.evaluation.conftest import BagOfWords, write
+from tests.tiny import ROOT
 
 
 class Clock:

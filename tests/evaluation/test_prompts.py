@@ -15,8 +15,8 @@ from evaluation.evaluate import evaluate
 from evaluation.tasks.find import find_tasks, prompt_keys
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.text.prompts import in_template, render, template_named
-from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords, write
+from tests.tiny import new_model
 
 SCIFACT, BANKING, ASKUBUNTU, BIOSSES = (
     mteb.get_task(name).metadata for name in ("SciFact", "Banking77Classification", "AskUbuntuDupQuestions", "BIOSSES")

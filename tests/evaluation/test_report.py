@@ -18,8 +18,8 @@ from evaluation.results.record import read_record, speeds, totals
 from evaluation.results.score_table import COLUMNS, WIDTH, table, write_csv
 from evaluation.tasks.find import find_tasks
 from model_loaders.encoding import Encoded
-from tests.conftest import new_model
 from tests.evaluation.conftest import BagOfWords
+from tests.tiny import new_model
 
 
 class Counting(BagOfWords):

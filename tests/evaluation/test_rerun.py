@@ -12,8 +12,8 @@ from evaluation.evaluate import evaluate
 from evaluation.tasks.find import find_tasks
 from model_loaders import load, loading
 from model_loaders.saving import save
-from tests.conftest import new_model
 from tests.evaluation.conftest import make_tasks, write
+from tests.tiny import new_model
 
 
 def call(*words: object) -> int:

@@ -22,8 +22,8 @@ from evaluation.evaluate import evaluate
 from evaluation.results.score_table import table
 from evaluation.tasks.find import find_tasks
 from model_loaders.layouts.manifest import library_versions
-from tests.conftest import WORDS, new_model
 from tests.evaluation.conftest import BagOfWords
+from tests.tiny import WORDS, new_model
 
 TEXTS = [" ".join(WORDS[(7 * n + 3 * k) % len(WORDS)] for k in range(2 + n % 5)) for n in range(23)]
 

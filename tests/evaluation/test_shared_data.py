@@ -19,7 +19,7 @@ from evaluation.evaluate import evaluate
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.mteb_tasks import official_names
-from tests.conftest import DATA
+from tests.tiny import DATA
 
 EVAL = DATA / "eval"
 pytestmark = pytest.mark.skipif(not EVAL.is_dir(), reason="the evaluation data are not here")

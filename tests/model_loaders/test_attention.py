@@ -13,8 +13,8 @@ from torch import nn
 from model_loaders import UserError, get_design
 from model_loaders.backbone.attention import probe_attention, set_attention
 from model_loaders.backbone.load import load_backbone
-from tests.conftest import new_model, write_base
 from tests.model_loaders.families import FAMILIES, TOKENS, WINDOW, a_batch, every_kernel
+from tests.tiny import new_model, write_base
 
 CAUSAL, BIDIRECTIONAL = get_design("model3"), get_design("model5")
 

@@ -16,8 +16,8 @@ from model_loaders import DESIGNS, UserError, encoding
 from model_loaders.backbone.launch_cost import MOST, launch_tokens
 from model_loaders.backbone.lora_encoding import is_plain
 from model_loaders.encoding import Vectors, out_of_memory, ready, texts_of_batch
-from tests.conftest import ROOT, WORDS, new_model
 from tests.model_loaders.families import FAMILIES
+from tests.tiny import ROOT, WORDS, new_model
 
 TEXTS = [" ".join(WORDS[start : start + length]) for start, length in enumerate([3, 0, 40, 1, 9, 9, 21, 2, 5])]
 LENGTHS = [5, 2, 42, 3, 11, 11, 23, 4, 7]  # with <s> and </s>

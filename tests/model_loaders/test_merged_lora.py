@@ -11,7 +11,7 @@ import torch
 
 from model_loaders.backbone import lora_encoding as module
 from model_loaders.backbone.lora_encoding import is_plain, merged_lora, of_one_dtype
-from tests.conftest import LORA, new_model
+from tests.tiny import LORA, new_model
 
 
 def a_layer(base: Path, **lora: Any) -> tuple[Any, Any]:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from model_loaders import DESIGNS
-from tests.conftest import WORDS, new_model, write_base
 from tests.model_loaders.test_encoding import TEXTS
 from tests.on_gpu import needs_gpu
+from tests.tiny import WORDS, new_model, write_base
 
 pytestmark = needs_gpu
 

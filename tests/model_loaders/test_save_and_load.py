@@ -19,7 +19,7 @@ from model_loaders.convert import main as convert
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.layouts.published import NAMES
 from model_loaders.saving import save
-from tests.conftest import ROOT, new_model, trained_parameters
+from tests.tiny import ROOT, new_model, trained_parameters
 
 TEXTS = ["", "word1 word2", "</s> <pad> word3", " ".join(f"word{number}" for number in range(50))]
 
@@ -35,7 +35,8 @@ import numpy as np, torch
 from safetensors.torch import save_file
 torch.set_num_threads(1)
 from model_loaders import load
-from model_loaders.loading import save
+from model_loaders.saving import save
+from tests.tiny import trained_parameters
 texts, *folders = TEXTS, *map(Path, sys.argv[1:])
 for folder in folders:
     model = load(folder, device="cpu")

@@ -10,8 +10,8 @@ import torch
 
 from model_loaders import DESIGNS
 from model_loaders.backbone.states import read_states
-from tests.conftest import LORA, new_model, trained_parameters
 from tests.model_loaders.families import FAMILIES, a_batch, every_kernel
+from tests.tiny import LORA, new_model, trained_parameters
 
 
 def reported_states(model, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

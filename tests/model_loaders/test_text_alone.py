@@ -13,7 +13,7 @@ import torch
 
 from model_loaders import DESIGNS, load
 from model_loaders.saving import save
-from tests.conftest import WORDS, new_model
+from tests.tiny import WORDS, new_model
 
 MAX_LENGTH = 24
 # Lengths from nothing to over-long, and texts that hold the text of every special token: masks made of ids would miss them.

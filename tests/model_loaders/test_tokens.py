@@ -14,7 +14,7 @@ from model_loaders.layouts.manifest import Recipe
 from model_loaders.saving import save
 from model_loaders.text.prompts import render
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
-from tests.conftest import WORDS, new_model, write_tokenizer
+from tests.tiny import WORDS, new_model, write_tokenizer
 from trainers.step.batch import TripletCollator
 
 BOS, EOS = 1, 2

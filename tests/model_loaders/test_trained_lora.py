@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model_loaders.backbone import lora_training as module
 from model_loaders.backbone.lora_training import trained_lora
-from tests.conftest import LORA, new_model
+from tests.tiny import LORA, new_model
 
 
 def a_backbone(base: Path, **lora: Any) -> Any:

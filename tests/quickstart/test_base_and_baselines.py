@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from quickstart import baselines
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 
 BASE = ROOT / "quickstart" / "base"
 TEXTS = ["a sorted list of numbers", "an image in a window", "the inverse of a square matrix", ""]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, triplets
+from tests.tiny import ROOT, triplets
 
 
 def write_lines(path: Path, rows: list[dict]) -> None:

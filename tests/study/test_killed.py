@@ -18,8 +18,8 @@ import pytest
 from study.cells import make_cells
 from study.config import read_study
 from study.inputs import prepare
-from tests.conftest import ROOT
 from tests.study.conftest import change, write_study
+from tests.tiny import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 # What may differ from run to run: times, and what was measured of them.

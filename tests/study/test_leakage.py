@@ -10,8 +10,8 @@ import pytest
 
 from evaluation.tasks.local_folder import list_folder
 from study.leakage import TrainingIndex, evaluation_texts, leaks, letters
-from tests.conftest import DATA
 from tests.study.conftest import write_lines
+from tests.tiny import DATA
 
 
 def test_what_counts_as_the_same_text() -> None:

@@ -11,8 +11,8 @@ from comparison.reading.families import read_families
 from evaluation.tasks.find import find_tasks
 from study.config import ROOT, read_study
 from study.real_data import CLUSTERINGS, WITHOUT, main
-from tests.conftest import DATA
 from tests.study.conftest import write_lines
+from tests.tiny import DATA
 from triplets.arguments import DataArguments
 
 

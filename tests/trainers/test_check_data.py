@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import triplets
+from tests.tiny import triplets
 from trainers.check_data import main, parse_check
 from trainers.train import main as train
 from triplets.batch_plan import BatchPlan, Share

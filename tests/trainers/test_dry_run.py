@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, trained_parameters
-from tests.trainers.test_finite import SMALL
-from tests.trainers.test_progress import arguments
+from tests.tiny import ROOT, trained_parameters
+from tests.trainers.commands import SMALL, arguments
 from trainers.train import main
 
 
@@ -89,6 +88,19 @@ def test_an_adapter_that_loads_as_another_one_is_an_error(
     assert main(arguments(base, tmp_path, "--dry_run"), design="model1") == 1
     assert "encodes 4 texts differently" in capsys.readouterr().err
     assert everything(tmp_path) == {"rows.jsonl"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lora_that_the_loader_loses_is_seen(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Two steps at the default rate leave it at nearly zero, where nothing would be seen."""
+    argv = arguments(base, tmp_path, "--dry_run", "--torch_dtype", dtype, "--learning_rate", "1e-7")
+    assert main(argv, design="model1") == 0
+    assert "vectors equal within 0e+00" in capsys.readouterr().out
+    monkeypatch.setattr("model_loaders.loading.load_lora", lambda *_: None)
+    assert main(argv, design="model1") == 1
+    assert "LoRA of the adapter" in capsys.readouterr().err
 
 
 def test_two_processes(base: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import trained_parameters, triplets, write_base
+from tests.tiny import trained_parameters, triplets, write_base
 from trainers.checkpoints.resuming import find_checkpoint
 from trainers.flags.arguments import GROUPS
 from trainers.flags.command_line import parse

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -11,22 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from common.words import quantity
-from tests.conftest import triplets
+from tests.trainers.commands import arguments
 from trainers.flags.command_line import parse
 from trainers.run.build import build_trainer
 from trainers.run.progress import Progress, show_progress
 from trainers.train import main
 
 LINE = re.compile(r"step (\d)/4  loss \S+  accuracy \S+  \S+ tokens/s  left 0:\d\d:\d\d")
-
-
-def arguments(base: Path, folder: Path, *more: str) -> list[str]:
-    rows = folder / "rows.jsonl"
-    given = [{"query": row["query"], "positive": row["positive"], "negative": row["negatives"]} for row in triplets(8)]
-    rows.write_text("".join(json.dumps(row) + "\n" for row in given))
-    return ["--model_name_or_path", str(base), "--dataset_name", str(rows), "--output_dir", str(folder / "out"), "--use_cpu",
-            "--per_device_train_batch_size", "4", "--save_strategy", "no", "--max_steps", "4", "--logging_steps", "2",
-            "--learning_rate", "0.01", *more]  # fmt: skip
 
 
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

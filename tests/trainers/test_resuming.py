@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from tests.conftest import ROOT, triplets
+from tests.tiny import ROOT, triplets
 from trainers.checkpoints.resuming import check_resumable, find_checkpoint, forget_later_metrics
 from trainers.checkpoints.seal import SEAL, damage, write_seal
 from trainers.checkpoints.write import checkpoints

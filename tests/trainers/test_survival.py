@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import triplets
-from tests.trainers.warm import Warm
+from tests.contracts.warm import Warm
+from tests.tiny import triplets
 
 STEPS = 24
 # Large enough that writing it takes a while, small enough for fast steps.

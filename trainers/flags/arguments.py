@@ -7,7 +7,7 @@ Nothing here imports torch or transformers, so that ``--help`` is instant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,10 @@ class ModelArguments:
     )
     attn_implementation: str | None = field(
         default=None,
-        metadata={"help": "Attention kernel: sdpa, eager, flash_attention_2, ... Unset: transformers chooses."},
+        metadata={
+            "help": "Attention kernel: sdpa, eager, flash_attention_2, ... Unset: an adapter's own; eager in bf16 on a "
+            "CPU; else transformers chooses."
+        },
     )
     cache_dir: str | None = field(
         default=None,
@@ -165,7 +168,9 @@ FROM_THE_ADAPTER_UNLESS_GIVEN = ("pooling_heads", "query_prompt", "document_prom
                                  "task_prompts", "prompt_template")  # fmt: skip
 
 # Mean nothing to a design without a trainable pooling.
-OF_THE_POOLING = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooling_learning_rate")
+OF_THE_POOLING = tuple(
+    flag.name for flag in (*fields(ModelArguments), *fields(ContrastiveArguments)) if flag.name.startswith("pooling_")
+)
 
 # Mean nothing without --eval_dataset.
 OF_THE_EVALUATION = ("eval_delay", "eval_dataset_split", "per_device_eval_batch_size")

@@ -75,7 +75,8 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
 
 def build_model(config: TrainConfig) -> EmbedModel:
     """Make a new model of the design, or load the adapter to go on from."""
-    from model_loaders.create import create
+    from model_loaders.create import create, sizes_from_flags
+    from model_loaders.designs import get_design
     from model_loaders.loading import load_design
     from trainers.flags.lora import lora_options
 
@@ -102,11 +103,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
         model.model_name_or_path,
         model.cache_dir,
         lora=lora_options(model),
-        pooling_sizes={
-            "latents": model.pooling_latents,
-            "heads": model.pooling_heads,
-            "head_dim": model.pooling_head_dim,
-        },
+        pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
         recipe=recipe,
         seed=training.seed,
         dtype=model.torch_dtype,

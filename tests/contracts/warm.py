@@ -32,7 +32,7 @@ class Warm:
     def __enter__(self) -> Warm:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.server = subprocess.Popen(
-            [*self.prefix, sys.executable, "-m", "tests.trainers.warm"], cwd=ROOT, env=environment, text=True,
+            [*self.prefix, sys.executable, "-m", "tests.contracts.warm"], cwd=ROOT, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         self.running: set[int] = set()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainers.test_progress import arguments
+from tests.trainers.commands import arguments
 from trainers.monitor.collapse import collapse_figures, collapse_warning
 from trainers.train import main
 

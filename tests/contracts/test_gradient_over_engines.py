@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from model_loaders.loading import load_design
-from tests.conftest import triplets
-from tests.trainers.ranks import Case, job_of
-from tests.trainers.test_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference
-from tests.trainers.test_step import relative
+from tests.contracts.gradients import relative
+from tests.contracts.ranks import Case, job_of
+from tests.contracts.test_gradient_over_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference
+from tests.tiny import triplets
 
 pytestmark = pytest.mark.slow
 

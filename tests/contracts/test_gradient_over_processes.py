@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainers.ranks import Case, ShareTrainer, job_of
-from tests.trainers.test_step import relative
+from tests.contracts.gradients import relative
+from tests.contracts.ranks import Case, ShareTrainer, job_of
 
 RANKS = Path(__file__).with_name("ranks.py")
 EVEN2, RAGGED2, EMPTY2 = [[6, 6]] * 3, [[11, 1], [2, 10], [6, 6]], [[12, 0], [0, 12], [5, 1]]

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import UserError
 from model_loaders.layouts.manifest import Recipe
-from tests.conftest import ROOT, new_model, triplets
+from tests.tiny import ROOT, new_model, triplets
 from trainers.flags.command_line import parse
 from trainers.run.build import build_trainer
 from trainers.run.preflight import check_negatives
@@ -245,7 +245,7 @@ def test_prompts_and_switches_reach_the_batch(base: Path, folder: Path, tmp_path
 @pytest.mark.parametrize("appends", [False, True])
 def test_cut_texts_are_counted(base: Path, tmp_path: Path, appends: bool) -> None:
     from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
-    from tests.conftest import write_tokenizer
+    from tests.tiny import write_tokenizer
 
     write_tokenizer(tmp_path, appends_eos=appends)
     tokenizer = TextTokenizer(load_tokenizer(tmp_path))

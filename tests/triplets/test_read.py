@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 from triplets.arguments import DataArguments
 from triplets.read import read_eval_triplets, read_triplets
 

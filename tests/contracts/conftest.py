@@ -1,0 +1,3 @@
+"""Fixtures of the contracts."""
+
+from tests.contracts.gradients import doubling  # noqa: F401
