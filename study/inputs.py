@@ -168,14 +168,12 @@ def of_mix(path: str, hashes: FileHashes) -> tuple[dict[str, str], str]:
 def task_keys(config: StudyConfig, eval_dir: str | None, hashes: FileHashes) -> dict[str, str]:
     """Return the study's tasks, each with a hash of its data."""
     from evaluation.tasks.find import find_tasks
-    from evaluation.tasks.local_files import data_files
 
     keys = {}
     for spec in find_tasks(config.tasks, eval_dir):
         keys[spec.name] = f"mteb:{spec.name}"
-        if spec.folder is not None:
-            files = [*data_files(spec.folder), spec.folder / "task.json"]
-            keys[spec.name] = digest([[one.name, hashes.hash_of(one)] for one in files if one.is_file()])
+        if spec.local is not None:
+            keys[spec.name] = digest([[path.name, hashes.hash_of(path)] for path in spec.local.content])
     if config.headline is not None and config.headline not in keys:
         from common.errors import nearest
 
