@@ -20,11 +20,16 @@ from torch import Tensor
 
 from pooling.config import PoolingConfig
 from pooling.cross_attention import CrossAttentionPooling
+from pooling.first_token import first_token
 from pooling.last_layer import LastLayerPooling
 from pooling.last_token import last_token, last_token_index
+from pooling.latent_attention import LatentAttentionConfig, LatentAttentionPooling
+from pooling.maximum import masked_max
 from pooling.mean import masked_mean
 from pooling.multi_layer import MultiLayerPooling
 from pooling.protocol import Pooling, ShowsAttention, Sizes
+from pooling.self_attention import SelfAttentionConfig, SelfAttentionPooling
+from pooling.weighted_mean import weighted_mean
 
 __all__ = [
     "POOLINGS",
@@ -79,11 +84,16 @@ class PoolingKind:
 TOKEN_POOLINGS: dict[str, TokenPooling] = {
     "last": TokenPooling(last_token, "EOS"),
     "mean": TokenPooling(masked_mean, "mean"),
+    "weighted_mean": TokenPooling(weighted_mean, "weighted mean"),
+    "max": TokenPooling(masked_max, "max"),
+    "first": TokenPooling(first_token, "first token"),
 }
 # By the field ``pooling`` of a design.
 POOLINGS: dict[str, PoolingKind] = {
     "last_layer": PoolingKind(PoolingConfig, LastLayerPooling, "last-layer trainable"),
     "multi_layer": PoolingKind(PoolingConfig, MultiLayerPooling, "multi-layer trainable"),
+    "latent_attention": PoolingKind(LatentAttentionConfig, LatentAttentionPooling, "latent attention"),
+    "self_attention": PoolingKind(SelfAttentionConfig, SelfAttentionPooling, "self-attention"),
 }
 
 

@@ -173,3 +173,67 @@ def without_effect(x: Tensor, *parameters: Tensor) -> Tensor:
     """Return ``x``; in the backward pass ``parameters`` get gradients of zeros."""
     same: Tensor = ZeroGradients.apply(x, *parameters)
     return same
+
+
+def mean_gated_rows(rows: Tensor, weight: Tensor, bias: Tensor, text_of: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return each text's mean of ``a * gelu(b)`` over its rows, ``[a, b] = rows @ weight.T + bias``.
+
+    Args:
+        rows: ``(rows, hidden)``: tokens of all texts, of each text as many as it has.
+        weight: ``(2 * wide, hidden)``.
+        bias: ``(2 * wide,)``.
+        text_of: ``(rows,)`` int64; the text of each row.
+        counts: ``(texts,)``; rows of each text, at least 1.
+        dtype: of the matrix products and of what lies between them; sums are kept in fp32.
+
+    Returns:
+        ``(texts, wide)`` in fp32, or in float64 for float64.
+    """
+    mean: Tensor = MeanGatedRows.apply(rows.to(dtype), weight, bias, text_of, counts, dtype)
+    return mean
+
+
+class MeanGatedRows(torch.autograd.Function):
+    """See ``mean_gated_rows``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, text_of: Tensor, counts: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        """Keep the inputs, not what is computed from them."""
+        ctx.save_for_backward(rows, weight, bias, text_of, counts)
+        total = rows.new_zeros(len(counts), len(weight) // 2, dtype=accumulator(dtype))
+        weight, bias = weight.to(dtype), bias.to(dtype)
+        with torch.autocast(rows.device.type, enabled=False):
+            for block in row_blocks(len(rows), rows_of_product(weight)):
+                inner = gated(F.linear(rows[block], weight, bias))
+                total.index_add_(0, text_of[block], inner.to(total.dtype))
+        return total.div_(counts[:, None])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        """Return the gradients of the inputs."""
+        rows, weight, bias, text_of, counts = ctx.saved_tensors
+        dtype = rows.dtype
+        by_rows = torch.empty_like(rows)
+        by_weight = torch.zeros_like(weight, dtype=accumulator(dtype))
+        by_bias = torch.zeros_like(bias, dtype=accumulator(dtype))
+        cast, shift = weight.to(dtype), bias.to(dtype)
+        gradient = (gradient / counts[:, None]).to(dtype)  # (texts, wide)
+        with torch.autocast(rows.device.type, enabled=False):
+            for block in row_blocks(len(rows), rows_of_product(weight)):
+                pair = gated_backward(F.linear(rows[block], cast, shift), gradient[text_of[block]])
+                by_rows[block] = pair @ cast
+                if dtype == by_weight.dtype:
+                    by_weight.addmm_(pair.T, rows[block])
+                else:
+                    by_weight += pair.T @ rows[block]
+                by_bias += pair.sum(dim=0, dtype=by_bias.dtype)
+        return by_rows, by_weight.to(weight.dtype), by_bias.to(bias.dtype), None, None, None
+
+
+def row_blocks(rows: int, each: int) -> Iterator[slice]:
+    """Cut ``rows`` rows into blocks of at most ``each``."""
+    for start in range(0, rows, each):
+        yield slice(start, min(start + each, rows))
