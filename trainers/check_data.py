@@ -168,8 +168,8 @@ def check(asked: Check) -> dict[str, Any]:
     """Return everything that is found, ready for JSON."""
     from triplets.arguments import data_sets
     from triplets.check import scan
+    from triplets.check.exposure import declared_shares
     from triplets.check.overlap import TrainingTexts, evaluation_files, overlap
-    from triplets.check.seen import declared
     from triplets.read import read_triplets
 
     against = evaluation_files(asked.own.against or [])  # before anything that takes long
@@ -177,7 +177,7 @@ def check(asked: Check) -> dict[str, Any]:
     rows = read_triplets(asked.data, cache_dir=asked.model.cache_dir)
     found = scan.scan(rows)
     chosen = data_sets(asked.data)
-    shares = declared(chosen, rows)
+    shares = declared_shares(chosen, rows)
     total = sum(share.taken for share in rows.shares)
     described = []
     for number, (one, part, share) in enumerate(zip(chosen, rows.parts, rows.shares, strict=True)):
@@ -216,7 +216,7 @@ def check(asked: Check) -> dict[str, Any]:
 def seen_report(asked: Check, rows: TripletRows) -> dict[str, Any]:
     """Return the plan of the run in figures, and how often rows are seen up to the moments that were asked for."""
     from triplets.batch_plan import BatchPlan
-    from triplets.check.seen import seen, seen_by_data_set, steps_of
+    from triplets.check.exposure import steps_of, times_seen, times_seen_by_data_set
 
     last, recorded = last_checkpoint(asked.own.run)
     processes = asked.own.processes or recorded
@@ -230,7 +230,7 @@ def seen_report(asked: Check, rows: TripletRows) -> dict[str, Any]:
     for moment in moments:
         steps = steps_of(moment, plan, asked.accumulation)
         after.append({"moment": moment, "steps": steps,
-                      "data sets": seen_by_data_set(seen(plan, steps, asked.accumulation), rows)})  # fmt: skip
+                      "data sets": times_seen_by_data_set(times_seen(plan, steps, asked.accumulation), rows)})  # fmt: skip
     batches = {"batching": asked.data.batching, "queries a batch": plan.whole, "processes": processes,
                "batches an epoch": len(plan), "of one data set": sum(plan.batches[:-1])}  # fmt: skip
     return {"batches": batches, "seen": after}
