@@ -271,7 +271,7 @@ def test_another_dtype_of_the_base_is_refused(
 ) -> None:
     """--torch_dtype auto is another one on another machine."""
     with monkeypatch.context() as patch:
-        patch.setattr("model_loaders.loading.choose_dtype", lambda *_: torch.bfloat16)
+        patch.setattr("model_loaders.create.choose_dtype", lambda *_: torch.bfloat16)
         assert main(command(run), design="model3") == 1
         assert "was in float32, and here it is in bfloat16" in capsys.readouterr().err
     assert main(command(run, torch_dtype="float32"), design="model3") == 0  # which it was
