@@ -10,8 +10,9 @@ import torch
 
 from model_loaders.backbone.attention import set_attention
 from model_loaders.backbone.load import add_lora
+from model_loaders.create import fresh_pooling
 from model_loaders.designs import get_design
-from model_loaders.embed_model import EmbedModel, fresh_pooling
+from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 

@@ -33,11 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.clock import clock
 from benchmarks.pooling import published
 from benchmarks.random_models import SHAPES, TINY_BASE, random_model
-from model_loaders.backbone.states import REDUCE
 from model_loaders.create import create
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import Recipe
-from pooling import CrossAttentionPooling, MultiLayerPooling
+from pooling import TOKEN_POOLINGS, CrossAttentionPooling, MultiLayerPooling
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine
@@ -101,7 +100,7 @@ def published_loss(model: EmbedModel, batch: TripletBatch) -> Tensor:
         hidden = model.backbone(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
         if model.design.tokens == "all":
             raise SystemExit("design 4's published pooling reads padding: there is nothing equal to compare with")
-        reduced = [REDUCE[model.design.tokens](state, mask) for state in hidden]
+        reduced = [TOKEN_POOLINGS[model.design.tokens].reduce(state, mask) for state in hidden]
         states = torch.stack(reduced if model.design.layers == "all" else reduced[-1:], dim=1)
         pooled = states[:, 0] if model.pooling is None else published_head(model.pooling, states)
         vectors.append(F.normalize(pooled, dim=-1))

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model_loaders.backbone.load import (
-    add_lora,
-    choose_device,
-    choose_dtype,
-    load_backbone,
-)
-from model_loaders.designs import get_design
-from model_loaders.embed_model import EmbedModel, fresh_pooling
-from model_loaders.layouts.manifest import (
-    Recipe,
-)
+from model_loaders.backbone.load import add_lora, choose_device, choose_dtype, load_backbone
+from model_loaders.designs import Design, get_design
+from model_loaders.embed_model import EmbedModel
+from model_loaders.layouts.manifest import BaseModel, Recipe
 from model_loaders.layouts.source import open_base
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
+from pooling import Pooling, build_pooling, new_config, size_names
 
 
-def cast_pooling(pooling: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+def fresh_pooling(design: Design, base_model: BaseModel, sizes: Mapping[str, int]) -> Pooling | None:
+    """Build the design's pooling with fresh weights, or return ``None`` if it has none.
+
+    Args:
+        design: the row of the table.
+        base_model: gives width and number of layers.
+        sizes: of the pooling (``pooling.size_names``), such as ``latents``; the others have the published size.
+    """
+    if design.pooling == "none":
+        return None
+    layers = base_model.num_layers if design.layers == "all" else None
+    return build_pooling(new_config(design.pooling, base_model.hidden_size, layers, sizes))
+
+
+def sizes_from_flags(design: Design, flags: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sizes that a design's pooling has, as flags set them: ``heads`` from ``pooling_heads``, and so on."""
+    if design.pooling == "none":
+        return {}
+    sizes = {}
+    for name in size_names(design.pooling):
+        size = flags.get(f"pooling_{name}")
+        if size is not None:
+            sizes[name] = size
+    return sizes
+
+
+def cast_pooling(pooling: Pooling | None, device: torch.device, dtype: torch.dtype | None) -> Pooling | None:
     """Move the pooling to its device; in the compute dtype for inference, in fp32 (``None``) for training."""
     if pooling is None:
         return None
@@ -37,7 +57,7 @@ def create(
     cache_dir: str | Path | None = None,
     *,
     lora: dict[str, Any] | None,
-    pooling_sizes: dict[str, int] | None = None,
+    pooling_sizes: Mapping[str, int] | None = None,
     recipe: Recipe | None = None,
     seed: int = 42,
     dtype: str | torch.dtype | None = None,

@@ -15,15 +15,16 @@ class Design:
     Attributes:
         attention: ``causal``, or ``bidirectional``: every token sees every token.
         layers: the pooling reads the ``last`` layer (after the final norm), or ``all`` layers 1..L (the others before it).
-        tokens: of each layer it reads the ``last`` attended token (EOS), the masked ``mean``, or ``all`` tokens.
-        pooling: ``none`` (the state read is the vector), ``last_layer`` or ``multi_layer`` trainable pooling.
+        tokens: of each layer the pooling reads ``all`` tokens, or one state: a row of ``pooling.TOKEN_POOLINGS``, such as
+            ``last`` (the last attended token, EOS) or ``mean`` (over the attended tokens).
+        pooling: row of ``pooling.POOLINGS``, such as ``last_layer``; ``none`` if the one state is the vector.
         summary: one line for tables and help texts.
     """
 
     attention: Literal["causal", "bidirectional"]
     layers: Literal["last", "all"]
-    tokens: Literal["last", "mean", "all"]
-    pooling: Literal["none", "last_layer", "multi_layer"]
+    tokens: str
+    pooling: str
     summary: str
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
 from model_loaders.text.tokenizer import TextTokenizer
 from model_loaders.version import hash_of, lora_facts
-from pooling import CrossAttentionPooling, PoolingConfig, build_pooling
+from pooling import Pooling
 
 
 class EmbedModel(nn.Module):
@@ -41,7 +41,7 @@ class EmbedModel(nn.Module):
         self,
         design_name: str,
         backbone: nn.Module,
-        pooling: CrossAttentionPooling | None,
+        pooling: Pooling | None,
         tokenizer: TextTokenizer,
         recipe: Recipe,
         base_model: BaseModel,
@@ -49,8 +49,9 @@ class EmbedModel(nn.Module):
         super().__init__()
         self.design_name = design_name
         self.design: Design = get_design(design_name)
-        if (pooling is None) != (self.design.pooling == "none"):
-            raise ValueError(f"{design_name} has pooling {self.design.pooling!r}, got {type(pooling).__name__}")
+        kind = "none" if pooling is None else pooling.config.kind
+        if kind != self.design.pooling:
+            raise ValueError(f"{design_name} has pooling {self.design.pooling!r}, got {kind!r}")
         self.backbone = backbone
         self.pooling = pooling
         self.tokenizer = tokenizer
@@ -117,18 +118,8 @@ class EmbedModel(nn.Module):
             real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pool_mask = self.tokenizer.pool_mask(input_ids, real)
         states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask)
-        vectors = states[:, 0] if self.pooling is None else self._pool(states, state_mask, input_ids.numel())
+        vectors = states[:, 0] if self.pooling is None else pool(self.pooling, states, state_mask, input_ids.numel())
         return F.normalize(vectors.float(), dim=-1)
-
-    def _pool(self, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:
-        """Pool a batch of ``tokens`` padded tokens; where texts are encoded, in parts that need no more memory than it did."""
-        pooling = cast(CrossAttentionPooling, self.pooling)
-        # Short texts have more latents than tokens. A latent's inner layer is about as wide as two tokens' (measured).
-        each = max(1, tokens // (2 * pooling.config.latents))
-        if not torch.is_inference_mode_enabled() or states.shape[1] == 1 or each >= len(states):
-            return pooling(states, mask)  # type: ignore[no-any-return]
-        masks = [None] * len(states) if mask is None else mask.split(each)
-        return torch.cat([pooling(*part) for part in zip(states.split(each), masks, strict=False)])
 
     def encode(
         self,
@@ -208,18 +199,29 @@ class EmbedModel(nn.Module):
         self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
-def fresh_pooling(design: Design, base_model: BaseModel, sizes: dict[str, int]) -> CrossAttentionPooling | None:
-    """Build the design's pooling with fresh weights, or return ``None`` if it has none.
+def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:
+    """Pool a batch of ``tokens`` padded tokens; where texts are encoded, in parts that need no more memory than it did.
 
     Args:
-        design: the row of the table.
-        base_model: gives width and number of layers.
-        sizes: ``latents``, ``heads``, ``head_dim``; what is missing has the published size.
+        pooling: of the model.
+        states: ``(batch, items, hidden)``.
+        mask: ``(batch, items)``, or ``None``.
+        tokens: padded tokens that went through the backbone.
+
+    Returns:
+        ``(batch, hidden)``.
     """
-    if design.pooling == "none":
-        return None
-    layers = base_model.num_layers if design.pooling == "multi_layer" else None
-    return build_pooling(PoolingConfig(hidden_size=base_model.hidden_size, layers=layers, **sizes))
+    if not torch.is_inference_mode_enabled():
+        return pooling(states, mask)
+    texts, items, _ = states.shape
+    at_once = pooling.texts_at_once(tokens, items)
+    if at_once >= texts:
+        return pooling(states, mask)
+    vectors = []
+    for start in range(0, texts, at_once):
+        part = slice(start, start + at_once)
+        vectors.append(pooling(states[part], None if mask is None else mask[part]))
+    return torch.cat(vectors)
 
 
 @contextmanager

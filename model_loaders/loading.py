@@ -156,9 +156,10 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
         sizes, tensors = source.pooling
         pooling = build_pooling(sizes)
         check_tensors(tensors, pooling.state_dict(), source.pooling_file)
-        if sizes.hidden_size != base.hidden_size or sizes.layers not in (None, base.num_layers):
+        layers = sizes.to_dict().get("layers")
+        if sizes.hidden_size != base.hidden_size or layers not in (None, base.num_layers):
             raise UserError(
-                f"{source.pooling_file} pools states of width {sizes.hidden_size} (layers: {sizes.layers or 'last'}), the base "
+                f"{source.pooling_file} pools states of width {sizes.hidden_size} (layers: {layers or 'last'}), the base "
                 f"model {base.name_or_path} has width {base.hidden_size} and {base.num_layers} layers: it is another base model"
             )
         pooling.load_state_dict(tensors)

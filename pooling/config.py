@@ -33,6 +33,11 @@ class PoolingConfig:
             if type(value) is not int or value < 1:  # not isinstance: True is an int too
                 raise ValueError(f"pooling {name} must be a positive whole number, not {value!r}")
 
+    @property
+    def kind(self) -> str:
+        """Row of the table of poolings; not a field: manifests tell the kind by ``layers``."""
+        return "last_layer" if self.layers is None else "multi_layer"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON-able values."""
         return asdict(self)

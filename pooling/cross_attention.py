@@ -70,6 +70,14 @@ class CrossAttentionPooling(nn.Module):
         mixed = mean_gated_linear(normed, self.ff_in.weight, self.ff_in.bias, dtype)  # (batch, wide): mean first (4)
         return attended.mean(dim=1) + linear(mixed, self.ff_out).float()
 
+    def texts_at_once(self, tokens: int, items: int) -> int:
+        """Return how many texts fit the memory of a backbone pass; see the protocol.
+
+        Short texts have more latents than tokens. A latent's inner layer is about as wide as two tokens' (measured). With one
+        item a text no state of a latent is kept.
+        """
+        return tokens if items == 1 else max(1, tokens // (2 * self.config.latents))
+
     def attention(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return where each latent looks: the softmax that ``forward`` uses, for the same arguments.
 

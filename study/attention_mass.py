@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,13 @@ import torch
 from torch import Tensor
 
 from common.files import read_json_or_empty, write_json
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import LocalFolder
+from evaluation.tasks.local_retrieval import corpus_file, judged_split, queries_file
+from evaluation.tasks.schemas import Layout, TaskRow
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import Role
+from pooling import ShowsAttention
 from study.cells import Cell
 from study.config import StudyConfig
 from study.inputs import Inputs
@@ -35,26 +40,34 @@ def attention_mass(model: EmbedModel, texts: Sequence[str], role: Role = "docume
     Returns:
         Sums over the texts: ``(heads, layers)``, mean over latents; and ``(latents, layers)``, mean over heads.
     """
-    assert model.pooling is not None and model.pooling.config.layers is not None
-    config, layers = model.pooling.config, model.pooling.config.layers
-    by_head, by_latent = (torch.zeros(rows, layers, dtype=torch.float64) for rows in (config.heads, config.latents))
+    assert model.pooling is not None
+    by_head: list[Tensor] = []
+    by_latent: list[Tensor] = []
 
-    def look(pooling: Any, arguments: tuple[Any, ...]) -> None:
-        found = pooling.attention(*arguments)  # (batch, heads, latents, layers)
-        by_head.add_(found.mean(dim=2).sum(dim=0).double().cpu())
-        by_latent.add_(found.mean(dim=1).sum(dim=0).double().cpu())
+    def look(pooling: ShowsAttention, arguments: tuple[Tensor, Tensor | None]) -> None:
+        weights = pooling.attention(*arguments)  # (batch, heads, latents, layers)
+        by_head.append(weights.mean(dim=2).sum(dim=0).double().cpu())
+        by_latent.append(weights.mean(dim=1).sum(dim=0).double().cpu())
 
     hook = model.pooling.register_forward_pre_hook(look)  # of the very states that are pooled
     try:
         model.encode(list(texts), role)
     finally:
         hook.remove()
-    return by_head, by_latent
+    return in_order(by_head), in_order(by_latent)
+
+
+def in_order(parts: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the batches' parts, added one after the other."""
+    total = torch.zeros_like(parts[0])
+    for part in parts:
+        total += part
+    return total
 
 
 def keep_attention(model: EmbedModel, cell: Cell, config: StudyConfig, inputs: Inputs) -> None:
-    """Write a cell's ``attention_mass.json``, if its pooling reads several layers and the file is not there."""
-    if model.pooling is None or model.pooling.config.layers is None:
+    """Write a cell's ``attention_mass.json``, if its pooling attends to several layers and the file is not there."""
+    if model.design.layers == "last" or not isinstance(model.pooling, ShowsAttention):
         return
     if read_json_or_empty(cell.folder / FILE).get("evaluation") == cell.evaluation_key:
         return
@@ -77,31 +90,35 @@ def real_texts(config: StudyConfig, inputs: Inputs) -> dict[str, Texts]:
     found: dict[str, Texts] = {}
     types: set[str] = set()
     for spec in find_tasks(config.tasks, inputs.eval_dir):
-        if spec.folder is None or spec.type in types:
+        if spec.local is None or spec.type in types:
             continue
         types.add(spec.type)
-        found[spec.name] = task_texts(spec.folder, spec.type)
+        found[spec.name] = task_texts(spec.local)
     return {name: texts for name, texts in found.items() if texts} or {"training data": training_texts(config, inputs)}
 
 
-def task_texts(folder: Path, kind: str) -> Texts:
+def task_texts(folder: LocalFolder) -> Texts:
     """Return evenly spaced texts of a local task; of retrieval, queries and documents in halves."""
-    from evaluation.tasks.local_files import data_files, iter_rows, split_files, stem
-    from study.leakage import texts_of
+    schema = folder.schema
+    if schema.layout is Layout.CORPUS:
+        queries = _spaced_texts(queries_file(folder, judged_split(folder)), _text, TEXTS // 2)
+        documents = _spaced_texts(corpus_file(folder), _text, TEXTS // 2)
+        return [*(("query", text) for text in queries), *(("document", text) for text in documents)]
+    for files in folder.subsets("test").values():
+        return [("query", text) for text in _spaced_texts(files["test"], schema.texts, TEXTS)]
+    return []
 
-    def spaced(path: Path, role: Role, count: int) -> Texts:
-        rows = islice(iter_rows(path), MOST_ROWS)
-        texts = [text for row in rows for of_column in texts_of(row).values() for text in of_column]
-        step = max(1, len(texts) // count)
-        return [(role, text) for text in texts[::step][:count]]
 
-    if kind == "Retrieval":
-        files = {stem(path): path for path in data_files(folder)}
-        queries = files.get("queries.test") or files.get("queries")
-        sides: list[tuple[Path | None, Role]] = [(queries, "query"), (files.get("corpus"), "document")]
-        return [one for path, role in sides if path is not None for one in spaced(path, role, TEXTS // 2)]
-    subsets = list(split_files(folder).values())
-    return spaced(subsets[0]["test"], "query", TEXTS) if subsets else []
+def _text(row: TaskRow) -> list[str]:
+    return [row["text"]] if row.get("text") else []
+
+
+def _spaced_texts(path: Path, texts_of: Callable[[TaskRow], list[str]], count: int) -> list[str]:
+    texts: list[str] = []
+    for row in islice(iter_rows(path), MOST_ROWS):
+        texts += texts_of(row)
+    step = max(1, len(texts) // count)
+    return texts[::step][:count]
 
 
 def training_texts(config: StudyConfig, inputs: Inputs) -> Texts:

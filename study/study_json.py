@@ -21,7 +21,8 @@ from typing import Any
 from common.errors import UserError
 from common.files import one_line, read_json_or_empty, write_json
 from comparison.places import PROJECT, from_project
-from model_loaders.designs import get_design
+from model_loaders.designs import Design, get_design
+from pooling import POOLINGS, TOKEN_POOLINGS
 from study import attention_mass
 from study.cells import Cell
 from study.config import StudyConfig
@@ -31,8 +32,6 @@ from study.run_cell import read_scores, shown_command
 from study.training import COST_FILE
 
 FORMAT = 1
-POOLINGS = {"none": "", "last_layer": "last-layer trainable", "multi_layer": "multi-layer trainable"}
-TOKENS = {"last": "EOS", "mean": "mean", "all": "all tokens"}
 
 
 def write_record(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs, study_file: Path, command: str) -> None:
@@ -129,6 +128,13 @@ def why_no_scores(cells: Sequence[Cell], system: str) -> str:
     )
 
 
+def pooling_words(design: Design) -> str:
+    """Return the name of a design's pooling in reports."""
+    if design.pooling == "none":
+        return TOKEN_POOLINGS[design.tokens].words
+    return POOLINGS[design.pooling].words
+
+
 def about_cell(cell: Cell, config: StudyConfig, sides: dict[str, Any]) -> dict[str, Any]:
     """Return what a cell is, how it went and what it cost."""
     about: dict[str, Any] = {"name": cell.name, "design": cell.design, "system": cell.system, "folder": cell.folder.name,
@@ -143,7 +149,7 @@ def about_cell(cell: Cell, config: StudyConfig, sides: dict[str, Any]) -> dict[s
     if cell.kind == "baseline":
         return about
     design = get_design(cell.design)
-    about |= {"seed": cell.seed, "attention": design.attention, "pooling": POOLINGS[design.pooling] or TOKENS[design.tokens]}
+    about |= {"seed": cell.seed, "attention": design.attention, "pooling": pooling_words(design)}
     cost = read_json_or_empty(cell.folder / COST_FILE)
     metrics = cell.adapter / "metrics.jsonl"
     about |= {

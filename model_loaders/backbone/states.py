@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from model_loaders.designs import Design
-from pooling import last_token, masked_mean
+from pooling import TOKEN_POOLINGS
 
 Reduce = Callable[[Tensor, Tensor], Tensor]
-REDUCE: dict[str, Reduce] = {"last": last_token, "mean": masked_mean}
 
 
 def read_states(
@@ -47,7 +46,7 @@ def read_states(
         inputs |= {"attention_mask": attention_mask, "position_ids": positions}
     if design.tokens == "all":
         return backbone(**inputs).last_hidden_state, pool_mask
-    reduce = REDUCE[design.tokens]
+    reduce = TOKEN_POOLINGS[design.tokens].reduce
     if design.layers == "last":
         return reduce(backbone(**inputs).last_hidden_state, pool_mask)[:, None], None  # (batch, 1, hidden)
     with inner_states(backbone, reduce, pool_mask) as states:

@@ -61,7 +61,7 @@ def read_published_pooling(
             f"pooling needs; it holds: {listing(directory)}. For EOS pooling take model1."
         )
     state = read_pickled_tensors(path)
-    wanted = {name for name in NAMES if name != "pos_emb.weight" or design.pooling == "multi_layer"}
+    wanted = {name for name in NAMES if name != "pos_emb.weight" or design.layers == "all"}
     if set(state) != wanted:
         missing, unused = sorted(wanted - set(state)), sorted(set(state) - wanted)
         kind = "Multi-Layers" if "pos_emb.weight" in state else "Last-Layer"

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from common.build import build
 from common.errors import UserError
 from common.files import read_json
 from model_loaders.backbone.load import (
@@ -32,7 +33,7 @@ from model_loaders.layouts.tensors import (
     read_tensors,
 )
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
-from pooling import PoolingConfig
+from pooling import POOLINGS, Sizes
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Source:
     design_name: str
     manifest: Manifest | None
     lora: tuple[dict[str, Any], dict[str, Tensor]] | None
-    pooling: tuple[PoolingConfig, dict[str, Tensor]] | None
+    pooling: tuple[Sizes, dict[str, Tensor]] | None
     pooling_file: Path | None
 
 
@@ -84,7 +85,7 @@ def read_source(directory: Path, design_name: str | None, num_heads: int | None)
 
 def read_pooling(
     directory: Path, design: Design, name: str, manifest: Manifest | None, num_heads: int | None
-) -> tuple[tuple[PoolingConfig, dict[str, Tensor]] | None, Path | None]:
+) -> tuple[tuple[Sizes, dict[str, Tensor]] | None, Path | None]:
     """Read the trainable pooling's sizes, tensors and file, or ``None`` for a design without one."""
     if design.pooling == "none":
         stray = [file for file in (PUBLISHED_POOLING, POOLING_WEIGHTS) if (directory / file).exists()]
@@ -92,16 +93,18 @@ def read_pooling(
             raise UserError(f"{directory} holds a trainable pooling ({stray[0]}), which {name} has none of: choose its design")
         return None, None
     if manifest is None:
-        config, tensors, path = read_published_pooling(directory, design, num_heads)
-        return (config, tensors), path
+        published, tensors, path = read_published_pooling(directory, design, num_heads)
+        return (published, tensors), path
     if manifest.pooling is None:
         raise UserError(f"{directory / MANIFEST}: {name} needs a pooling config")
-    try:
-        config = PoolingConfig(**manifest.pooling)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{directory / MANIFEST}: pooling: {error}") from error
-    if num_heads not in (None, config.heads):
-        raise UserError(f"{directory / MANIFEST} says {config.heads} heads; leave num_heads={num_heads} out")
+    config = build(POOLINGS[design.pooling].config, manifest.pooling, f"{directory / MANIFEST}: pooling")
+    if config.kind != design.pooling:
+        raise UserError(
+            f"{directory / MANIFEST}: {name} has the pooling {design.pooling!r}, the config is one of {config.kind!r}"
+        )
+    heads = manifest.pooling.get("heads")
+    if num_heads not in (None, heads):
+        raise UserError(f"{directory / MANIFEST} says {heads} heads; leave num_heads={num_heads} out")
     path = directory / POOLING_WEIGHTS
     return (config, read_tensors(path)), path
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import first_line, listing
+from pooling import Pooling
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"
@@ -159,7 +160,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise UserError(f"{path} does not read back with the tensors that were written")
 
 
-def trained_tensors(backbone: nn.Module, pooling: nn.Module | None) -> dict[str, dict[str, Tensor]]:
+def trained_tensors(backbone: nn.Module, pooling: Pooling | None) -> dict[str, dict[str, Tensor]]:
     """Return what training changes, by file name and under the names in the files, on the CPU.
 
     Where the parameters are sharded (FSDP2) every process must call this.

@@ -35,7 +35,8 @@ import numpy as np, torch
 from safetensors.torch import save_file
 torch.set_num_threads(1)
 from model_loaders import load
-from model_loaders.loading import save
+from model_loaders.saving import save
+from tests.tiny import trained_parameters
 texts, *folders = TEXTS, *map(Path, sys.argv[1:])
 for folder in folders:
     model = load(folder, device="cpu")

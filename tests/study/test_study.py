@@ -25,12 +25,13 @@ from study.cells import Cell, make_cells
 from study.config import read_study
 from study.inputs import Inputs, prepare
 from study.launch import clean_environment
-from study.run_cell import last_error, run_cell
+from study.run_cell import last_error, make_baseline, run_cell
 from study.scheduler import Slots, make_slots, run_cells, why
 from study.study_json import commands, compare, passed_over, tidy
 from tests.study.conftest import change, write_lines
 from tests.tiny import ROOT
 
+PAPER = ("model1", "model2", "model3", "model4", "model5")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -42,6 +43,34 @@ def record_of(study_file: Path) -> StudyData:
     found = read_study_file(study_file.parent / "out")
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(("dtype", "kernel"), [("float32", "eager"), ("float32", "sdpa"), ("bfloat16", "sdpa")])
+def test_the_baseline_computes_as_the_designs_do(study_file: Path, dtype: str, kernel: str) -> None:
+    written = yaml.safe_load(study_file.read_text())["training"]
+    change(study_file, training={**written, "torch_dtype": dtype, "attn_implementation": kernel})
+    config = read_study(study_file)
+    inputs = prepare(config, study_file)
+    encoder = make_baseline(make_cells(config, inputs)[0], config, inputs)
+    assert (encoder.dtype, encoder.attn_implementation) == (dtype, "eager" if dtype == "bfloat16" else kernel)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "kernel"), [("float32", "eager"), ("float32", "sdpa"), ("bfloat16", "sdpa"), ("bfloat16", None)]
+)
+def test_all_cells_are_scored_in_the_dtype_and_kernel_of_their_training(
+    study_file: Path, run: Run, dtype: str, kernel: str | None
+) -> None:
+    written = yaml.safe_load(study_file.read_text())["training"]
+    flags = {"torch_dtype": dtype} | ({"attn_implementation": kernel} if kernel else {})
+    change(study_file, designs=list(PAPER), training={**written, **flags})
+    done = run(study_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [load(path)["encoder"] for path in (study_file.parent / "out").rglob("recipes/WordRetrieval.json")]
+    assert len(records) >= 1 + len(PAPER)
+    found = {(record["dtype"], record["attention_kernel"]) for record in records}
+    assert found == {(dtype, "eager" if dtype == "bfloat16" else kernel)}
 
 
 @pytest.fixture

@@ -67,6 +67,8 @@ def test_settings_make_the_cell(study_file: Path) -> None:
     assert changed(dataclasses.replace(inputs, train_keys=dict.fromkeys(inputs.train_keys, "other"))) == trained
     assert changed(dataclasses.replace(inputs, base_keys=dict.fromkeys(inputs.base_keys, "other"))) == set(before)
     assert changed(max_seq_length=32) == set(before)  # baselines too: they see other texts
+    assert changed(torch_dtype="bfloat16") == set(before)
+    assert changed(attn_implementation="eager") == set(before)
     assert changed(learning_rate=0.02) == trained
     assert changed(pooling_latents=5) == {"model3-seed42"}
     assert not changed(logging_steps=7)

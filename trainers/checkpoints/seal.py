@@ -41,7 +41,7 @@ def write_seal(directory: Path, *, step: int, identity: RunIdentity, seen: list[
         directory: the checkpoint.
         step: number of steps that led to it.
         identity: of the run.
-        seen: counts of `trainers.monitor.metrics.Seen.whole`.
+        seen: counts of `trainers.monitor.metrics.RunningMetrics.whole`.
     """
     entries = {}
     for path in sorted(directory.rglob("*")):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import TrainerState, TrainingArguments
 
-    from trainers.monitor.metrics import Seen
+    from trainers.monitor.metrics import RunningMetrics
 
 
 class CheckpointedTrainer(Protocol):
@@ -39,7 +39,7 @@ class CheckpointedTrainer(Protocol):
     Attributes:
         stage: directory that Trainer's own saving writes below while it is set, instead of the output directory.
         identity: of the run.
-        seen: counts of the batches.
+        metrics: counts of the batches.
     """
 
     model: EmbedModel
@@ -48,7 +48,7 @@ class CheckpointedTrainer(Protocol):
     accelerator: Accelerator
     stage: str | None
     identity: RunIdentity
-    seen: Seen
+    metrics: RunningMetrics
 
     def save_model(self, output_dir: str | None = None) -> None:
         """Write the adapter directory; called on every process."""
@@ -105,7 +105,7 @@ class StagedCheckpoint:
         """Compare the written files with memory, and seal them."""
         trainer = self.trainer
         expected = trained_tensors(trainer.model.backbone, trainer.model.pooling)  # of a sharded model every process has a part
-        seen = trainer.seen.whole(trainer.accelerator)
+        seen = trainer.metrics.whole(trainer.accelerator)
         if not self.is_first:
             return
         for file in self.staged.rglob("*"):

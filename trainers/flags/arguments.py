@@ -7,7 +7,7 @@ contrastive trainer cannot honour, and ``trainers/flags/command_line.py`` turns 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,7 +152,9 @@ ADAPTER_DEFAULTS = (
 )
 
 # Mean nothing to a design without a trainable pooling.
-POOLING_FLAGS = ("pooling_latents", "pooling_heads", "pooling_head_dim", "pooling_learning_rate")
+POOLING_FLAGS = tuple(
+    flag.name for flag in (*fields(ModelArguments), *fields(ContrastiveArguments)) if flag.name.startswith("pooling_")
+)
 
 # Mean nothing without --eval_dataset.
 EVALUATION_FLAGS = ("eval_delay", "eval_dataset_split", "per_device_eval_batch_size")

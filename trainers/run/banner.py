@@ -10,6 +10,7 @@ from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
 from trainers.run.preflight import check_positions
+from trainers.step.loss import ContrastiveLoss
 
 if TYPE_CHECKING:
     from trainers.run.trainer import ContrastiveTrainer
@@ -82,12 +83,12 @@ def data_lines(trainer: ContrastiveTrainer) -> list[str]:
 def batch_lines(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]) -> list[str]:
     """Describe a batch, a query's negatives and a step's tokens, counted on a sample of rows."""
     step, own = trainer.contrastive_step, trainer.args.per_device_train_batch_size
-    queries, accumulated = own * step.processes, trainer.args.gradient_accumulation_steps
-    size = f"{queries} queries ({own} x {step.processes} processes)"
+    queries, accumulated = own * step.processes.count, trainer.args.gradient_accumulation_steps
+    size = f"{queries} queries ({own} x {step.processes.count} processes)"
     if accumulated > 1:
         size += f" x {accumulated} batches an optimizer step"
     tokens, padding = tokens_of(trainer, sample)
-    sharing = queries if step.across_processes else own
+    sharing = queries if step.processes.share_negatives else own
     return [
         line("batch", size),
         line("negatives", negatives_text(sample, sharing)),
@@ -128,6 +129,8 @@ def tokens_of(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]) 
 def loss_text(trainer: ContrastiveTrainer) -> str:
     """Describe the loss."""
     loss, chunk_tokens = trainer.contrastive_step.loss, trainer.options.chunk_tokens
+    if not isinstance(loss, ContrastiveLoss):
+        return type(loss).__name__
     text = f"{'default' if loss.mask_duplicates else 'published'}, scale {loss.scale}"
     if loss.both_directions:
         text += ", both directions"

@@ -8,7 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from common.errors import UserError
-from model_loaders.create import create
+from model_loaders.create import create, sizes_from_flags
+from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.loading import load_design
@@ -108,11 +109,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
         model.model_name_or_path,
         model.cache_dir,
         lora=lora_options(model),
-        pooling_sizes={
-            "latents": model.pooling_latents,
-            "heads": model.pooling_heads,
-            "head_dim": model.pooling_head_dim,
-        },
+        pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
         recipe=recipe,
         seed=training.seed,
         dtype=model.torch_dtype,

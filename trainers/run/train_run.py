@@ -142,7 +142,7 @@ def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str,
         summary: steps and change of the probe texts.
         metrics: Trainer's figures.
     """
-    truncated = trainer.seen.truncated(trainer.accelerator)
+    truncated = trainer.metrics.truncated(trainer.accelerator)
     if not trainer.is_world_process_zero():
         return
     write_json({**summary, **truncated, **metrics}, output_dir / RESULT_FILE)

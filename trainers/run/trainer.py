@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,15 +23,15 @@ from trainers.checkpoints.load import load_checkpoint
 from trainers.checkpoints.seal import RunIdentity, read_seal
 from trainers.checkpoints.write import publish_checkpoint, save_checkpoint
 from trainers.monitor.finite import check_finite
-from trainers.monitor.metrics import Seen, exclusion_warning
+from trainers.monitor.metrics import RunningMetrics, exclusion_warning
 from trainers.monitor.out_of_memory import out_of_memory
 from trainers.run.progress import warn
 from trainers.run.stopping import leave_signals_to_the_parent
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
-from trainers.step.gather import gather_shares
-from trainers.step.loss import ContrastiveLoss
+from trainers.step.gather import Processes
+from trainers.step.loss import VectorLoss
 from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
 
@@ -75,7 +75,7 @@ class ContrastiveTrainer(Trainer):
         collator: TripletCollator,
         *,
         eval_rows: TripletRows | Sequence[Mapping[str, Any]] | None = None,
-        loss: ContrastiveLoss | None = None,
+        loss: VectorLoss | None = None,
         options: ContrastiveOptions | None = None,
         start: str = "",
     ) -> None:
@@ -99,19 +99,19 @@ class ContrastiveTrainer(Trainer):
             eval_dataset=None if eval_rows is None else TripletRows.of(eval_rows),
         )
         self.options = options or ContrastiveOptions()
-        processes = self.accelerator.num_processes
+        processes = Processes(
+            self.accelerator.num_processes, self.accelerator.process_index, self.options.negatives_across_processes
+        )
         self.contrastive_step = ContrastiveStep.of(
             model,
             engine_of(self.accelerator),
             self.args.device,
-            loss=loss or ContrastiveLoss(),
             chunk_tokens=self.options.chunk_tokens,
-            across_processes=self.options.negatives_across_processes,
+            loss=loss,
             processes=processes,
-            rank=self.accelerator.process_index,
         )
-        self.identity = RunIdentity(processes, self.train_dataset.content, start, model.dtype)
-        self.seen = Seen()
+        self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype)
+        self.metrics = RunningMetrics()
         self.stage: str | None = None  # directory of a checkpoint while it is being written
         self.warned = False
 
@@ -181,14 +181,14 @@ class ContrastiveTrainer(Trainer):
         scaled = self.accelerator.mixed_precision == "fp16"
         check_finite(model, inputs, result, step=step, processes=processes, loss_scaling=scaled)
         self.contrastive_step.engine.finish(model)
-        self.seen.add(inputs, result)
+        self.metrics.add(inputs, result)
         loss: Tensor = result.loss * weight
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add to Trainer's figures those of the batches since the last line, over all processes."""
-        if "loss" in logs and self.seen.batches:
-            figures, collapsed = self.seen.take(self.accelerator)
+        if "loss" in logs and self.metrics.batches:
+            figures, collapsed = self.metrics.take(self.accelerator)
             logs = logs | figures
             warning = exclusion_warning(figures)
             # Before that, an untrained pooling may look collapsed.
@@ -227,12 +227,10 @@ class ContrastiveTrainer(Trainer):
         rows: TripletRows = self.eval_dataset if eval_dataset is None else eval_dataset
         model: EmbedModel = self.model
         model.eval()
-        step, total = self.contrastive_step, torch.zeros(3)
-        alone = replace(step, processes=1, rank=0)
+        total = torch.zeros(3)
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
         for batch in self._loader(rows, plan):
-            shares = gather_shares(batch, 1, False, model.device, 1)
-            result = alone.loss(alone.join(step.encode(model, batch), batch, shares))
+            result = self.contrastive_step.evaluate(model, batch)
             total += batch.queries * torch.tensor([float(result.loss), float(result.accuracy), 1.0])
         metrics = {
             f"{metric_key_prefix}_loss": float(total[0] / total[2]),
@@ -249,6 +247,7 @@ class ContrastiveTrainer(Trainer):
         save_checkpoint(self.model, Path(output_dir or self.args.output_dir), write=self.args.should_save)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        assert self.optimizer is not None
         self.contrastive_step.engine.save_optimizer(self.model_wrapped, self.optimizer, output_dir)
         if self.args.should_save:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
@@ -276,7 +275,7 @@ class ContrastiveTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         checkpoint = Path(os.fspath(resume_from_checkpoint))
         load_checkpoint(self.model, checkpoint)
-        self.seen.go_on(read_seal(checkpoint).get("seen"))
+        self.metrics.go_on(read_seal(checkpoint).get("seen"))
 
     def load_last_step(self, checkpoint: Path) -> None:
         """Load the weights of a checkpoint from which no step is left to train."""

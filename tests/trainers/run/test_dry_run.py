@@ -90,6 +90,19 @@ def test_an_adapter_that_loads_as_another_one_is_an_error(
     assert everything(tmp_path) == {"rows.jsonl"}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lora_that_the_loader_loses_is_seen(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Two steps at the default rate leave it at nearly zero, where nothing would be seen."""
+    argv = arguments(base, tmp_path, "--dry_run", "--torch_dtype", dtype, "--learning_rate", "1e-7")
+    assert main(argv, design="model1") == 0
+    assert "vectors equal within 0e+00" in capsys.readouterr().out
+    monkeypatch.setattr("model_loaders.loading.load_lora", lambda *_: None)
+    assert main(argv, design="model1") == 1
+    assert "LoRA of the adapter" in capsys.readouterr().err
+
+
 def test_two_processes(base: Path, tmp_path: Path) -> None:
     argv = ["--design", "model1", *arguments(base, tmp_path, "--dry_run")]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
