@@ -369,7 +369,7 @@ def test_file_values_and_overrides(minimal: list[str], tmp_path: Path) -> None:
         ("bf16: true\n\nlearing_rate: 1.0\n", [":3", "learing_rate", "learning_rate"]),
         ("config: other.yaml\n", [":1", "config"]),
         ("bf16: true\nmax_steps: many\n", [":2: max_steps", "whole number"]),
-        ("max_steps: 1\nmax_steps: 2\n", [":2", "max_steps", ":1"]),
+        ("max_steps: 1\nmax_steps: 2\n", [":2", "max_steps", "line 1"]),
         ("max_steps: [1, 2]\n", [":1: max_steps", "whole number"]),
         ("max_steps:\n", [":1: max_steps", "needs a value"]),
         ("- a\n- b\n", [":1", "flag: value"]),
