@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from comparison.claims.outcome import Comparison
-from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, CellData, Leakage
+from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, CellData, LeakedTexts
 from comparison.reading.systems import Study
 from comparison.report.words.names import listed, name
 from comparison.report.words.wording import chance, points
@@ -68,7 +68,7 @@ def _note(note: str) -> Caution:
     return Caution("results", whole) if len(whole) <= LONG else Caution("results", f"{whole[: LONG - 60]} …", [whole])
 
 
-def _leak(one: Leakage) -> Caution:
+def _leak(one: LeakedTexts) -> Caution:
     share = f" of {one.total:,} ({one.count / one.total:.0%})" if one.total else ""
     text = (
         f"{one.count:,}{share} test {one.unit} of {name(one.task)} stand in the training data {name(one.training_file)}: its "
