@@ -128,12 +128,13 @@ import torch
 torch.set_num_threads(1)
 from tests.trainers.monitor.test_finite import break_unknown_words
 from trainers import train
-build = train.build_trainer
+from trainers.run import train_run
+build = train_run.build_trainer
 def broken(config):
     trainer = build(config)
     break_unknown_words(trainer.model)
     return trainer
-train.build_trainer = broken
+train_run.build_trainer = broken
 sys.exit(train.main(sys.argv[1:], design="model1"))
 """
 
