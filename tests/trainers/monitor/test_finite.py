@@ -127,14 +127,15 @@ sys.path.insert(0, {root!r})
 import torch
 from tests.trainers.monitor.test_finite import break_unknown_words
 from trainers import train
+from trainers.run import train_run
 
-def broken(config, original=train.build_trainer):
+def broken(config, original=train_run.build_trainer):
     trainer = original(config)
     break_unknown_words(trainer.model)
     return trainer
 
 torch.set_num_threads(1)
-train.build_trainer = broken
+train_run.build_trainer = broken
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.tiny import triplets
-from trainers.check_data import main, parse_check
+from trainers.check_data import main
+from trainers.run.data_report import parse_check
 from trainers.train import main as train
 from triplets.batch_plan import BatchPlan, EpochShare
 from triplets.check.exposure import steps_of, times_seen
@@ -195,12 +196,12 @@ def test_a_run_is_asked_afterwards(check: Any, base: Path, tmp_path: Path) -> No
 
 
 def test_the_processes_of_a_run_are_those_of_its_checkpoint(tmp_path: Path) -> None:
-    from trainers.check_data import last_checkpoint
-    from trainers.checkpoints.seal import write_seal
+    from trainers.checkpoints.seal import RunIdentity, write_seal
+    from trainers.run.data_report import last_checkpoint
 
     assert last_checkpoint(None) == last_checkpoint(str(tmp_path)) == (0, 1)
     (tmp_path / "checkpoint-7").mkdir()
-    write_seal(tmp_path / "checkpoint-7", step=7, processes=2, data="")
+    write_seal(tmp_path / "checkpoint-7", step=7, identity=RunIdentity(processes=2, data=""))
     assert last_checkpoint(str(tmp_path)) == (7, 2)
 
 
