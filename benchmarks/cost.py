@@ -38,8 +38,9 @@ from benchmarks.gpu import batch_of
 from benchmarks.random_models import SHAPES, random_model
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.plan_config import give_device
-from trainers.memory.stand_ins import Alone
 from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import Engine, SingleProcessEngine
+from trainers.step.gather import Processes
 
 TINY_POOLING = {"latents": 64, "heads": 4, "head_dim": 32}
 
@@ -91,7 +92,7 @@ def cost(
     held = [*model.parameters(), *model.buffers()]
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
     device = "cpu" if dtype == torch.float32 else "cuda"  # that the step would run on
-    step = ContrastiveStep.of(model, Alone(), device, chunk_tokens=chunk_tokens)
+    step = ContrastiveStep.of(model, SingleProcessEngine(), device, chunk_tokens=chunk_tokens)
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
         LiveBytes(held) as live,
@@ -145,7 +146,7 @@ def measured_seconds(point: dict[str, Any], steps: int = 3) -> float:
     sizes = TINY_POOLING | {"latents": point["latents"]}
     model = random_model(point["design"], "small", pooling_sizes=sizes, num_hidden_layers=point["num_hidden_layers"]).train()
     batch = batch_of(point["triplets"], point["tokens"], 8192)
-    step = ContrastiveStep.of(model, Alone())
+    step = ContrastiveStep.of(model, SingleProcessEngine())
     times = []
     for _ in range(steps + 1):
         model.zero_grad()
@@ -196,8 +197,6 @@ def worker() -> None:
     from accelerate import Accelerator
     from torch.nn.parallel import DistributedDataParallel
 
-    from trainers.step.engines import Engine
-
     accelerator = Accelerator(cpu=True)
     torch.set_num_threads(1)
     sizes = TINY_POOLING | {"latents": POINT["latents"]}
@@ -208,8 +207,7 @@ def worker() -> None:
     step = ContrastiveStep.of(
         model,
         Engine(accelerator),
-        processes=accelerator.num_processes,
-        rank=accelerator.process_index,
+        processes=Processes(accelerator.num_processes, accelerator.process_index),
     )
     flat = torch.zeros(sum(p.numel() for p in model.parameters() if p.requires_grad))
     times, reductions = [], []

@@ -32,9 +32,9 @@ from benchmarks.random_models import SHAPES, random_model
 from benchmarks.training_step import Peer, operations, published_head
 from model_loaders.backbone.states import read_states
 from model_loaders.embed_model import EmbedModel
-from trainers.memory.stand_ins import Alone
 from trainers.step.batch import TripletBatch
 from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import SingleProcessEngine
 
 DESIGNS = ["model1", "model2", "model3", "model4", "model5"]
 
@@ -99,7 +99,7 @@ class Bench:
         if args.compile:
             self.model.backbone.compile(dynamic=True)
         self.batch = batch_of(args.triplets, args.tokens, self.model.backbone.config.vocab_size)
-        self.step = ContrastiveStep.of(self.model, Alone(), chunk_tokens=args.chunk_tokens)
+        self.step = ContrastiveStep.of(self.model, SingleProcessEngine(), chunk_tokens=args.chunk_tokens)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
 

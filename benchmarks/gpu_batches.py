@@ -24,10 +24,10 @@ import torch
 from benchmarks.gpu import median_seconds
 from benchmarks.random_models import SHAPES, random_model
 from model_loaders.embed_model import EmbedModel
-from trainers.memory.stand_ins import Alone
 from trainers.step.batch import TripletBatch
 from trainers.step.chunks import Grouping
 from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import SingleProcessEngine
 
 LENGTHS = {"docstrings": (30.0, 0.75), "abstracts": (350.0, 0.35)}  # median, sigma of the logarithm
 BUDGETS = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
@@ -76,9 +76,9 @@ def training(model: EmbedModel, name: str, triplets: int, steps: int) -> None:
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
             step(model, batch)
 
-    step = ContrastiveStep.of(model, Alone())
+    step = ContrastiveStep.of(model, SingleProcessEngine())
     for grouping in GROUPINGS:
-        with_it = replace(step, grouping=grouping)
+        with_it = replace(step, chunker=replace(step.chunker, grouping=grouping))
         groups = with_it.groups(lengths)
         padded = sum(lengths[group[0]] * len(group) for group in groups)
         seconds = median_seconds(lambda: run(with_it), steps, model.device)  # noqa: B023

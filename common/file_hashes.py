@@ -1,10 +1,9 @@
-"""What was found out about files and is slow to find out again, kept between runs in one JSON file."""
+"""Hashes of files, remembered between runs by size and time of change, so that large files are read once."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from common.hashes import digest
 
 
 class Notes:
-    """Texts by key. A note saves seconds: a file that is missing, damaged or cannot be written is no error.
+    """Texts by key in a JSON file; they only save time, so a file that is missing, damaged or read-only is no error.
 
     Args:
         path: of the file; None keeps the notes in memory alone.
@@ -22,51 +21,58 @@ class Notes:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._known: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
         if path is not None:
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                self._known = {str(key): str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+            with contextlib.suppress(UserError):
+                content = read_json_or_empty(path)
+                self._texts = {str(key): str(text) for key, text in content.items()}
 
     def get(self, key: str) -> str | None:
-        """Return what is noted under `key`, or None."""
-        return self._known.get(key)
+        """Return the text under `key`, or None."""
+        return self._texts.get(key)
 
-    def add(self, new: Mapping[str, str]) -> None:
-        """Note texts, and write the file whole or not at all."""
-        self._known |= new
-        if self.path is None or not new:
+    def add(self, texts: Mapping[str, str]) -> None:
+        """Note texts, and write the file."""
+        self._texts |= texts
+        if self.path is None or not texts:
             return
-        with contextlib.suppress(OSError):  # of results that cannot be written it is said there
+        with contextlib.suppress(OSError):  # whoever writes results there reports it
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part = self.path.with_name(f"{self.path.name}.part")
-            part.write_text(json.dumps(self._known, indent=1) + "\n", encoding="utf-8")
-            part.replace(self.path)
+            write_json(self._texts, self.path)
 
 
-class Hashes:
-    """Hashes of files' contents, kept in a file by size and time of change: large data are read once."""
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def __init__(self, kept_in: Path) -> None:
-        self.kept_in = kept_in
-        try:
-            self.known = read_json_or_empty(kept_in)
-        except UserError:
-            self.known = {}
 
-    def of(self, path: Path) -> str:
+def file_state(path: Path) -> str:
+    """Return a text that changes whenever a file does; an inode's time of change cannot be set by hand."""
+    stat = path.stat()
+    return f"{path.resolve()}|{stat.st_size}|{stat.st_ino}|{stat.st_mtime_ns}|{stat.st_ctime_ns}"
+
+
+class FileHashes:
+    """Hashes of files' contents, kept in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self._notes = Notes(path)
+        self._unsaved: dict[str, str] = {}
+
+    def hash_of(self, path: Path) -> str:
         """Return a hash of a file's content, of a folder's files with their names, or the name of what is no local path."""
         if not path.exists():
             return f"name:{path}"
         if path.is_dir():
-            files = sorted(one for one in path.rglob("*") if one.is_file())
-            return digest([[str(one.relative_to(path)), self.of(one)] for one in files])
-        state = path.stat()
-        key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-        if key not in self.known:
-            with path.open("rb") as stream:
-                self.known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return str(self.known[key])
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            return digest([[str(file.relative_to(path)), self.hash_of(file)] for file in files])
+        state = file_state(path)
+        known = self._notes.get(state) or self._unsaved.get(state)
+        if known is None:
+            known = self._unsaved[state] = file_hash(path)
+        return known
 
     def save(self) -> None:
-        """Keep them for the next time."""
-        write_json(self.known, self.kept_in)
+        """Keep the hashes for the next time."""
+        self._notes.add(self._unsaved)

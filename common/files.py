@@ -1,67 +1,72 @@
-"""Where base models and adapters lie: a directory, or a name on the Hugging Face hub."""
+"""Files are written whole or not at all; JSON is read with errors that name the file."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 
+MOST_NAMES = 12  # of a directory in a message
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file of any kind whole or not at all: yield a path beside it, which takes its place after the block.
+
+    An error inside the block leaves ``path`` as it was. Several processes may write the same file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    r"""Write a text (UTF-8) or bytes whole or not at all.
+
+    >>> write_whole(scratch / "note.txt", "one line\n")
+    >>> (scratch / "note.txt").read_text()
+    'one line\n'
+    """
+    with replacing(path) as temporary:
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            temporary.write_text(content, encoding="utf-8")
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write JSON whole or not at all."""
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or raise a UserError that names the file."""
+    """Read a JSON object.
+
+    Raises:
+        UserError: no such file, no JSON, or no object.
+    """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no valid JSON ({error}); take a fresh copy") from error
-    if not isinstance(data, dict):
+    if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object")
-    return data
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type's name."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
-
-
-def listing(path: Path) -> str:
-    """Return the names in a directory, a few of them, for messages."""
-    names = sorted(entry.name for entry in path.iterdir())
-    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "") if names else "nothing"
-
-
-def neighbour(path: Path) -> str:
-    """Return a hint at the directory beside ``path`` that has the most similar name, or an empty string."""
-    if not path.parent.is_dir():
-        return f" (nor {path.parent})"
-    match = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f" (did you mean {path.parent / match[0]}?)" if match else ""
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, also where several processes write the same file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def write_json(content: Any, path: Path) -> None:
-    """Write JSON whole or not at all, also where several processes write the same file."""
-    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def one_line(text: str) -> str:
-    """Return a text on one line."""
-    return " ".join(text.split())
+    return content
 
 
 def read_json_or_empty(path: Path) -> dict[str, Any]:
-    """Return a JSON object, empty where there is no such file.
+    """Read a JSON object that can be made again; return an empty one where the file is missing.
 
     Raises:
         UserError: the file holds something else.
@@ -75,3 +80,31 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object; delete it, and what it holds is made again")
     return content
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type's name."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line."""
+    return " ".join(text.split())
+
+
+def listing(path: Path) -> str:
+    """Return some names in a directory, for messages."""
+    names = sorted(entry.name for entry in path.iterdir())
+    if not names:
+        return "nothing"
+    shown = ", ".join(names[:MOST_NAMES])
+    return f"{shown}, …" if len(names) > MOST_NAMES else shown
+
+
+def neighbour(path: Path) -> str:
+    """Return a hint at the entry beside ``path`` that has the most similar name, or an empty string."""
+    if not path.parent.is_dir():
+        return f" (nor {path.parent})"
+    names = [entry.name for entry in path.parent.iterdir()]
+    match = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {path.parent / match[0]}?)" if match else ""

@@ -15,31 +15,36 @@ from common.errors import UserError
 MERGE = "tag:yaml.org,2002:merge"
 
 
-class _Loader(yaml.SafeLoader):
+class OnceLoader(yaml.SafeLoader):
+    """YAML's safe loader, to which a key that stands twice in a mapping is an error."""
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         """Compose a mapping as it is written: what is merged into it (``<<``) may have its keys, too."""
         node = super().compose_mapping_node(anchor)
-        seen: dict[tuple[str, str], int] = {}
+        lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
                 continue
             name = (key.tag, key.value)
-            if name in seen:
-                problem = f"{key.value} stands in line {seen[name]} already: remove one of them"
+            if name in lines:
+                problem = f"{key.value} stands in line {lines[name]} already: remove one of them"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen[name] = key.start_mark.line + 1
+            lines[name] = key.start_mark.line + 1
         return node
 
 
 def load_yaml(text: str) -> Any:
     """Return what one YAML document holds.
 
+    >>> load_yaml("learning_rate: 1.0e-5")
+    {'learning_rate': 1e-05}
+
     Raises:
         yaml.YAMLError: it is malformed, or a key stands twice in one mapping.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (TypeError, ValueError) as error:  # of a value that is not of its tag
+        return yaml.load(text, Loader=OnceLoader)
+    except (TypeError, ValueError) as error:  # a value does not fit its tag
         raise yaml.YAMLError(str(error)) from error
 
 
@@ -55,9 +60,9 @@ def read_config(path: str) -> dict[str, Entry]:
     """Read a flat YAML mapping of flags to values.
 
     Raises:
-        UserError: no such file, no YAML, no mapping, or a key that is there twice (YAML would take the last one).
+        UserError: no such file, no YAML, no mapping, or a key that stands twice.
     """
-    with _root(path, "--config") as (loader, root):
+    with _opened(path, "--config") as (loader, root):
         if root is None:
             return {}
         if not isinstance(root, yaml.MappingNode):
@@ -66,31 +71,32 @@ def read_config(path: str) -> dict[str, Entry]:
 
 
 def read_list(path: str, flag: str) -> list[tuple[str, dict[str, Entry]]]:
-    """Read a YAML list of mappings; returns of each where it begins (``file:line``), and its entries.
+    """Read a YAML list of mappings; return where each begins (``file:line``), and its entries.
 
     Raises:
         UserError: as `read_config`; ``flag`` is how the error calls the file.
     """
-    with _root(path, flag) as (loader, root):
+    with _opened(path, flag) as (loader, root):
         if not isinstance(root, yaml.SequenceNode) or not root.value:
             line = "" if root is None else f":{root.start_mark.line + 1}"
             raise UserError(f"{path}{line}: expected a list, each entry beginning with `- name: ...`")
-        found = []
+        mappings = []
         for node in root.value:
             where = f"{path}:{node.start_mark.line + 1}"
             if not isinstance(node, yaml.MappingNode):
                 raise UserError(f"{where}: expected an entry of `key: value`, beginning with `- name: ...`")
-            found.append((where, _entries(loader, node, path)))
-        return found
+            mappings.append((where, _entries(loader, node, path)))
+        return mappings
 
 
 @contextlib.contextmanager
-def _root(path: str, flag: str) -> Iterator[tuple[yaml.SafeLoader, yaml.Node | None]]:
+def _opened(path: str, flag: str) -> Iterator[tuple[OnceLoader, yaml.Node | None]]:
+    """Yield a file's loader and the root of its document; errors of YAML inside the block name file and line."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{flag} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    loader = yaml.SafeLoader(text)
+    loader = OnceLoader(text)
     try:
         yield loader, loader.get_single_node()
     except yaml.YAMLError as error:
@@ -101,7 +107,8 @@ def _root(path: str, flag: str) -> Iterator[tuple[yaml.SafeLoader, yaml.Node | N
         loader.dispose()
 
 
-def _entries(loader: yaml.SafeLoader, node: yaml.MappingNode, path: str) -> dict[str, Entry]:
+def _entries(loader: OnceLoader, node: yaml.MappingNode, path: str) -> dict[str, Entry]:
+    """Return the values by flag; ``--chunk-tokens`` and ``chunk_tokens`` are one flag."""
     entries: dict[str, Entry] = {}
     for key_node, value_node in node.value:
         key = str(loader.construct_object(key_node, deep=True)).removeprefix("--").replace("-", "_")

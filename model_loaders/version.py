@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.file_hashes import Notes
+from common.file_hashes import Notes, file_hash, file_state
 from model_loaders.layouts.manifest import BaseModel, Recipe
 from model_loaders.layouts.tensors import plain
 
@@ -38,7 +38,6 @@ NOT_DECISIVE = (
 # Initialisations that draw A and B alone. The others (pissa, olora, …) change the base's weights too, each time peft adds LoRA.
 DRAWN = (True, False, None, "gaussian", "orthogonal", "eva")
 BASE_FILES = ("*.safetensors", "*.bin", "config.json")
-PIECE = 1 << 24  # bytes read at once
 
 
 def hash_of(
@@ -116,23 +115,9 @@ def content_hash(directory: Path, notes: Path | None = None) -> str:
     """
     noted = Notes(notes)
     files = sorted({path for pattern in BASE_FILES for path in directory.glob(pattern)})
-    known = {path: noted.get(_state(path)) for path in files}
+    known = {path: noted.get(file_state(path)) for path in files}
     missing = [path for path in files if known[path] is None]
     with ThreadPoolExecutor(max_workers=8) as threads:  # hashing lets other threads run
-        known.update(zip(missing, threads.map(_file_hash, missing), strict=True))
-    noted.add({_state(path): str(known[path]) for path in missing})
+        known.update(zip(missing, threads.map(file_hash, missing), strict=True))
+    noted.add({file_state(path): str(known[path]) for path in missing})
     return hashlib.sha256(json.dumps([[path.name, known[path]] for path in files]).encode()).hexdigest()[:16]
-
-
-def _state(path: Path) -> str:
-    """Return what changes whenever a file does: the time of the last change of its inode cannot be set by hand."""
-    stat = path.stat()
-    return f"{path.resolve()}|{stat.st_size}|{stat.st_ino}|{stat.st_mtime_ns}|{stat.st_ctime_ns}"
-
-
-def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()

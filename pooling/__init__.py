@@ -70,7 +70,7 @@ class PoolingKind:
         words: its name in reports.
     """
 
-    config: Callable[..., Sizes]
+    config: type[Sizes]
     build: Callable[[Any], Pooling]
     words: str
 
@@ -98,7 +98,7 @@ def size_names(kind: str) -> list[str]:
     >>> size_names("last_layer")
     ['latents', 'heads', 'head_dim', 'feed_forward_multiple']
     """
-    names = [field.name for field in fields(POOLINGS[kind].config)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(POOLINGS[kind].config)]
     return [name for name in names if name not in ("hidden_size", "layers")]
 
 

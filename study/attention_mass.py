@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 from common.files import read_json_or_empty, write_json
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import LocalFolder
+from evaluation.tasks.local_retrieval import corpus_file, judged_split, queries_file
+from evaluation.tasks.schemas import Layout, TaskRow
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import Role
 from pooling import ShowsAttention
@@ -86,31 +90,35 @@ def real_texts(config: StudyConfig, inputs: Inputs) -> dict[str, Texts]:
     found: dict[str, Texts] = {}
     types: set[str] = set()
     for spec in find_tasks(config.tasks, inputs.eval_dir):
-        if spec.folder is None or spec.type in types:
+        if spec.local is None or spec.type in types:
             continue
         types.add(spec.type)
-        found[spec.name] = task_texts(spec.folder, spec.type)
+        found[spec.name] = task_texts(spec.local)
     return {name: texts for name, texts in found.items() if texts} or {"training data": training_texts(config, inputs)}
 
 
-def task_texts(folder: Path, kind: str) -> Texts:
+def task_texts(folder: LocalFolder) -> Texts:
     """Return evenly spaced texts of a local task; of retrieval, queries and documents in halves."""
-    from evaluation.tasks.local_files import data_files, iter_rows, split_files, stem
-    from study.leakage import texts_of
+    schema = folder.schema
+    if schema.layout is Layout.CORPUS:
+        queries = _spaced_texts(queries_file(folder, judged_split(folder)), _text, TEXTS // 2)
+        documents = _spaced_texts(corpus_file(folder), _text, TEXTS // 2)
+        return [*(("query", text) for text in queries), *(("document", text) for text in documents)]
+    for files in folder.subsets("test").values():
+        return [("query", text) for text in _spaced_texts(files["test"], schema.texts, TEXTS)]
+    return []
 
-    def spaced(path: Path, role: Role, count: int) -> Texts:
-        rows = islice(iter_rows(path), MOST_ROWS)
-        texts = [text for row in rows for of_column in texts_of(row).values() for text in of_column]
-        step = max(1, len(texts) // count)
-        return [(role, text) for text in texts[::step][:count]]
 
-    if kind == "Retrieval":
-        files = {stem(path): path for path in data_files(folder)}
-        queries = files.get("queries.test") or files.get("queries")
-        sides: list[tuple[Path | None, Role]] = [(queries, "query"), (files.get("corpus"), "document")]
-        return [one for path, role in sides if path is not None for one in spaced(path, role, TEXTS // 2)]
-    subsets = list(split_files(folder).values())
-    return spaced(subsets[0]["test"], "query", TEXTS) if subsets else []
+def _text(row: TaskRow) -> list[str]:
+    return [row["text"]] if row.get("text") else []
+
+
+def _spaced_texts(path: Path, texts_of: Callable[[TaskRow], list[str]], count: int) -> list[str]:
+    texts: list[str] = []
+    for row in islice(iter_rows(path), MOST_ROWS):
+        texts += texts_of(row)
+    step = max(1, len(texts) // count)
+    return texts[::step][:count]
 
 
 def training_texts(config: StudyConfig, inputs: Inputs) -> Texts:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.file_hashes import Hashes
+from common.file_hashes import FileHashes
 from common.hashes import digest
 from common.locks import locked
 from study.config import StudyConfig, find_path
@@ -63,7 +63,7 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output_dir: {output_dir} cannot be made: {error.strerror}; give another directory") from error
-    hashes = Hashes(output_dir / "hashes.json")
+    hashes = FileHashes(output_dir / "hashes.json")
     bases = {name: find_base(name, study_file) for name in config.base_models}
     asked = {name: beyond_reach(place, config.training.get("cache_dir")) for name, place in bases.items() if look_up}
     out_of_reach = {name: said for name, said in asked.items() if said}
@@ -83,7 +83,7 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
     for recipe in config.recipe_names:
         mix = config.flags(recipe).get("dataset_config")
         place = corpus_train or find_path(mix or str(config.train_file), study_file)
-        found, key = of_mix(place, hashes) if mix else ({place: hashes.of(Path(place))}, hashes.of(Path(place)))
+        found, key = of_mix(place, hashes) if mix else ({place: hashes.hash_of(Path(place))}, hashes.hash_of(Path(place)))
         train[recipe], train_keys[recipe] = place, key
         train_files |= found
     inputs = Inputs(bases, base_keys, train, train_keys, train_files, eval_dir, task_keys(config, eval_dir, hashes),
@@ -150,7 +150,7 @@ def make_corpus(output_dir: Path) -> tuple[str, str]:
     return str(corpus.train_file), str(corpus.eval_dir)
 
 
-def of_mix(path: str, hashes: Hashes) -> tuple[dict[str, str], str]:
+def of_mix(path: str, hashes: FileHashes) -> tuple[dict[str, str], str]:
     """Return the data sets behind ``dataset_config`` with their hashes, and a hash of how they are mixed and treated."""
     from triplets.arguments import DataArguments
 
@@ -160,22 +160,20 @@ def of_mix(path: str, hashes: Hashes) -> tuple[dict[str, str], str]:
         place = Path(entry["name"])
         if entry.get("file") and place.is_dir():
             place /= entry["file"]
-        found[str(place)] = hashes.of(place)
+        found[str(place)] = hashes.hash_of(place)
         entry["name"], entry["file"] = found[str(place)], entry.get("file") if not place.exists() else None
     return found, digest(entries)
 
 
-def task_keys(config: StudyConfig, eval_dir: str | None, hashes: Hashes) -> dict[str, str]:
+def task_keys(config: StudyConfig, eval_dir: str | None, hashes: FileHashes) -> dict[str, str]:
     """Return the study's tasks, each with a hash of its data."""
     from evaluation.tasks.find import find_tasks
-    from evaluation.tasks.local_files import data_files
 
     keys = {}
     for spec in find_tasks(config.tasks, eval_dir):
         keys[spec.name] = f"mteb:{spec.name}"
-        if spec.folder is not None:
-            files = [*data_files(spec.folder), spec.folder / "task.json"]
-            keys[spec.name] = digest([[one.name, hashes.of(one)] for one in files if one.is_file()])
+        if spec.local is not None:
+            keys[spec.name] = digest([[path.name, hashes.hash_of(path)] for path in spec.local.content])
     if config.headline is not None and config.headline not in keys:
         from common.errors import nearest
 

@@ -17,7 +17,10 @@ import numpy as np
 
 from common.files import read_json_or_empty, write_json
 from common.hashes import digest
-from evaluation.tasks.local_files import Row, data_files, iter_rows, split_files, stem
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import LocalFolder
+from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
+from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
 from study.config import StudyConfig
 from study.inputs import Inputs
 
@@ -102,45 +105,36 @@ def short(text: str) -> str:
     return line if len(line) <= 100 else f"{line[:99]}…"
 
 
-def evaluation_texts(folder: Path, kind: str) -> tuple[list[str], list[Pair]]:
-    """Return a local task's different test texts, and the pairs that belong together.
-
-    Args:
-        folder: of the task.
-        kind: mteb's name of its type.
-    """
+def evaluation_texts(folder: LocalFolder) -> tuple[list[str], list[Pair]]:
+    """Return a local task's different test texts, and the pairs that belong together."""
+    schema = folder.schema
+    if schema.layout is Layout.CORPUS:
+        return _searched_texts(folder)
     texts: dict[str, None] = {}
     pairs: list[Pair] = []
-    if kind == "Retrieval":
-        files = {str(path.relative_to(folder).with_name(stem(path))): path for path in data_files(folder)}
-        queries = rows_by_id(files.get("queries") or files["queries.test"])
-        documents = rows_by_id(files["corpus"])
-        texts = dict.fromkeys([*queries.values(), *documents.values()])
-        for row in iter_rows(files.get("qrels.test") or files["qrels/test"], ("query-id", "corpus-id")):
-            query, document = queries.get(str(row["query-id"])), documents.get(str(row["corpus-id"]))
-            if query is not None and document is not None and float(row.get("score") or 0) > 0:
-                pairs.append((query, document))
-        return list(texts), pairs
-    for files_of in split_files(folder).values():
-        for row in iter_rows(files_of["test"]):
-            of_row = texts_of(row)
-            texts.update(dict.fromkeys(text for part in of_row.values() for text in part))
-            if {"sentence1", "sentence2"} <= of_row.keys():
-                pairs.append((of_row["sentence1"][0], of_row["sentence2"][0]))
-            pairs += [(query, positive) for query in of_row.get("query", []) for positive in of_row.get("positive", [])]
+    for files in folder.subsets("test").values():
+        for row in iter_rows(files["test"]):
+            texts.update(dict.fromkeys(schema.texts(row)))
+            pairs += schema.pairs(row)
     return list(texts), pairs
 
 
-def texts_of(row: Row) -> dict[str, list[str]]:
-    """Return a row's texts by column."""
-    names = ("text", "sentence", "sentence1", "sentence2", "query", "positive", "negative")
-    found = {name: row[name] if isinstance(row[name], list) else [row[name]] for name in names if row.get(name)}
-    return {name: [text for text in texts if isinstance(text, str)] for name, texts in found.items()}
+def _searched_texts(folder: LocalFolder) -> tuple[list[str], list[Pair]]:
+    """Return queries and documents, and the pairs of a query and a document that answers it."""
+    split = judged_split(folder)
+    queries = rows_by_id(queries_file(folder, split))
+    documents = rows_by_id(corpus_file(folder))
+    pairs: list[Pair] = []
+    for row in iter_rows(judgements_file(folder, split), JUDGEMENT):
+        query, document = queries.get(str(row["query-id"])), documents.get(str(row["corpus-id"]))
+        if query is not None and document is not None and float(row["score"]) > 0:
+            pairs.append((query, document))
+    return list(dict.fromkeys([*queries.values(), *documents.values()])), pairs
 
 
 def rows_by_id(path: Path) -> dict[str, str]:
     """Return the texts of a corpus or of queries by their ids; a title stands apart from the text in training data."""
-    return {str(row["id"]): str(row.get("text") or "") for row in iter_rows(path, ("id",))}
+    return {str(row["id"]): row["text"] for row in iter_rows(path, QUERY)}
 
 
 def find_leakage(config: StudyConfig, inputs: Inputs) -> tuple[list[dict[str, Any]], list[str]]:
@@ -157,7 +151,7 @@ def find_leakage(config: StudyConfig, inputs: Inputs) -> tuple[list[dict[str, An
     unseen = [spec.name for spec in specs if spec.folder is None]
     content = read_json_or_empty(kept)
     if content.get("key") != key:
-        tasks = [(spec.name, *evaluation_texts(spec.folder, spec.type)) for spec in specs if spec.folder is not None]
+        tasks = [(spec.name, *evaluation_texts(spec.local)) for spec in specs if spec.local is not None]
         found = []
         for label, rows in training_rows(config, inputs):
             index = TrainingIndex(rows)

@@ -21,6 +21,7 @@ import yaml
 
 from common.errors import UserError
 from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.schemas import SCHEMAS
 
 # Texts with labels are a clustering task too; of these there are fewer than five with sources of their own.
 CLUSTERINGS = {"NewsClustering": "NewsClassification"}
@@ -72,7 +73,8 @@ def link(place: Path, target: Path) -> None:
 
 def make_clustering(folder: Path, source: Path) -> None:
     """Write a clustering task of a classification task's test texts; equal rows make equal files."""
-    rows = [{"sentence": row["text"], "label": row["label"]} for row in iter_rows(source / "test.jsonl.gz", ("text", "label"))]
+    columns = SCHEMAS["classification"].columns
+    rows = [{"sentence": row["text"], "label": row["label"]} for row in iter_rows(source / "test.jsonl.gz", columns)]
     folder.mkdir(exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / "test.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -119,7 +119,7 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
         raise UserError("training changed nothing: the probe texts' vectors are those of the untrained model. Is the learning "
                         "rate 0, or --max_steps within the warm-up?")  # fmt: skip
     trainer.save_final(output_dir)
-    truncated = trainer.seen.truncated(trainer.accelerator)
+    truncated = trainer.metrics.truncated(trainer.accelerator)
     if trainer.accelerator.is_main_process:
         summary = {"steps": steps, "largest_cosine_change_of_a_probe_text": moved, **truncated, **metrics}
         write_json(summary, output_dir / RESULT_FILE)

@@ -1,4 +1,4 @@
-"""What a study knows beside its scores, as plain data: how cells went, what they cost, how training ran, what to beware of.
+"""Facts of a study beside its scores, as plain data: how cells went, what they cost, how training ran, what to beware of.
 
 It is read from `study.json` in a study's folder (`comparison/reading/study_file.py`), which docs/report_data.md describes field
 by field. Nothing of it enters a test; the report shows it. Whatever is unknown is None, or an empty list or mapping.
@@ -90,6 +90,13 @@ class CellData:
         """The system that it is a run of."""
         return self.system or self.design
 
+    @property
+    def run_label(self) -> str:
+        """Its run's label; empty for a baseline without a seed."""
+        if self.seed is None:
+            return ""
+        return f"seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class AttentionMass:
@@ -97,10 +104,10 @@ class AttentionMass:
 
     Attributes:
         cell: its name.
-        texts: what was read, such as a task's name.
+        texts: the texts that were read, such as a task's name.
         by: ``head`` (mean over latents) or ``latent`` (mean over heads).
         mass: rows x layers 1..L, the first layer after the embeddings first.
-        count: how many texts.
+        count: number of texts.
     """
 
     cell: str
@@ -111,14 +118,14 @@ class AttentionMass:
 
 
 @dataclass(frozen=True)
-class Leakage:
+class LeakedTexts:
     """Texts of an evaluation task that stand in the training data.
 
     Attributes:
         training_file: where they stand.
         task: the task's name.
-        count: how many of the task's test texts or pairs were found.
-        total: how many it has.
+        count: number of the task's test texts or pairs that stand there.
+        total: number of all its test texts or pairs.
         unit: ``texts`` or ``pairs``.
         examples: a few of them, shortened as you like.
     """
@@ -138,9 +145,9 @@ class Truncation:
     Attributes:
         task: a task's name, or ``training``.
         side: such as ``query`` or ``document``.
-        texts: how many were read.
-        cut: how many of them were cut.
-        max_length: to how many tokens.
+        texts: number of texts that were read.
+        cut: number of texts that were cut.
+        max_length: in tokens.
     """
 
     task: str
@@ -158,7 +165,7 @@ class DataFile:
         name: a training file, a task's data, a base model.
         role: such as ``training``, ``evaluation`` or ``base model``.
         hash: of its content.
-        rows: how many examples or texts.
+        rows: number of examples or texts.
     """
 
     name: str
@@ -188,14 +195,14 @@ class StudyData:
         warnings: further sentences that a reader should know, such as settings that differ between cells.
         recipe: training settings, nested as they are in the study file.
         versions: of libraries, the driver, the machine.
-        data: what results depend on, with hashes.
-        commands: how to make everything again.
+        data: files and models that results depend on, with hashes.
+        commands: to make everything again.
     """
 
     title: str = ""
     cells: list[CellData] = field(default_factory=list)
     attention: list[AttentionMass] = field(default_factory=list)
-    leakage: list[Leakage] | None = None
+    leakage: list[LeakedTexts] | None = None
     truncation: list[Truncation] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)

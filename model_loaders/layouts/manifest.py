@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
-from common.errors import UserError, nearest
+from common.build import build
+from common.errors import UserError
 from common.files import read_json
 from model_loaders.text.prompts import Role, check_role, check_task_prompts, template_named
 
 MANIFEST = "embedder.json"
 FORMAT = 1
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
-Content = TypeVar("Content")
 # Short, long, another script, code: what these give must not change between saving and loading.
 PROBE_TEXTS = (
     "What is the capital of France?",
@@ -151,41 +150,7 @@ def read_manifest(directory: Path) -> Manifest:
     data = read_json(path)
     if data.get("format") != FORMAT:
         raise UserError(f"{path} has format {data.get('format')!r}; this version of the toolkit reads format {FORMAT}")
-    return build(Manifest, data, path)
-
-
-def build(kind: type[Content], data: Any, path: Path) -> Content:
-    """Build a dataclass from the values of a JSON object, each of which must be of the type that its field says."""
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: expected an object for {kind.__name__}, found {data!r:.40}")
-    hints, values = get_type_hints(kind), {}
-    for key, value in data.items():
-        if key not in hints:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(key, hints)}")
-        if is_dataclass(hints[key]):
-            values[key] = build(hints[key], value, path)
-        elif conforms(value, hints[key]):
-            values[key] = tuple(value) if get_origin(hints[key]) is tuple else value
-        else:
-            raise UserError(f"{path}: {key} is {value!r:.40}, not a value of type {kind.__annotations__[key]}")
-    try:
-        return kind(**values)
-    except (TypeError, UserError) as error:  # a key is missing, or a value out of range
-        raise UserError(f"{path}: {str(error).removeprefix(f'{kind.__name__}.__init__() ')}") from error
-
-
-def conforms(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of an annotated type; lists stand for tuples, whole numbers for floats."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is UnionType:
-        return any(conforms(value, part) for part in parts)
-    if kind in (list, tuple):
-        return isinstance(value, list) and all(conforms(item, parts[0]) for item in value)
-    if kind is dict:
-        return isinstance(value, dict) and all(conforms(item, parts[1]) for item in value.values())
-    if hint is float:
-        return type(value) in (int, float)
-    return hint is Any or type(value) is hint  # not isinstance: True is an int too
+    return build(Manifest, data, str(path))
 
 
 def library_versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from common.build import build
 from common.errors import UserError
 from common.files import read_json
 from model_loaders.backbone.load import (
@@ -96,10 +97,7 @@ def read_pooling(
         return (published, tensors), path
     if manifest.pooling is None:
         raise UserError(f"{directory / MANIFEST}: {name} needs a pooling config")
-    try:
-        config = POOLINGS[design.pooling].config(**manifest.pooling)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{directory / MANIFEST}: pooling: {error}") from error
+    config = build(POOLINGS[design.pooling].config, manifest.pooling, f"{directory / MANIFEST}: pooling")
     if config.kind != design.pooling:
         raise UserError(
             f"{directory / MANIFEST}: {name} has the pooling {design.pooling!r}, the config is one of {config.kind!r}"

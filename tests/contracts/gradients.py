@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tests.tiny import triplets
 from trainers.step.batch import TripletBatch, TripletCollator
+from trainers.step.chunks import Chunker
+from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine
 from trainers.step.loss import ContrastiveLoss, LossBatch
 
@@ -28,6 +30,11 @@ def engine() -> Engine:
     from accelerate import Accelerator
 
     return Engine(Accelerator(cpu=True))
+
+
+def step_of(model: Any, **chunking: Any) -> ContrastiveStep:
+    """Make a step of one process; ``chunking`` are fields of `Chunker`."""
+    return ContrastiveStep(Chunker(model.tokenizer, **chunking), engine())
 
 
 def batch_of(model: Any, rows: list[dict[str, Any]]) -> TripletBatch:

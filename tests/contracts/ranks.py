@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.tiny import new_model, triplets
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.step import contrastive as step_module
+from trainers.step import gather as gather_module
 from trainers.step.batch import TripletBatch, TripletCollator
-from trainers.step.chunks import CPU_GROUPING, Grouping
+from trainers.step.chunks import Grouping
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ def whole(tensor: Any) -> torch.Tensor:
 
 def break_on_purpose(what: str) -> Any:
     """Make the mistakes of other code bases; returns a function that undoes it."""
-    before = step_module.call, step_module.gather_blocks
+    before = step_module.encode_chunk, gather_module.gather_blocks
     if what == "unwrapped model":
-        step_module.call = lambda model, batch: before[0](getattr(model, "module", model), batch)  # type: ignore[assignment]
+        step_module.encode_chunk = lambda model, batch: before[0](getattr(model, "module", model), batch)  # type: ignore[assignment]
     elif what == "local gather":  # the others' vectors without their gradient, and no factor for DDP's mean
 
         class Local(torch.autograd.Function):
@@ -169,12 +170,12 @@ def break_on_purpose(what: str) -> Any:
             def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
                 return gradient / 2
 
-        step_module.gather_blocks = lambda own, rows, rank: before[1](
+        gather_module.gather_blocks = lambda own, rows, rank: before[1](
             Local.apply(own) if own.requires_grad else own, rows, rank
         )
 
     def undo() -> None:
-        step_module.call, step_module.gather_blocks = before
+        step_module.encode_chunk, gather_module.gather_blocks = before
 
     return undo
 
@@ -233,7 +234,9 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
             shard(trainer)
             trainer.contrastive_step = replace(trainer.contrastive_step, engine=engine_again(trainer))
         undo = break_on_purpose(case.broken)
-        step_module.CPU_GROUPING = Grouping(case.group_tokens, overhead=128) if case.group_tokens else CPU_GROUPING
+        if case.group_tokens:
+            chunker = replace(trainer.contrastive_step.chunker, grouping=Grouping(case.group_tokens, overhead=128))
+            trainer.contrastive_step = replace(trainer.contrastive_step, chunker=chunker)
         try:
             torch.save(trainer.run(), Path(job["out"]) / f"{case.name}-{rank}.pt")
         finally:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.contracts.gradients import DESIGNS, WHOLE, batch_of, engine, gradients, literal, relative, rows_with
+from tests.contracts.gradients import DESIGNS, WHOLE, batch_of, engine, gradients, literal, relative, rows_with, step_of
 from tests.tiny import LORA, new_model
 from trainers.step import contrastive as step_module
 from trainers.step.batch import TripletBatch
@@ -65,7 +65,7 @@ def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design
 
     def run(**options: Any) -> tuple[float, dict[str, Tensor], Tensor]:
         torch.manual_seed(5)
-        loss = ContrastiveStep(model.tokenizer, engine(), **options)(model, batch).loss.item()
+        loss = step_of(model, **options)(model, batch).loss.item()
         return loss, gradients(model), torch.get_rng_state()
 
     kept = run(grouping=Grouping(24, overhead=128))

@@ -27,10 +27,10 @@ def asked_anew(monkeypatch, tmp_path):
         monkeypatch.setattr(what, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "prepared")
-    for function in (availability.hub_reachable, availability._asked_to_be_offline):
+    for function in (availability.hub_reachable, availability.offline_by_user):
         function.cache_clear()
     yield
-    for function in (availability.hub_reachable, availability._asked_to_be_offline):
+    for function in (availability.hub_reachable, availability.offline_by_user):
         function.cache_clear()
 
 

@@ -17,7 +17,8 @@ from common.errors import UserError
 from common.locks import InUseError, locked
 from evaluation.cli import main
 from evaluation.tasks.find import find_tasks
-from evaluation.tasks.local_files import iter_rows, split_files
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import list_folder
 from model_loaders import load
 from model_loaders.saving import save
 from tests.evaluation.conftest import BagOfWords, write
@@ -166,7 +167,7 @@ def test_two_files_of_one_split_are_a_question(data_dir):
     path = data_dir / "TinySTS/test.jsonl"
     write(path.with_name("test.jsonl.gz"), list(iter_rows(path)))
     with pytest.raises(UserError, match=r"test.jsonl and test.jsonl.gz: which one is meant"):
-        split_files(path.parent)
+        list_folder(path.parent).subsets("test")
 
 
 def test_a_task_that_measures_nothing_is_told_and_leaves_no_score(data_dir, tmp_path, capsys):

@@ -9,7 +9,8 @@ from common.errors import UserError
 from evaluation import paper_tasks
 from evaluation.encode.prompts_file import choose, normalise, read_prompts
 from evaluation.tasks.find import find_tasks, prompt_keys
-from evaluation.tasks.local_files import content_hash, iter_rows, split_files, task_type
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import list_folder
 from evaluation.tasks.local_retrieval import retrieval
 from evaluation.tasks.mteb_tasks import official_names, official_task
 from tests.evaluation.conftest import write
@@ -20,7 +21,7 @@ def test_an_official_name_takes_mtebs_class_and_metadata(data_dir):
     task = spec.task()
     assert type(task).__name__ == "STS17Crosslingual"
     assert task.hf_subsets == ["en-en"]
-    assert task.metadata.revision == f"local-{content_hash(data_dir / 'STS17')}"
+    assert task.metadata.revision == f"local-{list_folder(data_dir / 'STS17').hash}"
     assert official_task("STS17").metadata.revision != task.metadata.revision  # the class is left as it was
 
 
@@ -49,7 +50,7 @@ def test_task_json_names_types_and_scores_an_own_task(data_dir):
 def test_bad_task_json(data_dir, settings, message):
     (data_dir / "TinySTS/task.json").write_text(settings)
     with pytest.raises(UserError, match=message):
-        task_type(data_dir / "TinySTS")
+        assert list_folder(data_dir / "TinySTS").schema
 
 
 def test_beir_layout(tmp_path):
@@ -80,11 +81,11 @@ def test_no_file_is_read_that_is_no_part_of_the_hash(data_dir, name, lines, miss
     for path in folder.glob(f"{missing}.jsonl*"):
         path.unlink()
     (folder / "qrels").mkdir()
-    before = content_hash(folder)
+    before = list_folder(folder).hash
     (folder / name).write_text("\n".join(lines) + "\n")
-    assert content_hash(folder) == before
+    assert list_folder(folder).hash == before
     with pytest.raises(UserError, match=f"has no {missing}.jsonl"):
-        retrieval(folder, "test")
+        retrieval(list_folder(folder), "test")
 
 
 @pytest.mark.parametrize(
@@ -130,9 +131,9 @@ def test_one_corpus_is_not_scored_as_many_subsets(data_dir):
 def test_subsets_and_the_tokenised_copy(tmp_path):
     for name in ("test", "test.mteb_tok", "en.test", "en.train", "de.train"):
         write(tmp_path / f"{name}.jsonl", [{}])
-    found = split_files(tmp_path)
-    assert set(found) == {"default", "en"}
-    assert found["default"]["test"].name == "test.mteb_tok.jsonl"
+    subsets = list_folder(tmp_path).subsets("test")
+    assert set(subsets) == {"default", "en"}
+    assert subsets["default"]["test"].name == "test.mteb_tok.jsonl"
 
 
 def test_find_tasks_says_what_is_wrong(tmp_path, data_dir):
@@ -233,3 +234,15 @@ def test_qrels_need_a_header_and_whole_grades(tmp_path: Path) -> None:
         (spec,) = find_tasks((), tmp_path)
         with pytest.raises(UserError, match=told):
             spec.load(spec.task())
+
+
+def test_a_changed_folder_is_read_anew(data_dir):
+    (spec,) = find_tasks(["TinySTS"], data_dir)
+    before = spec.task().metadata.revision
+    assert spec.local.current() is spec.local
+    path = data_dir / "TinySTS/test.jsonl"
+    rows = list(iter_rows(path))
+    write(path, rows[:-1])
+    task = spec.task()
+    spec.load(task)
+    assert task.metadata.revision != before and len(task.dataset["default"]["test"]) == len(rows) - 1

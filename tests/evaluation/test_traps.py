@@ -26,7 +26,8 @@ from evaluation.encode.search import BoundedSearch
 from evaluation.evaluate import evaluate
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.listing import listing
-from evaluation.tasks.local_files import iter_rows, name_fault
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import list_folder, name_fault
 from evaluation.tasks.local_retrieval import retrieval
 from tests.evaluation.conftest import BagOfWords, sentences, write
 
@@ -116,8 +117,8 @@ def test_queries_of_another_split_may_stand_beside_those_of_the_test(data_dir):
     folder = data_dir / "TinyRetrieval"
     (folder / "qrels.dev.jsonl").write_text((folder / "qrels.test.jsonl").read_text())
     write(folder / "queries.dev.jsonl", [{**row, "text": "of dev"} for row in iter_rows(folder / "queries.jsonl")])
-    assert set(retrieval(folder, "dev")["queries"]["text"]) == {"of dev"}
-    assert "of dev" not in retrieval(folder, "test")["queries"]["text"]
+    assert set(retrieval(list_folder(folder), "dev")["queries"]["text"]) == {"of dev"}
+    assert "of dev" not in retrieval(list_folder(folder), "test")["queries"]["text"]
 
 
 def test_a_damaged_file_stops_no_other_task(data_dir, tmp_path):

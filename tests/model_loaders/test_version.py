@@ -136,8 +136,8 @@ def test_the_content_of_a_base_counts_to_the_last_byte_and_is_read_once(base, tm
     reads = []
     from model_loaders import version
 
-    whole = version._file_hash
-    monkeypatch.setattr(version, "_file_hash", lambda path: reads.append(path.name) or whole(path))
+    whole = version.file_hash
+    monkeypatch.setattr(version, "file_hash", lambda path: reads.append(path.name) or whole(path))
     assert content_hash(copy, notes) == before and not reads
     weights = copy / "model.safetensors"
     stat = weights.stat()

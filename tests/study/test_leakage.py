@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.tasks.local_folder import list_folder
 from study.leakage import TrainingIndex, evaluation_texts, leaks, letters
 from tests.study.conftest import write_lines
 from tests.tiny import DATA
@@ -36,12 +37,12 @@ def test_the_pairs_of_every_type_of_task(tmp_path: Path) -> None:
     write_lines(task / "queries.jsonl.gz", [{"id": "q1", "text": "which"}])
     gold = [{"query-id": "q1", "corpus-id": "d2", "score": 1}, {"query-id": "q1", "corpus-id": "d1", "score": 0}]
     write_lines(task / "qrels.test.jsonl.gz", gold)
-    assert evaluation_texts(task, "Retrieval") == (["which", "one", "two"], [("which", "two")])
+    assert evaluation_texts(list_folder(task)) == (["which", "one", "two"], [("which", "two")])
     write_lines(tmp_path / "R" / "test.jsonl", [{"query": "q", "positive": ["p", "o"], "negative": ["n"]}])
-    assert evaluation_texts(tmp_path / "R", "Reranking") == (["q", "p", "o", "n"], [("q", "p"), ("q", "o")])
+    assert evaluation_texts(list_folder(tmp_path / "R")) == (["q", "p", "o", "n"], [("q", "p"), ("q", "o")])
     write_lines(tmp_path / "C" / "train.jsonl", [{"text": "of training", "label": "a"}])
     write_lines(tmp_path / "C" / "test.jsonl", [{"text": "x", "label": "a"}, {"text": "x", "label": "b"}])
-    assert evaluation_texts(tmp_path / "C", "Classification") == (["x"], [])
+    assert evaluation_texts(list_folder(tmp_path / "C")) == (["x"], [])
 
 
 def test_the_training_set_of_sts_b_holds_thousands_of_test_pairs_of_sts12_to_sts16() -> None:
@@ -53,7 +54,7 @@ def test_the_training_set_of_sts_b_holds_thousands_of_test_pairs_of_sts12_to_sts
     index = TrainingIndex([row["sentence1"], row["sentence2"]] for row in rows)
     found = {}
     for task in ("STS12", "STS13", "STS14", "STS15"):  # the files that are evaluated are tokenised, the training set is not
-        (pairs,) = (one for one in leaks("stsb", index, task, *evaluation_texts(DATA / "eval" / task, "STS"))
+        (pairs,) = (one for one in leaks("stsb", index, task, *evaluation_texts(list_folder(DATA / "eval" / task)))
                     if one["unit"] == "pairs")  # fmt: skip
         found[task] = (pairs["count"], pairs["total"])
     assert found == {"STS12": (1003, 3108), "STS13": (597, 1500), "STS14": (1861, 3750), "STS15": (1102, 3000)}

@@ -13,6 +13,7 @@ from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
 from trainers.run.banner import banner, negatives_line, tokens_of
 from trainers.run.build import build_trainer
+from trainers.step.gather import Processes
 
 
 def told(base: Path, folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, str]:
@@ -49,7 +50,8 @@ def test_tokens_are_counted(base: Path, tmp_path: Path) -> None:
     # BOS and EOS too: 3 and 4 tokens a row; all in one group, padded to 4.
     real, padding = tokens_of(trainer, rows)
     assert real == 7 and padding == pytest.approx(8 / 7 - 1)
-    trainer.contrastive_step = replace(trainer.contrastive_step, chunk_tokens=4)  # each text for itself
+    chunker = replace(trainer.contrastive_step.chunker, chunk_tokens=4)  # each text for itself
+    trainer.contrastive_step = replace(trainer.contrastive_step, chunker=chunker)
     assert tokens_of(trainer, rows) == (7, 0)
 
 
@@ -63,21 +65,21 @@ def test_negatives_follow_the_switches() -> None:
 def test_negatives_stay_within_a_process(base: Path, tmp_path: Path) -> None:
     config = parse(arguments(base, tmp_path), design="model1")
     trainer = build_trainer(config)
-    trainer.contrastive_step = replace(trainer.contrastive_step, processes=2)
+    trainer.contrastive_step = replace(trainer.contrastive_step, processes=Processes(2))
     assert "15 a query" in banner(config, trainer)
-    trainer.contrastive_step = replace(trainer.contrastive_step, across_processes=False)
+    trainer.contrastive_step = replace(trainer.contrastive_step, processes=Processes(2, share_negatives=False))
     assert "7 a query" in banner(config, trainer)
 
 
 def test_a_plan_that_fails_does_not_end_the_run(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import trainers.memory_plan
+    import trainers.memory.plan
 
     def fails(*_: object) -> None:
         raise NotImplementedError("no sizes without values")
 
-    monkeypatch.setattr(trainers.memory_plan, "plan_training", fails)
+    monkeypatch.setattr(trainers.memory.plan, "plan_training", fails)
     assert "not planned (NotImplementedError: no sizes without values)" in told(base, tmp_path, capsys)["memory"]
 
 

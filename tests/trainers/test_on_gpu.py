@@ -16,7 +16,7 @@ from tests.on_gpu import needs_gpu
 from tests.tiny import LORA, new_model
 from tests.trainers.commands import SMALL, arguments
 from trainers.step import contrastive as step_module
-from trainers.step.chunks import Grouping
+from trainers.step.chunks import Chunker, Grouping
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine
 from trainers.train import main
@@ -58,7 +58,7 @@ def test_dropout_is_replayed(base: Path, monkeypatch: pytest.MonkeyPatch, design
 
     def run(**options: Any) -> tuple[dict[str, Tensor], Tensor]:
         torch.manual_seed(5)
-        ContrastiveStep(model.tokenizer, on_gpu(), **options)(model, batch)
+        ContrastiveStep(Chunker(model.tokenizer, **options), on_gpu())(model, batch)
         return gradients(model), torch.cuda.get_rng_state()
 
     kept = run(grouping=Grouping(24, overhead=128))

@@ -72,7 +72,7 @@ def publish_checkpoint(trainer: Any, write: Callable[[], None]) -> None:
 
     def check_and_seal() -> None:
         expected = trained_tensors(trainer.model.backbone, trainer.model.pooling)  # of a sharded model every process has a part
-        seen = trainer.seen.whole(trainer.accelerator)
+        seen = trainer.metrics.whole(trainer.accelerator)
         if not main:
             return
         for file in staged.rglob("*"):

@@ -1,1 +1,1 @@
-"""How much memory a step needs, planned without running it."""
+"""Memory of a training step, planned without running it."""

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from common.files import first_line
 from common.words import gigabytes
 from trainers.memory.live_bytes import LiveBytes
-from trainers.memory.stand_ins import Alone, FewChunks
+from trainers.memory.placeholders import PeakChunkEncoder
 from trainers.step.batch import TripletBatch
+from trainers.step.chunks import padded_sizes
 from trainers.step.contrastive import ContrastiveStep
-from trainers.step.engines import Engine
+from trainers.step.engines import Engine, SingleProcessEngine
+from trainers.step.gather import Processes
 
 if TYPE_CHECKING:
-    pass
+    from transformers import TrainingArguments
 
+    from model_loaders.embed_model import EmbedModel
 
-# fp32 values that an optimizer keeps of each parameter; of others two are assumed, as of Adam.
+# fp32 values that an optimizer keeps for each parameter; others are assumed to keep two, as Adam does.
 OPTIMIZER_VALUES = {"sgd": 0.0, "adafactor": 0.0, "rmsprop": 1.0, "adagrad": 1.0, "lion": 1.0}
 
 
@@ -34,9 +37,9 @@ class MemoryPlan:
         weights: of the model, trainable ones included.
         optimizer: the optimizer's state.
         buffers: DDP's copies of the gradients.
-        gradients: of the trainable parameters, where the peak is.
-        activations: all else where the peak is: what autograd keeps, vectors, scores, temporary results.
-        gathered: vectors of other processes, where the loss looks at them.
+        gradients: of the trainable parameters, at the moment of the peak.
+        activations: all other tensors at that moment: those that autograd keeps, vectors, scores, temporary results.
+        gathered: vectors of other processes, if they take part in the loss.
     """
 
     weights: int
@@ -57,7 +60,7 @@ class MemoryPlan:
         return self.weights + self.above_model
 
     def __str__(self) -> str:
-        parts = {
+        sizes = {
             "weights": self.weights,
             "optimizer": self.optimizer,
             "DDP buffers": self.buffers,
@@ -65,11 +68,12 @@ class MemoryPlan:
             "activations": self.activations,
             "other processes' vectors": self.gathered,
         }
-        return f"{gigabytes(self.total)}: " + ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items() if size)
+        parts = [f"{name} {gigabytes(size)}" for name, size in sizes.items() if size]
+        return f"{gigabytes(self.total)}: {', '.join(parts)}"
 
 
 def plan_step(
-    model: nn.Module,
+    model: EmbedModel,
     step: ContrastiveStep,
     batch: TripletBatch,
     *,
@@ -81,9 +85,9 @@ def plan_step(
     """Run ``step`` on ``batch`` without memory.
 
     Args:
-        model: an ``EmbedModel`` on its device, unchanged afterwards; or one that is fake already.
+        model: on its device, unchanged afterwards; or one that is fake already.
         step: of the run; its number of processes counts.
-        batch: one process's share.
+        batch: a share of one process.
         optimizer: name of ``--optim``.
         autocast: dtype of ``--bf16`` or ``--fp16``.
         checkpointing: whether layers are recomputed (``--gradient_checkpointing``).
@@ -95,36 +99,44 @@ def plan_step(
     if checkpointing:
         fake.activation_checkpointing_enable()
     trainable = [parameter for parameter in fake.parameters() if parameter.requires_grad]
-    trained = sum(size_of(parameter) for parameter in trainable)
-    state = int(trained * optimizer_values(optimizer))
-    alone = replace(step, engine=Alone(), processes=1, rank=0)
-    lengths = [len(row) for row in batch.ids]
-    sizes = [lengths[group[0]] * len(group) for group in step.groups(lengths)]  # the longest comes first
-    held = [*fake.parameters(), *fake.buffers()]
-    with mode, LiveBytes(held) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+    existing = [*fake.parameters(), *fake.buffers()]
+    lengths = [len(ids) for ids in batch.ids]
+    sizes = padded_sizes(lengths, step.groups(lengths))
+    single = replace(step, engine=SingleProcessEngine(), processes=Processes())
+    with mode, LiveBytes(existing) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):
-            alone(FewChunks(fake, sizes, live), batch)
+            single(PeakChunkEncoder(fake, sizes, live), batch)
         for hook in hooks:
             hook.remove()
-    others = step.processes - 1 if step.across_processes else 0
-    found = MemoryPlan(
-        weights=sum(size_of(tensor) for tensor in held),
-        optimizer=state,
-        buffers=trained if step.processes > 1 else 0,
+
+    gradients = sum(map(size_of, trainable))
+    others = step.processes.count - 1 if step.processes.share_negatives else 0
+    plan = MemoryPlan(
+        weights=sum(map(size_of, existing)),
+        optimizer=int(gradients * optimizer_values(optimizer)),
+        buffers=gradients if step.processes.count > 1 else 0,
         gradients=live.gradients_at_peak,
         activations=live.peak - live.gradients_at_peak,
-        # As they come, sorted by role, normalised, and the gradient of those.
+        # Four copies: as they come, sorted by role, normalised, and the gradient of those.
         gathered=4 * others * len(batch) * int(fake.dim) * 4,
     )
-    # The optimizer's own step: all gradients, no activations; where it is not fused, temporary results of their size.
-    stepping = trained if "fused" in optimizer else 2 * trained
-    if found.gradients + found.activations + found.gathered < stepping:
-        found = replace(found, gradients=trained, activations=stepping - trained, gathered=0)
-    return found
+    # The optimizer's own step: all gradients, no activations; temporary results of their size unless it is fused.
+    in_optimizer = gradients if "fused" in optimizer else 2 * gradients
+    if plan.gradients + plan.activations + plan.gathered < in_optimizer:
+        plan = replace(plan, gradients=gradients, activations=in_optimizer - gradients, gathered=0)
+    return plan
 
 
-def plan_training(trainer: Any, batch: TripletBatch) -> MemoryPlan:
+class PlannableTrainer(Protocol):
+    """The parts of a built `ContrastiveTrainer` that a plan needs."""
+
+    model: EmbedModel
+    args: TrainingArguments
+    contrastive_step: ContrastiveStep
+
+
+def plan_training(trainer: PlannableTrainer, batch: TripletBatch) -> MemoryPlan:
     """Plan a step of a built `ContrastiveTrainer`."""
     args = trainer.args
     return plan_step(
@@ -132,14 +144,14 @@ def plan_training(trainer: Any, batch: TripletBatch) -> MemoryPlan:
         trainer.contrastive_step,
         batch,
         optimizer=str(getattr(args.optim, "value", args.optim)),
-        autocast=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
+        autocast=autocast_dtype(args),
         checkpointing=checkpoints_activations(args),
         accumulating=args.gradient_accumulation_steps > 1,
     )
 
 
-def plan_or_reason(trainer: Any, batch: TripletBatch) -> str:
-    """Return the plan as text, or why there is none: what a run says of itself must not end it."""
+def plan_or_reason(trainer: PlannableTrainer, batch: TripletBatch) -> str:
+    """Return the plan as text, or the reason why there is none: a report of a run must not end it."""
     if type(trainer.contrastive_step.engine) is not Engine:
         return "not planned (sharded over processes)"
     if trainer.model.base_model.quantisation:
@@ -150,14 +162,24 @@ def plan_or_reason(trainer: Any, batch: TripletBatch) -> str:
         return f"not planned ({first_line(error)})"
 
 
-def checkpoints_activations(args: Any) -> bool:
-    """Whether ``TrainingArguments`` ask for recomputed layers, under the name that this transformers has for it."""
+def autocast_dtype(args: TrainingArguments) -> torch.dtype | None:
+    """Return the dtype of mixed precision, None without it."""
+    if args.bf16:
+        return torch.bfloat16
+    return torch.float16 if args.fp16 else None
+
+
+def checkpoints_activations(args: TrainingArguments) -> bool:
+    """Whether layers are recomputed in the backward pass; the option's name depends on the version of transformers."""
     return bool(getattr(args, "activation_checkpointing", False) or getattr(args, "gradient_checkpointing", False))
 
 
 def optimizer_values(name: str) -> float:
-    """Return how many fp32 values an optimizer keeps of each parameter."""
-    values = next((number for start, number in OPTIMIZER_VALUES.items() if name.startswith(start)), 2.0)
+    """Return the number of fp32 values that an optimizer keeps for each parameter."""
+    values = 2.0
+    for prefix, number in OPTIMIZER_VALUES.items():
+        if name.startswith(prefix):
+            values = number
     return values / 4 if "8bit" in name else values
 
 
@@ -166,12 +188,11 @@ def size_of(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def fake_copy(model: nn.Module) -> tuple[Any, FakeTensorMode]:
+def fake_copy(model: EmbedModel) -> tuple[EmbedModel, FakeTensorMode]:
     """Copy a model without its memory; one that is fake already is returned as it is."""
     mode = getattr(next(model.parameters()), "fake_mode", None)
     if mode is not None:
         return model, mode
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with FakeCopyMode(mode):
-        tokenizer: Any = model.tokenizer
-        return copy.deepcopy(model, memo={id(tokenizer): tokenizer}), mode
+        return copy.deepcopy(model, memo={id(model.tokenizer): model.tokenizer}), mode

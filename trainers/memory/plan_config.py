@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoConfig, AutoModel
 
 from common.errors import UserError
 from common.files import first_line
 from model_loaders.backbone.attention import set_attention
-from model_loaders.backbone.load import load_config
+from model_loaders.backbone.load import DTYPES, add_lora, load_config
+from model_loaders.create import fresh_pooling, sizes_from_flags
 from model_loaders.designs import get_design
+from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, Recipe
+from trainers.flags.lora import lora_options
+from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
 from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step
-from trainers.memory.stand_ins import Alone, NoText, batch_of_lengths
 from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import SingleProcessEngine
+from trainers.step.gather import Processes
 
 if TYPE_CHECKING:
-    from model_loaders.embed_model import EmbedModel
+    from transformers import PretrainedConfig
+
     from trainers.flags.train_config import TrainConfig
 
 
@@ -30,31 +37,24 @@ def model_of(config: TrainConfig) -> EmbedModel:
     Raises:
         UserError: an adapter to go on from, a quantised base, or a base whose config cannot be read.
     """
-    from transformers import AutoModel
-
-    from model_loaders.backbone.load import DTYPES, add_lora
-    from model_loaders.create import fresh_pooling, sizes_from_flags
-    from model_loaders.embed_model import EmbedModel
-    from trainers.flags.lora import lora_options
-
-    given = config.model
-    if given.peft_model_name_or_path or given.model_name_or_path is None or given.load_in_4bit or given.load_in_8bit:
+    flags = config.model
+    if flags.peft_model_name_or_path or flags.model_name_or_path is None or flags.load_in_4bit or flags.load_in_8bit:
         raise UserError(
             "a plan is made of a new adapter on a base model that is not quantised: give --model_name_or_path alone"
         )
     design = get_design(config.design)
-    base = base_config(given.model_name_or_path, given.cache_dir)
+    base = base_config(flags.model_name_or_path, flags.cache_dir)
     set_attention(base, design.attention)
-    # FlashAttention keeps what PyTorch's fused attention keeps, and needs a GPU to be built.
-    kernel = "sdpa" if str(given.attn_implementation).startswith("flash") else given.attn_implementation
-    dtype = torch.bfloat16 if given.torch_dtype == "auto" else DTYPES[given.torch_dtype]
-    about = BaseModel(given.model_name_or_path, base.model_type, base.hidden_size, base.num_hidden_layers)
+    # FlashAttention keeps the same tensors as PyTorch's fused attention, and needs a GPU to be built.
+    kernel = "sdpa" if str(flags.attn_implementation).startswith("flash") else flags.attn_implementation
+    dtype = torch.bfloat16 if flags.torch_dtype == "auto" else DTYPES[flags.torch_dtype]
+    facts = BaseModel(flags.model_name_or_path, base.model_type, base.hidden_size, base.num_hidden_layers)
     recipe = Recipe(max_length=config.data.max_seq_length, query_max_length=config.data.query_max_length)
     with torch.device("meta"):
         backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel).requires_grad_(False)
-        backbone = add_lora(backbone, lora_options(given), trainable=True)
-        pooling = fresh_pooling(design, about, sizes_from_flags(design, vars(given)))  # fp32, as in training
-    model = EmbedModel(config.design, backbone, pooling, NoText(), recipe, about)
+        backbone = add_lora(backbone, lora_options(flags), trainable=True)
+        pooling = fresh_pooling(design, facts, sizes_from_flags(design, vars(flags)))  # fp32, as in training
+    model = EmbedModel(config.design, backbone, pooling, PadOnlyTokenizer(), recipe, facts)
     give_device(model)
     return model
 
@@ -72,10 +72,8 @@ def give_device(model: nn.Module) -> None:
                     module._buffers[name] = torch.empty_like(buffer, device="cpu")
 
 
-def base_config(name: str, cache_dir: str | None) -> Any:
-    """Read a base model's config; of a hub name nothing else is fetched."""
-    from transformers import AutoConfig
-
+def base_config(name: str, cache_dir: str | None) -> PretrainedConfig:
+    """Read a base model's config; for a hub name nothing else is fetched."""
     if Path(name).is_dir():
         return load_config(Path(name))
     try:
@@ -90,11 +88,10 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
     model = model_of(config)
     step = ContrastiveStep.of(
         model,
-        Alone(),
+        SingleProcessEngine(),
         "cpu" if training.use_cpu else "cuda",
         chunk_tokens=contrastive.chunk_tokens,
-        across_processes=contrastive.negatives_across_processes,
-        processes=processes,
+        processes=Processes(processes, share_negatives=contrastive.negatives_across_processes),
     )
     return plan_step(
         model,

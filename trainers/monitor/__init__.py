@@ -1,1 +1,1 @@
-"""What a run reports of itself: metrics, collapse, values that are not finite, memory."""
+"""Reports of a run about itself: metrics, collapse, values that are not finite, memory."""

@@ -1,14 +1,14 @@
-"""Does training still tell texts apart? Three figures of a batch's vectors, and when they look like a collapse."""
+"""Three figures that show whether vectors still tell texts apart, and the limits of a collapse."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Measured at the start and in the course of healthy runs, mean cosines of 0.9 are common (a decoder's states lie in a
-# narrow cone) and harmless: what counts is whether a query is nearer to its positive than to other texts.
+# Healthy runs often have mean cosines of 0.9, as a decoder's states lie in a narrow cone. That is harmless as long as a query
+# is nearer to its positive than to other texts.
 SAME_COSINE, NO_MARGIN = 0.99, 0.01
-ONE_DIRECTION, ENOUGH = 2.0, 16
+ONE_DIRECTION, ENOUGH = 2.0, 16  # an effective rank; the queries that it needs
 
 
 def collapse_figures(queries: Tensor, positives: Tensor) -> dict[str, float]:
@@ -16,13 +16,14 @@ def collapse_figures(queries: Tensor, positives: Tensor) -> dict[str, float]:
 
     Args:
         queries: ``(queries, dim)`` unit vectors.
-        positives: ``(queries, dim)``: those of their positives.
+        positives: ``(queries, dim)`` unit vectors of their positives.
 
     Returns:
         ``mean_cosine``: mean cosine of two different queries. ``margin``: mean cosine of a query with its positive minus
         that with other queries' positives. ``effective_rank``: exponential of the entropy of the normalised eigenvalues of
-        the queries' covariance (Roy and Vetterli, EUSIPCO 2007, for its eigenvalues instead of singular values): along
-        how many directions the queries vary, at most one fewer than there are queries. Nothing for less than two queries.
+        the queries' covariance (Roy and Vetterli, EUSIPCO 2007, with its eigenvalues instead of singular values): the
+        number of directions that the queries vary along, at most one fewer than there are queries. Empty for less than two
+        queries.
     """
     count = len(queries)
     if count < 2:
@@ -44,23 +45,21 @@ def collapse_figures(queries: Tensor, positives: Tensor) -> dict[str, float]:
 
 
 def collapse_warning(figures: dict[str, float], queries: int) -> str:
-    """Return what looks collapsed, or an empty string.
+    """Return a warning if the vectors look collapsed, or an empty string.
 
     Args:
         figures: of `collapse_figures`.
-        queries: from how many queries.
+        queries: number of queries that they were computed from.
     """
     if not figures:
         return ""
     advice = "lower --learning_rate, lengthen --warmup_steps, or look whether the queries and positives differ at all"
-    if figures["mean_cosine"] > SAME_COSINE and figures["margin"] < NO_MARGIN:
+    cosine, margin, rank = figures["mean_cosine"], figures["margin"], figures["effective_rank"]
+    if cosine > SAME_COSINE and margin < NO_MARGIN:
         return (
-            f"the vectors look collapsed: two queries have a mean cosine of {figures['mean_cosine']}, and positives are nearer "
-            f"than other texts by {figures['margin']} only; {advice}"
+            f"the vectors look collapsed: two queries have a mean cosine of {cosine}, and positives are nearer than other "
+            f"texts by {margin} only; {advice}"
         )
-    if queries >= ENOUGH and figures["effective_rank"] < ONE_DIRECTION:
-        return (
-            f"the vectors look collapsed: {queries} queries vary along {figures['effective_rank']} directions (effective "
-            f"rank); {advice}"
-        )
+    if queries >= ENOUGH and rank < ONE_DIRECTION:
+        return f"the vectors look collapsed: {queries} queries vary along {rank} directions (effective rank); {advice}"
     return ""

@@ -1,4 +1,4 @@
-"""A loss, a vector or a gradient that is not finite stops the run before the optimizer applies it, and names the rows."""
+"""Stop a run on a loss, vector or gradient that is not finite, before the optimizer applies it, and name the rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainers.step.batch import TripletBatch
 from trainers.step.contrastive import StepResult
 
 VECTORS, GRADIENTS, LOSS, NOTHING = range(4)  # the nearer to the cause, the smaller
-SHOWN = 3  # rows and parameters that a message names; of the others it says how many there are
+SHOWN = 3  # rows and parameters that a message names; it counts the others
 
 ADVICE = (
     "The weights are those before this step, and the last checkpoint is whole. Lower --learning_rate or "
@@ -27,53 +27,57 @@ ADVICE = (
 def check_finite(
     model: nn.Module, batch: TripletBatch, result: StepResult, *, step: int, processes: int = 1, loss_scaling: bool = False
 ) -> None:
-    """Raise unless loss, vectors and gradients of a step are finite; on every process alike.
+    """Raise on every process unless the loss, the vectors and the gradients of a step are finite on all of them.
 
     Costs one transfer of one number from the device, and with several processes one reduction of it.
 
     Args:
-        model: whose parameters hold the step's gradients.
+        model: its parameters hold the step's gradients.
         batch: this process's share.
         result: of the step.
-        step: its number, for the message.
-        processes: how many share the batch.
-        loss_scaling: whether gradients are multiplied by a loss scale (fp16). Infinite ones are part of how the scale is
-            found then: the scaler sees them and leaves that step out.
+        step: number of the step, for the message.
+        processes: number of processes that share the batch.
+        loss_scaling: whether gradients are multiplied by a loss scale (fp16). The scaler then searches for the scale by
+            skipping steps with infinite gradients, so they are no error.
 
     Raises:
-        DivergedError: the same on every process, naming the rows whose vectors are not finite, and which process has them; if
-            there are none, the parameters whose gradients are not, and the rows of the batch.
+        DivergedError: the same on every process. It names the rows whose vectors are not finite and their process; if there
+            are none, the parameters whose gradients are not finite and the rows of the batch.
     """
     gradients = {} if loss_scaling else gradients_of(model)
     # The largest value, not the sum of squares, which overflows long before a gradient does.
     largest = torch.nn.utils.get_total_norm(gradients.values(), norm_type=float("inf"))
     finite = result.loss.isfinite() & result.vectors.isfinite().all() & largest.to(result.loss.device).isfinite()
     wrong = (~finite).float()
-    if processes > 1:  # or one process would leave and the others wait for it
+    if processes > 1:  # otherwise one process would leave while the others wait for it
         dist.all_reduce(wrong, op=dist.ReduceOp.MAX)
     if not wrong.item():
         return
-    found = [trouble_of(batch, result, gradients)]
+    reports = [report_failure(batch, result, gradients)]
     if processes > 1:
-        found *= processes
-        dist.all_gather_object(found, found[0])
-    raise DivergedError(f"step {step} is not finite ({told(found)}. {ADVICE}")
+        reports *= processes
+        dist.all_gather_object(reports, reports[0])
+    raise DivergedError(f"step {step} is not finite ({describe_failure(reports)}. {ADVICE}")
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:
     """Return the gradients by parameter's name; of a sharded parameter this process's part."""
-    found = {name.removeprefix("module."): p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {name: getattr(gradient, "to_local", lambda g=gradient: g)() for name, gradient in found.items()}
+    gradients = {}
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad
+        if gradient is not None:
+            gradients[name.removeprefix("module.")] = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    return gradients
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What one process sees of a step that is not finite.
+class FailureReport:
+    """One process's view of a step that is not finite.
 
     Attributes:
-        loss: its own.
-        cause: VECTORS, GRADIENTS, LOSS where all else is finite here, or NOTHING: the trouble is another process's.
-        text: what is not finite, for the message.
+        loss: of this process.
+        cause: VECTORS, GRADIENTS, LOSS where all else is finite here, or NOTHING: another process has the cause.
+        text: names the tensors that are not finite, for the message.
     """
 
     loss: float
@@ -81,45 +85,59 @@ class Trouble:
     text: str
 
 
-def told(found: list[Trouble]) -> str:
-    """Return the loss, and what is nearest to the cause: bad vectors make the other processes' loss and gradients bad too."""
-    cause = min(one.cause for one in found)
-    whose = [rank for rank, one in enumerate(found) if one.cause == cause]
-    if cause != VECTORS:  # summed over processes, so that all see the same
-        whose = whose[:1]
-    texts = [found[rank].text if len(found) == 1 else f"process {rank}: {found[rank].text}" for rank in whose]
-    return f"loss {found[whose[0]].loss:.4g}): {some(texts, '; ')}"
+def describe_failure(reports: list[FailureReport]) -> str:
+    """Format the loss and the most specific cause across processes.
+
+    Vectors that are not finite make the loss and the gradients of the other processes so, too.
+    """
+    cause = min(report.cause for report in reports)
+    ranks = [rank for rank, report in enumerate(reports) if report.cause == cause]
+    if cause != VECTORS:  # gradients and losses are summed over processes, so that all see the same
+        ranks = ranks[:1]
+    texts = []
+    for rank in ranks:
+        text = reports[rank].text
+        texts.append(text if len(reports) == 1 else f"process {rank}: {text}")
+    return f"loss {reports[ranks[0]].loss:.4g}): {first_few(texts, '; ')}"
 
 
-def trouble_of(batch: TripletBatch, result: StepResult, gradients: dict[str, Tensor]) -> Trouble:
-    """Return what this process sees: bad vectors and their rows, else bad gradients, else a bad loss alone."""
+def report_failure(batch: TripletBatch, result: StepResult, gradients: dict[str, Tensor]) -> FailureReport:
+    """Report what is not finite on this process: vectors and their rows, else gradients, else the loss alone."""
     loss = float(result.loss)
     texts = (~result.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if texts:
-        owners = torch.arange(batch.queries)
-        owner_of = torch.cat([owners, owners, owners.repeat_interleave(batch.negatives)]).tolist()
-        rows = sorted({owner_of[index] for index in texts})
-        return Trouble(loss, VECTORS, f"not finite are vectors of {counted(len(rows), 'row')}: {named(batch, rows)}")
+        queries = torch.arange(batch.queries)
+        row_of_text = torch.cat([queries, queries, queries.repeat_interleave(batch.negatives)]).tolist()
+        rows = sorted({row_of_text[index] for index in texts})
+        return FailureReport(
+            loss, VECTORS, f"not finite are vectors of {plural(len(rows), 'row')}: {describe_rows(batch, rows)}"
+        )
+    every_row = describe_rows(batch, range(batch.queries))
     parameters = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
     if parameters:
-        text = f"every vector is finite, but not the gradients of {counted(len(parameters), 'parameter')}: {some(parameters)}"
-        rows_here = f"the batch's {counted(batch.queries, 'row')}: {named(batch, range(batch.queries))}"
-        return Trouble(loss, GRADIENTS, f"{text}; {rows_here}")
-    text = f"every vector is finite; is --loss_scale too large? The batch: {named(batch, range(batch.queries))}"
-    return Trouble(loss, NOTHING if math.isfinite(loss) else LOSS, text)
+        count = plural(len(parameters), "parameter")
+        text = f"every vector is finite, but not the gradients of {count}: {first_few(parameters)}"
+        return FailureReport(loss, GRADIENTS, f"{text}; the batch's {plural(batch.queries, 'row')}: {every_row}")
+    text = f"every vector is finite; is --loss_scale too large? The batch: {every_row}"
+    return FailureReport(loss, NOTHING if math.isfinite(loss) else LOSS, text)
 
 
-def named(batch: TripletBatch, rows: Iterable[int]) -> str:
-    """Return where rows stand, and how their queries begin."""
-    return some([f"{batch.places[row] + ' ' if batch.places else ''}{batch.texts[row][:60]!r}" for row in rows])
+def describe_rows(batch: TripletBatch, rows: Iterable[int]) -> str:
+    """Return the places of rows, and the beginnings of their queries."""
+    descriptions = []
+    for row in rows:
+        place = f"{batch.places[row]} " if batch.places else ""
+        descriptions.append(f"{place}{batch.texts[row][:60]!r}")
+    return first_few(descriptions)
 
 
-def some(names: list[str], between: str = ", ") -> str:
-    """Return the first few names, and how many more there are."""
+def first_few(names: list[str], separator: str = ", ") -> str:
+    """Join the first few names, and say how many more there are."""
     more = len(names) - SHOWN
-    return between.join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    joined = separator.join(names[:SHOWN])
+    return f"{joined} and {more} more" if more > 0 else joined
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """Return ``1 row`` or ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

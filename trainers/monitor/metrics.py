@@ -1,4 +1,4 @@
-"""The figures of a run: what a step's batches add up to between two logs, and ``metrics.jsonl``."""
+"""Figures of a run: sums over the batches between two log lines, and the file ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,30 +18,42 @@ from trainers.monitor.collapse import collapse_figures, collapse_warning
 from trainers.step.batch import TripletBatch
 from trainers.step.contrastive import StepResult
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+
+COUNTS = 5  # tokens, queries, documents, cut queries, cut documents
+
+
+def no_counts() -> Tensor:
+    """Return counts of 0."""
+    return torch.zeros(COUNTS, dtype=torch.int64)
+
 
 @dataclass
-class Seen:
-    """Adds up batches; nothing is moved from the device before a line is logged.
+class RunningMetrics:
+    """Sums over batches; nothing is moved from the device before a line is logged.
 
     Attributes:
         batches: since the last line.
         counts: of this process since the last line: tokens, queries, documents, cut queries, cut documents.
-        total: the same over all processes, of all lines before; a run that goes on takes it up from its checkpoint. None
-            if that does not say it.
+        total: counts over all processes, of all lines before; a run that goes on takes it from its checkpoint. None if the
+            checkpoint does not hold it.
         shares: sums over ``batches`` of accuracy and excluded pairs, on the device.
         sample: queries and positives of the last batch.
-        since: when the last line was logged.
+        since: time of the last line.
     """
 
     batches: int = 0
-    counts: Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.int64))
-    total: Tensor | None = field(default_factory=lambda: torch.zeros(5, dtype=torch.int64))
+    counts: Tensor = field(default_factory=no_counts)
+    total: Tensor | None = field(default_factory=no_counts)
     shares: Tensor | None = None
     sample: tuple[Tensor, Tensor] | None = None
     since: float = field(default_factory=time.monotonic)
 
     def go_on(self, total: list[int] | None) -> None:
-        """Take up what `whole` returned when the checkpoint was written, None if that is not known, and start the clock."""
+        """Continue from the result of `whole` in the checkpoint, None if it is not known, and start the clock."""
         self.total = None if total is None else torch.tensor(total)
         self.restart()
 
@@ -50,7 +62,7 @@ class Seen:
         self.since = time.monotonic()
 
     def add(self, batch: TripletBatch, result: StepResult) -> None:
-        """Take note of a batch and of what its step found."""
+        """Add a batch and the result of its step."""
         documents = len(batch) - batch.queries
         self.counts += torch.tensor([batch.tokens, batch.queries, documents, *batch.truncated])
         shares = torch.stack([result.accuracy.float(), result.excluded.float()])
@@ -58,8 +70,8 @@ class Seen:
         self.batches += 1
         self.sample = result.queries, result.positives
 
-    def take(self, accelerator: Any) -> tuple[dict[str, float], str]:
-        """Return the figures since the last line and what looks collapsed, and start anew; called on every process."""
+    def take(self, accelerator: Accelerator) -> tuple[dict[str, float], str]:
+        """Return the figures since the last line and a warning of a collapse, and start anew; called on every process."""
         assert self.shares is not None and self.sample is not None
         counts = self.everywhere(accelerator)
         accuracy, excluded = (self.shares / self.batches).tolist()
@@ -73,48 +85,50 @@ class Seen:
             **collapse,
         }
         warning = collapse_warning(collapse, len(self.sample[0]))
-        self.batches, self.counts, self.shares, self.sample = 0, torch.zeros_like(self.counts), None, None
-        self.total = None if self.total is None else self.total + counts
+        if self.total is not None:
+            self.total = self.total + counts
+        self.batches, self.counts, self.shares, self.sample = 0, no_counts(), None, None
         self.restart()
         return figures, warning
 
-    def everywhere(self, accelerator: Any) -> Tensor:
+    def everywhere(self, accelerator: Accelerator) -> Tensor:
         """Return the counts of all processes together; called on every process."""
         summed: Tensor = accelerator.reduce(self.counts.to(accelerator.device), reduction="sum")
         return summed.cpu()
 
-    def whole(self, accelerator: Any) -> list[int] | None:
+    def whole(self, accelerator: Accelerator) -> list[int] | None:
         """Return the counts of the run from its first step on, None if they are not known; called on every process."""
         counts = self.everywhere(accelerator)
         return None if self.total is None else (self.total + counts).tolist()
 
-    def truncated(self, accelerator: Any) -> dict[str, float]:
-        """Return which shares of the run's texts were cut, nothing if that is not known; called on every process."""
+    def truncated(self, accelerator: Accelerator) -> dict[str, float]:
+        """Return the shares of the run's texts that were cut, empty if not known; called on every process."""
         counts = self.whole(accelerator)
         return {} if counts is None else truncation(torch.tensor(counts))
 
 
-LARGE_SHARE = 0.1  # of texts that are cut: more than this is worth a warning
+LARGE_SHARE = 0.1  # a larger share of cut texts is worth a warning
 
 
 def truncation_warning(shares: Mapping[str, float], recipe: Recipe) -> str:
     """Return a warning about texts that are cut, or an empty string.
 
     Args:
-        shares: of `truncation`; none if they are not known.
+        shares: of `truncation`; empty if they are not known.
         recipe: its lengths are shown.
     """
-    lengths = {"queries": recipe.length("query"), "documents": recipe.length("document")}
-    large = [
-        f"{shares[f'truncated_{texts}']:.0%} of the {texts} are cut to {length} tokens"
-        for texts, length in lengths.items()
-        if shares.get(f"truncated_{texts}", 0.0) > LARGE_SHARE
-    ]
-    return f"{' and '.join(large)}: raise --max_seq_length or --query_max_length, or split them" if large else ""
+    warnings = []
+    for texts, length in (("queries", recipe.length("query")), ("documents", recipe.length("document"))):
+        share = shares.get(f"truncated_{texts}", 0.0)
+        if share > LARGE_SHARE:
+            warnings.append(f"{share:.0%} of the {texts} are cut to {length} tokens")
+    if not warnings:
+        return ""
+    return f"{' and '.join(warnings)}: raise --max_seq_length or --query_max_length, or split them"
 
 
 def truncation(counts: Tensor) -> dict[str, float]:
-    """Return the shares of queries and documents that were cut to the longest length, from the counts of `Seen`."""
+    """Return the shares of queries and documents that were cut to the longest length, from counts of `RunningMetrics`."""
     _, queries, documents, cut_queries, cut_documents = counts.tolist()
     return {
         "truncated_queries": round(cut_queries / max(1, queries), 4),
@@ -128,23 +142,32 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
     def __init__(self, output_dir: Path) -> None:
         self.path = output_dir / "metrics.jsonl"
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Log and save as often as this command says, not as the checkpoint it goes on from remembers."""
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Log and save as often as this command says, not as its checkpoint remembers."""
         state.compute_steps(args, state.max_steps)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Write one line."""
         if state.is_world_process_zero and logs:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            line = {"step": state.global_step, "time": round(time.time(), 3), **logs}
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": state.global_step, "time": round(time.time(), 3), **logs}) + "\n")
+                stream.write(json.dumps(line) + "\n")
 
 
 def exclusion_warning(figures: dict[str, float]) -> str:
-    """Return a warning where nearly nothing is left to tell the positives from, or an empty text."""
-    if figures.get("excluded", 0.0) <= 0.9:
+    """Return a warning if nearly no negatives are left, or an empty string."""
+    excluded = figures.get("excluded", 0.0)
+    if excluded <= 0.9:
         return ""
     return (
-        f"{figures['excluded']:.0%} of the pairs were left out as false negatives, so a positive has hardly anything to be "
+        f"{excluded:.0%} of the pairs were left out as false negatives, so a positive has hardly anything to be "
         "told from: raise --similarity_margin, or look for repeated texts with trainers/check_data.py"
     )

@@ -59,12 +59,12 @@ def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
 def batch_lines(trainer: ContrastiveTrainer, sample: Sequence[dict[str, Any]]) -> list[str]:
     """Say what a batch is, what a query is compared with, and how many tokens a step reads, counted on some rows."""
     step, own = trainer.contrastive_step, trainer.args.per_device_train_batch_size
-    queries, accumulated = own * step.processes, trainer.args.gradient_accumulation_steps
+    queries, accumulated = own * step.processes.count, trainer.args.gradient_accumulation_steps
     several = f" x {accumulated} batches an optimizer step" if accumulated > 1 else ""
     tokens, padding = tokens_of(trainer, sample)
     return [
-        f"batch           {queries} queries ({own} x {step.processes} processes){several}",
-        f"negatives       {negatives_line(sample, queries if step.across_processes else own)}",
+        f"batch           {queries} queries ({own} x {step.processes.count} processes){several}",
+        f"negatives       {negatives_line(sample, queries if step.processes.share_negatives else own)}",
         f"tokens          about {quantity(tokens * queries * accumulated)} a step, and {padding:.0%} padding",
     ]
 

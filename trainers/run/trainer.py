@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,7 +29,7 @@ from trainers.checkpoints.write import (
     save_checkpoint,
 )
 from trainers.monitor.finite import check_finite
-from trainers.monitor.metrics import Seen, exclusion_warning
+from trainers.monitor.metrics import RunningMetrics, exclusion_warning
 from trainers.monitor.out_of_memory import out_of_memory
 from trainers.run.progress import say
 from trainers.run.stopping import leave_signals_to_the_parent
@@ -38,7 +37,7 @@ from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.distributed import first_trouble
 from trainers.step.engines import engine_of
-from trainers.step.gather import gather_shares
+from trainers.step.gather import Processes
 from trainers.step.loss import ContrastiveLoss
 from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
@@ -79,15 +78,13 @@ class ContrastiveTrainer(Trainer):
             model,
             engine_of(self.accelerator),
             self.args.device,
-            loss=loss or ContrastiveLoss(),
             chunk_tokens=chunk_tokens,
-            across_processes=negatives_across_processes,
-            processes=self.accelerator.num_processes,
-            rank=self.accelerator.process_index,
+            loss=loss,
+            processes=Processes(self.accelerator.num_processes, self.accelerator.process_index, negatives_across_processes),
         )
         # By this a run that goes on is known again, whatever its files are called: a checkpoint's seal holds it.
         self.known_by = {"data": self.train_dataset.content, "start": start, "dtype": model.dtype}
-        self.seen = Seen()
+        self.metrics = RunningMetrics()
         self.warned = False
 
     # Batches
@@ -151,14 +148,14 @@ class ContrastiveTrainer(Trainer):
         scaled = self.accelerator.mixed_precision == "fp16"
         check_finite(model, inputs, result, step=step, processes=processes, loss_scaling=scaled)
         self.contrastive_step.engine.finish(model)
-        self.seen.add(inputs, result)
+        self.metrics.add(inputs, result)
         loss: Tensor = result.loss * weight
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add to Trainer's figures those of the batches since the last line, over all processes."""
-        if "loss" in logs and self.seen.batches:
-            figures, warning = self.seen.take(self.accelerator)
+        if "loss" in logs and self.metrics.batches:
+            figures, warning = self.metrics.take(self.accelerator)
             logs = logs | figures
             # Before, an untrained pooling may look so.
             started = self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps)
@@ -206,12 +203,11 @@ class ContrastiveTrainer(Trainer):
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         model: EmbedModel = self.model
         model.eval()
-        step, total = self.contrastive_step, torch.zeros(3)
-        alone = replace(step, processes=1, rank=0)
+        total = torch.zeros(3)
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
         for batch in self._loader(rows, plan):
-            found = alone.loss(alone.join(step.encode(model, batch), batch, gather_shares(batch, 1, False, model.device, 1)))
-            total += batch.queries * torch.tensor([float(found.loss), float(found.accuracy), 1.0])
+            result = self.contrastive_step.evaluate(model, batch)
+            total += batch.queries * torch.tensor([float(result.loss), float(result.accuracy), 1.0])
         metrics = {
             f"{metric_key_prefix}_loss": float(total[0] / total[2]),
             f"{metric_key_prefix}_accuracy": float(total[1] / total[2]),
@@ -227,6 +223,7 @@ class ContrastiveTrainer(Trainer):
         save_checkpoint(self.model, Path(output_dir or self.args.output_dir), write=self.args.should_save)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        assert self.optimizer is not None
         self.contrastive_step.engine.save_optimizer(self.model_wrapped, self.optimizer, output_dir)
         if self.args.should_save:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
@@ -288,4 +285,4 @@ class ContrastiveTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         checkpoint = Path(os.fspath(resume_from_checkpoint))
         load_checkpoint(self.model, checkpoint)
-        self.seen.go_on(read_seal(checkpoint).get("seen"))
+        self.metrics.go_on(read_seal(checkpoint).get("seen"))

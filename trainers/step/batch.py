@@ -1,4 +1,4 @@
-"""What a batch is: token ids of queries, positives and negatives together."""
+"""A batch: token ids of queries, positives and negatives."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class TripletBatch:
     Attributes:
         ids: token ids of the queries, then the positives, then all negatives, query by query.
         queries: number of queries.
-        hashes: int64, one a text, in the order of ``ids``.
+        hashes: int64 ``(texts,)``, in the order of ``ids``.
         texts: the queries, for messages.
-        negatives: int64 ``(queries,)``: how many negatives each query brings.
+        negatives: int64 ``(queries,)``: number of negatives that came with each query.
         in_batch: bool ``(queries,)``: whether other queries' documents are negatives of this one too.
-        places: where each query's row stands, for messages.
-        truncated: how many queries, and how many documents, were cut to the longest length.
+        places: ``file:line`` of each query's row, for messages.
+        truncated: number of queries and of documents that were cut to the longest length.
     """
 
     ids: list[list[int]]
@@ -45,7 +45,7 @@ class TripletBatch:
     @property
     def tokens(self) -> int:
         """Real tokens, without padding."""
-        return sum(len(row) for row in self.ids)
+        return sum(map(len, self.ids))
 
 
 class TripletCollator:
@@ -60,17 +60,25 @@ class TripletCollator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> TripletBatch:
         """Make one batch; an empty list of rows gives an empty batch."""
-        queries = [(row["query"], self._prompt(row, "query")) for row in rows]
-        documents = [(row["positive"], self._prompt(row, "document")) for row in rows]
-        documents += [(text, self._prompt(row, "document")) for row in rows for text in row["negatives"]]
-        query_ids, cut_queries = self._tokenise(queries, "query")
-        document_ids, cut_documents = self._tokenise(documents, "document")
-        texts = [text for text, _ in queries]
+        queries: list[str] = []
+        positives: list[str] = []
+        negatives: list[str] = []
+        rendered: dict[str, list[str]] = {"query": [], "positive": [], "negative": []}
+        for row in rows:
+            query_prompt, document_prompt = self._prompt(row, "query"), self._prompt(row, "document")
+            queries.append(row["query"])
+            positives.append(row["positive"])
+            negatives += row["negatives"]
+            rendered["query"].append(render(row["query"], query_prompt))
+            rendered["positive"].append(render(row["positive"], document_prompt))
+            rendered["negative"] += [render(text, document_prompt) for text in row["negatives"]]
+        query_ids, cut_queries = self._tokenise(rendered["query"], "query")
+        document_ids, cut_documents = self._tokenise(rendered["positive"] + rendered["negative"], "document")
         return TripletBatch(
-            query_ids + document_ids,
-            len(rows),
-            torch.from_numpy(text_hashes(texts + [text for text, _ in documents])),
-            texts,
+            ids=query_ids + document_ids,
+            queries=len(rows),
+            hashes=torch.from_numpy(text_hashes(queries + positives + negatives)),
+            texts=queries,
             negatives=torch.tensor([len(row["negatives"]) for row in rows], dtype=torch.int64),
             in_batch=torch.tensor([row.get("in_batch", True) for row in rows], dtype=torch.bool),
             places=[row.get("place", "") for row in rows],
@@ -81,7 +89,7 @@ class TripletCollator:
         own: str | None = row.get(f"{role}_prompt")
         return self.recipe.prompt(role) if own is None else own
 
-    def _tokenise(self, texts: Sequence[tuple[str, str]], role: Role) -> tuple[list[list[int]], int]:
-        """Return the ids of texts with their prompts, and how many of them were cut."""
-        ids, cut = self.tokenizer.tokenise([render(text, prompt) for text, prompt in texts], self.recipe.length(role))
+    def _tokenise(self, texts: Sequence[str], role: Role) -> tuple[list[list[int]], int]:
+        """Return the ids of rendered texts, and the number of texts that were cut."""
+        ids, cut = self.tokenizer.tokenise(texts, self.recipe.length(role))
         return ids, sum(cut)

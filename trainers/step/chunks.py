@@ -1,4 +1,4 @@
-"""Groups of texts that go through the backbone together."""
+"""Texts of similar length in chunks: groups that go through the backbone together, padded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from model_loaders.text.tokenizer import Batch, TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -13,8 +17,8 @@ class Grouping:
     """How texts are grouped by length for the forward passes, which saves padding.
 
     Attributes:
-        tokens: padded tokens of a group at most, where no budget says it.
-        overhead: what a group costs beside its padded tokens, in tokens.
+        tokens: largest number of padded tokens in a group, unless ``chunk_tokens`` sets it.
+        overhead: fixed cost of a group in tokens, added to its padded tokens.
     """
 
     tokens: int
@@ -25,37 +29,126 @@ CPU_GROUPING = Grouping(tokens=2048, overhead=128)  # larger groups leave the ca
 
 
 def gpu_grouping(launch: int) -> Grouping:
-    """Return the grouping for a device on which a pass costs as much as so many tokens before the first one is computed.
+    """Return the grouping for a device whose forward pass has the fixed cost of ``launch`` tokens.
 
     Without gradient caching every group's graph is kept anyway, so large groups cost little memory; but padding is kept, too.
     """
     return Grouping(tokens=max(16384, 2 * launch), overhead=min(launch, 4096))
 
 
+@dataclass(frozen=True)
+class PaddedChunks:
+    """Texts as padded chunks.
+
+    Attributes:
+        chunks: in the order of the forward passes, longest texts first.
+        order: int64 ``(rows,)``: the number of the text in each row of the chunks.
+    """
+
+    chunks: list[Batch]
+    order: Tensor
+
+    def restore(self, rows: Tensor) -> Tensor:
+        """Sort the chunks' rows, joined, into the order of the texts."""
+        return rows[torch.argsort(self.order)]
+
+    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return the rows of each chunk, given those of the texts in their order; dummy texts get zeros."""
+        sizes = [len(chunk.input_ids) for chunk in self.chunks]
+        parts: tuple[Tensor, ...] = with_zero_rows(rows, len(self.order))[self.order].split(sizes)
+        return parts
+
+
+@dataclass(frozen=True)
+class Chunker:
+    """Groups the texts of a batch by length, and pads each group to a chunk.
+
+    Attributes:
+        tokenizer: pads the groups.
+        chunk_tokens: padded tokens whose graph is kept at once (gradient caching), or ``None`` for all.
+        causal: whether attention is causal, so that padding needs no mask.
+        grouping: the size of the groups.
+    """
+
+    tokenizer: TextTokenizer
+    chunk_tokens: int | None = None
+    causal: bool = False
+    grouping: Grouping = CPU_GROUPING
+
+    def groups(self, lengths: Sequence[int], *, dear_passes: bool = False) -> list[list[int]]:
+        """Group texts of these lengths for the forward passes.
+
+        Args:
+            lengths: tokens of each text.
+            dear_passes: make as few groups as possible, because each forward pass gathers the parameters first.
+
+        Returns:
+            Groups of indices, longest texts first.
+        """
+        budget = self.chunk_tokens or self.grouping.tokens
+        if dear_passes:
+            return plan_chunks(lengths, budget, overhead=budget)
+        groups = plan_chunks(lengths, budget, self.grouping.overhead)
+        if not self.needs_caching(lengths, groups):
+            return groups
+        tight = plan_chunks(lengths, budget, CPU_GROUPING.overhead)  # less padding may spare the second pass
+        return groups if self.needs_caching(lengths, tight) else tight
+
+    def needs_caching(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> bool:
+        """Whether the texts exceed the budget; a single group never does, as one text at least is encoded at once."""
+        return self.chunk_tokens is not None and len(groups) > 1 and sum(padded_sizes(lengths, groups)) > self.chunk_tokens
+
+    def pad(self, ids: list[list[int]], groups: list[list[int]], device: torch.device, *, at_least: int = 1) -> PaddedChunks:
+        """Pad each group of texts to a chunk.
+
+        Args:
+            ids: token ids of the texts.
+            groups: indices into ``ids``.
+            device: the chunks go there.
+            at_least: number of chunks to make; those beyond ``groups`` hold one dummy text each, numbered after the texts.
+        """
+        rows = [[ids[index] for index in group] for group in groups]
+        order = [index for group in groups for index in group]
+        while len(rows) < at_least:
+            rows.append([[self.tokenizer.end_token_id]])
+            order.append(len(order))
+        chunks = [self.tokenizer.pad(group).lean(self.causal).to(device) for group in rows]
+        return PaddedChunks(chunks, torch.tensor(order, device=device))
+
+
+def padded_sizes(lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[int]:
+    """Return the padded tokens of each group; its first text is its longest."""
+    return [lengths[group[0]] * len(group) for group in groups]
+
+
+def with_zero_rows(rows: Tensor, count: int) -> Tensor:
+    """Append zero rows up to ``count``: the dummy text of an empty share gets no gradient."""
+    return torch.cat([rows, rows.new_zeros(count - len(rows), rows.shape[1])])
+
+
 def plan_chunks(lengths: Sequence[int], token_budget: int, overhead: int = 0) -> list[list[int]]:
     """Group texts of similar length, so that each group, padded to its longest, stays within a token budget.
 
-    Of all groupings of the sorted texts it is one of the cheapest: with the fewest padded tokens, each group counted as
-    ``overhead`` tokens more.
+    Minimises the padded tokens plus ``overhead`` for each group, by dynamic programming over the texts sorted by length.
 
     Args:
         lengths: tokens of each text.
-        token_budget: padded tokens a group at most; a longer text is a group of its own.
-        overhead: what a group costs beside its tokens, in tokens.
+        token_budget: largest number of padded tokens in a group; a longer text is a group of its own.
+        overhead: fixed cost of a group, in tokens.
 
     Returns:
-        Groups of indices, longest texts first; together each index once.
+        Groups of indices, longest texts first; every index stands in one of them.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     longest = np.array([lengths[index] for index in order], dtype=np.int64)
-    # From the shortest text on: what the texts from each place to the end cost at least, and where the first group ends.
+    # cost[start]: least cost of the texts from `start` to the end; ends[start]: end of the first group among them.
     cost, ends = np.zeros(len(order) + 1, dtype=np.int64), [0] * len(order)
     for start in range(len(order) - 1, -1, -1):
         most = max(1, token_budget // max(int(longest[start]), 1))
         sizes = np.arange(1, min(most, len(order) - start) + 1)
-        found = longest[start] * sizes + overhead + cost[start + sizes]
-        best = int(len(found) - 1 - found[::-1].argmin())  # of equal ones the largest group
-        cost[start], ends[start] = found[best], start + best + 1
+        costs = longest[start] * sizes + overhead + cost[start + sizes]
+        cheapest = int(len(costs) - 1 - costs[::-1].argmin())  # of equal costs the largest group
+        cost[start], ends[start] = costs[cheapest], start + cheapest + 1
     groups, start = [], 0
     while start < len(order):
         groups.append(order[start : ends[start]])

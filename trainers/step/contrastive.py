@@ -1,20 +1,28 @@
 """One contrastive step: vectors of all texts, the loss over all processes, and its exact gradient.
 
-The gradient goes in two parts. First the loss's gradient with respect to this process's vectors: all processes gather
-all vectors, each computes the same loss, and keeps the rows of the gradient that are its own. Then from the vectors into
-the parameters, by backward passes through the wrapped model, so that its engine averages over the processes; multiplying the
-vectors' gradient by their number cancels that mean. The result is the gradient of the joined batch.
+Where the texts of every process fit the token budget, or there is none, they are encoded once:
 
-With a token budget (gradient caching, arXiv 2101.06983) the texts are encoded twice, in chunks: without a graph to get the
-vectors, and with one, chunk by chunk and with the same dropout, to send the vectors' gradient back. Where the texts of no
-process exceed the budget, once is enough.
+1. Encode all texts with a graph.
+2. Gather the vectors of all processes, compute the same loss on each of them, and take its gradient with respect to this
+   process's own vectors. No graph of the model takes part in this.
+3. Send that gradient through the graph into the parameters.
+
+Where the texts of any process exceed the budget, they are encoded twice (gradient caching, arXiv 2101.06983), so that memory
+holds the graph of one chunk only:
+
+1. Encode the chunks without a graph, and keep the random state from before each of them.
+2. Gather the vectors and take the loss's gradient with respect to the own ones, as above. This gradient is what is cached.
+3. Encode each chunk again, now with a graph and from its kept random state, so that it draws the same dropout; send its rows
+   of the cached gradient through the graph, which is freed before the next chunk.
+
+The backward passes go through the wrapped model, whose engine averages gradients over the processes. Step 2 multiplies the
+vectors' gradient by the number of processes, which cancels that mean: the result is the gradient of the joined batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +31,20 @@ from torch.nn import functional as F
 from model_loaders.backbone.launch_cost import launch_tokens
 from model_loaders.backbone.lora_training import trained_lora
 from model_loaders.embed_model import EmbedModel
-from model_loaders.text.tokenizer import Batch, TextTokenizer
+from model_loaders.text.tokenizer import Batch
 from trainers.step.batch import TripletBatch
-from trainers.step.chunks import CPU_GROUPING, Grouping, gpu_grouping, plan_chunks
+from trainers.step.chunks import CPU_GROUPING, Chunker, PaddedChunks, gpu_grouping, with_zero_rows
 from trainers.step.engines import Engine
-from trainers.step.gather import Share, gather_blocks, gather_shares, mean_over_processes, split_roles
-from trainers.step.loss import ContrastiveLoss, LossBatch
+from trainers.step.gather import BatchShare, Processes, gather_shares, join_batch, mean_over_processes
+from trainers.step.loss import ContrastiveLoss, LossBatch, LossResult, VectorLoss
 from trainers.step.random_state import get_random_state, random_state
 
-SAMPLE = 256  # vectors that a step shows of itself
+SAMPLE = 256  # vectors that a step's result shows
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step found, over all processes.
+    """Loss and figures of one step, over all processes.
 
     Attributes:
         loss: scalar.
@@ -44,7 +52,7 @@ class StepResult:
         excluded: share of pairs of a query and a negative that were left out as false negatives.
         candidates: documents that a query is compared with.
         queries: fp32 ``(at most 256, dim)``: unit vectors of the batch's first queries.
-        positives: those of their positives.
+        positives: unit vectors of their positives.
         vectors: fp32 ``(texts, dim)`` of this process, in the order of its ``TripletBatch.ids``.
     """
 
@@ -58,37 +66,61 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class PreparedBatch:
+    """A batch, ready for the forward passes.
+
+    Attributes:
+        batch: this process's share.
+        shares: sizes of every process's share, by rank.
+        padded: the texts of ``batch`` as chunks.
+    """
+
+    batch: TripletBatch
+    shares: list[BatchShare]
+    padded: PaddedChunks
+
+
+@dataclass(frozen=True)
 class ContrastiveStep:
     """Computes loss and gradients of one batch.
 
     Attributes:
-        tokenizer: pads the chunks.
+        chunker: cuts the texts into chunks.
         engine: reduces the gradients.
         loss: of all vectors.
-        chunk_tokens: padded tokens whose graph is kept at once (gradient caching), or ``None`` for all.
-        causal: whether attention is, so that padding needs no mask.
-        grouping: of the texts.
-        across_processes: whether the texts of every process are negatives for every other one.
-        processes: how many processes share the batch.
-        rank: this process among them.
+        processes: share the batch.
     """
 
-    tokenizer: TextTokenizer
+    chunker: Chunker
     engine: Engine
-    loss: ContrastiveLoss = field(default_factory=ContrastiveLoss)
-    chunk_tokens: int | None = None
-    causal: bool = False
-    grouping: Grouping = CPU_GROUPING
-    across_processes: bool = True
-    processes: int = 1
-    rank: int = 0
+    loss: VectorLoss = field(default_factory=ContrastiveLoss)
+    processes: Processes = field(default_factory=Processes)
 
     @classmethod
-    def of(cls, model: EmbedModel, engine: Engine, device: torch.device | str | None = None, **options: Any) -> ContrastiveStep:
-        """Make the step of a model on the device that it will run on (by default where it is)."""
+    def of(
+        cls,
+        model: EmbedModel,
+        engine: Engine,
+        device: torch.device | str | None = None,
+        *,
+        chunk_tokens: int | None = None,
+        loss: VectorLoss | None = None,
+        processes: Processes | None = None,
+    ) -> ContrastiveStep:
+        """Make the step of a model.
+
+        Args:
+            model: to be trained.
+            engine: of the launcher.
+            device: the model will run there; None for the one that it is on.
+            chunk_tokens: see `Chunker`.
+            loss: None for the contrastive one with its defaults.
+            processes: None for one.
+        """
         on_cpu = torch.device(device or model.device).type == "cpu"
         grouping = CPU_GROUPING if on_cpu else gpu_grouping(launch_tokens(model.backbone))
-        return cls(model.tokenizer, engine, causal=model.design.attention == "causal", grouping=grouping, **options)
+        chunker = Chunker(model.tokenizer, chunk_tokens, model.design.attention == "causal", grouping)
+        return cls(chunker, engine, loss or ContrastiveLoss(), processes or Processes())
 
     def __call__(self, model: nn.Module, batch: TripletBatch, weight: float = 1.0) -> StepResult:
         """Run forward and backward; adds into the parameters' gradients.
@@ -98,154 +130,123 @@ class ContrastiveStep:
             batch: this process's share; may be empty where there are several processes.
             weight: the loss's weight, 1 / number of accumulated batches.
         """
-        device, engine = next(model.parameters()).device, self.engine
-        lengths = [len(row) for row in batch.ids]
-        groups = self.groups(lengths)
-        shares = gather_shares(batch, len(groups), self.is_cached(lengths, groups), device, self.processes)
-        most = max(share.chunks for share in shares)
-        # An empty share still takes part in the synchronisation, and with FSDP2 every forward pass is one.
-        inputs, order = self.pad(batch.ids, groups, device, at_least=most if engine.forward_is_collective else 1)
-
-        # Every process takes the same way, also one whose share fits the budget: the first forward pass through DDP and the
-        # gathers are collectives, and must come in the same order everywhere.
-        way = self.twice if any(share.cached for share in shares) else self.once
+        prepared = self.prepare(batch, next(model.parameters()).device)
+        # Every process takes the same branch, also one whose share fits the budget: the first forward pass through DDP and
+        # the gathers are collectives, and must come in the same order everywhere.
+        cached = any(share.cached for share in prepared.shares)
         with trained_lora(model):
-            return way(model, batch, shares, inputs, order, weight)
+            if cached:
+                return self.encode_twice(model, prepared, weight)
+            return self.encode_once(model, prepared, weight)
 
-    def once(
-        self, model: nn.Module, batch: TripletBatch, shares: Sequence[Share], inputs: list[Batch], order: Tensor, weight: float
-    ) -> StepResult:
+    def prepare(self, batch: TripletBatch, device: torch.device) -> PreparedBatch:
+        """Cut a batch into padded chunks, and exchange the sizes of all shares."""
+        lengths = [len(ids) for ids in batch.ids]
+        groups = self.groups(lengths)
+        cached = self.chunker.needs_caching(lengths, groups)
+        shares = gather_shares(batch, len(groups), cached, device, self.processes.count)
+        # An empty share still takes part in the synchronisation, and with FSDP2 every forward pass is one.
+        at_least = max(share.chunks for share in shares) if self.engine.forward_is_collective else 1
+        return PreparedBatch(batch, shares, self.chunker.pad(batch.ids, groups, device, at_least=at_least))
+
+    def encode_once(self, model: nn.Module, prepared: PreparedBatch, weight: float) -> StepResult:
         """Encode with a graph, and send the vectors' gradient back through all of it."""
+        batch, padded = prepared.batch, prepared.padded
         outputs = []
-        for number, chunk in enumerate(inputs):
-            with self.engine.chunk(model, last=number == len(inputs) - 1):
-                outputs.append(call(model, chunk))
-        vectors = restore(torch.cat(outputs), order)
-        result, gradient = self.vector_gradient(vectors.detach()[: len(batch)], batch, shares)
+        for number, chunk in enumerate(padded.chunks):
+            with self.engine.chunk(model, last=number == len(padded.chunks) - 1):
+                outputs.append(encode_chunk(model, chunk))
+        vectors = padded.restore(torch.cat(outputs))
+        result, gradient = self.vector_gradient(vectors.detach()[: len(batch)], prepared)
         with self.engine.step(model):
-            self.engine.backward(model, (vectors * padded_to(weight * gradient, len(order))).sum())
+            self.engine.backward(model, (vectors * with_zero_rows(weight * gradient, len(vectors))).sum())
         return result
 
-    def twice(
-        self, model: nn.Module, batch: TripletBatch, shares: Sequence[Share], inputs: list[Batch], order: Tensor, weight: float
-    ) -> StepResult:
+    def encode_twice(self, model: nn.Module, prepared: PreparedBatch, weight: float) -> StepResult:
         """Encode without a graph, and again chunk by chunk with one (gradient caching)."""
-        vectors, states = encode_without_graph(self.engine.without_graph(model), inputs)
-        result, gradient = self.vector_gradient(restore(vectors, order)[: len(batch)], batch, shares)
-        parts = padded_to(weight * gradient, len(order))[order].split([len(chunk.input_ids) for chunk in inputs])
+        batch, padded = prepared.batch, prepared.padded
+        rows, states = encode_without_graph(self.engine.without_graph(model), padded.chunks)
+        result, gradient = self.vector_gradient(padded.restore(rows)[: len(batch)], prepared)
+        parts = padded.split(weight * gradient)
         with self.engine.step(model):
-            for number, (chunk, part, state) in enumerate(zip(inputs, parts, states, strict=True)):
-                last = number == len(inputs) - 1
+            for number, (chunk, part, state) in enumerate(zip(padded.chunks, parts, states, strict=True)):
+                last = number == len(padded.chunks) - 1
                 with self.engine.chunk(model, last=last), random_state(state, chunk.input_ids.device):
-                    self.engine.backward(model, (call(model, chunk) * part).sum())
+                    self.engine.backward(model, (encode_chunk(model, chunk) * part).sum())
         return result
-
-    def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
-        """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""
-        groups = self.groups([len(row) for row in batch.ids])
-        inputs, order = self.pad(batch.ids, groups, next(model.parameters()).device)
-        return restore(encode_without_graph(model, inputs)[0], order)
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Group texts of these lengths for the forward passes: lists of indices, longest texts first."""
-        budget = self.chunk_tokens or self.grouping.tokens
-        # A pass that gathers the parameters first is dear: few groups.
-        groups = plan_chunks(lengths, budget, budget if self.engine.forward_is_collective else self.grouping.overhead)
-        if self.engine.forward_is_collective or not self.is_cached(lengths, groups):
-            return groups
-        tight = plan_chunks(lengths, budget, CPU_GROUPING.overhead)  # less padding may spare the second pass
-        return groups if self.is_cached(lengths, tight) else tight
+        return self.chunker.groups(lengths, dear_passes=self.engine.forward_is_collective)
 
-    def is_cached(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> bool:
-        """Whether this process's texts, of which one at least is encoded at once, exceed the budget."""
-        padded = sum(lengths[group[0]] * len(group) for group in groups)  # the longest comes first
-        return self.chunk_tokens is not None and len(groups) > 1 and padded > self.chunk_tokens
+    def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
+        """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""
+        groups = self.groups([len(ids) for ids in batch.ids])
+        padded = self.chunker.pad(batch.ids, groups, next(model.parameters()).device)
+        return padded.restore(encode_without_graph(model, padded.chunks)[0])
 
-    def pad(
-        self, ids: list[list[int]], groups: list[list[int]], device: torch.device, at_least: int = 1
-    ) -> tuple[list[Batch], Tensor]:
-        """Pad each group of texts; returns the chunks, and which text each of their rows is.
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, batch: TripletBatch) -> LossResult:
+        """Return the loss of a batch of this process alone, without a gradient."""
+        vectors = self.encode(model, batch)
+        shares = gather_shares(batch, 1, False, vectors.device, processes=1)
+        return self.loss(join_batch(vectors, batch, shares, rank=0))
 
-        Args:
-            ids: token ids of the texts.
-            groups: indices into ``ids``.
-            device: where the chunks go.
-            at_least: chunks to make; those beyond ``groups`` hold one dummy text each, with an index after the texts'.
-        """
-        dummies = range(len(ids), len(ids) + max(0, at_least - len(groups)))
-        rows = [[ids[index] for index in group] for group in groups] + [[[self.tokenizer.end_token_id]] for _ in dummies]
-        inputs = [self.tokenizer.pad(group).lean(self.causal).to(device) for group in rows]
-        return inputs, torch.tensor([index for group in groups for index in group] + list(dummies), device=device)
-
-    def vector_gradient(self, vectors: Tensor, batch: TripletBatch, shares: Sequence[Share]) -> tuple[StepResult, Tensor]:
+    def vector_gradient(self, vectors: Tensor, prepared: PreparedBatch) -> tuple[StepResult, Tensor]:
         """Return the loss over all processes and its gradient for this process's vectors.
 
         Args:
-            vectors: ``(texts, dim)`` fp32, without graph, in the order of ``batch.ids``.
-            batch: this process's share.
-            shares: of all processes.
+            vectors: ``(texts, dim)`` fp32, without graph, in the order of the batch's ids.
+            prepared: this process's batch, and the sizes of all.
 
         Returns:
             The result, and the gradient ``(texts, dim)`` times the number of processes.
         """
         own = vectors.clone().requires_grad_(True)
-        joined = self.join(own, batch, shares)
-        found = self.loss(joined)
+        joined = self.join(own, prepared)
+        result = self.loss(joined)
         # Each process's queries have their own loss where negatives are not shared; the mean is over all queries.
-        part = 1.0 if self.across_processes else len(joined.queries) / sum(share.queries for share in shares)
-        (gradient,) = torch.autograd.grad(found.loss * part, own)
-        if not self.across_processes and self.processes > 1:
-            found = mean_over_processes(found, part)
-        count = min(SAMPLE, len(joined.queries))
-        queries, positives = (F.normalize(side[:count].detach(), dim=-1) for side in (joined.queries, joined.documents))
-        loss = found.loss.detach()
-        result = StepResult(loss, found.accuracy, found.excluded, len(joined.documents), queries, positives, vectors)
-        return result, gradient * self.processes
+        part = 1.0
+        if not self.processes.share_negatives:
+            part = len(joined.queries) / sum(share.queries for share in prepared.shares)
+        (gradient,) = torch.autograd.grad(result.loss * part, own)
+        if not self.processes.share_negatives and self.processes.count > 1:
+            result = mean_over_processes(result, part)
+        return step_result(result, joined, vectors), gradient * self.processes.count
 
-    def join(self, own: Tensor, batch: TripletBatch, shares: Sequence[Share]) -> LossBatch:
-        """Gather what the loss is computed from; the own vectors keep their graph.
-
-        Args:
-            own: ``(texts, dim)`` of this process, in the order of ``batch.ids``.
-            batch: this process's share.
-            shares: of the processes to gather from, all of them or this one's alone.
-        """
-        device, rank = own.device, self.rank
-        hashes, facts = batch.hashes.to(device), torch.stack([batch.negatives, batch.in_batch.long()], dim=1).to(device)
-        if not self.across_processes or len(shares) == 1:
-            shares, rank = [shares[rank] if len(shares) > 1 else shares[0]], 0
-        texts, queries = [share.texts for share in shares], [share.queries for share in shares]
-        vectors, documents = split_roles(gather_blocks(own, texts, rank), queries)
-        query_hashes, document_hashes = split_roles(gather_blocks(hashes, texts, rank), queries)
-        negatives, in_batch = torch.cat(gather_blocks(facts, queries, rank)).unbind(dim=1)
-        number = torch.arange(len(vectors), device=device)
-        hard = len(documents) - len(vectors)
-        owners = torch.cat([number, number.repeat_interleave(negatives, output_size=hard)])
-        alone = any(share.alone for share in shares)
-        return LossBatch(vectors, documents, query_hashes, document_hashes, owners, in_batch.bool() if alone else None)
+    def join(self, own: Tensor, prepared: PreparedBatch) -> LossBatch:
+        """Join the own vectors with those of all processes, or take them alone where negatives are not shared."""
+        shares, rank = prepared.shares, self.processes.rank
+        if len(shares) == 1 or not self.processes.share_negatives:
+            shares, rank = [shares[rank if len(shares) > 1 else 0]], 0
+        return join_batch(own, prepared.batch, shares, rank)
 
 
-def call(model: nn.Module, batch: Batch) -> Tensor:
-    """Encode one padded chunk."""
-    vectors: Tensor = model(batch.input_ids, batch.attention_mask, batch.pool_mask)
+def step_result(result: LossResult, joined: LossBatch, vectors: Tensor) -> StepResult:
+    """Return the loss with its figures, and unit vectors of the first queries and their positives."""
+    count = min(SAMPLE, len(joined.queries))
+    return StepResult(
+        loss=result.loss.detach(),
+        accuracy=result.accuracy,
+        excluded=result.excluded,
+        candidates=len(joined.documents),
+        queries=F.normalize(joined.queries[:count].detach(), dim=-1),
+        positives=F.normalize(joined.documents[:count].detach(), dim=-1),
+        vectors=vectors,
+    )
+
+
+def encode_chunk(model: nn.Module, chunk: Batch) -> Tensor:
+    """Encode one padded chunk; returns ``(texts, dim)``."""
+    vectors: Tensor = model(chunk.input_ids, chunk.attention_mask, chunk.pool_mask)
     return vectors
 
 
 @torch.no_grad()
-def encode_without_graph(model: nn.Module, inputs: Sequence[Batch]) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+def encode_without_graph(model: nn.Module, chunks: Sequence[Batch]) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """Encode chunks; returns their vectors in the chunks' order and the random state before each chunk."""
     vectors, states = [], []
-    for chunk in inputs:
+    for chunk in chunks:
         states.append(get_random_state(chunk.input_ids.device))
-        vectors.append(call(model, chunk))
+        vectors.append(encode_chunk(model, chunk))
     return torch.cat(vectors), states
-
-
-def restore(sorted_rows: Tensor, order: Tensor) -> Tensor:
-    """Undo a sort: row ``i`` of ``sorted_rows`` goes to row ``order[i]``."""
-    return sorted_rows[torch.argsort(order)]
-
-
-def padded_to(gradient: Tensor, rows: int) -> Tensor:
-    """Append zero rows: the dummy text of an empty share gets no gradient."""
-    return torch.cat([gradient, gradient.new_zeros(rows - len(gradient), gradient.shape[1])])

@@ -1,4 +1,4 @@
-"""What several processes decide together: that one of them failed, what the first one found, whether to stop.
+"""Decisions of all processes together: whether one of them failed, a value that the first one computes, the largest number.
 
 A process that raises alone leaves the others waiting in their next collective, until the launcher kills them.
 """
@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from common.errors import SharedError, UserError
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 def several() -> bool:
@@ -25,41 +25,44 @@ def first_trouble(trouble: str | None) -> str | None:
     """Return the trouble of the first process that has any, on all of them; also waits for all."""
     if not several():
         return trouble
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, trouble)
-    return next((f"process {rank}: {text}" if rank else text for rank, text in enumerate(found) if text), None)
+    troubles: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(troubles, trouble)
+    for rank, text in enumerate(troubles):
+        if text:
+            return f"process {rank}: {text}" if rank else text
+    return None
 
 
-def from_first(find: Callable[[], Found]) -> Found:
-    """Call ``find`` on the first process alone and return its value on all.
+def from_first(compute: Callable[[], Value]) -> Value:
+    """Call ``compute`` on the first process alone and return its value on all.
 
     Raises:
-        SharedError: on all processes, what ``find`` raised as a UserError.
+        SharedError: on all processes, with the text of the UserError that ``compute`` raised.
     """
     if not several():
-        return find()
+        return compute()
     answer: list[Any] = [None, None]
     if dist.get_rank() == 0:
         try:
-            answer[0] = find()
+            answer[0] = compute()
         except UserError as error:
             answer[1] = str(error)
     dist.broadcast_object_list(answer, src=0)
     if answer[1] is not None:
         raise SharedError(answer[1])
-    found: Found = answer[0]
-    return found
+    value: Value = answer[0]
+    return value
 
 
 class Largest:
-    """The largest of the processes' small numbers, asked for once a step.
+    """Largest of the processes' small numbers, computed once a step.
 
     It goes through gloo on the CPU, also where gradients go through another backend: a reduction on the GPU would have to be
-    waited for, and the GPU would idle until the host has seen the number. Made on all processes at the same place.
+    waited for, and the GPU would idle until the host has seen the number. Every process must make it at the same place.
     """
 
     def __init__(self) -> None:
-        self.group: Any = None
+        self.group: dist.ProcessGroup | None = None
         if several() and dist.get_backend() != "gloo" and dist.is_gloo_available():
             self.group = dist.new_group(backend="gloo")
         on_cpu = not several() or self.group is not None or dist.get_backend() == "gloo"

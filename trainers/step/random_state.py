@@ -10,9 +10,10 @@ from torch import Tensor
 
 
 def get_random_state(device: torch.device) -> tuple[Tensor, ...]:
-    """Return the generators' states that dropout draws from: the CPU's and the device's."""
-    cpu = torch.get_rng_state()
-    return (cpu,) if device.type == "cpu" else (cpu, torch.get_device_module(device).get_rng_state(device))
+    """Return the states of the generators that dropout draws from: the CPU's and the device's."""
+    if device.type == "cpu":
+        return (torch.get_rng_state(),)
+    return torch.get_rng_state(), torch.get_device_module(device).get_rng_state(device)
 
 
 def set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:

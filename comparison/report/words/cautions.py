@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from comparison.claims.outcome import Category, Comparison, Contrast, Sensitivity
-from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, CellData, Leakage, Truncation
+from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, CellData, LeakedTexts, Truncation
 from comparison.reading.systems import Study
 from comparison.report.words.names import listed, name
 from comparison.report.words.wording import chance, points, when
@@ -90,11 +90,11 @@ def _note(note: str) -> Caution:
     return Caution("results", f"{whole[: LONG - 60]} …", [whole])
 
 
-def _leaks(leakage: Leakage) -> bool:
+def _leaks(leakage: LeakedTexts) -> bool:
     return leakage.count > 0
 
 
-def _leak(leakage: Leakage) -> Caution:
+def _leak(leakage: LeakedTexts) -> Caution:
     share = ""
     if leakage.total:
         share = f" of {leakage.total:,} ({leakage.count / leakage.total:.0%})"

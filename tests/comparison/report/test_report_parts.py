@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, Leakage, StudyData, Truncation
+from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, LeakedTexts, StudyData, Truncation
 from comparison.reading.systems import Study
 from comparison.report.facts import flat
 from comparison.report.page import TEMPLATES, itemised
@@ -183,7 +183,7 @@ def test_costs_of_systems_without_all_tasks_have_no_point() -> None:
     ("count", "total", "said"), [(4713, 11_000, "4,713 of 11,000 (43%) test pairs"), (3, None, "3 test pairs")]
 )
 def test_leakage_is_told(count: int, total: int | None, said: str) -> None:
-    leak = Leakage("stsb.jsonl", "STS12", count, total, "pairs", ["a / b"])
+    leak = LeakedTexts("stsb.jsonl", "STS12", count, total, "pairs", ["a / b"])
     found = cautions(made_up({"good": 0.03}), [Study(StudyData(leakage=[leak]), ROOT)], [])
     assert said in found[0].text and found[0].serious and found[0].details == ["a / b"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +16,16 @@ from torch import nn
 from tests.tiny import LORA, ROOT, new_model, triplets
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
+from trainers.memory.placeholders import chunks_at_peak
 from trainers.memory.plan import optimizer_values, plan_step, plan_training
-from trainers.memory.stand_ins import Alone, chunks_to_run
 from trainers.memory_plan import main
 from trainers.monitor.out_of_memory import out_of_memory
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.step.batch import TripletCollator
-from trainers.step.chunks import Grouping
+from trainers.step.chunks import Chunker, Grouping
 from trainers.step.contrastive import ContrastiveStep
+from trainers.step.engines import SingleProcessEngine
+from trainers.step.gather import Processes
 from trainers.step.loss import ContrastiveLoss
 from triplets.dataset import TripletRows
 
@@ -66,7 +67,7 @@ def test_a_plan_is_what_a_step_takes(
 ) -> None:
     model = new_model(design, make_base(**WIDE), lora=LORA | {"lora_dropout": 0.1}).train()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    step = ContrastiveStep.of(model, Alone(), chunk_tokens=chunk_tokens)
+    step = ContrastiveStep.of(model, SingleProcessEngine(), chunk_tokens=chunk_tokens)
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(24, negatives=2))
     plan = plan_step(model, step, batch, optimizer="sgd", checkpointing=checkpointing)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in weights.items())
@@ -79,7 +80,8 @@ def test_a_plan_is_what_a_step_takes(
 
 def test_stand_ins_hold_what_chunks_hold(base: Path) -> None:
     model = new_model("model3", base).train()
-    step = replace(ContrastiveStep.of(model, Alone()), grouping=Grouping(64, overhead=64))  # a dozen groups, of which four run
+    chunker = Chunker(model.tokenizer, causal=True, grouping=Grouping(64, overhead=64))
+    step = ContrastiveStep(chunker, SingleProcessEngine())  # a dozen groups, of which four run
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(48, negatives=1))
     assert len(step.groups([len(row) for row in batch.ids])) >= 10
     plan = plan_step(model, step, batch, optimizer="sgd")
@@ -91,7 +93,7 @@ def test_the_peak_may_be_in_the_middle(make_base: Callable[..., Path]) -> None:
     """With checkpointing it is in the backward pass of a group between the first two and the last two."""
     base = make_base(hidden_size=192, num_hidden_layers=4, head_dim=16)
     model = new_model("model1", base, lora=LORA | {"r": 16, "lora_dropout": 0.1}).train()
-    step = ContrastiveStep.of(model, Alone())
+    step = ContrastiveStep.of(model, SingleProcessEngine())
     rows = [{**row, "positive": row["positive"] + " word3" * 120} for row in triplets(64)]
     batch = TripletCollator(model.tokenizer, model.recipe)(rows)
     assert len(step.groups([len(row) for row in batch.ids])) == 7
@@ -101,8 +103,8 @@ def test_the_peak_may_be_in_the_middle(make_base: Callable[..., Path]) -> None:
 
 
 def test_which_chunks_decide_the_peak() -> None:
-    assert chunks_to_run([9, 9, 9, 9, 9, 9, 9]) == {0, 1, 5, 6}
-    assert chunks_to_run([1584, 1965, 1950, 1677, 1152, 1100, 340]) == {
+    assert chunks_at_peak([9, 9, 9, 9, 9, 9, 9]) == {0, 1, 5, 6}
+    assert chunks_at_peak([1584, 1965, 1950, 1677, 1152, 1100, 340]) == {
         0,
         1,
         2,
@@ -110,8 +112,8 @@ def test_which_chunks_decide_the_peak() -> None:
         5,
         6,
     }  # the fifth is no larger than the sixth
-    assert chunks_to_run([1, 2, 30, 4, 20, 6, 7, 8]) == {0, 1, 2, 4, 6, 7}
-    assert chunks_to_run([5]) == {0} and chunks_to_run([]) == set()
+    assert chunks_at_peak([1, 2, 30, 4, 20, 6, 7, 8]) == {0, 1, 2, 4, 6, 7}
+    assert chunks_at_peak([5]) == {0} and chunks_at_peak([]) == set()
 
 
 def test_what_adds_to_a_plan(base: Path) -> None:
@@ -120,7 +122,7 @@ def test_what_adds_to_a_plan(base: Path) -> None:
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(8))
 
     def plan(processes: int = 1, **options: Any) -> Any:
-        step = ContrastiveStep.of(model, Alone(), loss=ContrastiveLoss(), processes=processes)
+        step = ContrastiveStep.of(model, SingleProcessEngine(), loss=ContrastiveLoss(), processes=Processes(processes))
         return plan_step(model, step, batch, **options)
 
     adam = plan()
@@ -181,7 +183,7 @@ def test_running_out_of_memory_says_what_to_turn(
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(trainers.step.contrastive, "call", full)
+    monkeypatch.setattr(trainers.step.contrastive, "encode_chunk", full)
     assert trainers.train.main(arguments(base, tmp_path, *options), design="model1") == 1
     told = capsys.readouterr().err
     assert "step 1 does not fit the memory of the device: 12 texts of" in told
@@ -194,7 +196,7 @@ def test_running_out_of_memory_with_an_empty_share(base: Path) -> None:
     nothing = TripletCollator(model.tokenizer, model.recipe)([])
     args = SimpleNamespace(per_device_train_batch_size=2)
     for chunk_tokens in (None, 64):
-        step = ContrastiveStep.of(model, Alone(), chunk_tokens=chunk_tokens)
+        step = ContrastiveStep.of(model, SingleProcessEngine(), chunk_tokens=chunk_tokens)
         told = out_of_memory(torch.OutOfMemoryError("full"), nothing, number=3, step=step, args=args)
         assert told.startswith("step 3 does not fit the memory of the device: 0 texts")
 

@@ -17,8 +17,8 @@ from common.errors import UserError
 from tests.tiny import ROOT, trained_parameters, triplets
 from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
-from trainers.memory.stand_ins import FewChunks
-from trainers.monitor.finite import ADVICE, GRADIENTS, LOSS, NOTHING, VECTORS, Trouble, check_finite, told
+from trainers.memory.placeholders import PeakChunkEncoder
+from trainers.monitor.finite import ADVICE, GRADIENTS, LOSS, NOTHING, VECTORS, FailureReport, check_finite, describe_failure
 from trainers.run.build import build_trainer
 from trainers.train import main
 
@@ -104,14 +104,14 @@ def test_the_status_is_1_and_the_last_checkpoint_stays_whole(
 
     argv = arguments(base, tmp_path)
     argv[argv.index("--save_strategy") : argv.index("--save_strategy") + 2] = ["--save_steps", "1"]
-    calls, original = [0], trainers.step.contrastive.call
+    calls, original = [0], trainers.step.contrastive.encode_chunk
 
     def broken(model: Any, batch: Any) -> torch.Tensor:
-        calls[0] += model.training and not isinstance(model, FewChunks)  # the memory plan makes a step, too
+        calls[0] += model.training and not isinstance(model, PeakChunkEncoder)  # the memory plan makes a step, too
         vectors = original(model, batch)
         return vectors * float("nan") if calls[0] == 3 else vectors
 
-    monkeypatch.setattr(trainers.step.contrastive, "call", broken)
+    monkeypatch.setattr(trainers.step.contrastive, "encode_chunk", broken)
     assert main(argv, design="model1") == 1
     told = capsys.readouterr().err
     assert "error: step 3 is not finite" in told and "--resume_from_checkpoint true" in told
@@ -155,10 +155,12 @@ def test_all_processes_leave_together(base: Path, tmp_path: Path) -> None:
 
 def test_the_process_that_is_nearest_to_the_cause_is_named() -> None:
     causes = (VECTORS, GRADIENTS, LOSS, NOTHING)
-    vectors, gradients, loss, nothing = (Trouble(1.0 + cause, cause, f"text {cause}") for cause in causes)
-    assert told([gradients, vectors, loss]) == "loss 1): process 1: text 0"
-    assert told([vectors, gradients, vectors]) == "loss 1): process 0: text 0; process 2: text 0"
-    assert told([loss, gradients, gradients]) == "loss 2): process 1: text 1"  # of a sharded parameter, one has the bad part
-    assert told([nothing, loss, loss]) == "loss 3): process 1: text 2"  # losses differ where processes keep apart
-    assert told([gradients]) == "loss 2): text 1"
-    assert told([vectors] * 9).endswith("; process 2: text 0 and 6 more")
+    vectors, gradients, loss, nothing = (FailureReport(1.0 + cause, cause, f"text {cause}") for cause in causes)
+    assert describe_failure([gradients, vectors, loss]) == "loss 1): process 1: text 0"
+    assert describe_failure([vectors, gradients, vectors]) == "loss 1): process 0: text 0; process 2: text 0"
+    assert (
+        describe_failure([loss, gradients, gradients]) == "loss 2): process 1: text 1"
+    )  # of a sharded parameter, one has the bad part
+    assert describe_failure([nothing, loss, loss]) == "loss 3): process 1: text 2"  # losses differ where processes keep apart
+    assert describe_failure([gradients]) == "loss 2): text 1"
+    assert describe_failure([vectors] * 9).endswith("; process 2: text 0 and 6 more")

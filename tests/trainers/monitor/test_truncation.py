@@ -15,19 +15,19 @@ from torch import nn
 from common.errors import UserError
 from model_loaders.layouts.manifest import Recipe
 from tests.trainers.commands import arguments
-from trainers.monitor.metrics import Seen, truncation_warning
+from trainers.monitor.metrics import RunningMetrics, truncation_warning
 from trainers.run.preflight import check_positions
 from trainers.train import main
 
 
 def cut(monkeypatch: pytest.MonkeyPatch, documents: Sequence[int]) -> None:
     """Make each batch in turn say that it cut so many documents."""
-    original, numbers = Seen.add, iter(documents)
+    original, numbers = RunningMetrics.add, iter(documents)
 
-    def counted(self: Seen, batch: Any, result: Any) -> None:
+    def counted(self: RunningMetrics, batch: Any, result: Any) -> None:
         original(self, replace(batch, truncated=(0, next(numbers))), result)
 
-    monkeypatch.setattr(Seen, "add", counted)
+    monkeypatch.setattr(RunningMetrics, "add", counted)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from model_loaders.backbone.lora_training import LowRankLinear
-from tests.contracts.gradients import WHOLE, batch_of, engine, gradients, relative, rows_with
+from tests.contracts.gradients import WHOLE, batch_of, gradients, relative, rows_with, step_of
 from tests.tiny import new_model
 from trainers.step import contrastive as step_module
 from trainers.step.chunks import Grouping
-from trainers.step.contrastive import ContrastiveStep
 
 
 def test_one_text_a_chunk_really_is(base: Path) -> None:
@@ -21,10 +20,10 @@ def test_one_text_a_chunk_really_is(base: Path) -> None:
     batch = batch_of(model, rows_with(1))
     seen: list[tuple[int, bool]] = []
     model.register_forward_hook(lambda _, inputs, output: seen.append((len(inputs[0]), output.requires_grad)))
-    ContrastiveStep(model.tokenizer, engine(), chunk_tokens=1)(model, batch)
+    step_of(model, chunk_tokens=1)(model, batch)
     assert seen == [(1, False)] * 18 + [(1, True)] * 18
     seen.clear()
-    ContrastiveStep(model.tokenizer, engine(), chunk_tokens=WHOLE)(model, batch)
+    step_of(model, chunk_tokens=WHOLE)(model, batch)
     assert seen == [(18, True)]  # one chunk is encoded once
 
 
@@ -36,7 +35,7 @@ def test_texts_within_the_budget_are_encoded_once_though_in_groups(base: Path) -
     for budget, times in ((batch.tokens, [True]), (batch.tokens - 1, [False, True])):
         seen.clear()
         every_length = Grouping(1, overhead=0)
-        ContrastiveStep(model.tokenizer, engine(), chunk_tokens=budget, grouping=every_length)(model, batch)
+        step_of(model, chunk_tokens=budget, grouping=every_length)(model, batch)
         lengths = len({len(row) for row in batch.ids})
         assert lengths > 1 and [graph for _, graph in seen] == [graph for graph in times for _ in range(lengths)]
 
@@ -48,7 +47,7 @@ def test_padding_needs_no_mask_where_attention_is_causal(base: Path) -> None:
         model = new_model(design, base).train()
         model.register_forward_pre_hook(lambda _, inputs: masks.append(inputs[1] is not None))
         ragged, even = batch_of(model, rows_with("ragged")), batch_of(model, [{"query": "a", "positive": "a", "negatives": []}])
-        step = ContrastiveStep.of(model, engine())
+        step = step_of(model, causal=design == "model1")
         for batch in (ragged, even):
             step(model, batch)
     assert masks == [False, False, True, False]
@@ -63,7 +62,7 @@ def test_a_step_takes_loras_short_way_forward_and_backward(base: Path, design: s
     apply = LowRankLinear.apply
     monkeypatch.setattr(LowRankLinear, "apply", lambda *args: calls.append(torch.is_grad_enabled()) or apply(*args))
     batch = batch_of(model, rows_with(0)[:2])
-    step = ContrastiveStep(model.tokenizer, engine())
+    step = step_of(model)
     step(model, batch)
     assert calls == [True] * layers
     calls.clear()
@@ -97,7 +96,7 @@ def test_weight_scales_the_gradient_and_not_the_result(base: Path) -> None:
     model = new_model("model5", base).train()
     batch = batch_of(model, rows_with(1))
     for chunk_tokens in (None, 16):
-        step = ContrastiveStep(model.tokenizer, engine(), chunk_tokens=chunk_tokens)
+        step = step_of(model, chunk_tokens=chunk_tokens)
         whole = step(model, batch).loss
         expected = gradients(model)
         assert torch.equal(step(model, batch, weight=0.25).loss, whole)
@@ -110,7 +109,7 @@ def test_queries_that_stand_alone_see_only_their_own_documents(base: Path) -> No
     model = new_model("model1", base).train()
     batch = batch_of(model, rows_with(2, count=4))
     alone = replace(batch, in_batch=torch.zeros(4, dtype=torch.bool))
-    step = ContrastiveStep(model.tokenizer, engine())
+    step = step_of(model)
     together = step(model, batch).loss.item()
     model.zero_grad()
     one_by_one = []
@@ -124,7 +123,7 @@ def test_queries_that_stand_alone_see_only_their_own_documents(base: Path) -> No
 def test_the_step_shows_unit_vectors_of_its_queries_and_positives(base: Path) -> None:
     model = new_model("model1", base).train()
     batch = batch_of(model, rows_with("ragged"))
-    step = ContrastiveStep(model.tokenizer, engine())
+    step = step_of(model)
     result = step(model, batch)
     vectors = step.encode(model, batch)
     assert torch.allclose(result.queries, vectors[:6], atol=1e-6)
@@ -135,9 +134,9 @@ def test_the_step_shows_unit_vectors_of_its_queries_and_positives(base: Path) ->
 def test_a_dear_launch_makes_no_batch_cached_that_fits_the_budget(base: Path) -> None:
     """Large groups pad more; a second pass over the texts would cost more than the launches they spare."""
     model = new_model("model1", base)
-    step = ContrastiveStep(model.tokenizer, engine(), chunk_tokens=100, grouping=Grouping(100, overhead=1000))
+    step = step_of(model, chunk_tokens=100, grouping=Grouping(100, overhead=1000))
     lengths = [30] + [5] * 10  # alike: 30 + 10 x 5 tokens; in two groups of equal padding more than 100
     groups = step.groups(lengths)
     assert sum(max(lengths[index] for index in group) * len(group) for group in groups) <= 100
-    assert not step.is_cached(lengths, groups)
+    assert not step.chunker.needs_caching(lengths, groups)
     assert len(step.groups([30] * 10)) == 4  # what does not fit stays in few groups
