@@ -19,7 +19,11 @@ from comparison.report.words.wording import DASH, hundredths, when
 
 
 def quantity(value: float) -> str:
-    """Return a number as people read it: ``1.28 B``, ``4.2 M``, ``310``."""
+    """Return a number as people read it.
+
+    >>> quantity(1_280_000_000), quantity(41_900_000), quantity(310)
+    ('1.28 B', '41.9 M', '310')
+    """
     for size, letter in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
@@ -27,7 +31,11 @@ def quantity(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people read them: ``2 h 05 min``, ``3 min 10 s``, ``12 s``."""
+    """Return seconds as people read them.
+
+    >>> duration(7_500), duration(190), duration(12)
+    ('2 h 05 min', '3 min 10 s', '12 s')
+    """
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
@@ -137,8 +145,8 @@ def draw_cost(comparison: Comparison, cells: Mapping[str, Sequence[CellData]], s
     alt = f"Mean score against {titles}, one point a system; the table below has the numbers."
     lacking = ", ".join(name(entry.system) for entry in systems if entry.score is None)
     caption = (
-        "Mean score: mean over kinds of task of the mean over tasks, which describes and tests nothing. Points are means over "
-        "runs, lines from the least to the most expensive run. Times depend on the machine, which is named below."
+        "The mean score is the mean over kinds of task of the means over tasks; it describes and tests nothing. Points are "
+        "means over runs, lines go from the least to the most expensive run. Times depend on the machine, which is named below."
     )
     caption += when(lacking, f" Without all tasks, so without a point: {lacking}.")
     return Plot(stem, "Cost against score", alt, caption, svg, png, *_table(systems))

@@ -92,9 +92,9 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | No
     figure.legend(handles=_legend(systems, bool(stopped)), loc="outside lower left", ncols=2)
     svg, png = render(figure)
     caption = (
-        "One thin line a run; thick the median of a system's runs that came to their end, smoothed, in dashes that take turns "
-        "where systems lie on each other. Vectors have collapsed where the mean cosine of two different queries is above "
-        ".99 while the margin is below .01, or where queries vary along fewer than two directions (dotted lines)."
+        "Each thin line is a run. Each thick line is the median of a system's runs that came to their end, smoothed; dashes "
+        "take turns where lines lie on each other. Vectors have collapsed where the mean cosine of two different queries is "
+        "above .99 while the margin is below .01, or where queries vary along fewer than two directions (dotted lines)."
     )
     entries: list[tuple[str, CellData]] = []
     for entry in systems:

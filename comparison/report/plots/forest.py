@@ -237,7 +237,7 @@ def how_to_read(comparison: Comparison) -> str:
     decidable = any(any_decidable(category.contrasts) for category in comparison.categories)
     grey = when(decidable, " The grey bar is where one new task may fall; it may leave the plot.")
     return (
-        "Shapes are means, lines 95 % intervals of one comparison, each of one claim; a claim that cannot be decided has none. "
-        f"Marks are corrected for all comparisons of the kind, intervals are not. Small ticks are single tasks.{grey} The "
-        "shaded band is the margin within which differences count as none."
+        "Each shape is the mean of one claim, and its line the 95 % interval; a claim that cannot be decided has neither. "
+        "Marks are corrected for all comparisons of the kind; intervals are of one comparison and not corrected. Small ticks "
+        f"are single tasks.{grey} The shaded band is the margin within which differences count as none."
     )

@@ -61,7 +61,7 @@ def _number_and_mark(contrast: Contrast) -> tuple[float, str]:
 
 def _caption(category: Category) -> str:
     sentences = [
-        "Row minus column, mean over families of related tasks, over tasks where there are too few families for any star.",
+        "Each number is row minus column: the mean over families of related tasks, or over tasks where no star is possible.",
         "Only differences with a star are coloured. *: holds on other tasks of the kind; **: also over the whole table.",
     ]
     contrasts = category.contrasts

@@ -64,7 +64,11 @@ def _without_isolates(text: str) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Return a name of at most `length` characters; its middle is left out, since versions differ at the end."""
+    """Return a name of at most `length` characters; its middle is left out, since versions differ at the end.
+
+    >>> shorten("a-model-with-a-long-name-v2", 12)
+    'a-mode…me-v2'
+    """
     line = name(text)
     if len(line) <= length:
         return line
@@ -90,7 +94,11 @@ def short_names(names: Sequence[str], length: int) -> dict[str, str]:
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
-    """Return names as a list in words: ``a, b and c``."""
+    """Return names as a list in words.
+
+    >>> listed(["a", "b", "c"]), listed(["a", "b"], "or")
+    ('a, b and c', 'a or b')
+    """
     shown = list(map(called, names))
     if len(shown) < 2:
         return "".join(shown)
@@ -98,7 +106,11 @@ def listed(names: Sequence[str], last: str = "and") -> str:
 
 
 def latex(text: str) -> str:
-    """Return a name as LaTeX that prints it literally."""
+    r"""Return a name as LaTeX that prints it literally.
+
+    >>> print(latex("a_b & 5%"))
+    a\_b \& 5\%
+    """
     line = _without_isolates(name(text)).translate(LATEX)
     return re.sub("-(?=-)", "-{}", line)  # two hyphens would become a dash
 

@@ -84,7 +84,7 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
         most = max(contrast.other_tasks.families for contrast in blind)
         sentences.append(
             f"Cannot be decided with {families(most)}: the smallest p is {chance(2.0 ** (1 - most))}. "
-            f"More unrelated tasks would help, more queries or runs not. Seen: {_list(list(map(_ahead, blind)))}."
+            f"More unrelated tasks would help, but more queries or runs would not. Seen: {_list(list(map(_ahead, blind)))}."
         )
     return sentences
 

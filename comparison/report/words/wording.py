@@ -23,7 +23,11 @@ def unescape(text: str) -> str:
 
 
 def points(value: float | None) -> str:
-    """Return a difference in points of a hundred, such as ``+2.04``."""
+    """Return a difference in points of a hundred.
+
+    >>> points(0.0204), points(None)
+    ('+2.04', '–')
+    """
     if value is None:
         return DASH
     return f"{100 * value:+.2f}"
@@ -51,7 +55,11 @@ def exact_span(interval: Interval | None) -> str:
 
 
 def chance(p: float | None) -> str:
-    """Return a p-value with the digits that matter: ``.023``, ``.0005``, ``< .0001``."""
+    """Return a p-value with the digits that matter.
+
+    >>> chance(0.0231), chance(0.00052), chance(0.00001)
+    ('.023', '.0005', '< .0001')
+    """
     if p is None:
         return DASH
     if p < 0.0001:

@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, LeakedTexts, StudyData, Truncation
 from comparison.reading.systems import Study
 from comparison.report.facts import flat
-from comparison.report.page import TEMPLATES, itemised
+from comparison.report.page import TEMPLATES, itemised, make_empty_page
 from comparison.report.plots import attention, cost, curves
 from comparison.report.plots.drawing import COLOURS, inline, render, style
+from comparison.report.tables.columns import CLAIMS, COLUMNS, CSV, PAGE, Column, heads, pairs_of, records, texts
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.cautions import cautions, quiet
 from comparison.report.words.names import latex, listed, name, printable, short_names, shorten, slugs
+from comparison.report.words.wording import chance
 from tests.comparison.report.outcomes import made_up
 from tests.tiny import ROOT
 
@@ -215,3 +217,20 @@ def test_what_lists_much_is_a_list() -> None:
 def test_settings_are_flat() -> None:
     rows = flat({"a": {"b": [1, 2], "c": {}}, "d": [{"e": None}], "f": []})
     assert rows == [["a.b", "1, 2"], ["a.c", "–"], ["d[1].e", "–"], ["f", ""]]
+
+
+def test_the_empty_page_escapes_names() -> None:
+    page = make_empty_page("A <b>study</b>", "Nothing to compare.", [("<script>", "failed", "out of memory\x00")])
+    assert "<h1>A &lt;b&gt;study&lt;/b&gt;</h1>" in page and "<p>Nothing to compare.</p>" in page
+    assert "<td>&lt;script&gt;</td><td>failed</td><td>out of memory\ufffd</td>" in page
+
+
+def test_a_column_is_in_its_outputs_only() -> None:
+    found = made_up({"good": 0.03})
+    columns = [Column("p", lambda pair: pair.mark_p, CSV | PAGE, chance), Column("n", lambda pair: 1, CSV)]
+    pairs = pairs_of(found.categories[0], found)
+    assert heads(columns, PAGE) == ["p"] and heads(columns, CLAIMS) == []
+    assert texts(columns, pairs, PAGE) == [[chance(pairs[0].mark_p)]]
+    assert records(columns, pairs) == [{"p": pairs[0].mark_p, "n": 1}]
+    names = heads(COLUMNS, CSV)
+    assert len(names) == len(set(names)), "a CSV file has each column once"
