@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from comparison.claims.outcome import Category, Comparison
 from comparison.reading.study_data import AttentionMass, CellData
@@ -23,6 +24,7 @@ from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.names import called, slugs
 
 PLOTS = "plots"
+Entry = TypeVar("Entry")
 
 
 def write_report(comparison: Comparison, studies: Sequence[Study], folder: Path, command: Sequence[str] = ()) -> list[Path]:
@@ -43,7 +45,8 @@ def write_report(comparison: Comparison, studies: Sequence[Study], folder: Path,
     illustrations = draw(comparison, studies)
     commands = []
     for study in studies:
-        commands += [(step.what, step.line) for step in study.data.commands]
+        for step in study.data.commands:
+            commands.append((step.what, step.line))
     if command:
         commands.append(("this report", shlex.join(command)))
     table = make_table(comparison)
@@ -130,7 +133,7 @@ def cells_of(comparison: Comparison, studies: Sequence[Study]) -> dict[str, list
     for study in studies:
         for cell in study.data.cells:
             cells.setdefault(_system(cell, study), []).append(cell)
-    return {system: cells[system] for system in comparison.systems if system in cells}
+    return _in_order(cells, comparison)
 
 
 def _system(cell: CellData, study: Study) -> str:
@@ -145,4 +148,9 @@ def attention_of(comparison: Comparison, studies: Sequence[Study]) -> dict[str, 
         systems = {cell.name: _system(cell, study) for cell in study.data.cells}
         for mass in study.data.attention:
             masses.setdefault(systems[mass.cell], []).append(mass)
-    return {system: masses[system] for system in comparison.systems if system in masses}
+    return _in_order(masses, comparison)
+
+
+def _in_order(entries: Mapping[str, list[Entry]], comparison: Comparison) -> dict[str, list[Entry]]:
+    """Return entries by system in the comparison's order, without systems that were not compared."""
+    return {system: entries[system] for system in comparison.systems if system in entries}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from textwrap import fill
 
 import numpy as np
@@ -99,7 +100,7 @@ def draw_rows(system: str, by: str, masses: Sequence[AttentionMass], stem: str) 
     """
     runs = _runs(masses)
     means: dict[str, np.ndarray] = {}
-    for cell, of_cell in list(runs.items())[:MOST_IMAGES]:
+    for cell, of_cell in islice(runs.items(), MOST_IMAGES):
         means[cell] = ordered(np.mean(of_cell, axis=0))
     figure = _draw_images(means, by)
     svg, png = render(figure)

@@ -128,7 +128,7 @@ def draw_cost(comparison: Comparison, cells: Mapping[str, Sequence[CellData]], s
     """Draw scores against each cost; None where no system with all tasks has any."""
     systems = _systems(comparison, cells)
     scored = [entry for entry in systems if entry.score is not None]
-    panels = [measure for measure in MEASURES[:PLOTTED] if any(entry.costs[measure.title] for entry in scored)]
+    panels = _known(MEASURES[:PLOTTED], scored)
     if not panels:
         return None
     figure = Figure(figsize=(max(2.4, 1.4 * len(panels) + 0.3), 2.5), layout="constrained")
@@ -167,6 +167,15 @@ def _systems(comparison: Comparison, cells: Mapping[str, Sequence[CellData]]) ->
         runs, score = comparison.systems[system], scores.get(system)
         systems.append(SystemCost(system, labels[system], number, runs, score, of_system, devices))
     return systems
+
+
+def _known(measures: Sequence[CostMeasure], systems: Sequence[SystemCost]) -> list[CostMeasure]:
+    """Return the measures that any of some systems has."""
+    known = []
+    for measure in measures:
+        if any(entry.costs[measure.title] for entry in systems):
+            known.append(measure)
+    return known
 
 
 def _draw_panel(axes: Axes, systems: Sequence[SystemCost], measure: CostMeasure) -> None:
@@ -210,13 +219,14 @@ def _scale(axes: Axes, values: Sequence[float], measure: CostMeasure) -> None:
 
 def _table(systems: Sequence[SystemCost]) -> tuple[list[str], list[list[str]]]:
     """Return the table of all costs that any system has."""
-    measures = [measure for measure in MEASURES if any(entry.costs[measure.title] for entry in systems)]
+    measures = _known(MEASURES, systems)
+    titles = [measure.title for measure in measures]
     rows = []
     for entry in systems:
         costs = [_range(entry.costs[measure.title], measure) for measure in measures]
         devices = "; ".join(entry.devices) or DASH
         rows.append([name(entry.system), str(entry.runs), hundredths(entry.score), *costs, devices])
-    return ["system", "runs", "mean score", *(measure.title for measure in measures), "on"], rows
+    return ["system", "runs", "mean score", *titles, "on"], rows
 
 
 def _range(values: Sequence[float], measure: CostMeasure) -> str:

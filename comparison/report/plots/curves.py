@@ -59,8 +59,13 @@ class SystemRuns:
 
     @property
     def done(self) -> list[CellData]:
-        """The runs that came to their end."""
-        return [cell for cell in self.runs if cell.status == DONE]
+        """The runs with a curve that came to their end."""
+        return [cell for cell in self.runs if cell.curve and cell.status == DONE]
+
+    @property
+    def stopped(self) -> list[CellData]:
+        """The runs with a curve that did not."""
+        return [cell for cell in self.runs if cell.curve and cell.status != DONE]
 
 
 def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | None:
@@ -68,13 +73,13 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | No
     systems: list[SystemRuns] = []
     done: list[CellData] = []
     stopped: list[CellData] = []
-    for system, runs in cells.items():
-        with_curve = [cell for cell in runs if cell.curve]
-        if with_curve:
-            systems.append(SystemRuns(system, len(systems), list(runs)))
-        done += [cell for cell in with_curve if cell.status == DONE]
-        stopped += [cell for cell in with_curve if cell.status != DONE]
-    panels = [panel for panel in PANELS if any(_values(cell, panel.field) for cell in [*done, *stopped])]
+    for system, cells_of_system in cells.items():
+        runs = SystemRuns(system, len(systems), list(cells_of_system))
+        if runs.done or runs.stopped:
+            systems.append(runs)
+            done += runs.done
+            stopped += runs.stopped
+    panels = list(filter(lambda panel: _is_known(panel, [*done, *stopped]), PANELS))
     if not panels:
         return None
     rows = -(-len(panels) // 2)
@@ -134,6 +139,11 @@ def _alt(panels: Sequence[Panel], runs: int, systems: int, stopped: Sequence[Cel
     return alt
 
 
+def _is_known(panel: Panel, cells: Sequence[CellData]) -> bool:
+    """Return whether any run has a panel's figure."""
+    return any(_values(cell, panel.field) for cell in cells)
+
+
 def _values(cell: CellData, field: str) -> list[tuple[int, float]]:
     """Return step and value of a figure where it is known."""
     values = []
@@ -150,7 +160,8 @@ def _line(cell: CellData, panel: Panel) -> Points:
     thinned = points[:: -(-len(points) // MOST_POINTS) or 1]
     if points and thinned[-1] != points[-1]:
         thinned.append(points[-1])
-    return np.array([step for step, _ in thinned]), np.array([value for _, value in thinned], dtype=float)
+    steps, values = np.array(thinned, dtype=float).reshape(-1, 2).T
+    return steps, values
 
 
 def middle(lines: Sequence[Points]) -> Points:
@@ -162,7 +173,8 @@ def middle(lines: Sequence[Points]) -> Points:
     if not runs:
         return np.array([]), np.array([])
     common = sorted(set(runs[0]).intersection(*runs[1:]))
-    table = np.array([[run[step] for step in common] for run in runs]).reshape(len(runs), len(common))
+    rows = [[*map(run.get, common)] for run in runs]
+    table = np.array(rows, dtype=float).reshape(len(runs), len(common))
     medians = []
     for place in range(len(common)):
         half = min(SMOOTHED // 2, place, len(common) - 1 - place)  # fewer at the ends, as many on both sides

@@ -272,9 +272,12 @@ def _unbeaten(comparison: Comparison) -> list[str]:
             beaten.add(worse)
     if not shown:
         return []
-    unbeaten = [system for system in comparison.systems if system in compared - beaten]
-    top = [system for system in unbeaten if system in wins]
-    idle = [system for system in unbeaten if system not in wins]
+    top, idle = [], []
+    for system in comparison.systems:
+        if system in wins - beaten:
+            top.append(system)
+        elif system in compared - beaten:
+            idle.append(system)
     sentences = ["Everybody is worse than somebody."]
     if top:
         sentences = [f"Better than somebody and beaten by nobody: {listed(top)}."]
