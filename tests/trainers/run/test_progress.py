@@ -13,7 +13,7 @@ from common.words import quantity
 from tests.trainers.commands import arguments
 from trainers.flags.command_line import parse
 from trainers.run.build import build_trainer
-from trainers.run.progress import Progress, show_progress
+from trainers.run.progress import TrainingProgress, show_progress
 from trainers.train import main
 
 LINE = re.compile(r"step (\d)/4  loss \S+  accuracy \S+  \S+ tokens/s  left 0:\d\d:\d\d")
@@ -62,7 +62,7 @@ def test_only_the_first_process_speaks(capsys: pytest.CaptureFixture[str], monke
     args = SimpleNamespace(disable_tqdm=False)
     for first in (False, True):
         state = SimpleNamespace(is_world_process_zero=first, global_step=1, max_steps=4)
-        progress = Progress()
+        progress = TrainingProgress()
         for event in (progress.on_train_begin, progress.on_step_end, progress.on_train_end):
             event(args, state, None)
         progress.on_log(args, state, None, {"loss": 1.0})
@@ -74,7 +74,7 @@ def test_nothing_reports_elsewhere_unless_asked(base: Path, tmp_path: Path) -> N
     trainer = build_trainer(parse(arguments(base, tmp_path), design="model1"))
     show_progress(trainer)
     names = {type(callback).__name__ for callback in trainer.callback_handler.callbacks}
-    assert names == {"DefaultFlowCallback", "MetricsFile", "Progress"}
+    assert names == {"DefaultFlowCallback", "MetricsFile", "TrainingProgress"}
 
 
 def test_quantities() -> None:

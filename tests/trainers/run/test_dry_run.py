@@ -74,9 +74,9 @@ def test_it_leaves_a_run_alone(base: Path, tmp_path: Path) -> None:
 def test_an_adapter_that_loads_as_another_one_is_an_error(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import model_loaders.loading
+    from trainers.run import dry_run
 
-    original = model_loaders.loading.load_design
+    original = dry_run.load_design
 
     def changed(*args: Any, **options: Any) -> Any:
         model = original(*args, **options)
@@ -84,7 +84,7 @@ def test_an_adapter_that_loads_as_another_one_is_an_error(
             parameter.data.add_(0.1)
         return model
 
-    monkeypatch.setattr(model_loaders.loading, "load_design", changed)
+    monkeypatch.setattr(dry_run, "load_design", changed)
     assert main(arguments(base, tmp_path, "--dry_run"), design="model1") == 1
     assert "encodes 4 texts differently" in capsys.readouterr().err
     assert everything(tmp_path) == {"rows.jsonl"}

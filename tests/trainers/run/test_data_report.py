@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from tests.tiny import triplets
-from trainers.check_data import main, parse_check
+from trainers.check_data import main
+from trainers.run.data_report import parse_check
 from trainers.train import main as train
-from triplets.batch_plan import BatchPlan, Share
+from triplets.batch_plan import BatchPlan, EpochShare
+from triplets.check.exposure import steps_of, times_seen
 from triplets.check.overlap import is_identifier, text_fields
 from triplets.check.scan import Lengths
-from triplets.check.seen import seen, steps_of
 
 ROWS = [
     {"query": "What is a  cat?", "positive": "An animal.", "negative": ["A car.", "a CAR."]},
@@ -137,13 +138,13 @@ def test_lengths() -> None:
 
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_seen_counts_what_the_batches_hold(accumulation: int) -> None:
-    plan = BatchPlan([Share(10, 10), Share(7, 3)], 2, seed=3)  # seven batches
+    plan = BatchPlan([EpochShare(10, 10), EpochShare(7, 3)], 2, seed=3)  # seven batches
     rows = [batch for epoch in range(3) for batch in batches_of(plan, epoch)]
     for steps in range(0, 3 * -(-7 // accumulation) + 1):
         epochs, rest = divmod(steps, -(-7 // accumulation))
         taken = rows[: 7 * epochs + min(7, rest * accumulation)]
         expected = np.bincount([row for batch in taken for row in batch], minlength=17)
-        assert seen(plan, steps, accumulation).tolist() == expected.tolist()
+        assert times_seen(plan, steps, accumulation).tolist() == expected.tolist()
 
 
 def batches_of(plan: BatchPlan, epoch: int) -> list[list[int]]:
@@ -195,12 +196,12 @@ def test_a_run_is_asked_afterwards(check: Any, base: Path, tmp_path: Path) -> No
 
 
 def test_the_processes_of_a_run_are_those_of_its_checkpoint(tmp_path: Path) -> None:
-    from trainers.check_data import last_checkpoint
-    from trainers.checkpoints.seal import write_seal
+    from trainers.checkpoints.seal import RunIdentity, write_seal
+    from trainers.run.data_report import last_checkpoint
 
     assert last_checkpoint(None) == last_checkpoint(str(tmp_path)) == (0, 1)
     (tmp_path / "checkpoint-7").mkdir()
-    write_seal(tmp_path / "checkpoint-7", step=7, processes=2, data="")
+    write_seal(tmp_path / "checkpoint-7", step=7, identity=RunIdentity(processes=2, data=""))
     assert last_checkpoint(str(tmp_path)) == (7, 2)
 
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from common.errors import UserError
+from evaluation.cli import main
 from evaluation.tasks.listing import listing
 from tests.evaluation.conftest import write
-from tests.evaluation.test_cli import call
 
 
-def test_what_there_is(data_dir, capsys):
+def test_all_there_is(data_dir, capsys):
     write(data_dir / "Odd/test.jsonl", [{"left": "a"}])
-    assert call("--list", "--data_dir", data_dir) == 0  # no adapter needed
+    assert main("", loader=None, paper_tasks=(), arguments=["--list", "--data_dir", str(data_dir)]) == 0  # no adapter needed
     text = capsys.readouterr().out
     assert "STS17               STS                 cosine_spearman" in text and "as mteb's" in text
     assert "TinyClassification  Classification      accuracy" in text and "Odd" in text
@@ -21,7 +21,7 @@ def test_what_there_is(data_dir, capsys):
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_a_pattern_shows_mtebs_tasks_and_where_their_rows_are(data_dir):
+def test_pattern_shows_mtebs_tasks(data_dir):
     text = listing("sts1", data_dir)
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line}
     assert rows["STS12"] == "STS cosine_spearman on the hub" and rows["STS17"] == "STS cosine_spearman a folder"
@@ -33,7 +33,7 @@ def test_a_pattern_shows_mtebs_tasks_and_where_their_rows_are(data_dir):
         listing("xyzzy")
 
 
-def test_only_benchmarks_with_a_task_to_score_are_shown():
+def test_benchmarks_with_tasks_to_score():
     text = listing("v*", types=["Retrieval"])
     assert "VN-MTEB" in text and "benchmarks without a task of texts of type Retrieval are left out" in text
     assert "MINERSBitextMining" in listing("miners*")

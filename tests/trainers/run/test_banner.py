@@ -11,7 +11,7 @@ import pytest
 
 from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
-from trainers.run.banner import banner, negatives_line, tokens_of
+from trainers.run.banner import banner, negatives_text, tokens_of
 from trainers.run.build import build_trainer
 from trainers.step.gather import Processes
 
@@ -57,18 +57,18 @@ def test_tokens_are_counted(base: Path, tmp_path: Path) -> None:
 
 def test_negatives_follow_the_switches() -> None:
     rows = [{"negatives": ["a", "b"]}, {"negatives": ["c", "d"], "in_batch": False}]
-    assert negatives_line(rows[:1], 4) == "11 a query: 2 hard ones of its own, 3 positives and 6 hard ones of others"
-    assert negatives_line(rows[1:], 4) == "2 hard ones of its own a query, none of the batch"
-    assert negatives_line(rows, 4).endswith("; 50% of the queries have 2 hard ones of its own alone")
+    assert negatives_text(rows[:1], 4) == "11 a query: 2 hard ones of its own, 3 positives and 6 hard ones of others"
+    assert negatives_text(rows[1:], 4) == "2 hard ones of its own a query, none of the batch"
+    assert negatives_text(rows, 4).endswith("; 50% of the queries have 2 hard ones of its own alone")
 
 
 def test_negatives_stay_within_a_process(base: Path, tmp_path: Path) -> None:
     config = parse(arguments(base, tmp_path), design="model1")
     trainer = build_trainer(config)
     trainer.contrastive_step = replace(trainer.contrastive_step, processes=Processes(2))
-    assert "15 a query" in banner(config, trainer)
+    assert "15 a query" in banner(trainer)
     trainer.contrastive_step = replace(trainer.contrastive_step, processes=Processes(2, share_negatives=False))
-    assert "7 a query" in banner(config, trainer)
+    assert "7 a query" in banner(trainer)
 
 
 def test_a_plan_that_fails_does_not_end_the_run(

@@ -29,7 +29,7 @@ def documents(count: int, seed: int = 0) -> list[dict]:
     return [{"_id": 0, "id": int(n), "title": f"t{n}" if n % 3 else None, "text": f"text {n}" * (n % 5)} for n in order]
 
 
-def test_a_corpus_in_many_pieces_is_whole_and_sorted(monkeypatch, tmp_path):
+def test_many_pieces_are_whole_and_sorted(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(corpora, "PIECE_ROWS", 7)
     rows = documents(100)
@@ -54,21 +54,21 @@ def test_long_documents_make_small_pieces(monkeypatch):
 
 @pytest.mark.parametrize("pieces", [2, 50])
 @pytest.mark.parametrize("twice", [0, 9, 19])
-def test_ids_that_are_not_unique_are_found_wherever_they_stand(monkeypatch, twice, pieces):
+def test_repeated_ids(monkeypatch, twice, pieces):
     monkeypatch.setattr(corpora, "PIECE_ROWS", pieces)
     rows = [{"id": f"{n:02}", "text": "a"} for n in (*range(20), twice)]
     with pytest.raises(UserError, match=f"id '{twice:02}' is not unique"):
         make_corpus(iter(rows), WHERE)
 
 
-def test_an_empty_corpus_and_judged_documents_that_it_lacks_are_errors():
+def test_missing_documents():
     with pytest.raises(UserError, match="has no document"):
         make_corpus(iter([]), WHERE)
     with pytest.raises(UserError, match="lacks 2 documents that are judged: 7, 8"):
         make_corpus(iter(documents(5)), WHERE, {"1", "8", "7"})
 
 
-def test_an_official_tasks_rows_are_put_in_the_order_of_ids():
+def test_mtebs_rows_in_the_order_of_ids():
     rows = Dataset.from_dict({"id": ["b", "a", "c"], "text": ["B", "A", "C"]})
     task = official_task("AskUbuntuDupQuestions")
     split = {"corpus": rows, "queries": rows.select([2, 0]), "relevant_docs": {}, "top_ranked": {"b": ["c", "a"]}}
@@ -96,8 +96,8 @@ class Coarse(BagOfWords):
         super().__init__(dim=3)
 
 
-@pytest.mark.parametrize("encoder", [Constant, Coarse, BagOfWords])
-def test_the_order_of_files_changes_no_metric(tmp_path, data_dir, encoder):
+@pytest.mark.parametrize("encoder", [Constant, Coarse])
+def test_order_of_files_changes_no_metric(tmp_path, data_dir, encoder):
     folder = data_dir / "TinyRetrieval"
     rows = list(iter_rows(folder / "corpus.jsonl.gz"))
     more = [{"id": f"x{n}", "text": "flour galaxy"} for n in range(1500)]  # beyond the 1000 that are kept

@@ -11,10 +11,11 @@ import pytest
 
 from tests.tiny import trained_parameters, triplets, write_base
 from trainers.checkpoints.resuming import find_checkpoint
+from trainers.checkpoints.seal import RunIdentity
 from trainers.flags.arguments import GROUPS
 from trainers.flags.command_line import parse
+from trainers.flags.launcher import check_processes
 from trainers.run.build import build_trainer
-from trainers.run.preflight import check_processes
 from trainers.train import main
 
 SMALL = ["--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4", "--lora_dropout", "0"]
@@ -194,7 +195,7 @@ def test_a_resumed_run_ends_with_the_same_weights(world: dict[str, Path], tmp_pa
         (other / name).unlink()
     for number in (4, 6):
         (other / f"checkpoint-{number}" / "trainer_state.json").unlink()  # as if they were half-written
-    assert find_checkpoint(True, other) == other / "checkpoint-2"
+    assert find_checkpoint(True, other, RunIdentity()) == other / "checkpoint-2"
     assert run(other, "--resume_from_checkpoint", "true") == undisturbed
 
 

@@ -17,9 +17,9 @@ import torch
 
 from common.errors import UserError
 from tests.tiny import ROOT, triplets
-from trainers.checkpoints.resuming import check_resumable, find_checkpoint, forget_later_metrics
-from trainers.checkpoints.seal import SEAL, damage, write_seal
-from trainers.checkpoints.write import checkpoints
+from trainers.checkpoints.resuming import check_resumable, cut_later_metrics, find_checkpoint
+from trainers.checkpoints.run_files import SEAL_FILE, checkpoints
+from trainers.checkpoints.seal import RunIdentity, damage, write_seal
 from trainers.run.stopping import SIGNALS
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.train import main
@@ -94,7 +94,7 @@ def test_damage_to_any_file_is_named(run: Path, tmp_path: Path, harm: Callable[[
     for file in sorted(whole.iterdir()):
         copy = shutil.copytree(whole, tmp_path / "copy")
         harm(copy / file.name)
-        named = "" if file.name == SEAL and harm is flip else file.name  # it may be another file's checksum that is wrong
+        named = "" if file.name == SEAL_FILE and harm is flip else file.name  # it may be another file's checksum that is wrong
         trouble = damage(copy)
         assert trouble is not None and named in trouble, file.name
         shutil.rmtree(copy)
@@ -179,7 +179,7 @@ def test_a_finished_run_says_so(
 ) -> None:
     copy = shutil.copytree(finished, tmp_path / "run")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    monkeypatch.setattr("trainers.run.build.build_trainer", None)  # no model is loaded for that
+    monkeypatch.setattr("trainers.run.train_run.build_trainer", None)  # no model is loaded for that
     assert main(command(copy), design="model3") == 0
     assert "is finished" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
@@ -233,10 +233,10 @@ def test_weights_that_are_not_finite_are_no_full_disk(
 
 def test_another_number_of_processes_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match="1 processes, and this is one with 2"):
-        find_checkpoint(True, run, processes=2)
-    write_seal(run / "checkpoint-4", step=4, processes=8, data="")
+        find_checkpoint(True, run, RunIdentity(processes=2))
+    write_seal(run / "checkpoint-4", step=4, identity=RunIdentity(processes=8, data=""))
     with pytest.raises(UserError, match="Start 8"):
-        find_checkpoint(True, run, processes=1)
+        find_checkpoint(True, run, RunIdentity())
 
 
 def edited(path: Path, **options: Any) -> Path:
@@ -271,7 +271,7 @@ def test_another_dtype_of_the_base_is_refused(
 ) -> None:
     """--torch_dtype auto is another one on another machine."""
     with monkeypatch.context() as patch:
-        patch.setattr("model_loaders.loading.choose_dtype", lambda *_: torch.bfloat16)
+        patch.setattr("model_loaders.create.choose_dtype", lambda *_: torch.bfloat16)
         assert main(command(run), design="model3") == 1
         assert "was in float32, and here it is in bfloat16" in capsys.readouterr().err
     assert main(command(run, torch_dtype="float32"), design="model3") == 0  # which it was
@@ -357,7 +357,7 @@ def test_changed_training_data_are_refused(run: Path, command: Command, capsys: 
 def test_a_checkpoint_without_optimizer_is_refused(command: Command, tmp_path: Path) -> None:
     assert main(command(tmp_path / "run", save_only_model="true", max_steps=1), design="model3") == 0
     with pytest.raises(UserError, match="save_only_model"):
-        check_resumable(tmp_path / "run" / "checkpoint-1", 1)
+        check_resumable(tmp_path / "run" / "checkpoint-1", RunIdentity())
 
 
 def test_later_checkpoints_are_not_mixed_with_new_ones(run: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,16 +372,16 @@ def test_later_and_cut_lines_of_metrics_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     lines = ['{"step": 1, "loss": 3}', '{"step": 2, "loss": 2}', '{"step": 2, "eval_loss": 2}', '{"step": 3, "loss": 1}']
     path.write_text("\n".join([*lines, '{"step": 3, "train_run']))
-    forget_later_metrics(path, 3, 1)
+    cut_later_metrics(path, 3, 1)
     assert path.read_text().splitlines() == lines
-    forget_later_metrics(path, 2, 2)
+    cut_later_metrics(path, 2, 2)
     assert path.read_text().splitlines() == lines[:3]
-    forget_later_metrics(path, 2, 1)
+    cut_later_metrics(path, 2, 1)
     assert path.read_text().splitlines() == lines[:2]
     path.write_text("\n".join([*lines, '{"step": 3, "train_runtime": 9}', '{"step": 4, "loss": 1}', ""]))
-    forget_later_metrics(path, 4, 1)
+    cut_later_metrics(path, 4, 1)
     assert path.read_text().splitlines() == lines
-    forget_later_metrics(path, -1, 0)
+    cut_later_metrics(path, -1, 0)
     assert path.read_text() == ""
 
 
@@ -501,7 +501,7 @@ def test_the_texts_that_were_cut_are_counted_over_the_whole_run(command: Command
     assert len(first) == 2 and first["truncated_documents"] > 0
     assert again() == first  # from the last step
     assert again("checkpoint-4") == first
-    seal = tmp_path / "run" / "checkpoint-4" / SEAL
+    seal = tmp_path / "run" / "checkpoint-4" / SEAL_FILE
     content = json.loads(seal.read_text())
     assert content["seen"][1:3] == [8, 16]  # four batches of two queries, each with two documents
     del content["seen"]
@@ -512,7 +512,7 @@ def test_the_texts_that_were_cut_are_counted_over_the_whole_run(command: Command
 def test_a_signal_before_the_first_step_leaves_at_once(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("trainers.run.build.build_trainer", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("trainers.run.train_run.build_trainer", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert main(command(tmp_path / "run"), design="model3") == 143
     assert "before the first step" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -520,14 +520,14 @@ def test_a_signal_before_the_first_step_leaves_at_once(
 
 SIGNALS_ALONE = """
 import os, signal, time
-from trainers import stopping
+from trainers.run import stopping
 stopping.SAME_CTRL_C_SECONDS = 0.3
 with stopping.stop_requests() as stop:
     stop.phase = "training"
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGINT)  # as torchrun hands on what the terminal has sent already
     os.kill(os.getpid(), signal.SIGTERM)
-    assert stop.asked == signal.SIGINT
+    assert stop.requested == signal.SIGINT
     time.sleep(0.4)
     print("still here", flush=True)
     os.kill(os.getpid(), signal.SIGINT)
@@ -543,8 +543,8 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    code = "import os, signal\nfrom trainers import stopping\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    code += "with stopping.stop_requests() as stop:\n    os.kill(os.getpid(), signal.SIGINT)\n    assert not stop.asked\n"
+    code = "import os, signal\nfrom trainers.run import stopping\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    code += "with stopping.stop_requests() as stop:\n    os.kill(os.getpid(), signal.SIGINT)\n    assert not stop.requested\n"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""What a name of --tasks stands for."""
+"""Names of --tasks and folders of --data_dir, and the tasks that they stand for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import pytest
 from common.errors import UserError
 from evaluation import paper_tasks
 from evaluation.tasks.find import find_tasks
-from evaluation.tasks.mteb_tasks import benchmarks
+from evaluation.tasks.mteb_tasks import benchmarks, official_names, official_task
 from tests.evaluation.conftest import write
+from tests.evaluation.tasks.scoring import failure
 
 ENGLISH = "MTEB(eng, v2)"
 
 
-def test_a_benchmark_is_its_tasks_with_its_subsets_and_splits():
+def test_benchmark_members():
     specs = {spec.name: spec for spec in find_tasks([ENGLISH])}
     assert len(specs) == 41
     massive = specs["MassiveIntentClassification"].task()
@@ -25,7 +26,7 @@ def test_a_benchmark_is_its_tasks_with_its_subsets_and_splits():
     assert find_tasks(["MTEB(eng)"]) == find_tasks([ENGLISH])  # mteb's other name
 
 
-def test_a_folder_is_used_inside_a_benchmark_with_the_benchmarks_subsets(data_dir):
+def test_folder_inside_a_benchmark(data_dir):
     for subset in ("en", "en-ext"):
         for split in ("train", "test"):
             path = data_dir / f"AmazonCounterfactualClassification/{subset}.{split}.jsonl"
@@ -41,7 +42,7 @@ def test_a_folder_is_used_inside_a_benchmark_with_the_benchmarks_subsets(data_di
     assert inside["STS17"].task().hf_subsets == ["en-en"] and inside["BIOSSES"].folder is None
 
 
-def test_names_are_mixed_and_a_task_is_there_once(data_dir):
+def test_mixed_names_give_each_task_once(data_dir):
     names = ["TinySTS", "paper/STS", ENGLISH, "STS12", "TinySTS", "BEIR"]
     specs = find_tasks(names, data_dir)
     found = [spec.name for spec in specs]
@@ -54,7 +55,7 @@ def test_names_are_mixed_and_a_task_is_there_once(data_dir):
         find_tasks(["STS12"], types=["Retrieval"])
 
 
-def test_the_papers_lists_by_name():
+def test_lists_of_the_paper():
     sizes = {name: len(find_tasks([name])) for name in paper_tasks.LISTS}
     assert sizes == {
         "paper": 47,
@@ -70,7 +71,7 @@ def test_the_papers_lists_by_name():
         assert {spec.type for spec in find_tasks([name])} == {name.removeprefix("paper/")}
 
 
-def test_unknown_names_name_the_nearest(data_dir):
+def test_unknown_names(data_dir):
     for wrong, right in (("MTEB(eng, v3)", "MTEB(eng, v2)"), ("paper/Sts", "paper/STS"), ("TinySTSS", "TinySTS")):
         with pytest.raises(UserError, match="did you mean") as caught:
             find_tasks([wrong], data_dir)
@@ -78,7 +79,7 @@ def test_unknown_names_name_the_nearest(data_dir):
     assert ENGLISH in benchmarks()
 
 
-def test_an_unknown_name_gets_a_short_answer(data_dir):
+def test_unknown_name_gets_a_short_answer(data_dir):
     with pytest.raises(UserError) as caught:
         find_tasks(["MTEB(eng, v3)"], data_dir)
     message = str(caught.value)
@@ -88,13 +89,13 @@ def test_an_unknown_name_gets_a_short_answer(data_dir):
         find_tasks(["%%%"], data_dir)
 
 
-def test_a_name_that_is_given_twice_is_taken_once_and_said(data_dir):
+def test_repeated_names_are_told(data_dir):
     lines: list[str] = []
     assert len(find_tasks(["TinySTS", "paper/STS", "TinySTS", "STS12"], data_dir, log=lines.append)) == 9
     assert lines == ["TinySTS is named 2 times; it is scored once"]
 
 
-def test_two_folders_of_one_name_stop_no_other(data_dir):
+def test_two_folders_of_one_name(data_dir):
     write(data_dir / "Other/test.jsonl", [{"sentence": "a", "label": 0}, {"sentence": "b", "label": 1}])
     (data_dir / "Other/task.json").write_text('{"name": "TinySTS"}')
     specs = {spec.name: spec for spec in find_tasks((), data_dir)}
@@ -104,7 +105,7 @@ def test_two_folders_of_one_name_stop_no_other(data_dir):
     assert specs["TinyPair"].task()
 
 
-def test_a_folder_without_data_is_named(data_dir):
+def test_folders_without_data(data_dir):
     lines: list[str] = []
     (data_dir / ".git").mkdir()
     (data_dir / "Empty").mkdir()
@@ -117,22 +118,42 @@ def test_a_folder_without_data_is_named(data_dir):
     assert find_tasks(["TinySTS"], data_dir, log=lines.append) and len(lines) == 2
 
 
-def test_a_task_of_images_says_so():
+def test_task_of_images():
     (spec,) = find_tasks(["CIFAR10"])
     with pytest.raises(UserError, match="CIFAR10 is a task of image"):
         spec.task()
 
 
-def test_a_folder_of_a_task_that_is_scored_on_another_split(tmp_path):
-    folder = tmp_path / "data/MSMARCO"
-    write(folder / "corpus.jsonl", [{"_id": "d1", "title": "", "text": ""}, {"_id": "d2", "title": "A", "text": "b"}])
-    write(folder / "queries.jsonl", [{"_id": "q", "text": ""}])
-    (folder / "qrels").mkdir()
-    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td2\t3\n")
-    (spec,) = find_tasks(["MSMARCO"], tmp_path / "data")
-    with pytest.raises(UserError, match=r"no qrels.dev.jsonl"):
-        spec.load(spec.task())
-    (folder / "qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\n")
-    task = spec.task()
-    spec.load(task)
-    assert list(task.eval_splits) == ["dev"] and task.dataset["default"]["dev"]["relevant_docs"] == {"q": {"d1": 1}}
+def test_wrong_folders_and_types(tmp_path, data_dir):
+    with pytest.raises(UserError, match="does not exist"):
+        find_tasks((), tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no folder with task files"):
+        find_tasks((), tmp_path / "empty")
+    with pytest.raises(UserError, match="give the folder above"):
+        find_tasks((), data_dir / "TinySTS")
+    with pytest.raises(UserError, match="did you mean 'SciFact'"):
+        find_tasks(["SciFacts"])
+    with pytest.raises(UserError, match="did you mean 'TinyRetrieval'"):
+        find_tasks(["TinyRetrival"], data_dir)
+    with pytest.raises(UserError, match=r"not of type Retrieval: TinySTS \(STS\)"):
+        find_tasks(["TinySTS"], data_dir, ["Retrieval"])
+    assert [spec.name for spec in find_tasks((), data_dir, ["Retrieval"])] == ["TinyRetrieval"]
+
+
+def test_tasks_of_the_paper_are_mtebs():
+    lists = (paper_tasks.STS, paper_tasks.CLASSIFICATION, paper_tasks.CLUSTERING, paper_tasks.PAIR_CLASSIFICATION)
+    assert [len(names) for names in lists] == [8, 6, 11, 3]
+    assert len(paper_tasks.RETRIEVAL) == 14 and len(paper_tasks.NOT_RETRIEVAL) == 33
+    assert set(paper_tasks.NOT_RETRIEVAL + paper_tasks.RETRIEVAL) <= set(official_names())
+    assert official_task("MSMARCO").eval_splits == ["dev"]
+
+
+def test_empty_folders_and_files(data_dir, tmp_path):
+    (data_dir / "Empty").mkdir()
+    with pytest.raises(UserError, match=r"unknown task 'Empty': .*Empty has no data file .* it holds nothing"):
+        find_tasks(["Empty"], data_dir)
+    (data_dir / "TinySTS/test.jsonl").write_text("")
+    assert "test.jsonl is empty" in failure(data_dir, "TinySTS", tmp_path)
+    (data_dir / "TinyClassification/train.jsonl").unlink()
+    assert "needs a train split" in failure(data_dir, "TinyClassification", tmp_path)
