@@ -141,7 +141,7 @@ def plan_chunks(lengths: Sequence[int], token_budget: int, overhead: int = 0) ->
     Returns:
         Groups of indices, longest texts first; every index stands in one of them.
 
-    >>> plan_chunks([3, 9, 4, 8], token_budget=18)
+    >>> plan_chunks([3, 9, 4, 8], token_budget=18, overhead=4)
     [[1, 3], [2, 0]]
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
