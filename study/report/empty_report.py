@@ -1,14 +1,12 @@
-"""What stands in a study's folder ``report`` where nothing can be compared: which cells there are and how each of them went."""
+"""The report of a study in which nothing can be compared: its cells, their states and reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from common.files import one_line
-from study.cells import Cell
-from study.config import StudyConfig
+from common.files import one_line, write_whole
+from study.study import Study
 
 REASON = "Nothing to compare: fewer than two designs or baselines have scores."
 PAGE = """<!doctype html>
@@ -26,24 +24,31 @@ td:first-child, td:last-child {{ overflow-wrap: anywhere; }}
 """
 
 
-def write_no_report(cells: Sequence[Cell], config: StudyConfig, title: str) -> list[Path]:
+def write_empty_report(study: Study) -> list[Path]:
     """Write ``report/report.html`` and ``report/comparison.md``; a report that was there becomes ``report.before``."""
-    folder = Path(config.output_dir) / "report"
-    lines = [(cell.name, cell.state, one_line(cell.reason)) for cell in cells]
+    folder = study.output_dir / "report"
+    rows, lines = [], []
+    for cell in study.cells:
+        reason = one_line(cell.reason)
+        figures = "".join(f"<td>{escape(text)}</td>" for text in (cell.name, cell.state, reason))
+        rows.append(f"<tr>{figures}</tr>")
+        lines.append(f"- {cell.name}: {cell.state}: {reason}".removesuffix(": "))
     if (folder / "comparison.json").exists():
         put_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     page, text = folder / "report.html", folder / "comparison.md"
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(word)}</td>" for word in line) + "</tr>" for line in lines)
-    page.write_text(PAGE.format(title=escape(title), reason=REASON, rows=rows), encoding="utf-8", errors="backslashreplace")
-    listed = "\n".join(f"- {cell}: {state}{f': {reason}' if reason else ''}" for cell, state, reason in lines)
-    text.write_text(f"# {title}\n\n{REASON}\n\n{listed}\n", encoding="utf-8", errors="backslashreplace")
+    content = PAGE.format(title=escape(study.title), reason=REASON, rows="\n".join(rows))
+    write_whole(page, content.encode(errors="backslashreplace"))
+    listed = "\n".join(lines)
+    write_whole(text, f"# {study.title}\n\n{REASON}\n\n{listed}\n".encode(errors="backslashreplace"))
     return [page, text]
 
 
 def put_aside(folder: Path) -> None:
     """Rename a folder of an earlier report to the first of ``report.before``, ``report.before2``, … that is free."""
     number = 1
-    while (place := folder.with_name(f"{folder.name}.before{'' if number == 1 else number}")).exists():
+    place = folder.with_name(f"{folder.name}.before")
+    while place.exists():
         number += 1
+        place = folder.with_name(f"{folder.name}.before{number}")
     folder.rename(place)
