@@ -57,7 +57,7 @@ def parser(description: str, defaults: dict[str, Any]) -> Parser:
          "without it the paper's)")  # fmt: skip
     flag("--list", nargs="?", const="", metavar="PATTERN", help="show what there is to score, and do nothing else: folders of "
          "--data_dir, lists, benchmarks; with a part of a name or type also mteb's tasks")  # fmt: skip
-    flag("--data_dir", help="folder of task folders (see evaluation/tasks/local_files.py)")
+    flag("--data_dir", help="folder of task folders (see evaluation/tasks/schemas.py)")
     flag("--prompts", metavar="FILE|mteb|own|none", help="which prompts: a YAML file by task, type or 'default' (see "
          "evaluation/encode/prompts_file.py) before the others; mteb's of each task; the adapter's own; none (default: what "
          "the adapter's "

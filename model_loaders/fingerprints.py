@@ -181,7 +181,7 @@ def check_fingerprints(manifest: Manifest, model: EmbedModel, directory: Path) -
         floor = floor_of(manifest, model)
         if off <= floor:
             return
-        noise = noise_of(manifest, model, vectors) if off <= CEILING else 0.0  # which is no matter beyond
+        noise = noise_of(manifest, model, vectors) if off <= CEILING else manifest.noise or 0.0
         allowed = min(max(floor, FACTOR * noise), CEILING)
         saved_effect = off if manifest.lora_effect is None else manifest.lora_effect
         if model.has_lora and saved_effect > floor and lora_effect(model, vectors) == 0.0:

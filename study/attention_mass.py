@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from common.files import read_json_or_empty, write_json
 from evaluation.tasks.find import find_tasks
-from evaluation.tasks.local_files import data_files, iter_rows, split_files, stem
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import LocalFolder
+from evaluation.tasks.local_retrieval import corpus_file, judged_split, queries_file
+from evaluation.tasks.schemas import Layout, TaskRow
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import ROLES, Role
 from pooling import ShowsAttention
 from study.cells import Cell
-from study.report.leakage import texts_of
 from study.study import Study
 from triplets.arguments import DataArguments
 from triplets.read import read_triplets
@@ -106,38 +108,39 @@ def real_texts(study: Study) -> dict[str, Texts]:
     texts: dict[str, Texts] = {}
     types: set[str] = set()
     for spec in find_tasks(study.config.tasks, study.inputs.eval_dir):
-        if spec.folder is None or spec.type in types:
+        if spec.local is None or spec.type in types:
             continue
         types.add(spec.type)
-        of_task = task_texts(spec.folder, spec.type)
+        of_task = task_texts(spec.local)
         if of_task:
             texts[spec.name] = of_task
     return texts or {"training data": training_texts(study)}
 
 
-def task_texts(folder: Path, kind: str) -> Texts:
+def task_texts(folder: LocalFolder) -> Texts:
     """Return evenly spaced texts of a local task; of retrieval, queries and documents in halves."""
-    if kind == "Retrieval":
-        files = {stem(path): path for path in data_files(folder)}
-        texts: Texts = []
-        queries = files.get("queries.test") or files.get("queries")
-        if queries is not None:
-            texts += spaced_texts(queries, "query", TEXTS // 2)
-        if "corpus" in files:
-            texts += spaced_texts(files["corpus"], "document", TEXTS // 2)
-        return texts
-    subsets = list(split_files(folder).values())
-    return spaced_texts(subsets[0]["test"], "query", TEXTS) if subsets else []
+    schema = folder.schema
+    if schema.layout is Layout.CORPUS:
+        queries = spaced_texts(queries_file(folder, judged_split(folder)), text_of, TEXTS // 2)
+        documents = spaced_texts(corpus_file(folder), text_of, TEXTS // 2)
+        return [*(("query", text) for text in queries), *(("document", text) for text in documents)]
+    for files in folder.subsets("test").values():
+        return [("query", text) for text in spaced_texts(files["test"], schema.texts, TEXTS)]
+    return []
 
 
-def spaced_texts(path: Path, role: Role, count: int) -> Texts:
+def text_of(row: TaskRow) -> list[str]:
+    """Return the text of a query or a document, without its title."""
+    return [row["text"]] if row.get("text") else []
+
+
+def spaced_texts(path: Path, texts_of: Callable[[TaskRow], list[str]], count: int) -> list[str]:
     """Return at most ``count`` texts of a file at equal distances."""
     texts: list[str] = []
     for row in islice(iter_rows(path), MOST_ROWS):
-        for of_column in texts_of(row).values():
-            texts += of_column
+        texts += texts_of(row)
     step = max(1, len(texts) // count)
-    return [(role, text) for text in texts[::step][:count]]
+    return texts[::step][:count]
 
 
 def training_texts(study: Study) -> Texts:

@@ -15,7 +15,6 @@ from common.files import first_line
 from common.hashes import digest
 from common.locks import locked
 from evaluation.tasks.find import find_tasks
-from evaluation.tasks.local_files import data_files
 from model_loaders.backbone.load import weights_hash
 from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
 from quickstart.corpus import build_corpus
@@ -218,9 +217,8 @@ def task_keys(config: StudyConfig, eval_dir: str | None, hashes: FileHashes) -> 
     keys = {}
     for spec in find_tasks(config.tasks, eval_dir):
         keys[spec.name] = f"mteb:{spec.name}"
-        if spec.folder is not None:
-            files = [*data_files(spec.folder), spec.folder / "task.json"]
-            keys[spec.name] = digest([[file.name, hashes.hash_of(file)] for file in files if file.is_file()])
+        if spec.local is not None:
+            keys[spec.name] = digest([[path.name, hashes.hash_of(path)] for path in spec.local.content])
     if config.headline is not None and config.headline not in keys:
         raise UserError(f"headline: {config.headline} is none of the tasks{nearest(config.headline, keys)}")
     return keys

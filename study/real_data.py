@@ -21,6 +21,7 @@ import yaml
 
 from common.errors import UserError
 from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.schemas import SCHEMAS
 
 # Texts with labels are a clustering task too; fewer than five have sources of their own.
 CLUSTERINGS = {"NewsClustering": "NewsClassification"}
@@ -75,7 +76,7 @@ def link(place: Path, target: Path) -> None:
 def make_clustering(folder: Path, source: Path) -> None:
     """Write a clustering task of a classification task's test texts; equal rows make equal files."""
     text = ""
-    for row in iter_rows(source / "test.jsonl.gz", ("text", "label")):
+    for row in iter_rows(source / "test.jsonl.gz", SCHEMAS["classification"].columns):
         text += json.dumps({"sentence": row["text"], "label": row["label"]}, ensure_ascii=False) + "\n"
     folder.mkdir(exist_ok=True)
     (folder / "test.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -1,4 +1,4 @@
-"""Claim A's evidence: the item scores of every pair of systems, task by task, and what of them could not be used."""
+"""Claim A's evidence: compare the item scores of every pair of systems, task by task, and note those that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from comparison.reading.item_scores import Items, read_items
 from comparison.reading.table import Table
 from comparison.stats.within import Within, within_task
 
+OTHER_MEASURE = 1e-3  # items whose mean difference is further than this from the scores' measure something else
+
 
 def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[str]) -> list[dict[str, Within]]:
     """Compare every pair within its tasks, where both have scores item by item of the same items.
@@ -23,47 +25,61 @@ def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[st
         notes: gets sentences on items that were not used, and why.
 
     Returns:
-        What was found on each task, by task; empty where there is nothing.
+        Of each pair the results within its tasks, by task; empty where there is nothing.
 
     Raises:
         ComparisonError: a file of items is damaged.
     """
-    unlike, ungrouped, other_measure, unused = set(), set(), set(), set()
-
-    @cache
-    def items(system: str, task: str) -> tuple[Items, ...] | None:
-        kept = []
-        for score, value in zip(table.files[system, task], table.scores[system, task], strict=True):
-            if score is not None and np.isfinite(value):
-                one = read_items(score.items, table.cells[task], float(value)) if score.items else None
-                if one is None:
-                    if score.items:
-                        unused.add(f"{system} on {task}")
-                    return None
-                kept.append(one)
-        return tuple(kept) or None
-
-    made: list[dict[str, Within]] = []
+    if not table.files:
+        return [{} for _ in pairs]
+    reader = _ItemReader(table)
+    unlike, ungrouped, other_measure = set[str](), set[str](), set[str]()
+    evidence: list[dict[str, Within]] = []
     for pair in pairs:
-        made.append({})
-        for task in pair.differences if table.files else ():
-            ours, other = items(pair.a, task), items(pair.b, task)
+        results: dict[str, Within] = {}
+        for task in pair.differences:
+            ours, other = reader.items(pair.a, task), reader.items(pair.b, task)
             if ours is None or other is None:
                 continue
-            found = within_task(ours, other, seed)
-            if found is None:
+            within = within_task(ours, other, seed)
+            if within is None:
                 unlike.add(f"{pair.a} and {pair.b} on {task}")
-            else:
-                made[-1][task] = found
-                if found.unit == "pairs" and not found.grouped:
-                    ungrouped.add(task)
-                if abs(found.difference - pair.differences[task]) > 1e-3:
-                    other_measure.add(f"{task} ({found.metric})")
-    said = {
-        "scores item by item not used (another mean than the task's score, or of no kind that is known)": unused,
+                continue
+            results[task] = within
+            if within.unit == "pairs" and not within.grouped:
+                ungrouped.add(task)
+            if abs(within.difference - pair.differences[task]) > OTHER_MEASURE:
+                other_measure.add(f"{task} ({within.metric})")
+        evidence.append(results)
+    sentences = {
+        "scores item by item not used (another mean than the task's score, or of no kind that is known)": reader.unused,
         "scores item by item that cannot be compared (other items, or no error can be given)": unlike,
         "pairs taken as independent, because the files do not say which share a text": ungrouped,
         "claims on these tasks are of another measure than the main score": other_measure,
     }
-    notes += [f"{what}: {', '.join(sorted(which))}" for what, which in said.items() if which]
-    return made
+    notes += [f"{title}: {', '.join(sorted(names))}" for title, names in sentences.items() if names]
+    return evidence
+
+
+class _ItemReader:
+    """Items of each system and task, read once; `unused` gets the names of files that are of no use."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.unused: set[str] = set()
+        self.items = cache(self._read)
+
+    def _read(self, system: str, task: str) -> tuple[Items, ...] | None:
+        """Return the items of each run that has a score; None where a run has none that can be used."""
+        runs = []
+        for score, value in zip(self.table.files[system, task], self.table.scores[system, task], strict=True):
+            if score is None or not np.isfinite(value):
+                continue
+            if score.items is None:
+                return None
+            items = read_items(score.items, self.table.cells[task], float(value))
+            if items is None:
+                self.unused.add(f"{system} on {task}")
+                return None
+            runs.append(items)
+        return tuple(runs) or None

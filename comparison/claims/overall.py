@@ -15,7 +15,7 @@ from comparison.claims.pairs import run_means
 from comparison.reading.table import Table
 from comparison.stats.effects import ALPHA, Interval, combine, t_interval
 from comparison.stats.multiple import holm, step_down_max_t
-from comparison.stats.seeds import Variance, crossed_mean, seed_variances
+from comparison.stats.seeds import Variance, crossed_mean, mean_of_means, seed_variances, unit_parts
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Overall:
         b: another.
         categories: category -> mean over its families.
         mean: over categories.
-        families: in all.
+        families: number of families in all categories.
         p: step-down max-T over comparisons.
         p_run: the larger of it and Holm's crossed t, for another training run; None where runs were not repeated.
         opposed: whether marked categories contradict each other, so that nobody is better overall.
@@ -59,8 +59,8 @@ class Overall:
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one category gives to one comparison.
+class CategoryPart:
+    """The contribution of one category to one comparison.
 
     Attributes:
         families: mean difference by family; families are named by their first task.
@@ -74,14 +74,14 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Runs:
-    """How many training runs a comparison's systems have, and their variances over all its categories."""
+class PairRuns:
+    """Numbers of training runs of a comparison's systems, and their variances over all its categories."""
 
     counts: tuple[int, int]
     variances: Variance
 
 
-def runs_of(table: Table, names: tuple[str, str], families: Mapping[str, Sequence[Sequence[str]]]) -> Runs:
+def runs_of(table: Table, names: tuple[str, str], families: Mapping[str, Sequence[Sequence[str]]]) -> PairRuns:
     """Return the runs behind a comparison, from run means over categories.
 
     Args:
@@ -91,16 +91,22 @@ def runs_of(table: Table, names: tuple[str, str], families: Mapping[str, Sequenc
     """
     means = []
     for system in table.systems:
-        of_categories = [run_means(table, system, of) for of in families.values()]
-        complete = min(map(len, of_categories)) == max(map(len, of_categories))
-        means.append(np.mean(of_categories, axis=0) if complete else np.empty(0))
-    known = dict(zip(table.systems, zip(map(len, means), seed_variances(means), strict=True), strict=True))
-    (runs_a, of_a), (runs_b, of_b) = known[names[0]], known[names[1]]
-    return Runs((max(1, runs_a), max(1, runs_b)), (of_a, of_b))
+        by_category = [run_means(table, system, of_category) for of_category in families.values()]
+        counts = set(map(len, by_category))
+        if len(counts) == 1:
+            means.append(np.asarray(np.mean(by_category, axis=0)))
+        else:  # a run lacks a category, and nobody can say which
+            means.append(np.empty(0))
+    variances = seed_variances(means)
+    a, b = map(table.systems.index, names)
+    return PairRuns((max(1, len(means[a])), max(1, len(means[b]))), (variances[a], variances[b]))
+
+
+Parts = Mapping[str, CategoryPart]  # by category
 
 
 def compare_overall(
-    parts: Mapping[tuple[str, str], Mapping[str, Part]], runs: Mapping[tuple[str, str], Runs], seed: int = 0
+    parts: Mapping[tuple[str, str], Parts], runs: Mapping[tuple[str, str], PairRuns], seed: int = 0
 ) -> list[Overall]:
     """Compare over categories.
 
@@ -110,68 +116,102 @@ def compare_overall(
         seed: of random flips.
     """
     several = {names: of_pair for names, of_pair in parts.items() if len(of_pair) > 1}
-    drafts, tested = [], {}
-    for (a, b), of_pair in several.items():
-        means = _means(of_pair)
-        signs = {part.sign for part in of_pair.values()} - {0.0}
-        families = sum(len(part.families) for part in of_pair.values())
-        strata = [np.array(list(part.families.values())) for part in of_pair.values()]
-        found = crossed_mean(strata, runs[a, b].counts, runs[a, b].variances)
-        if found is not None:
-            tested[a, b] = found.p
-        interval = found.interval if found is not None else over_families(strata)
-        mean = float(np.mean(list(means.values())))
-        drafts.append(Overall(a, b, means, mean, families, 1.0, None, len(signs) > 1, interval))
-    if not drafts:
+    if not several:
         return []
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return [
-        replace(one, p=p, p_run=max(p, adjusted[one.a, one.b]) if (one.a, one.b) in adjusted else None)
-        for one, p in zip(drafts, step_down_max_t(_weighted(several), seed), strict=True)
-    ]
+    drafts = []
+    p_crossed: dict[tuple[str, str], float] = {}
+    for names, of_pair in several.items():
+        strata = [np.array(list(part.families.values())) for part in of_pair.values()]
+        interval = over_families(strata)
+        test = crossed_mean(strata, runs[names].counts, runs[names].variances)
+        if test is not None:
+            p_crossed[names] = test.p
+            interval = test.interval
+        drafts.append(_draft(names, of_pair, interval))
+    adjusted = dict(zip(p_crossed, holm(list(p_crossed.values())), strict=True))
+    comparisons = []
+    for draft, p in zip(drafts, step_down_max_t(_weighted(several), seed), strict=True):
+        p_run = None
+        if (draft.a, draft.b) in adjusted:
+            p_run = max(p, adjusted[draft.a, draft.b])
+        comparisons.append(replace(draft, p=p, p_run=p_run))
+    return comparisons
 
 
-def with_failures(
-    found: Sequence[Overall], counted: Mapping[tuple[str, str], Mapping[str, Part]], seed: int = 0
-) -> list[Overall]:
-    """Add to each comparison in which something failed what it is with failed runs counted as losses.
+def _draft(names: tuple[str, str], of_pair: Parts, interval: Interval | None) -> Overall:
+    """Return a comparison whose p-values are still to come."""
+    means = _means(of_pair)
+    families = 0
+    signs = set[float]()
+    for part in of_pair.values():
+        families += len(part.families)
+        signs.add(part.sign)
+    return Overall(
+        a=names[0],
+        b=names[1],
+        categories=means,
+        mean=float(np.mean(list(means.values()))),
+        families=families,
+        p=1.0,
+        p_run=None,
+        opposed=len(signs - {0.0}) > 1,
+        interval=interval,
+    )
+
+
+def with_failures(comparisons: Sequence[Overall], counted: Mapping[tuple[str, str], Parts], seed: int = 0) -> list[Overall]:
+    """Add the results with failed runs counted as losses to each comparison in which something failed.
 
     Args:
-        found: the comparisons.
-        counted: what each category gives with losses, by comparison; also categories in which nothing else is left.
+        comparisons: without losses.
+        counted: each category's part with losses, by comparison; also categories in which nothing else is left.
         seed: of random flips.
     """
-    wanted = {(one.a, one.b): counted[one.a, one.b] for one in found}
-    if not wanted:
+    parts = {(overall.a, overall.b): counted[overall.a, overall.b] for overall in comparisons}
+    if not parts:
         return []
-    made = []
-    for one, p in zip(found, step_down_max_t(_weighted(wanted), seed), strict=True):
-        of_pair = wanted[one.a, one.b]
-        mean = float(np.mean(list(_means(of_pair).values())))
-        of_a, of_b = (float(np.mean([part.shares[side] for part in of_pair.values()])) for side in (0, 1))
-        made.append(replace(one, mean_failures=mean, p_failures=p, shares=(of_a, of_b)) if of_a or of_b else one)
-    return made
+    completed = []
+    for overall, p in zip(comparisons, step_down_max_t(_weighted(parts), seed), strict=True):
+        of_pair = parts[overall.a, overall.b]
+        shares_a, shares_b = zip(*(part.shares for part in of_pair.values()), strict=True)
+        failed_a, failed_b = float(np.mean(shares_a)), float(np.mean(shares_b))
+        if failed_a or failed_b:
+            mean = float(np.mean(list(_means(of_pair).values())))
+            overall = replace(overall, mean_failures=mean, p_failures=p, shares=(failed_a, failed_b))
+        completed.append(overall)
+    return completed
 
 
-def _means(of_pair: Mapping[str, Part]) -> dict[str, float]:
+def _means(of_pair: Parts) -> dict[str, float]:
+    """Return each category's mean over its families."""
     return {name: float(np.mean(list(part.families.values()))) for name, part in of_pair.items()}
 
 
-def _weighted(pairs: Mapping[tuple[str, str], Mapping[str, Part]]) -> np.ndarray:
-    """Return families' differences by their weight in the mean of means, ``(pairs, units)``, 0 where a pair lacks a unit."""
-    units = sorted({(name, family) for of_pair in pairs.values() for name, part in of_pair.items() for family in part.families})
-    rows = []
+def _weighted(pairs: Mapping[tuple[str, str], Parts]) -> np.ndarray:
+    """Return families' differences by their weight in the mean of means, ``(pairs, units)``, 0 where a pair lacks a unit.
+
+    A family's weight is 1 / its category's families / the pair's categories. Units are (category, family), sorted.
+    """
+    weighted: list[dict[tuple[str, str], float]] = []
     for of_pair in pairs.values():
-        share = {name: 1 / len(part.families) / len(of_pair) for name, part in of_pair.items()}
-        rows.append(
-            [of_pair[name].families.get(family, 0.0) * share[name] if name in of_pair else 0.0 for name, family in units]
-        )
-    return np.array(rows)
+        row: dict[tuple[str, str], float] = {}
+        for category, part in of_pair.items():
+            weight = 1 / len(part.families) / len(of_pair)
+            for family, difference in part.families.items():
+                row[category, family] = difference * weight
+        weighted.append(row)
+    units = sorted(set().union(*weighted))
+    columns = {unit: column for column, unit in enumerate(units)}
+    matrix = np.zeros((len(weighted), len(units)))
+    for number, row in enumerate(weighted):
+        for unit, difference in row.items():
+            matrix[number, columns[unit]] = difference
+    return matrix
 
 
 def over_families(strata: Sequence[np.ndarray]) -> Interval | None:
     """Return the t interval of the mean of means over families, with Satterthwaite's degrees of freedom."""
     if min(map(len, strata)) < 2:
         return None
-    error, df = combine([(float(np.var(of, ddof=1)) / len(of) / len(strata) ** 2, len(of) - 1) for of in strata])
-    return t_interval(float(np.mean([np.mean(of) for of in strata])), error, df)
+    error, df = combine(unit_parts(strata))
+    return t_interval(mean_of_means(strata), error, df)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, repeat
 
 import numpy as np
 
 from comparison.errors import ComparisonError, nearest
 from comparison.reading.families import Families
+from comparison.reading.printable import one_line
 from comparison.reading.table import Table
 
 DIGITS = 6  # differences are rounded: scores are stored so, and equal ones should differ by 0
@@ -37,7 +38,20 @@ class Pair:
     @cached_property
     def of_families(self) -> np.ndarray:
         """Mean difference of each family, ``(families,)``."""
-        return np.array([sum(self.differences[task] for task in tasks) / len(tasks) for tasks in self.families])
+        means = []
+        for differences in self.by_family:
+            means.append(sum(differences) / len(differences))
+        return np.array(means)
+
+    @property
+    def values(self) -> np.ndarray:
+        """Differences by task, ``(tasks,)``."""
+        return np.array(list(self.differences.values()))
+
+    @property
+    def by_family(self) -> list[list[float]]:
+        """Differences of the tasks of each family."""
+        return [list(map(self.differences.__getitem__, tasks)) for tasks in self.families]
 
 
 def choose_pairs(systems: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -49,7 +63,8 @@ def choose_pairs(systems: Sequence[str], baseline: str | None) -> list[tuple[str
     if baseline is None:
         return list(combinations(systems, 2))
     baseline = find_system(baseline, systems)
-    return [(name, baseline) for name in systems if name != baseline]
+    others = [name for name in systems if name != baseline]
+    return list(zip(others, repeat(baseline)))
 
 
 def find_system(name: str, systems: Sequence[str]) -> str:
@@ -60,9 +75,12 @@ def find_system(name: str, systems: Sequence[str]) -> str:
     """
     if name in systems:
         return name
-    found = [system for system in systems if name.rsplit("/", 1)[-1] == system.rsplit("/", 1)[-1]]
-    if len(found) == 1:
-        return found[0]
+    if one_line(name) in systems:
+        return one_line(name)
+    model = name.rsplit("/", 1)[-1]
+    matches = [system for system in systems if system.rsplit("/", 1)[-1] == model]
+    if len(matches) == 1:
+        return matches[0]
     raise ComparisonError(f"there is no system {name!r}{nearest(name, systems)}; the systems are {', '.join(systems)}")
 
 
@@ -94,26 +112,31 @@ def make_pair(
 def mean_score(table: Table, system: str, task: str) -> float:
     """Return a system's score on a task, mean over the runs that have one."""
     values = table.scores[system, task]
-    return float(values[0] if values.size == 1 else np.nanmean(values))
+    if values.size == 1:
+        return float(values[0])
+    return float(np.nanmean(values))
 
 
 def family_matrix(pairs: Sequence[Pair], families: Sequence[Sequence[str]]) -> np.ndarray:
     """Return mean differences ``(pairs, families)``, 0 where a pair lacks all tasks of a family."""
-    return np.array(
-        [
-            [np.mean(found) if (found := [pair.differences[task] for task in tasks if task in pair.differences]) else 0.0
-             for tasks in families]
-            for pair in pairs
-        ]
-    )  # fmt: skip
+    matrix = np.zeros((len(pairs), len(families)))
+    for row, pair in enumerate(pairs):
+        for column, tasks in enumerate(families):
+            common = [pair.differences[task] for task in tasks if task in pair.differences]
+            if common:
+                matrix[row, column] = np.mean(common)
+    return matrix
 
 
 def run_means(table: Table, system: str, families: Sequence[Sequence[str]]) -> np.ndarray:
     """Return the mean over families of each run that has all their tasks, ``(runs,)``; none where tasks are missing."""
-    tasks = [task for family in families for task in family]
-    if any((system, task) not in table.scores for task in tasks):
-        return np.empty(0)
-    means = np.mean([np.mean([table.scores[system, task] for task in family], axis=0) for family in families], axis=0)
+    by_family = []
+    for family in families:
+        scores = table.stack(system, family)
+        if scores is None:
+            return np.empty(0)
+        by_family.append(np.mean(scores, axis=0))
+    means = np.mean(by_family, axis=0)
     return np.asarray(means[np.isfinite(means)])
 
 
@@ -151,21 +174,35 @@ def count_failures(table: Table, pairs: Sequence[Pair], families: Families, marg
         families: the map of tasks.
         margin: differences within it count as none.
     """
-    largest = max((abs(value) for pair in pairs for value in pair.differences.values()), default=0.0)
-    return [_count(table, pair, families, max(margin, *map(abs, pair.differences.values() or [largest]))) for pair in pairs]
+    largest = max(map(_largest, pairs), default=0.0)
+    counted = []
+    for pair in pairs:
+        loss = largest
+        if pair.differences:
+            loss = _largest(pair)
+        counted.append(_count(table, pair, families, max(margin, loss)))
+    return counted
+
+
+def _largest(pair: Pair) -> float:
+    return max(map(abs, pair.differences.values()), default=0.0)
 
 
 def _count(table: Table, pair: Pair, families: Families, loss: float) -> Counted:
-    tasks = [*pair.differences, *pair.missing]
-    failed = {name: {task: table.failed.get((name, task), 0) for task in tasks} for name in (pair.a, pair.b)}
-    of_a, of_b = (sum(failed[name].values()) for name in (pair.a, pair.b))
-    if not of_a + of_b:
+    """Count a pair's failed runs: on each task d - loss (share of a's runs that failed - share of b's)."""
+    differences: dict[str, float] = {}
+    failed_a = failed_b = 0
+    for task in [*pair.differences, *pair.missing]:
+        count_a = table.failed.get((pair.a, task), 0)
+        count_b = table.failed.get((pair.b, task), 0)
+        failed_a += count_a
+        failed_b += count_b
+        if task in pair.differences or count_a or count_b:
+            shares = count_a / table.runs[pair.a] - count_b / table.runs[pair.b]
+            differences[task] = pair.differences.get(task, 0.0) - loss * shares
+    if not failed_a + failed_b:
         return Counted(pair, 0, 0)
-    counted: dict[str, float] = {}
-    for task in tasks:
-        shares = [failed[name][task] / table.runs[name] for name in (pair.a, pair.b)]
-        if task in pair.differences or any(shares):
-            counted[task] = pair.differences.get(task, 0.0) - loss * (shares[0] - shares[1])
-    every = [table.runs[name] * len(counted) for name in (pair.a, pair.b)]
-    lost = (of_a / every[0], of_b / every[1])
-    return Counted(replace(pair, differences=counted, families=families.group(counted)), of_a, of_b, lost)
+    tasks = len(differences)
+    shares_of_all = (failed_a / (table.runs[pair.a] * tasks), failed_b / (table.runs[pair.b] * tasks))
+    with_losses = replace(pair, differences=differences, families=families.group(differences))
+    return Counted(with_losses, failed_a, failed_b, shares_of_all)

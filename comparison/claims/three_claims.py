@@ -1,4 +1,8 @@
-"""The three claims over the comparisons of one category, which are one family of tests."""
+"""Make the three claims for the comparisons of one category, which are one family of tests.
+
+A, these tasks: t over items. B, other tasks: sign flips by family, step-down max-T over the comparisons. C, another run: t over
+families and runs together. `comparison/claims/outcome.py` describes the results.
+"""
 
 from __future__ import annotations
 
@@ -15,42 +19,73 @@ from comparison.reading.table import Table
 from comparison.stats.effects import combine, describe, equivalence_p, new_task_interval, t_interval, t_test, within_p
 from comparison.stats.exact import floor, pratt_ranks, sign_flip
 from comparison.stats.multiple import holm, step_down_max_t
-from comparison.stats.seeds import Measured, SeedVariance, corrected_seed_sds, crossed, overturning_seed_sd, seed_variances
+from comparison.stats.seeds import (
+    Crossed,
+    Measured,
+    SeedVariance,
+    corrected_seed_sds,
+    crossed,
+    overturning_seed_sd,
+    seed_variances,
+)
 from comparison.stats.within import Within
 
 
-def these_tasks(found: Sequence[Mapping[str, Within]], runs: Sequence[tuple[int, int]]) -> list[TheseTasks | None]:
-    """Return claim A of each comparison; None where there is nothing.
+def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[int, int]]) -> list[TheseTasks | None]:
+    """Return claim A of each comparison; None without item scores.
+
+    Of T tasks with differences d and errors e it is the mean of d; its error is sqrt(sum(e²)) / T, since tasks have
+    different items, with Satterthwaite's degrees of freedom. Holm's correction is over the comparisons, and for single
+    tasks over all of their tests.
 
     Args:
-        found: what was found within its tasks.
-        runs: of its two systems.
+        evidence: of each comparison, the result within each of its tasks.
+        runs: of each comparison's two systems.
     """
-    drafts: list[TheseTasks | None] = []
-    tests: list[Measured] = []
-    for tasks, of_systems in zip(found, runs, strict=True):
-        if not tasks:
-            drafts.append(None)
-            continue
-        mean = float(np.mean([within.difference for within in tasks.values()]))
-        error, df = combine([((within.error / len(tasks)) ** 2, within.df) for within in tasks.values()])
-        p = t_test(mean, error, df)
-        tests.append(Measured(mean, error, df, of_systems))
-        alone = overturning_seed_sd(mean, error, df, of_systems)
-        drafts.append(TheseTasks(dict(tasks), mean, t_interval(mean, error, df), p, p, {}, 0.0, alone))
-    adjusted = iter(holm([draft.p for draft in drafts if draft]))
-    limits = iter(corrected_seed_sds(tests, ALPHA))
-    of_tasks = iter(holm([within.p for tasks in found for within in tasks.values()]))
-    return [
-        draft
-        and replace(
-            draft,
-            p_adjusted=next(adjusted),
-            p_tasks={task: next(of_tasks) for task in draft.tasks},
-            overturned_by=next(limits),
+    tests: dict[int, Measured] = {}
+    p_values: dict[int, float] = {}
+    for number, tasks in enumerate(evidence):
+        if tasks:
+            test = _mean_of_tasks(tasks, runs[number])
+            tests[number] = test
+            p_values[number] = t_test(test.mean, test.error, test.df)
+    adjusted, limits = _holm(p_values), _tipping_sds(tests)
+    p_tasks = _adjusted_by_task(evidence)
+    claims: list[TheseTasks | None] = [None] * len(evidence)
+    for number, test in tests.items():
+        claims[number] = TheseTasks(
+            tasks=dict(evidence[number]),
+            mean=test.mean,
+            interval=t_interval(test.mean, test.error, test.df),
+            p=p_values[number],
+            p_adjusted=adjusted[number],
+            p_tasks=p_tasks[number],
+            overturned_by=limits[number],
+            overturned_alone=_tipping_sd_alone(test),
         )
-        for draft in drafts
-    ]
+    return claims
+
+
+def _mean_of_tasks(tasks: Mapping[str, Within], runs: tuple[int, int]) -> Measured:
+    differences: list[float] = []
+    parts: list[tuple[float, float]] = []
+    for within in tasks.values():
+        differences.append(within.difference)
+        parts.append(((within.error / len(tasks)) ** 2, within.df))
+    error, df = combine(parts)
+    return Measured(float(np.mean(differences)), error, df, runs)
+
+
+def _adjusted_by_task(evidence: Sequence[Mapping[str, Within]]) -> list[dict[str, float]]:
+    """Return Holm's p-values of single tasks, corrected over all tasks of all comparisons."""
+    raw: dict[tuple[int, str], float] = {}
+    for number, tasks in enumerate(evidence):
+        for task, within in tasks.items():
+            raw[number, task] = within.p
+    adjusted: list[dict[str, float]] = [{} for _ in evidence]
+    for (number, task), p in zip(raw, holm(list(raw.values())), strict=True):
+        adjusted[number][task] = p
+    return adjusted
 
 
 def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin: float, seed: int = 0) -> list[OtherTasks]:
@@ -63,127 +98,177 @@ def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin
         seed: of random flips.
     """
     joint = step_down_max_t(family_matrix(pairs, families), seed)
-    equivalent = {
-        number: equivalence_p(pair.of_families, margin) for number, pair in enumerate(pairs) if len(pair.families) > 2
-    }
-    adjusted = dict(zip(equivalent, holm(list(equivalent.values())), strict=True))
-    return [
-        OtherTasks(
+    p_equivalent: dict[int, float] = {}
+    for number, pair in enumerate(pairs):
+        if len(pair.families) > 2:
+            p_equivalent[number] = equivalence_p(pair.of_families, margin)
+    p_equivalent = _holm(p_equivalent)
+    claims = []
+    for number, pair in enumerate(pairs):
+        claim = OtherTasks(
             families=len(pair.families),
             p=joint[number],
             p_alone=sign_flip(pair.of_families, seed),
             p_floor=floor(len(pair.families)),
             p_table=joint[number],
-            new_task=new_task_interval([[pair.differences[task] for task in tasks] for tasks in pair.families]),
-            p_equivalent=adjusted.get(number),
+            new_task=new_task_interval(pair.by_family),
+            p_equivalent=p_equivalent.get(number),
         )
-        for number, pair in enumerate(pairs)
-    ]
+        claims.append(claim)
+    return claims
 
 
 def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks], margin: float) -> list[AnotherRun]:
-    """Return claim C of each comparison: p is the larger of claim B's and Holm's crossed t; the same for equivalence."""
+    """Return claim C of each comparison: p is the larger of claim B's and Holm's crossed t; the same for equivalence.
+
+    Without the variance over runs it says only how large that would have to be to overturn the result.
+    """
+    runs, tests = _cross_with_runs(table, pairs)
+    p_crossed: dict[int, float] = {}
+    p_within: dict[int, float] = {}
+    for number, test in tests.items():
+        p_crossed[number] = test.p
+        p_within[number] = within_p(test.mean, test.error, test.df, margin)
+    adjusted, equivalent = _holm(p_crossed), _holm(p_within)
+    without_runs: dict[int, Measured] = {}
+    for number, pair in enumerate(pairs):
+        if len(pair.families) > 1:
+            without_runs[number] = _mean_of_families(pair.of_families, runs[number])
+    limits = _tipping_sds(without_runs)
+    claims = []
+    for number, other in enumerate(others):
+        claim = AnotherRun(
+            runs=runs[number],
+            interval=None,
+            p=None,
+            p_crossed=None,
+            df=None,
+            source=None,
+            p_equivalent=None,
+            overturned_by=limits.get(number),
+            overturned_alone=None,
+        )
+        if number in without_runs:
+            claim = replace(claim, overturned_alone=_tipping_sd_alone(without_runs[number]))
+        if number in tests:
+            test = tests[number]
+            p = max(other.p, adjusted[number])
+            claim = replace(claim, interval=test.interval, p=p, p_crossed=test.p, df=test.df, source=test.source)
+            if other.p_equivalent is not None:
+                claim = replace(claim, p_equivalent=max(other.p_equivalent, equivalent[number]))
+        claims.append(claim)
+    return claims
+
+
+def _cross_with_runs(table: Table, pairs: Sequence[Pair]) -> tuple[list[tuple[int, int]], dict[int, Crossed]]:
+    """Return the runs of each comparison, and by its number the crossed test where the variance over runs is known."""
 
     @cache
-    def over_runs(families: tuple[tuple[str, ...], ...]) -> dict[str, tuple[int, SeedVariance | None]]:
-        means = [run_means(table, name, families) for name in table.systems]
-        counted = [(max(1, len(of_system)), known) for of_system, known in zip(means, seed_variances(means), strict=True)]
-        return dict(zip(table.systems, counted, strict=True))
+    def runs_of_systems(families: tuple[tuple[str, ...], ...]) -> dict[str, tuple[int, SeedVariance | None]]:
+        means = [run_means(table, system, families) for system in table.systems]
+        runs = {}
+        for system, of_system, variance in zip(table.systems, means, seed_variances(means), strict=True):
+            runs[system] = (max(1, len(of_system)), variance)
+        return runs
 
-    found = []
-    for pair in pairs:
-        known = over_runs(tuple(map(tuple, pair.families)))
-        (runs_a, of_a), (runs_b, of_b) = known[pair.a], known[pair.b]
-        found.append(((runs_a, runs_b), crossed(pair.of_families, (runs_a, runs_b), (of_a, of_b))))
-    tested = {number: one for number, (_, one) in enumerate(found) if one is not None}
-    adjusted = dict(zip(tested, holm([one.p for one in tested.values()]), strict=True))
-    inside = [within_p(one.mean, one.error, one.df, margin) for one in tested.values()]
-    equivalent = dict(zip(tested, holm(inside), strict=True))
-    several = {
-        number: _measured(pair.of_families, found[number][0]) for number, pair in enumerate(pairs) if len(pair.families) > 1
-    }
-    limits = dict(zip(several, corrected_seed_sds(list(several.values()), ALPHA), strict=True))
-    return [
-        AnotherRun(
-            runs=runs,
-            interval=one.interval if one else None,
-            p=max(other.p, adjusted[number]) if one else None,
-            p_crossed=one.p if one else None,
-            df=one.df if one else None,
-            source=one.source if one else None,
-            p_equivalent=max(other.p_equivalent, equivalent[number]) if one and other.p_equivalent is not None else None,
-            overturned_by=limits.get(number),
-            overturned_alone=_alone(several[number]) if number in several else None,
-        )
-        for number, (other, (runs, one)) in enumerate(zip(others, found, strict=True))
-    ]
+    counts: list[tuple[int, int]] = []
+    tests: dict[int, Crossed] = {}
+    for number, pair in enumerate(pairs):
+        by_system = runs_of_systems(tuple(map(tuple, pair.families)))
+        runs_a, variance_a = by_system[pair.a]
+        runs_b, variance_b = by_system[pair.b]
+        counts.append((runs_a, runs_b))
+        test = crossed(pair.of_families, (runs_a, runs_b), (variance_a, variance_b))
+        if test is not None:
+            tests[number] = test
+    return counts, tests
 
 
-def _measured(units: np.ndarray, runs: tuple[int, int]) -> Measured:
-    return Measured(float(units.mean()), float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1, runs)
+def _holm(p_values: Mapping[int, float]) -> dict[int, float]:
+    """Return Holm's p-values under the same numbers."""
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
 
 
-def _alone(test: Measured) -> float:
+def _tipping_sds(tests: Mapping[int, Measured]) -> dict[int, float]:
+    """Return tipping points with Holm's correction under the same numbers."""
+    return dict(zip(tests, corrected_seed_sds(list(tests.values()), ALPHA), strict=True))
+
+
+def _tipping_sd_alone(test: Measured) -> float:
     return overturning_seed_sd(test.mean, test.error, test.df, test.runs)
+
+
+def _mean_of_families(units: np.ndarray, runs: tuple[int, int]) -> Measured:
+    return Measured(float(units.mean()), float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1, runs)
 
 
 def as_published(pairs: Sequence[Pair], tasks: Sequence[str], seed: int = 0) -> list[AsPublished]:
     """Return the tests by task of each comparison; `p_holm_table` is `p_holm` until the other categories are known."""
-    effects = [describe(list(pair.differences.values())) for pair in pairs]
-    holms = holm([effect.p_wilcoxon for effect in effects])
-    of_mean = step_down_max_t(_by_task(pairs, tasks, lambda values: values), seed)
-    of_ranks = step_down_max_t(_by_task(pairs, tasks, pratt_ranks), seed)
-    return [
-        AsPublished(
+    effects = [describe(pair.values) for pair in pairs]
+    p_holm = holm([effect.p_wilcoxon for effect in effects])
+    p_max_t = step_down_max_t(_by_task(pairs, tasks, lambda values: values), seed)
+    p_max_t_ranks = step_down_max_t(_by_task(pairs, tasks, pratt_ranks), seed)
+    claims = []
+    for number, effect in enumerate(effects):
+        claim = AsPublished(
             p=effect.p_wilcoxon,
-            p_holm=holms[n],
-            p_holm_table=holms[n],
+            p_holm=p_holm[number],
+            p_holm_table=p_holm[number],
             p_floor=effect.p_floor,
-            p_by_family=sign_flip(_family_ranks(pairs[n]), seed),
-            p_max_t=of_mean[n],
-            p_max_t_ranks=of_ranks[n],
+            p_by_family=sign_flip(_family_ranks(pairs[number]), seed),
+            p_max_t=p_max_t[number],
+            p_max_t_ranks=p_max_t_ranks[number],
         )
-        for n, effect in enumerate(effects)
-    ]
+        claims.append(claim)
+    return claims
 
 
 def _family_ranks(pair: Pair) -> np.ndarray:
     """Return the sum of each family's signed ranks, ranked over tasks, ``(families,)``."""
-    ranks = dict(zip(pair.differences, pratt_ranks(np.array(list(pair.differences.values()))), strict=True))
-    return np.array([sum(ranks[task] for task in tasks) for tasks in pair.families])
+    ranks = dict(zip(pair.differences, pratt_ranks(pair.values), strict=True))
+    sums = []
+    for tasks in pair.families:
+        sums.append(sum(map(ranks.__getitem__, tasks)))
+    return np.array(sums)
 
 
 def _by_task(pairs: Sequence[Pair], tasks: Sequence[str], change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return each pair's changed differences ``(pairs, tasks)``, 0 where it lacks a task."""
     matrix = np.zeros((len(pairs), len(tasks)))
     for row, pair in zip(matrix, pairs, strict=True):
-        row[[tasks.index(task) for task in pair.differences]] = change(np.array(list(pair.differences.values())))
+        row[list(map(tasks.index, pair.differences))] = change(pair.values)
     return matrix
 
 
 def sensitivities(counted: Sequence[Counted], families: Families, seed: int = 0) -> list[Sensitivity | None]:
     """Return each comparison with failed runs counted as losses; None where none failed, or nothing is there to compare."""
-    if not any(one.failed for one in counted):
-        return [None] * len(counted)
-    pairs = [one.pair for one in counted]
-    every = families.group(dict.fromkeys(task for pair in pairs for task in pair.differences))
-    joint = step_down_max_t(family_matrix(pairs, every), seed)
-    return [
-        Sensitivity(
-            one.failed_a,
-            one.failed_b,
-            float(np.mean(list(one.pair.differences.values()))),
-            float(one.pair.of_families.mean()),
-            p,
-            one.shares,
-        )
-        if one.failed and one.pair.differences
-        else None
-        for one, p in zip(counted, joint, strict=True)
-    ]
+    results: list[Sensitivity | None] = [None] * len(counted)
+    pairs: list[Pair] = []
+    tasks: dict[str, None] = {}
+    failed = 0
+    for comparison in counted:
+        pairs.append(comparison.pair)
+        tasks |= dict.fromkeys(comparison.pair.differences)
+        failed += comparison.failed
+    if not failed:
+        return results
+    joint = step_down_max_t(family_matrix(pairs, families.group(tasks)), seed)
+    for number, comparison in enumerate(counted):
+        pair = comparison.pair
+        if comparison.failed and pair.differences:
+            results[number] = Sensitivity(
+                failed_a=comparison.failed_a,
+                failed_b=comparison.failed_b,
+                mean=float(np.mean(pair.values)),
+                mean_families=float(pair.of_families.mean()),
+                p=joint[number],
+                shares=comparison.shares,
+            )
+    return results
 
 
 def mark_of(these: TheseTasks | None, other: OtherTasks, run: AnotherRun, counted: int) -> str:
-    """Return ``**``, ``*``, ``o`` or nothing.
+    """Return ``**`` (claimed over a table of `counted` categories), ``*`` (in its category), ``o`` (these tasks) or nothing.
 
     Where runs were repeated, a star needs claim C as well, so that it speaks of designs; with one run it speaks of
     checkpoints and is shown so.
@@ -191,4 +276,6 @@ def mark_of(these: TheseTasks | None, other: OtherTasks, run: AnotherRun, counte
     p = other.p if run.p is None else run.p
     if other.decidable and p <= ALPHA:
         return "**" if counted * p <= ALPHA else "*"
-    return "o" if these is not None and these.p_adjusted <= ALPHA else ""
+    if these is not None and these.p_adjusted <= ALPHA:
+        return "o"
+    return ""

@@ -1,4 +1,4 @@
-"""Which category a task belongs to, and which tasks are related: `families.yaml`, and what a user's file changes of it."""
+"""Read the map of tasks: their categories, and families of related ones, from `families.yaml` and a user's file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
+from common.yaml_files import load_yaml
 from comparison.errors import ComparisonError
+from comparison.reading.printable import one_line
 
 DEFAULT = Path(__file__).resolve().parents[1] / "families.yaml"
 
@@ -55,46 +57,47 @@ def read_families(path: Path | None = None) -> Families:
     Raises:
         ComparisonError: the file cannot be read, or is no mapping of categories to lists of tasks.
     """
-    made = parse_families(_read(DEFAULT), str(DEFAULT))
+    default = parse_families(_read(DEFAULT), str(DEFAULT))
     if path is None:
-        return made
-    given = parse_families(_read(path), str(path))
-    return Families({**made.category, **given.category}, {**made.family, **given.family})
+        return default
+    changes = parse_families(_read(path), str(path))
+    return Families({**default.category, **changes.category}, {**default.family, **changes.family})
 
 
 def parse_families(content: Any, source: str = "the families") -> Families:
-    """Make the map from what a file holds: category -> list of tasks and of lists of tasks.
+    """Make the map from the content of a file: category -> list of tasks and of lists of tasks.
 
     Raises:
         ComparisonError: another shape, or a task that stands there twice.
+
+    >>> families = parse_families({"STS": [["STS12", "STS13"], "BIOSSES"]})
+    >>> families.group(["BIOSSES", "STS13", "STS12"])
+    [['BIOSSES'], ['STS13', 'STS12']]
     """
-    wanted = f"{source}: expected categories, each with a list of tasks and of lists of tasks, as in {DEFAULT}"
+    expected = f"{source}: expected categories, each with a list of tasks and of lists of tasks, as in {DEFAULT}"
     if not isinstance(content, dict):
-        raise ComparisonError(wanted)
+        raise ComparisonError(expected)
     category: dict[str, str] = {}
     family: dict[str, str] = {}
     for name, entries in content.items():
         if not isinstance(entries, list):
-            raise ComparisonError(wanted)
+            raise ComparisonError(expected)
         for entry in entries:
-            tasks = entry if isinstance(entry, list) else [entry]
+            tasks = [entry]
+            if isinstance(entry, list):
+                tasks = entry
             if not tasks or not all(isinstance(task, str) for task in tasks):
-                raise ComparisonError(f"{wanted}; {entry!r} is neither")
-            for task in tasks:
+                raise ComparisonError(f"{expected}; {entry!r} is neither")
+            for task in map(one_line, tasks):
                 if task in category:
                     raise ComparisonError(f"{source}: {task} stands there twice")
-                category[task], family[task] = str(name), tasks[0]
+                category[task], family[task] = str(name), one_line(tasks[0])
     return Families(category, family)
 
 
 def _read(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
-        root_node = yaml.compose(text, Loader=yaml.SafeLoader)
-        names = [key.value for key, _ in root_node.value] if isinstance(root_node, yaml.MappingNode) else []
-        if twice := [name for number, name in enumerate(names) if name in names[:number]]:  # YAML would take the last one
-            raise ComparisonError(f"{path}: {twice[0]} stands there twice")
-        return yaml.safe_load(text)
+        return load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ComparisonError(f"the families cannot be read from {path}: {error}") from error
     except yaml.YAMLError as error:

@@ -1,6 +1,6 @@
-"""Scores item by item, as our runs keep them beside a result: `items/<Task>.jsonl.gz`, one JSON object a line.
+"""Read scores item by item, as our runs keep them beside a result: `items/<Task>.jsonl.gz`, one JSON object a line.
 
-Every line has `subset`, `split` and `id`. What else it has says what the items are:
+Every line has `subset`, `split` and `id`. Its other keys announce the items' kind:
 
 | keys                             | items                           | statistic                                   |
 |----------------------------------|---------------------------------|---------------------------------------------|
@@ -10,7 +10,7 @@ Every line has `subset`, `split` and `id`. What else it has says what the items 
 | `v_measure`                      | bootstrap draws of documents    | their mean                                  |
 
 `group` (pairs) is the same number for pairs that share a text, directly or through others. `documents` and `drawn`
-(clustering) are how many documents there were and how many a draw took.
+(clustering) are the number of documents and the number that a draw took.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ import numpy as np
 
 from comparison.errors import ComparisonError
 
+Row = dict[str, Any]
 PLAIN = {"subset", "split", "id", "level", "group", "documents", "drawn"}
 
 
-@dataclass(frozen=True, eq=False)  # told apart by identity, so that what is computed of them can be kept
+@dataclass(frozen=True, eq=False)  # compared by identity, so that results computed from them can be cached
 class Items:
     """Items of one task and run, those of the compared split and subsets, sorted by subset and id.
 
@@ -62,65 +63,130 @@ def read_items(path: Path, cells: Collection[tuple[str, str]], main_score: float
 
     Args:
         path: the file.
-        cells: what is compared.
-        main_score: the task's score; of several metrics a query, the one whose mean it is.
+        cells: the ones that are compared.
+        main_score: the task's score; of several metrics a query, the metric with this mean is taken.
 
     Returns:
-        None where the file has no item of these cells, or of no kind that is known here.
+        None where the file has no item of these cells, or of no known kind.
 
     Raises:
         ComparisonError: the file is damaged.
     """
     try:
+        rows = []
         with gzip.open(path, "rt", encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        rows = [row for row in rows if (row["split"], row["subset"]) in cells]
-        rows.sort(key=lambda row: (row["subset"], str(row.get("level", "")), str(row["id"])))
-        return _items(rows, main_score) if rows else None
+            for line in lines:
+                row = json.loads(line)
+                if (row["split"], row["subset"]) in cells:
+                    rows.append(row)
+        if not rows:
+            return None
+        rows.sort(key=lambda row: (row["subset"], _level(row), str(row["id"])))
+        return _items(rows, main_score)
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ComparisonError(f"{path} is damaged ({reason}); remove it, or score the task again") from error
 
 
-def _items(rows: list[dict[str, Any]], main_score: float) -> Items | None:
+def _level(row: Row) -> str:
+    """Return the level of a clustering draw; empty for other items."""
+    return str(row.get("level", ""))
+
+
+def _items(rows: list[Row], main_score: float) -> Items | None:
+    subsets = _subset_numbers(rows)
+    measured = _measure(rows, subsets, main_score)
+    if measured is None or not np.isfinite(measured.values).all():
+        return None
+    grouped = all("group" in row for row in rows)
+    return Items(
+        kind=measured.kind,
+        ids=tuple((row["subset"], f"{_level(row)} {row['id']}".strip()) for row in rows),
+        subsets=subsets,
+        values=measured.values,
+        gold=measured.gold,
+        groups=_group_numbers(rows, grouped),
+        grouped=grouped,
+        ratio=measured.ratio,
+        metric=measured.metric,
+    )
+
+
+def _subset_numbers(rows: list[Row]) -> np.ndarray:
+    """Return the number of each row's subset and level, in their order."""
+    strata = [(row["subset"], _level(row)) for row in rows]
+    numbers = {stratum: number for number, stratum in enumerate(sorted(set(strata)))}
+    return np.array([numbers[stratum] for stratum in strata])
+
+
+def _group_numbers(rows: list[Row], grouped: bool) -> np.ndarray:
+    """Return the number of each row's group; without groups in the file every row is its own."""
+    if not grouped:
+        return np.arange(len(rows))
+    names = [f"{row['subset']} {row['group']}" for row in rows]
+    return np.asarray(np.unique(np.array(names), return_inverse=True)[1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Measure:
+    kind: str
+    metric: str
+    values: np.ndarray
+    gold: np.ndarray = field(default_factory=lambda: np.array([]))
+    ratio: float | None = None
+
+
+def _measure(rows: list[Row], subsets: np.ndarray, main_score: float) -> _Measure | None:
+    """Return the values that the rows' keys announce (the table at the top); None for an unknown kind."""
     first = rows[0]
-    strata = [(row["subset"], str(row.get("level", ""))) for row in rows]
-    subsets = np.array([sorted(set(strata)).index(one) for one in strata])
-    gold = np.array([])
-    grouped, ratio = all("group" in row for row in rows), None
     if "predicted" in first:
-        kind, metric = "accuracy", "accuracy"
-        values = np.array([[one == row["gold"] for one in row["predicted"]] for row in rows], dtype=np.float64)
-    elif "score" in first and "gold" in first:
-        values = np.array([[row["score"]] for row in rows], dtype=np.float64)
-        gold = np.array([row["gold"] for row in rows], dtype=np.float64)
-        kind = "precision" if set(np.unique(gold)) <= {0.0, 1.0} else "correlation"
-        metric = "cosine_ap" if kind == "precision" else "cosine_spearman"
-    elif "v_measure" in first:
-        kind, metric = "draws", "v_measure"
-        values = np.array([[row["v_measure"]] for row in rows], dtype=np.float64)
-        if all(row.get("documents") and row.get("drawn") for row in rows):
-            ratio = max(row["drawn"] / row["documents"] for row in rows)
-    else:
-        found = _metric(rows, subsets, main_score)
-        if found is None:
-            return None
-        kind, (metric, values) = "queries", found
-    if not np.isfinite(values).all():
+        return _Measure("accuracy", "accuracy", _correct(rows))
+    if "score" in first and "gold" in first:
+        return _measure_pairs(rows)
+    if "v_measure" in first:
+        return _Measure("draws", "v_measure", _column(rows, "v_measure"), ratio=_draw_ratio(rows))
+    metric = _main_metric(rows, subsets, main_score)
+    if metric is None:
         return None
-    groups = [f"{row['subset']} {row['group']}" for row in rows] if grouped else range(len(rows))
-    ids = tuple((row["subset"], f"{row.get('level', '')} {row['id']}".strip()) for row in rows)
-    numbers = np.unique(np.array(list(groups)), return_inverse=True)[1]
-    return Items(kind, ids, subsets, values, gold, numbers, grouped, ratio, metric)
+    return _Measure("queries", metric, _column(rows, metric))
 
 
-def _metric(rows: list[dict[str, Any]], subsets: np.ndarray, main_score: float) -> tuple[str, np.ndarray] | None:
-    """Return the metric a query whose mean over subsets is nearest to the main score, if to three decimals."""
-    names = [name for name in rows[0] if name not in PLAIN and all(name in row for row in rows)]
-    columns = {name: np.array([[row[name]] for row in rows], dtype=np.float64) for name in names}
-    means = {name: np.mean([column[subsets == one].mean() for one in np.unique(subsets)]) for name, column in columns.items()}
-    near = {name: abs(mean - main_score) for name, mean in means.items() if abs(mean - main_score) < 5e-4}
-    if not near:
+def _column(rows: list[Row], key: str) -> np.ndarray:
+    return np.array([[row[key]] for row in rows], dtype=np.float64)
+
+
+def _correct(rows: list[Row]) -> np.ndarray:
+    """Return 1 where a prediction is right, ``(texts, predictions)``."""
+    correct = []
+    for row in rows:
+        correct.append([label == row["gold"] for label in row["predicted"]])
+    return np.array(correct, dtype=np.float64)
+
+
+def _measure_pairs(rows: list[Row]) -> _Measure:
+    gold = np.array([row["gold"] for row in rows], dtype=np.float64)
+    values = _column(rows, "score")
+    if set(np.unique(gold)) <= {0.0, 1.0}:
+        return _Measure("precision", "cosine_ap", values, gold)
+    return _Measure("correlation", "cosine_spearman", values, gold)
+
+
+def _draw_ratio(rows: list[Row]) -> float | None:
+    """Return the largest ratio of drawn documents to documents; None where a row does not say."""
+    if not all(row.get("documents") and row.get("drawn") for row in rows):
         return None
-    best = min(near, key=lambda name: near[name])
-    return best, columns[best]
+    return float(max(row["drawn"] / row["documents"] for row in rows))
+
+
+def _main_metric(rows: list[Row], subsets: np.ndarray, main_score: float) -> str | None:
+    """Return the metric a query whose mean over subsets is nearest to the main score; None if none agrees to three decimals."""
+    best, smallest = None, 5e-4
+    for name in rows[0]:
+        if name in PLAIN or not all(name in row for row in rows):
+            continue
+        column = _column(rows, name)
+        means = [column[subsets == subset].mean() for subset in np.unique(subsets)]
+        distance = abs(np.mean(means) - main_score)
+        if distance < smallest:
+            best, smallest = name, distance
+    return best

@@ -12,28 +12,23 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from comparison.errors import ComparisonError
+from comparison.reading.printable import one_line
 from comparison.reading.study_folder import is_study, read_study
-from comparison.reading.systems import Reading, Run, Score, System, finite, merge
+from comparison.reading.systems import Reading, Score, System, SystemRun, finite, merge
 
 EXTERNAL = "external"
-BESIDE = {
-    "items",
-    "recipes",
-    "failures",
-    "predictions",
-    "embeddings",
-    "adapter",
-    "corpus",
-    "cells",
-}  # folders that hold no result files
+# Folders that hold no result files.
+BESIDE = {"items", "recipes", "failures", "predictions", "embeddings", "adapter", "corpus", "cells"}
 MOST_NOTES = 3  # in the message of a folder without results
+MOST_CHARACTERS = 200  # of a reason
 SEED = re.compile(r"^(?P<name>.+?)[-_.]seed[-_]?(?P<seed>\d+)$")
 # mteb's metrics of each type, looked for in this order; reranking's files hold nDCG too, summarisation's Spearman
-MARKS = (
+METRICS = (
     ("Clustering", ("v_measure", "v_measures")),
     ("PairClassification", ("max_ap", "cosine_ap", "similarity_ap", "cos_sim_ap")),
     ("MultilabelClassification", ("lrap",)),
@@ -50,48 +45,48 @@ def read(directories: Sequence[Path]) -> Reading:
     Raises:
         ComparisonError: a directory is missing, given twice or without results; a file is damaged; one system only.
     """
-    resolved = [directory.resolve() for directory in directories]
+    resolved = list(map(Path.resolve, directories))
     for number, directory in enumerate(directories):
         if not directory.is_dir():
             raise ComparisonError(f"there is no directory {directory}")
         if resolved[number] in resolved[:number]:
             raise ComparisonError(f"{directory} is given twice")
-    return merge([_read_one(directory) for directory in directories])
+    return merge(list(map(_read_directory, directories)))
 
 
-def _read_one(directory: Path) -> Reading:
+def _read_directory(directory: Path) -> Reading:
     try:
-        found = read_study(directory, read_revision) if is_study(directory) else read_folder(directory)
+        reading = read_study(directory, read_revision) if is_study(directory) else read_folder(directory)
         studies = [str(path) for path in sorted(directory.iterdir()) if path.is_dir() and is_study(path)]
     except OSError as error:
         raise ComparisonError(f"{error.filename or directory} cannot be read: {error.strerror or error}") from error
-    if not found.systems:
-        if studies:
-            raise ComparisonError(f"{directory} holds studies; give them themselves: {' '.join(studies)}")
-        raise ComparisonError(
-            f"{directory} holds no results: no mteb result files (<organisation>__<model>/<revision>/<Task>.json) and no "
-            "finished cell of a study; give the --output_dir of run_mteb.py or of a study, or a clone of mteb's results"
-            + "".join(f"; {note}" for note in found.notes[:MOST_NOTES])
-        )
-    return found
+    if reading.systems:
+        return reading
+    if studies:
+        raise ComparisonError(f"{directory} holds studies; give them themselves: {' '.join(studies)}")
+    problem = (
+        f"{directory} holds no results: no mteb result files (<organisation>__<model>/<revision>/<Task>.json) and no "
+        "finished cell of a study; give the --output_dir of run_mteb.py or of a study, or a clone of mteb's results"
+    )
+    raise ComparisonError("; ".join([problem, *reading.notes[:MOST_NOTES]]))
 
 
 def read_folder(directory: Path) -> Reading:
     """Read every result file below a directory; systems in the order of their names."""
     reading = Reading()
-    models: dict[str, dict[str, Run]] = {}
+    models: dict[str, dict[str, SystemRun]] = {}
     for folder in _revision_folders(directory, reading.notes):
         run, notes = read_revision(folder)
         reading.notes += notes
         if run.scores or run.failed:
             models.setdefault(_model_name(folder), {})[folder.name] = run
-    designs: dict[str, list[Run]] = {}
-    for name, revisions in models.items():
-        for of_revision, run in _join_external(name, revisions, reading.notes):
-            match = SEED.match(of_revision)
-            design = match["name"] if match else of_revision
-            label = f"seed {match['seed']}" if match else run.label
-            designs.setdefault(design, []).append(Run(label, run.scores, run.failed))
+    designs: dict[str, list[SystemRun]] = {}
+    for model, revisions in models.items():
+        for name, run in _join_external(model, revisions, reading.notes):
+            match = SEED.match(name)
+            if match:
+                name, run = match["name"], replace(run, label=f"seed {match['seed']}")
+            designs.setdefault(name, []).append(run)
     reading.systems = [System(name, directory, tuple(runs)) for name, runs in designs.items()]
     return reading
 
@@ -102,17 +97,17 @@ def _revision_folders(directory: Path, notes: list[str]) -> list[Path]:
     def unreadable(error: OSError) -> None:
         notes.append(f"{error.filename or directory}: left out, the folder cannot be read: {error.strerror or error}")
 
-    found, seen = [], set()
+    revisions, visited = [], set[Path]()
     for place, names, _ in os.walk(directory, onerror=unreadable, followlinks=True):
         folder = Path(place)
-        names[:] = sorted(name for name in names if name not in BESIDE and (folder / name).resolve() not in seen)
-        seen |= {(folder / name).resolve() for name in names}
+        names[:] = sorted(name for name in names if name not in BESIDE and (folder / name).resolve() not in visited)
+        visited |= {(folder / name).resolve() for name in names}
         try:
             if _looks_like_revision(folder):
-                found.append(folder)
+                revisions.append(folder)
         except PermissionError as error:  # its names can be read, and nothing else
             unreadable(PermissionError(error.errno, error.strerror, str(folder)))
-    return sorted(found)
+    return sorted(revisions)
 
 
 def _looks_like_revision(folder: Path) -> bool:
@@ -123,10 +118,10 @@ def _result_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if path.name != "model_meta.json")
 
 
-def _join_external(name: str, revisions: dict[str, Run], notes: list[str]) -> list[tuple[str, Run]]:
-    """Return systems' names and runs: the external scores fill what a model's only own revision lacks."""
-    own = {revision: run for revision, run in revisions.items() if revision != EXTERNAL}
-    external = revisions.get(EXTERNAL)
+def _join_external(name: str, revisions: dict[str, SystemRun], notes: list[str]) -> list[tuple[str, SystemRun]]:
+    """Return systems' names and runs: the external scores fill the gaps of a model's only own revision."""
+    own = dict(revisions)
+    external = own.pop(EXTERNAL, None)
     if len(own) > 1:
         notes.append(f"{name} has {len(own)} revisions with results: each is a system of its own")
         if external:
@@ -134,15 +129,15 @@ def _join_external(name: str, revisions: dict[str, Run], notes: list[str]) -> li
                 f"{name}: {len(external.scores)} scores reported by its authors left out: of which revision is unclear"
             )
         return [(f"{name}@{revision[:8]}", run) for revision, run in own.items()]
-    if not own:
-        return [(name, external)] if external else []
-    ((_, run),) = own.items()
     if external is None:
-        return [(name, run)]
+        return [(name, run) for run in own.values()]
+    if not own:
+        return [(name, external)]
+    (run,) = own.values()
     twice = [task for task in external.scores if task in run.scores]
     if twice:
         notes.append(f"{name}: {len(twice)} tasks stand under its revision and as reported by its authors; the first is taken")
-    return [(name, Run(run.label, {**external.scores, **run.scores}, run.failed))]
+    return [(name, replace(run, scores={**external.scores, **run.scores}))]
 
 
 def _model_name(folder: Path) -> str:
@@ -154,8 +149,8 @@ def _model_name(folder: Path) -> str:
     return folder.resolve().parent.name.replace("__", "/", 1)
 
 
-def read_revision(folder: Path) -> tuple[Run, list[str]]:
-    """Read the result files of one model and revision; returns the run, and what was left out.
+def read_revision(folder: Path) -> tuple[SystemRun, list[str]]:
+    """Read the result files of one model and revision; returns the run, and sentences on what was left out.
 
     Raises:
         ComparisonError: a file is no valid JSON, or two are of one task.
@@ -174,24 +169,28 @@ def read_revision(folder: Path) -> tuple[Run, list[str]]:
             scores[score.task] = score
         else:
             others.append(path.name)
-    failed = {path.stem: _last_line(path) for path in sorted((folder / "failures").glob("*.txt")) if path.stem not in scores}
+    failed: dict[str, str] = {}
+    for path in sorted((folder / "failures").glob("*.txt")):
+        if one_line(path.stem) not in scores:
+            failed[one_line(path.stem)] = _last_line(path)
     if others and (scores or failed or "__" in folder.parent.name):  # elsewhere JSON files may be anything
         notes.append(f"{folder}: left out, no results of mteb (no task_name with scores): {', '.join(others)}")
-    return Run(folder.name, scores, failed), notes
+    return SystemRun(folder.name, scores, failed), notes
 
 
 def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
     entries: dict[tuple[str, str], float] = {}
     category = "Other"
-    for split, of_split in content["scores"].items():
-        for entry in of_split if isinstance(of_split, list) else []:
-            if isinstance(entry, dict):
-                entries[str(split), str(entry.get("hf_subset", "default"))] = finite(entry.get("main_score"))
-                category = _category(entry) or category
-    task = content["task_name"]
-    items = folder / "items" / f"{task}.jsonl.gz"
+    for split, rows in content["scores"].items():
+        if not isinstance(rows, list):
+            continue
+        for row in rows:
+            if isinstance(row, dict):
+                entries[str(split), str(row.get("hf_subset", "default"))] = finite(row.get("main_score"))
+                category = _category(row) or category
+    items = folder / "items" / f"{content['task_name']}.jsonl.gz"
     return Score(
-        task=task,
+        task=one_line(content["task_name"]),
         entries=entries,
         category=category,
         dataset_revision=_text(content.get("dataset_revision")),
@@ -202,15 +201,18 @@ def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
     )
 
 
-def _category(entry: dict[str, Any]) -> str | None:
+def _category(row: dict[str, Any]) -> str | None:
     """Guess the type of task from the metrics; a main score that equals a metric says more than the metric's presence."""
-    main = finite(entry.get("main_score"))
-    for equal in (True, False):
-        for category, names in MARKS:
-            for name in names:
-                if name in entry and (not equal or (math.isfinite(main) and entry[name] == main)):
-                    return category
-    return None
+    main = finite(row.get("main_score"))
+    present = None
+    for category, names in METRICS:
+        for name in names:
+            if name not in row:
+                continue
+            if math.isfinite(main) and row[name] == main:
+                return category
+            present = present or category
+    return present
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -219,14 +221,20 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ComparisonError(f"{path} is damaged ({reason}); remove it or score the task again") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return content
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     """Return a stated text; some files hold the word None."""
-    return str(value) if value not in (None, "", "None") else None
+    if value in (None, "", "None"):
+        return None
+    return str(value)
 
 
 def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:200] if lines else "no reason was kept"
+    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not text:
+        return "no reason was kept"
+    return text.splitlines()[-1].strip()[:MOST_CHARACTERS]

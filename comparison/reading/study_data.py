@@ -1,4 +1,4 @@
-"""What a study knows beside its scores, as plain data: how cells went, what they cost, how training ran, what to beware of.
+"""Facts of a study beside its scores, as plain data: how cells went, what they cost, how training ran, what to beware of.
 
 It is read from `study.json` in a study's folder (`comparison/reading/study_file.py`), which docs/report_data.md describes field
 by field. Nothing of it enters a test; the report shows it. Whatever is unknown is None, or an empty list or mapping.
@@ -7,17 +7,42 @@ by field. Nothing of it enters a test; the report shows it. Whatever is unknown 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
-STATUSES = (DONE, FAILED, DIVERGED, UNFINISHED)
-KINDS = ("design", "baseline")
-BY = ("head", "latent")
-UNITS = ("texts", "pairs")
+TOLERANCE = 0.01  # of the sum of a row of attention mass
+COUNTS = (
+    "step",
+    "trainable_parameters",
+    "training_seconds",
+    "evaluation_texts_per_second",
+    "evaluation_tokens_per_second",
+    "peak_memory_bytes",
+    "count",
+    "total",
+    "texts",
+    "cut",
+    "max_length",
+)
+
+
+class _Counted:
+    """Facts of which some are counts, which are not negative."""
+
+    def __post_init__(self) -> None:
+        """Check the fields that are counts.
+
+        Raises:
+            ValueError: a count is negative.
+        """
+        for name in COUNTS:
+            value = getattr(self, name, None)
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(f"{name}: {value} is negative")
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class CurvePoint(_Counted):
     """One line of a run's `metrics.jsonl` that has a loss; figures that the line lacks, or that are not finite, are None.
 
     Attributes:
@@ -42,7 +67,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class CellData:
+class CellData(_Counted):
     """One cell: a design trained with one seed, or a baseline.
 
     Attributes:
@@ -70,12 +95,12 @@ class CellData:
     design: str
     system: str = ""
     folder: str = ""
-    kind: str = "design"
+    kind: Literal["design", "baseline"] = "design"
     attention: str = ""
     pooling: str = ""
     base_model: str = ""
     seed: int | None = None
-    status: str = DONE
+    status: Literal["done", "failed", "diverged", "unfinished"] = "done"
     reason: str = ""
     trainable_parameters: int | None = None
     training_seconds: float | None = None
@@ -90,35 +115,56 @@ class CellData:
         """The system that it is a run of."""
         return self.system or self.design
 
+    @property
+    def run_label(self) -> str:
+        """Its run's label; empty for a baseline without a seed."""
+        if self.seed is None:
+            return ""
+        return f"seed {self.seed}"
+
 
 @dataclass(frozen=True)
-class AttentionMass:
-    """Where a multi-layer pooling looks: attention averaged over texts, ``(rows, layers)``, each row adding up to 1.
+class AttentionMass(_Counted):
+    """Attention of a multi-layer pooling over layers, averaged over texts, ``(rows, layers)``, each row adding up to 1.
 
     Attributes:
         cell: its name.
-        texts: what was read, such as a task's name.
+        texts: the texts that were read, such as a task's name.
         by: ``head`` (mean over latents) or ``latent`` (mean over heads).
         mass: rows x layers 1..L, the first layer after the embeddings first.
-        count: how many texts.
+        count: number of texts.
     """
 
     cell: str
     texts: str
-    by: str
+    by: Literal["head", "latent"]
     mass: list[list[float]]
     count: int | None = None
 
+    def __post_init__(self) -> None:
+        """Check the rows, too.
+
+        Raises:
+            ValueError: rows of several lengths, or a row that is no distribution.
+        """
+        super().__post_init__()
+        widths = {len(row) for row in self.mass}
+        if len(widths) != 1 or 0 in widths:
+            raise ValueError("mass: expected rows of equal length, one number a layer")
+        for number, row in enumerate(self.mass):
+            if min(row) < 0 or abs(sum(row) - 1) > TOLERANCE:
+                raise ValueError(f"mass[{number}]: a row's masses are positive and add up to 1, not {sum(row):.4g}")
+
 
 @dataclass(frozen=True)
-class Leakage:
+class LeakedTexts(_Counted):
     """Texts of an evaluation task that stand in the training data.
 
     Attributes:
         training_file: where they stand.
         task: the task's name.
-        count: how many of the task's test texts or pairs were found.
-        total: how many it has.
+        count: number of the task's test texts or pairs that stand there.
+        total: number of all its test texts or pairs.
         unit: ``texts`` or ``pairs``.
         examples: a few of them, shortened as you like.
     """
@@ -127,20 +173,30 @@ class Leakage:
     task: str
     count: int
     total: int | None = None
-    unit: str = "texts"
+    unit: Literal["texts", "pairs"] = "texts"
     examples: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the count against the total, too.
+
+        Raises:
+            ValueError: more texts than there are.
+        """
+        super().__post_init__()
+        if self.total is not None and self.count > self.total:
+            raise ValueError(f"{self.count} of {self.total} {self.unit} are found")
 
 
 @dataclass(frozen=True)
-class Truncation:
+class Truncation(_Counted):
     """Texts that were cut.
 
     Attributes:
         task: a task's name, or ``training``.
         side: such as ``query`` or ``document``.
-        texts: how many were read.
-        cut: how many of them were cut.
-        max_length: to how many tokens.
+        texts: number of texts that were read.
+        cut: number of texts that were cut.
+        max_length: in tokens.
     """
 
     task: str
@@ -148,6 +204,16 @@ class Truncation:
     texts: int
     cut: int
     max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the cut texts against all, too.
+
+        Raises:
+            ValueError: more texts were cut than read.
+        """
+        super().__post_init__()
+        if self.cut > self.texts:
+            raise ValueError(f"{self.cut} of {self.texts} texts are cut")
 
 
 @dataclass(frozen=True)
@@ -158,7 +224,7 @@ class DataFile:
         name: a training file, a task's data, a base model.
         role: such as ``training``, ``evaluation`` or ``base model``.
         hash: of its content.
-        rows: how many examples or texts.
+        rows: number of examples or texts.
     """
 
     name: str
@@ -188,14 +254,14 @@ class StudyData:
         warnings: further sentences that a reader should know, such as settings that differ between cells.
         recipe: training settings, nested as they are in the study file.
         versions: of libraries, the driver, the machine.
-        data: what results depend on, with hashes.
-        commands: how to make everything again.
+        data: files and models that results depend on, with hashes.
+        commands: to make everything again.
     """
 
     title: str = ""
     cells: list[CellData] = field(default_factory=list)
     attention: list[AttentionMass] = field(default_factory=list)
-    leakage: list[Leakage] | None = None
+    leakage: list[LeakedTexts] | None = None
     truncation: list[Truncation] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What is compared: systems (models, designs, baselines), their training runs, and the scores of each run by task."""
+"""Systems that are compared (models, designs, baselines), their training runs, and the scores of each run by task."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comparison.errors import ComparisonError
+from comparison.reading.printable import one_line
 from comparison.reading.study_data import StudyData
 
 
@@ -17,10 +18,10 @@ class Score:
     """A result file of one task.
 
     Attributes:
-        task: mteb's name of it.
+        task: mteb's name of it, printable.
         entries: main score by (split, subset); NaN where the file says so or says nothing.
         category: type of task as the file's origin or its metrics show it.
-        dataset_revision: which data; None if not stated.
+        dataset_revision: of the task's data; None if not stated.
         mteb_version: None if not stated.
         file: the result file.
         items: the file with scores item by item; None if there is none.
@@ -36,9 +37,18 @@ class Score:
     items: Path | None = None
     external: bool = False
 
+    @property
+    def splits(self) -> set[str]:
+        """Splits that the file has."""
+        return {split for split, _ in self.entries}
+
+    def subsets(self, split: str | None = None) -> set[str]:
+        """Return the subsets that the file has of a split, or of any."""
+        return {subset for other, subset in self.entries if split in (other, None)}
+
 
 @dataclass(frozen=True)
-class Run:
+class SystemRun:
     """One training run (checkpoint) of a system: its scores by task, and the reasons of the tasks that failed."""
 
     label: str
@@ -48,28 +58,46 @@ class Run:
 
 @dataclass(frozen=True)
 class System:
-    """A model, design or baseline with its runs; `source` is the directory that was given."""
+    """A model, design or baseline.
+
+    Attributes:
+        name: after `merge` unique, printable and in one line.
+        source: the directory that was given.
+        runs: its training runs.
+        raw_name: the name as the results spell it, set by `merge`.
+    """
 
     name: str
     source: Path
-    runs: tuple[Run, ...]
+    runs: tuple[SystemRun, ...]
+    raw_name: str = ""
 
     @property
     def tasks(self) -> list[str]:
         """Tasks that any run has a score of."""
-        return list(dict.fromkeys(task for run in self.runs for task in run.scores))
+        tasks: dict[str, None] = {}
+        for run in self.runs:
+            tasks |= dict.fromkeys(run.scores)
+        return list(tasks)
+
+    def results(self, task: str) -> list[Score]:
+        """Return the result of each run that has a score on a task."""
+        return [run.scores[task] for run in self.runs if task in run.scores]
 
     @property
     def why_no_scores(self) -> str:
         """Why no run has a score; empty where one has."""
         if self.tasks:
             return ""
-        return next((reason for run in self.runs for reason in run.failed.values()), "no reason was kept")
+        for run in self.runs:
+            for reason in run.failed.values():
+                return reason
+        return "no reason was kept"
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study knows beside its scores; nothing of it enters a test.
+    """The facts of a study beside its scores; nothing of it enters a test.
 
     Attributes:
         data: of its `study.json`.
@@ -84,12 +112,24 @@ class Study:
 
 @dataclass
 class Reading:
-    """Everything that was read, and what was left out or needs saying, as sentences; of the notes, damaged ones are errors."""
+    """Everything that was read.
+
+    Attributes:
+        systems: with their scores.
+        notes: sentences on what was left out, and on what a reader should know.
+        studies: facts beside the scores.
+        damaged: those of the notes that are errors.
+    """
 
     systems: list[System] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     studies: list[Study] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the systems."""
+        return [system.name for system in self.systems]
 
 
 def merge(readings: Sequence[Reading]) -> Reading:
@@ -101,27 +141,44 @@ def merge(readings: Sequence[Reading]) -> Reading:
     Raises:
         ComparisonError: the same results twice, or fewer than two systems.
     """
-    systems = [system for reading in readings for system in reading.systems]
-    notes = [note for reading in readings for note in reading.notes]
+    systems: list[System] = []
+    notes: list[str] = []
+    damaged: list[str] = []
+    for reading in readings:
+        systems += reading.systems
+        notes += reading.notes
+        damaged += reading.damaged
     _refuse_twins(systems)
-    for short in (lambda name: re.sub(r"^[\w.-]+/(?=[\w.@-]+$)", "", name), lambda name: name):
-        names = [short(system.name) for system in systems]
-        if len(set(names)) == len(names):
-            break
-    else:
-        names = [
-            f"{system.name} ({_apart(system, systems)})" if names.count(system.name) > 1 else system.name for system in systems
-        ]
-    made = [replace(system, name=name) for system, name in zip(systems, names, strict=True)]
-    if len(made) < 2:
-        found = f"only one: {made[0].name}" if made else "none"
-        raise ComparisonError(f"a comparison needs two systems, found {found}; give one more results folder")
-    studies = [
-        replace(study, names={old.name: new for old, new in zip(systems, names, strict=True) if old.source == study.source})
-        for reading in readings
-        for study in reading.studies
-    ]
-    return Reading(made, notes, studies, [one for reading in readings for one in reading.damaged])
+    names = _unique_names(systems)
+    if len(names) < 2:
+        count = f"only one: {names[0]}" if names else "none"
+        raise ComparisonError(f"a comparison needs two systems, found {count}; give one more results folder")
+    merged = []
+    for system, name in zip(systems, names, strict=True):
+        merged.append(replace(system, name=name, raw_name=system.name))
+    studies = []
+    for reading in readings:
+        for study in reading.studies:
+            names_of_study = {system.raw_name: system.name for system in merged if system.source == study.source}
+            studies.append(replace(study, names=names_of_study))
+    return Reading(merged, notes, studies, damaged)
+
+
+def _unique_names(systems: Sequence[System]) -> list[str]:
+    """Return a printable name of each system: the model's, else with the organisation, else with the directory."""
+    whole = [one_line(system.name) for system in systems]
+    short = [re.sub(r"^[\w.-]+/(?=[\w.@-]+$)", "", name) for name in whole]
+    if len(set(short)) == len(systems):
+        return short
+    names: list[str] = []
+    for system, name in zip(systems, whole, strict=True):
+        if whole.count(name) > 1:
+            name = f"{name} ({one_line(_apart(system, systems))})"
+        number = names.count(name) + 1
+        if number > 1:  # two names that differ in characters that cannot be shown
+            name = f"{name} ({number})"
+        names.append(name)
+    return names
 
 
 def only(reading: Reading, names: Sequence[str]) -> Reading:
@@ -133,47 +190,61 @@ def only(reading: Reading, names: Sequence[str]) -> Reading:
     if len(names) < 2:
         raise ComparisonError(f"a comparison needs two systems, --systems names one: {names[0]}")
     by_name = {system.name: system for system in reading.systems}
-    return replace(reading, systems=[by_name[name] for name in names])
+    return replace(reading, systems=list(map(by_name.__getitem__, names)))
 
 
-def choose_baseline(reading: Reading, asked: str | None) -> str:
-    """Return the system that the others are compared with: the one that is asked for, else the first that has scores.
+def choose_baseline(reading: Reading, wish: str | None) -> str:
+    """Return the system that the others are compared with: the one that the user names, else the first that has scores.
 
     A first one without scores is passed over, which is noted in the reading.
 
     Raises:
-        ComparisonError: the one that is asked for has no scores.
+        ComparisonError: the system that the user names has no scores.
     """
     scored = [system.name for system in reading.systems if system.tasks]
-    if not scored:  # nothing can be compared with anybody, which is told with the reasons
-        return asked or reading.systems[0].name
+    if not scored:  # nothing can be compared with anybody, which is reported with the reasons
+        return wish or reading.systems[0].name
+    if wish is None:
+        _note_passed_over(reading, scored[0])
+        return scored[0]
     for system in reading.systems:
-        if system.name == asked and not system.tasks:
+        if system.name == wish and not system.tasks:
             raise ComparisonError(
-                f"{asked} is to be the baseline and has no scores ({system.why_no_scores}): train it again, or choose one "
+                f"{wish} is to be the baseline and has no scores ({system.why_no_scores}): train it again, or choose one "
                 f"that has with --baseline: {', '.join(scored)}"
             )
-    if asked is not None:
-        return asked
-    chosen = scored[0]
-    for system in reading.systems[: [one.name for one in reading.systems].index(chosen)]:
+    return wish
+
+
+def _note_passed_over(reading: Reading, baseline: str) -> None:
+    for system in reading.systems:
+        if system.name == baseline:
+            return
         reading.notes.append(
-            f"{system.name} stands before {chosen} and has no scores ({system.why_no_scores}): the baseline is {chosen}"
+            f"{system.name} stands before {baseline} and has no scores ({system.why_no_scores}): the baseline is {baseline}"
         )
-    return chosen
 
 
 def _refuse_twins(systems: Sequence[System]) -> None:
-    for number, one in enumerate(systems):
-        for other in systems[:number]:
-            if one.name == other.name and _values(one) == _values(other):
-                places = f"in {other.source} and in {one.source}" if other.source != one.source else f"under {one.source}"
-                raise ComparisonError(f"the same results of {one.name} twice, {places}; give them once")
+    for number, system in enumerate(systems):
+        for twin in systems[:number]:
+            if system.name != twin.name or _values(system) != _values(twin):
+                continue
+            places = f"under {system.source}"
+            if twin.source != system.source:
+                places = f"in {twin.source} and in {system.source}"
+            raise ComparisonError(f"the same results of {system.name} twice, {places}; give them once")
 
 
 def _values(system: System) -> list[object]:
-    runs = (sorted(run.scores.items()) for run in system.runs)
-    return [[(task, sorted((key, str(value)) for key, value in score.entries.items())) for task, score in run] for run in runs]
+    """Return all scores of a system, to see whether another one has the same."""
+    values: list[object] = []
+    for run in system.runs:
+        for task, score in sorted(run.scores.items()):
+            entries = sorted((cell, str(value)) for cell, value in score.entries.items())
+            values.append((task, entries))
+        values.append("end of run")
+    return values
 
 
 def _apart(system: System, systems: Sequence[System]) -> str:
@@ -188,5 +259,6 @@ def _apart(system: System, systems: Sequence[System]) -> str:
 
 def finite(value: object) -> float:
     """Return a JSON value as a float, NaN where it is no number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and math.isfinite(value) else math.nan  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return math.nan
+    return float(value)

@@ -1,18 +1,17 @@
-"""One version of each task: `X`, `X.v2` or `XHardNegatives`, the same kind for all tasks of a category where possible."""
+"""Keep one version of each task: `X`, `X.v2` or `XHardNegatives`, the same kind for all tasks of a category where possible."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from comparison.reading.families import root
 from comparison.reading.systems import System
 
 
-def one_version(
-    every: Sequence[str], systems: Sequence[System], category_of: Callable[[str], str], notes: list[str]
-) -> list[str]:
+def one_version(categories: Mapping[str, str], systems: Sequence[System], notes: list[str]) -> list[str]:
     """Keep one version of each task.
 
     Scores of two versions do not mix well: they are other data, and often of other checkpoints. So a category's tasks are
@@ -21,36 +20,63 @@ def one_version(
     two systems have in that version takes the next one.
 
     Args:
-        every: names of tasks.
+        categories: task -> its category, of all tasks.
         systems: with their scores.
-        category_of: returns a task's category.
         notes: gets a sentence for each category with a choice.
     """
-    have = Counter(task for system in systems for task in system.tasks)
-    pairs = {task: count * (count - 1) // 2 for task, count in have.items()}
+    owners: Counter[str] = Counter()  # task -> number of systems that have it
+    for system in systems:
+        owners.update(system.tasks)
+    remaining = list(categories)
+    for category, choices in _choices(categories).items():
+        of_category = [task for task, other in categories.items() if other == category]
+        offered = list(chain.from_iterable(choices))
+        order = _kinds_by_worth(offered, of_category, owners)
+
+        def preference(task: str, order: Sequence[str] = order) -> tuple[bool, int]:
+            return owners[task] < 2, order.index(_kind(task))
+
+        chosen = [min(versions, key=preference) for versions in choices]
+        left_out = [task for task in offered if task not in chosen]
+        only = [task for task in of_category if task not in offered and _kind(task) != order[0]]
+        for task in left_out:
+            remaining.remove(task)
+        notes.append(_note(category, chosen, left_out, only, owners))
+    return remaining
+
+
+def _choices(categories: Mapping[str, str]) -> dict[str, list[list[str]]]:
+    """Return, by category, the versions of each task that has several."""
     versions: dict[str, list[str]] = {}
-    for task in every:
+    for task in categories:
         versions.setdefault(root(task), []).append(task)
-    several: dict[str, list[list[str]]] = {}
+    choices: dict[str, list[list[str]]] = {}
     for names in versions.values():
         if len(names) > 1:
-            several.setdefault(category_of(names[0]), []).append(names)
-    dropped: set[str] = set()
-    for category, choices in several.items():
-        offered = [task for names in choices for task in names]
-        of_category = [task for task in every if category_of(task) == category]
+            choices.setdefault(categories[names[0]], []).append(names)
+    return choices
 
-        def worth(kind: str, offered: list[str] = offered, of_category: list[str] = of_category) -> tuple[object, ...]:
-            mine = [task for task in offered if _kind(task) == kind]
-            tasks = sum(_kind(task) == kind for task in of_category)
-            return sum(pairs[task] for task in mine), tasks, sum(have[task] for task in mine), _number(kind), kind
 
-        order = sorted({_kind(task) for task in offered}, key=worth, reverse=True)
-        kept = [min(names, key=lambda task: (not pairs[task], order.index(_kind(task)))) for names in choices]
-        dropped |= set(offered) - set(kept)
-        only = [task for task in of_category if task not in offered and _kind(task) != order[0]]
-        notes.append(_told(category, kept, [task for task in offered if task not in kept], only, have))
-    return [task for task in every if task not in dropped]
+def _kinds_by_worth(offered: Sequence[str], of_category: Sequence[str], owners: Counter[str]) -> list[str]:
+    """Return the kinds of version among `offered`, best first.
+
+    Args:
+        offered: tasks of a category with several versions.
+        of_category: all tasks of the category.
+        owners: task -> number of systems that have it.
+    """
+    kinds_of_category = Counter(map(_kind, of_category))
+    pairs: Counter[str] = Counter()  # kind -> pairs of systems that have a task in it, over tasks
+    scores: Counter[str] = Counter()
+    for task in offered:
+        count = owners[task]
+        pairs[_kind(task)] += count * (count - 1) // 2
+        scores[_kind(task)] += count
+
+    def worth(kind: str) -> tuple[object, ...]:
+        return pairs[kind], kinds_of_category[kind], scores[kind], _number(kind), kind
+
+    return sorted(pairs, key=worth, reverse=True)
 
 
 def _kind(task: str) -> str:
@@ -59,17 +85,22 @@ def _kind(task: str) -> str:
 
 def _number(kind: str) -> int:
     match = re.search(r"\.v(\d+)$", kind)
-    return int(match[1]) if match else 1
+    if match is None:
+        return 1
+    return int(match[1])
 
 
-def _told(category: str, kept: Sequence[str], dropped: Sequence[str], only: Sequence[str], have: Counter[str]) -> str:
-    """Say what was chosen, with how many systems have it."""
-
-    def counted(tasks: Sequence[str]) -> str:
-        return ", ".join(f"{task} ({have[task]})" for task in tasks)
-
-    beside = f"; beside them, in the only version there is: {', '.join(only)}" if only else ""
+def _note(category: str, chosen: Sequence[str], dropped: Sequence[str], only: Sequence[str], owners: Counter[str]) -> str:
+    """Return the sentence on a choice, with the number of systems that have each task."""
+    beside = ""
+    if only:
+        beside = f"; beside them, in the only version there is: {', '.join(only)}"
     return (
         f"{category}: of tasks with several versions one kind is compared, the one that the most pairs of systems have "
-        f"(--tasks chooses others; in brackets how many systems have it): {counted(kept)}; left out: {counted(dropped)}{beside}"
+        f"(--tasks chooses others; in brackets how many systems have it): {_with_owners(chosen, owners)}; "
+        f"left out: {_with_owners(dropped, owners)}{beside}"
     )
+
+
+def _with_owners(tasks: Sequence[str], owners: Counter[str]) -> str:
+    return ", ".join(f"{task} ({owners[task]})" for task in tasks)

@@ -1,4 +1,4 @@
-"""What a handful of paired differences says: how large, how sure, and what to expect on a new task.
+"""Describe a handful of paired differences: how large they are, how sure, and what to expect on a new task.
 
 The units are tasks, or families of related tasks (each the mean of its tasks). Tasks count as independent only if no two
 are related, so the intervals that speak of other tasks are those over families.
@@ -85,34 +85,66 @@ class Effect:
     p_floor: float
 
 
+@dataclass(frozen=True)
+class _StudentT:
+    """What Student's t says of the mean of several units; every figure is None for one unit, whose spread is unknown."""
+
+    sd: float | None = None
+    interval: Interval | None = None
+    interval_90: Interval | None = None
+    new_unit: Interval | None = None
+    p: float | None = None
+
+
 def describe(differences: Sequence[float] | np.ndarray) -> Effect:
-    """Describe differences ``(units,)``, at least one, all finite."""
+    """Describe differences ``(units,)``, at least one, all finite.
+
+    >>> effect = describe([0.02, 0.01, 0.03, -0.01])
+    >>> effect.wins, effect.losses, round(effect.mean, 4), effect.p_sign_flip
+    (3, 1, 0.0125, 0.375)
+    """
     values = np.asarray(differences, dtype=np.float64)
     ranks = signed_ranks(values)
-    several = values.size > 1
-    error = float(values.std(ddof=1) / np.sqrt(values.size)) if several else 0.0
-    mean = float(values.mean())
+    student = _student_t(values)
     return Effect(
         units=values.size,
         wins=int((values > 0).sum()),
         losses=int((values < 0).sum()),
         ties=int((values == 0).sum()),
-        mean=mean,
-        sd=float(values.std(ddof=1)) if several else None,
+        mean=float(values.mean()),
+        sd=student.sd,
         median=float(np.median(values)),
-        interval=t_interval(mean, error, values.size - 1) if several else None,
-        interval_90=t_interval(mean, error, values.size - 1, 0.90) if several else None,
-        new_unit=t_interval(mean, error * np.sqrt(values.size + 1), values.size - 1) if several else None,
-        p_t=t_test(mean, error, values.size - 1) if several else None,
+        interval=student.interval,
+        interval_90=student.interval_90,
+        new_unit=student.new_unit,
+        p_t=student.p,
         hodges_lehmann=hodges_lehmann(values),
-        hodges_lehmann_interval=_exact(values, CONFIDENCE),
-        hodges_lehmann_interval_90=_exact(values, 0.90),
+        hodges_lehmann_interval=_exact_interval(values, CONFIDENCE),
+        hodges_lehmann_interval_90=_exact_interval(values, 0.90),
         w_plus=ranks.plus,
         w_minus=ranks.minus,
         rank_biserial=ranks.rank_biserial,
         p_wilcoxon=ranks.p,
         p_sign_flip=sign_flip(values),
         p_floor=floor(values.size),
+    )
+
+
+def _student_t(values: np.ndarray) -> _StudentT:
+    """Return mean ± t sd / sqrt(n) with n - 1 degrees of freedom; for one more unit mean ± t sd sqrt(1 + 1 / n)."""
+    if values.size < 2:
+        return _StudentT()
+    mean = float(values.mean())
+    sd = float(values.std(ddof=1))
+    error = float(values.std(ddof=1) / np.sqrt(values.size))
+    error_of_new_unit = error * np.sqrt(values.size + 1)  # sd / sqrt(n) x sqrt(n + 1) = sd sqrt(1 + 1 / n)
+    df = values.size - 1
+    return _StudentT(
+        sd=sd,
+        interval=t_interval(mean, error, df),
+        interval_90=t_interval(mean, error, df, 0.90),
+        new_unit=t_interval(mean, error_of_new_unit, df),
+        p=t_test(mean, error, df),
     )
 
 
@@ -130,11 +162,21 @@ def t_test(mean: float, error: float, df: float) -> float:
 
 
 def combine(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return the standard error and Satterthwaite's degrees of freedom of a sum of independent (variance, df)."""
-    total = sum(variance for variance, _ in parts)
+    """Return the standard error and Satterthwaite's degrees of freedom of a sum of independent (variance, df).
+
+    With V the sum of the variances v, the error is sqrt(V) and df = V² / sum(v² / df_v) (Satterthwaite 1946).
+    """
+    variances: list[float] = []
+    freedoms: list[float] = []
+    weights: list[float] = []
+    for variance, df in parts:
+        variances.append(variance)
+        freedoms.append(df)
+        weights.append(variance**2 / df)
+    total = sum(variances)
     if total == 0:
-        return 0.0, float(sum(df for _, df in parts))
-    return float(np.sqrt(total)), float(total**2 / sum(variance**2 / df for variance, df in parts))
+        return 0.0, float(sum(freedoms))
+    return float(np.sqrt(total)), float(total**2 / sum(weights))
 
 
 def equivalence_p(differences: np.ndarray, margin: float) -> float:
@@ -167,12 +209,20 @@ def new_task_interval(families: Sequence[Sequence[float]]) -> Interval | None:
     count = len(families)
     if count < 2:
         return None
-    means = np.array([np.mean(tasks) for tasks in families])
-    mean, of_mean = float(means.mean()), float(means.var(ddof=1)) / count
-    around = np.mean([np.mean((np.asarray(tasks) - mean) ** 2) for tasks in families])
-    return t_interval(mean, float(np.sqrt(around + 2 * of_mean)), count - 1)
+    means = np.array(list(map(np.mean, families)))
+    mean = float(means.mean())
+    variance_of_mean = float(means.var(ddof=1)) / count
+    squared_distances = []
+    for tasks in families:
+        distances = np.asarray(tasks) - mean
+        squared_distances.append(np.mean(distances**2))
+    variance_of_task = np.mean(squared_distances)
+    error = float(np.sqrt(variance_of_task + 2 * variance_of_mean))
+    return t_interval(mean, error, count - 1)
 
 
-def _exact(values: np.ndarray, confidence: float) -> Interval | None:
-    found = hodges_lehmann_interval(values, confidence)
-    return Interval(*found) if found else None
+def _exact_interval(values: np.ndarray, confidence: float) -> Interval | None:
+    interval = hodges_lehmann_interval(values, confidence)
+    if interval is None:
+        return None
+    return Interval(*interval)

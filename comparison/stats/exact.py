@@ -36,7 +36,9 @@ class SignedRanks:
     def rank_biserial(self) -> float:
         """(W+ - W-) / (W+ + W-): how consistent the sign is, not how large the difference."""
         total = self.plus + self.minus
-        return (self.plus - self.minus) / total if total else 0.0
+        if not total:
+            return 0.0
+        return (self.plus - self.minus) / total
 
 
 def pratt_ranks(differences: np.ndarray) -> np.ndarray:
@@ -45,18 +47,26 @@ def pratt_ranks(differences: np.ndarray) -> np.ndarray:
 
 
 def signed_ranks(differences: np.ndarray) -> SignedRanks:
-    """Test differences ``(units,)`` by the exact distribution of their signed ranks."""
+    """Test differences ``(units,)`` by the exact distribution of their signed ranks.
+
+    Under the null hypothesis every sign is fair. With S the sum of all ranks, W+ - W- = 2 W+ - S, so the two-sided p-value
+    is P(|2 W+ - S| >= |w+ - w-|). Mean ranks of ties are halves, so all ranks are doubled to be whole numbers.
+    """
     ranks = pratt_ranks(np.asarray(differences, dtype=np.float64))
-    plus, minus = float(ranks[ranks > 0].sum()), float(-ranks[ranks < 0].sum())
-    doubled = np.rint(2 * np.abs(ranks[ranks != 0])).astype(np.int64)  # mean ranks of ties are halves
+    plus = float(ranks[ranks > 0].sum())
+    minus = float(-ranks[ranks < 0].sum())
+    doubled = np.rint(2 * np.abs(ranks[ranks != 0])).astype(np.int64)
     chances = rank_sum_distribution(doubled)
     sums = np.arange(chances.size)
-    far = np.abs(2 * sums - doubled.sum()) >= round(2 * abs(plus - minus))
-    return SignedRanks(plus, minus, min(1.0, float(chances[far].sum())))
+    as_far = np.abs(2 * sums - doubled.sum()) >= round(2 * abs(plus - minus))
+    return SignedRanks(plus, minus, min(1.0, float(chances[as_far].sum())))
 
 
 def rank_sum_distribution(ranks: np.ndarray) -> np.ndarray:
-    """Return P(sum of the ranks with a plus sign = s) for s = 0 … sum, signs fair and independent; ranks are integers."""
+    """Return P(sum of the ranks with a plus sign = s) for s = 0 … sum, signs fair and independent; ranks are integers.
+
+    One rank after another: it is added with chance 1/2, so the distribution is the mean of itself and itself shifted.
+    """
     chances = np.zeros(int(ranks.sum()) + 1)
     chances[0] = 1.0
     for rank in ranks:
@@ -90,8 +100,10 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
 
 def floor(units: int) -> float:
-    """Return the smallest two-sided p-value that signs of so many units can reach: 2^(1 - units)."""
-    return float(2.0 ** (1 - units)) if units else 1.0
+    """Return the smallest two-sided p-value that signs of this number of units can reach: 2^(1 - units)."""
+    if not units:
+        return 1.0
+    return float(2.0 ** (1 - units))
 
 
 def hodges_lehmann(differences: np.ndarray) -> float:
@@ -106,12 +118,13 @@ def hodges_lehmann_interval(differences: np.ndarray, confidence: float) -> tuple
     widest one, from the smallest to the largest difference, has confidence 1 - 2^(1 - units).
     """
     values = np.asarray(differences, dtype=np.float64)
-    tails = np.cumsum(rank_sum_distribution(np.arange(1, values.size + 1)))
+    tails = np.cumsum(rank_sum_distribution(np.arange(1, values.size + 1)))  # P(W <= k)
     cut = int(np.searchsorted(tails, (1 - confidence) / 2, side="right")) - 1  # largest k with P(W <= k) <= tail
     if values.size == 0 or cut < 0:
         return None
     averages = walsh_averages(values)
-    return float(averages[cut]), float(averages[averages.size - 1 - cut]), float(1 - 2 * tails[cut])
+    low, high = averages[cut], averages[averages.size - 1 - cut]
+    return float(low), float(high), float(1 - 2 * tails[cut])
 
 
 def walsh_averages(differences: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1.0, stepped)
-    return [float(p) for p in adjusted]
+    return list(map(float, adjusted))
 
 
 def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
@@ -38,36 +38,57 @@ def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
     shares = (highest >= flipped[0, order] - TOLERANCE).mean(axis=0)
     adjusted = np.empty(len(values))
     adjusted[order] = np.maximum.accumulate(shares)
-    return [float(p) for p in adjusted]
+    return list(map(float, adjusted))
 
 
 def reachable(floors: Collection[float], alpha: float) -> int:
     """Return C, the tests that an adjustment over several must count (Tarone 1990): those whose floor reaches alpha / C."""
-    for count in range(1, len(floors) + 1):
-        if sum(value <= alpha / count for value in floors) <= count:
+    smallest = np.asarray(list(floors), dtype=np.float64)
+    for count in range(1, smallest.size + 1):
+        if np.count_nonzero(smallest <= alpha / count) <= count:
             return count
-    return len(floors)
+    return smallest.size
 
 
 def letters(names: Sequence[str], separated: Collection[frozenset[str]]) -> dict[str, str]:
     """Return a compact letter display: two names share a letter unless they are separated (Piepho 2004).
 
+    It begins with one group of all names. Every separated pair splits the groups that hold both of its names into two,
+    each without one of them; a group inside another one is dropped. What is left gets a letter each.
+
     Args:
         names: in the order in which letters are given out, best first.
         separated: pairs of names.
+
+    >>> letters(["best", "middle", "worst"], [frozenset(("best", "worst"))])
+    {'best': 'a', 'middle': 'ab', 'worst': 'b'}
     """
     groups: list[set[str]] = [set(names)]
     for pair in separated:
-        one, other = sorted(pair)
-        for group in [group for group in groups if pair <= group]:
-            groups.remove(group)
-            for part in (group - {one}, group - {other}):
-                if not any(part <= kept for kept in groups):
-                    groups = [kept for kept in groups if not kept < part] + [part]
-    place = {name: number for number, name in enumerate(names)}
-    groups.sort(key=lambda group: sorted(place[name] for name in group))
-    return {name: "".join(_letter(number) for number, group in enumerate(groups) if name in group) for name in names}
+        groups = _split(groups, pair)
+    places = {name: number for number, name in enumerate(names)}
+    groups.sort(key=lambda group: sorted(places[name] for name in group))
+    shown = dict.fromkeys(names, "")
+    for number, group in enumerate(groups):
+        for name in group:
+            shown[name] += _letter(number)
+    return shown
+
+
+def _split(groups: list[set[str]], pair: frozenset[str]) -> list[set[str]]:
+    """Return groups of which none holds both names of a pair, and none lies inside another one."""
+    first, second = sorted(pair)
+    for group in list(groups):
+        if not pair <= group:
+            continue
+        groups.remove(group)
+        for part in (group - {first}, group - {second}):
+            if not any(part <= other for other in groups):
+                groups = [other for other in groups if not other < part] + [part]
+    return groups
 
 
 def _letter(number: int) -> str:
-    return chr(ord("a") + number) if number < 26 else f"({number + 1})"
+    if number < 26:
+        return chr(ord("a") + number)
+    return f"({number + 1})"

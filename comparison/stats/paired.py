@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def paired_difference(ours: np.ndarray, other: np.ndarray, *, resamples: int = 1
     Raises:
         ValueError: no items, different items, or a score that is not finite.
     """
-    first, second = (np.atleast_2d(np.asarray(scores, dtype=np.float64)).mean(axis=0) for scores in (ours, other))
+    first, second = _mean_over_runs(ours), _mean_over_runs(other)
     if first.shape != second.shape or first.size == 0:
         raise ValueError(f"paired scores need the same items, at least one: {first.shape} and {second.shape}")
     differences = first - second
@@ -54,10 +55,15 @@ def paired_difference(ours: np.ndarray, other: np.ndarray, *, resamples: int = 1
     count = differences.size
     means = np.empty(resamples)
     for start in range(0, resamples, 500):  # in blocks: memory stays small for many items
-        picks = generator.integers(0, count, size=(min(500, resamples - start), count))
+        block = min(500, resamples - start)
+        picks = generator.integers(0, count, size=(block, count))
         means[start : start + len(picks)] = differences[picks].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Difference(float(differences.mean()), float(low), float(high), count)
+
+
+def _mean_over_runs(scores: np.ndarray) -> np.ndarray:
+    return np.asarray(np.atleast_2d(np.asarray(scores, dtype=np.float64)).mean(axis=0))
 
 
 def run_interval(differences: np.ndarray, confidence: float = 0.95) -> Difference:
@@ -70,11 +76,10 @@ def run_interval(differences: np.ndarray, confidence: float = 0.95) -> Differenc
     Raises:
         ValueError: fewer than two runs: one run says nothing of the spread between runs.
     """
-    from scipy import stats
-
     values = np.asarray(differences, dtype=np.float64)
     if values.size < 2:
         raise ValueError("an interval over training runs needs at least two of them")
-    half = float(stats.t.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
+    quantile = stats.t.ppf((1 + confidence) / 2, values.size - 1)
+    half = float(quantile * values.std(ddof=1) / np.sqrt(values.size))
     mean = float(values.mean())
     return Difference(mean, mean - half, mean + half, values.size)

@@ -49,6 +49,7 @@ class Crossed:
 
 ENOUGH = 4  # degrees of freedom of the variance over runs
 
+# Over runs of each of two designs; None where it is unknown.
 Variance = tuple[SeedVariance | None, SeedVariance | None]
 
 
@@ -58,10 +59,27 @@ def seed_variances(means: Sequence[np.ndarray]) -> list[SeedVariance | None]:
     A design with three runs or more has its own; another one takes the variance pooled over all designs with at least two
     runs, if that has two degrees of freedom; None where nothing is known.
     """
-    several = [(float(np.var(runs, ddof=1)), len(runs) - 1) for runs in means if len(runs) > 1]
-    df = sum(freedom for _, freedom in several)
-    pooled = SeedVariance(sum(value * freedom for value, freedom in several) / df, df, "pooled") if df >= 2 else None
-    return [SeedVariance(float(np.var(runs, ddof=1)), len(runs) - 1, "own") if len(runs) > 2 else pooled for runs in means]
+    pooled = _pooled_variance(means)
+    variances: list[SeedVariance | None] = []
+    for runs in means:
+        if len(runs) > 2:
+            variances.append(SeedVariance(float(np.var(runs, ddof=1)), len(runs) - 1, "own"))
+        else:
+            variances.append(pooled)
+    return variances
+
+
+def _pooled_variance(means: Sequence[np.ndarray]) -> SeedVariance | None:
+    """Return sum(df v) / sum(df) over designs with several runs; None below two degrees of freedom."""
+    weighted: list[float] = []
+    df = 0
+    for runs in means:
+        if len(runs) > 1:
+            weighted.append(float(np.var(runs, ddof=1)) * (len(runs) - 1))
+            df += len(runs) - 1
+    if df < 2:
+        return None
+    return SeedVariance(sum(weighted) / df, df, "pooled")
 
 
 def crossed(units: np.ndarray, runs: tuple[int, int], variances: Variance) -> Crossed | None:
@@ -91,17 +109,30 @@ def crossed_mean(strata: Sequence[np.ndarray], runs: tuple[int, int], variances:
     first, second = variances
     if min(map(len, strata)) < 2 or first is None or second is None:
         return None
-    count = len(strata)
-    parts: list[tuple[float, float]] = [
-        (float(np.var(units, ddof=1)) / len(units) / count**2, len(units) - 1) for units in strata
-    ]
-    of_runs = run_parts((first, second), runs)
-    mean = float(np.mean([np.mean(units) for units in strata]))
-    error, df = combine([*parts, *of_runs])
-    known = sum(df_of_part for _, df_of_part in of_runs)
-    df = df if known >= ENOUGH else min(df, float(known))
-    source = "own" if first.source == second.source == "own" else "pooled"
+    from_runs = run_parts((first, second), runs)
+    mean = mean_of_means(strata)
+    error, df = combine([*unit_parts(strata), *from_runs])
+    _, dfs_of_runs = zip(*from_runs, strict=True)
+    df_of_runs = sum(dfs_of_runs)
+    if df_of_runs < ENOUGH:
+        df = min(df, float(df_of_runs))
+    source = "pooled"
+    if first.source == second.source == "own":
+        source = "own"
     return Crossed(mean, error, t_interval(mean, error, df), t_test(mean, error, df), df, source)
+
+
+def mean_of_means(strata: Sequence[np.ndarray]) -> float:
+    """Return the mean of the strata's means, so that each stratum counts the same."""
+    return float(np.mean(list(map(np.mean, strata))))
+
+
+def unit_parts(strata: Sequence[np.ndarray]) -> list[tuple[float, float]]:
+    """Return what units add to the variance of the mean of means, s² / T / C² each, as independent (variance, df)."""
+    parts: list[tuple[float, float]] = []
+    for units in strata:
+        parts.append((float(np.var(units, ddof=1)) / len(units) / len(strata) ** 2, len(units) - 1))
+    return parts
 
 
 def run_parts(variances: tuple[SeedVariance, SeedVariance], runs: tuple[int, int]) -> list[tuple[float, float]]:
@@ -113,14 +144,20 @@ def run_parts(variances: tuple[SeedVariance, SeedVariance], runs: tuple[int, int
     """
     first, second = variances
     if first.source == second.source == "own":
-        return [(variance.value / size, variance.df) for variance, size in zip(variances, runs, strict=True)]
+        return [(first.value / runs[0], first.df), (second.value / runs[1], second.df)]
     if first.source == second.source:
         return [(first.value * (1 / runs[0] + 1 / runs[1]), first.df)]
-    (own, own_runs), (pooled, borrowed) = sorted(zip(variances, runs, strict=True), key=lambda one: one[0].source)
+    if first.source == "own":
+        return _half_borrowed(first, runs[0], second, runs[1])
+    return _half_borrowed(second, runs[1], first, runs[0])
+
+
+def _half_borrowed(own: SeedVariance, own_runs: int, pooled: SeedVariance, borrowed_runs: int) -> list[tuple[float, float]]:
+    """Return the parts where only the design with `own_runs` has a variance of its own, which is part of the pooled one."""
     share = own.value * own.df / pooled.df  # of the pooled variance
-    parts: list[tuple[float, float]] = [(own.value / own_runs + share / borrowed, own.df)]
+    parts: list[tuple[float, float]] = [(own.value / own_runs + share / borrowed_runs, own.df)]
     if pooled.df > own.df:
-        parts.append((max(0.0, pooled.value - share) / borrowed, pooled.df - own.df))
+        parts.append((max(0.0, pooled.value - share) / borrowed_runs, pooled.df - own.df))
     return parts
 
 
@@ -130,12 +167,12 @@ def overturning_seed_sd(mean: float, error: float, df: float, runs: tuple[int, i
     The 95 % t interval over units and runs reaches zero there; 0 where it reaches zero without any seed noise. Where several
     differences are compared, `corrected_seed_sds` is what goes with their marks.
     """
-    return _room(Measured(mean, error, df, runs), 1 - CONFIDENCE)
+    return _tipping_sd(Measured(mean, error, df, runs), 1 - CONFIDENCE)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A comparison whose tipping point is asked for: its mean, standard error and degrees of freedom without seed noise.
+    """A comparison for which a tipping point is computed: mean, standard error and degrees of freedom without seed noise.
 
     Attributes:
         mean: mean difference.
@@ -158,17 +195,22 @@ def corrected_seed_sds(tests: Sequence[Measured], alpha: float) -> list[float]:
     in which they are made (each rejects whoever passes alpha over the number that is left), so those who last longest are
     rejected first, and nobody lasts longer than those before.
     """
-    found = np.zeros(len(tests))
+    tipping = np.zeros(len(tests))
     left = list(range(len(tests)))
     highest = np.inf
     while left and highest > 0:
-        limits = [_room(tests[number], alpha / len(left)) for number in left]
+        limits = [_tipping_sd(tests[number], alpha / len(left)) for number in left]
         highest = min(highest, max(limits))
-        found[left.pop(int(np.argmax(limits)))] = highest
-    return [float(limit) for limit in found]
+        tipping[left.pop(int(np.argmax(limits)))] = highest
+    return list(map(float, tipping))
 
 
-def _room(test: Measured, level: float) -> float:
+def _tipping_sd(test: Measured, level: float) -> float:
+    """Return the sd over runs, s, at which the test's p-value equals `level`.
+
+    With t the quantile, mean = t sqrt(error² + s² (1 / S_a + 1 / S_b)) is solved for s, the degrees of freedom held fixed;
+    0 where the mean is not that large even without seed noise.
+    """
     quantile = float(special.stdtrit(test.df, 1 - level / 2))
     room = (test.mean / quantile) ** 2 - test.error**2
     return float(np.sqrt(max(0.0, room) / (1 / test.runs[0] + 1 / test.runs[1])))
@@ -190,24 +232,37 @@ class Variances:
 def variance_parts(scores: np.ndarray) -> Variances | None:
     """Return the parts by analysis of variance; None without two designs, two runs and two tasks.
 
+    The mean squares (MS) of tasks, of design x task, of runs inside designs, and of what is left, have as expectations sums
+    of the parts' variances; those are solved for the variances (the method of moments).
+
     Args:
         scores: ``(designs, runs, tasks)``, runs nested in designs.
     """
     designs, runs, tasks = scores.shape
     if min(designs, runs, tasks) < 2:
         return None
-    cells, run_means, task_means = scores.mean(axis=1), scores.mean(axis=2), scores.mean(axis=(0, 1))
-    design_means, grand = scores.mean(axis=(1, 2)), scores.mean()
-    left = scores - cells[:, None, :] - run_means[:, :, None] + design_means[:, None, None]
-    of_left = (left**2).sum() / (designs * (runs - 1) * (tasks - 1))
-    of_runs = tasks * ((run_means - design_means[:, None]) ** 2).sum() / (designs * (runs - 1))
-    crossing = cells - design_means[:, None] - task_means[None, :] + grand
-    of_crossing = runs * (crossing**2).sum() / ((designs - 1) * (tasks - 1))
-    of_tasks = designs * runs * ((task_means - grand) ** 2).sum() / (tasks - 1)
-    parts = (
-        (of_tasks - of_crossing) / (designs * runs),
-        (of_crossing - of_left) / runs,
-        (of_runs - of_left) / tasks,
-        of_left,
+    # 1. Means: of a design on a task (cells), of a run, of a task, of a design, of all.
+    cells = scores.mean(axis=1)  # (designs, tasks)
+    run_means = scores.mean(axis=2)  # (designs, runs)
+    task_means = scores.mean(axis=(0, 1))  # (tasks,)
+    design_means = scores.mean(axis=(1, 2))  # (designs,)
+    grand = scores.mean()
+    # 2. Mean squares: squared deviations over their degrees of freedom.
+    residuals = scores - cells[:, None, :] - run_means[:, :, None] + design_means[:, None, None]
+    ms_residual = (residuals**2).sum() / (designs * (runs - 1) * (tasks - 1))
+    ms_runs = tasks * ((run_means - design_means[:, None]) ** 2).sum() / (designs * (runs - 1))
+    interaction = cells - design_means[:, None] - task_means[None, :] + grand
+    ms_interaction = runs * (interaction**2).sum() / ((designs - 1) * (tasks - 1))
+    ms_tasks = designs * runs * ((task_means - grand) ** 2).sum() / (tasks - 1)
+    # 3. Variances from the mean squares' expectations.
+    return Variances(
+        task=_root((ms_tasks - ms_interaction) / (designs * runs)),
+        design_by_task=_root((ms_interaction - ms_residual) / runs),
+        run=_root((ms_runs - ms_residual) / tasks),
+        run_by_task=_root(ms_residual),
     )
-    return Variances(*(float(np.sqrt(max(0.0, part))) for part in parts))
+
+
+def _root(variance: float) -> float:
+    """Return the standard deviation; 0 for a negative estimate."""
+    return float(np.sqrt(max(0.0, variance)))

@@ -1,4 +1,4 @@
-"""One task, two systems: how sure their difference is with other queries, pairs or texts of the same kind.
+"""Compare two systems on one task: how sure their difference is with other queries, pairs or texts of the same kind.
 
 The unit and the error fit the type of task; both systems are always measured on the same items, resampled together:
 
@@ -21,15 +21,16 @@ from comparison.reading.item_scores import Items
 from comparison.stats.effects import Interval, combine, t_interval, t_test
 from comparison.stats.exact import sign_flip
 from comparison.stats.resampling import RESAMPLES, SWAPS, bootstrap, rank_swaps
+from comparison.stats.seeds import mean_of_means, unit_parts
 
-UNITS = {"queries": "queries", "correlation": "pairs", "precision": "pairs", "accuracy": "texts", "draws": "documents"}
+UNITS = {"queries": "queries", "correlation": "pairs", "precision": "pairs", "accuracy": "texts", "draws": "draws"}
 FLIPS = 9_999
 FLIPPED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How often is resampled: sign flips of queries, bootstraps and rank swaps of pairs."""
+    """Numbers of resamples: sign flips of queries, bootstraps and rank swaps of pairs."""
 
     flips: int = FLIPS
     resamples: int = RESAMPLES
@@ -46,9 +47,9 @@ class Within:
         df: degrees of freedom of the error.
         interval: 95 %.
         p: two-sided.
-        units: how many independent units: queries, groups of connected pairs, texts; draws for clustering.
+        units: number of independent units: queries, groups of connected pairs, texts; draws for clustering.
         unit: what they are.
-        items: how many items.
+        items: number of items.
         grouped: whether the file said which items are connected (pairs only).
         metric: the statistic.
     """
@@ -72,84 +73,108 @@ def within_task(ours: Sequence[Items], other: Sequence[Items], seed: int = 0, ef
         None where the items are not the same ones, or nothing can be said of their error.
     """
     first = ours[0]
-    if any(items.kind != first.kind or items.metric != first.metric or items.ids != first.ids for items in [*ours, *other]):
+    if not all(_same_items(items, first) for items in [*ours, *other]):
         return None
-    if any(not np.array_equal(items.gold, first.gold) for items in [*ours, *other]):
-        return None
-    compare = {"queries": _queries, "accuracy": _accuracy, "draws": _draws}.get(first.kind, _pairs)
-    return compare(ours, other, seed, effort or Effort())
+    effort = effort or Effort()
+    if first.kind == "queries":
+        return _queries(ours, other, seed, effort.flips)
+    if first.kind == "accuracy":
+        return _accuracy(ours, other)
+    if first.kind == "draws":
+        return _draws(ours, other)
+    return _pairs(ours, other, seed, effort)
 
 
-def _queries(ours: Sequence[Items], other: Sequence[Items], seed: int, effort: Effort) -> Within | None:
+def _same_items(items: Items, first: Items) -> bool:
+    same_labels = items.kind == first.kind and items.metric == first.metric and items.ids == first.ids
+    return same_labels and np.array_equal(items.gold, first.gold)
+
+
+def _queries(ours: Sequence[Items], other: Sequence[Items], seed: int, flips: int) -> Within | None:
+    """Compare means over queries: V = sum(s² / n) / C² over C subsets, each of which counts the same."""
     first = ours[0]
-    differences = _mean(ours)[:, 0] - _mean(other)[:, 0]
-    strata = [differences[first.subsets == one] for one in np.unique(first.subsets)]
+    differences = _mean_over_runs(ours)[:, 0] - _mean_over_runs(other)[:, 0]
+    strata = _by_subset(differences, first)
     if min(map(len, strata)) < 2:
         return None
-    difference = float(np.mean([stratum.mean() for stratum in strata]))
-    parts = [(float(stratum.var(ddof=1)) / len(stratum) / len(strata) ** 2, len(stratum) - 1) for stratum in strata]
-    weights = np.array([1 / len(strata) / (first.subsets == one).sum() for one in first.subsets])
-    p = flip_test(differences * weights, seed, effort.flips)
-    return _made(first, difference, parts, p, first.values.shape[0])
+    numbers = np.unique(first.subsets, return_inverse=True)[1]  # of each query's subset
+    weights = 1 / len(strata) / np.bincount(numbers)[numbers]
+    p = flip_test(differences * weights, seed, flips)
+    return _within(first, mean_of_means(strata), unit_parts(strata), p, first.values.shape[0])
 
 
 def _pairs(ours: Sequence[Items], other: Sequence[Items], seed: int, effort: Effort) -> Within | None:
+    """Compare rank statistics: V is the variance of the bootstrapped differences, times G / (G - 1) for G groups."""
     first = ours[0]
     groups = np.unique(first.groups).size
     if groups < 2:
         return None
-    observed, draws = zip(*(bootstrap(items, seed, effort.resamples) for items in [*ours, *other]), strict=True)
-    signs = np.array([1 / len(ours)] * len(ours) + [-1 / len(other)] * len(other))
+    observed, draws = [], []
+    for items in [*ours, *other]:
+        statistic, resampled = bootstrap(items, seed, effort.resamples)
+        observed.append(statistic)
+        draws.append(resampled)
+    signs = np.array([1 / len(ours)] * len(ours) + [-1 / len(other)] * len(other))  # ours - other, means over runs
     difference = float(signs @ np.array(observed))
     variance = float(np.var(signs @ np.array(draws), ddof=1)) * groups / (groups - 1)  # a bootstrap's is too small by that
-    p = rank_swaps(ours[0], other[0], seed, effort.swaps) if len(ours) == len(other) == 1 else None
-    return _made(first, difference, [(variance, groups - 1)], p, groups)
+    p = None
+    if len(ours) == len(other) == 1:
+        p = rank_swaps(ours[0], other[0], seed, effort.swaps)
+    return _within(first, difference, [(variance, groups - 1)], p, groups)
 
 
-def _accuracy(ours: Sequence[Items], other: Sequence[Items], seed: int, effort: Effort) -> Within | None:
+def _accuracy(ours: Sequence[Items], other: Sequence[Items]) -> Within | None:
+    """Compare accuracies: V = sum(s²(texts) / n + s²(repetitions) / R) / C² over C subsets."""
     first = ours[0]
     if any(items.values.shape != first.values.shape for items in [*ours, *other]):
         return None
-    right = _mean(ours) - _mean(other)  # (texts, repetitions)
-    parts: list[tuple[float, int]] = []
-    names = np.unique(first.subsets)
-    for one in names:
-        part = right[first.subsets == one]
-        if len(part) < 2:
+    strata = _by_subset(_mean_over_runs(ours) - _mean_over_runs(other), first)  # each (texts, repetitions)
+    parts: list[tuple[float, float]] = []
+    for right in strata:
+        texts, repetitions = right.shape
+        if texts < 2:
             return None
-        parts.append((float(part.mean(axis=1).var(ddof=1)) / len(part) / len(names) ** 2, len(part) - 1))
-        if part.shape[1] > 1:
-            parts.append((float(part.mean(axis=0).var(ddof=1)) / part.shape[1] / len(names) ** 2, part.shape[1] - 1))
-    difference = float(np.mean([right[first.subsets == one].mean() for one in names]))
-    return _made(first, difference, parts, None, first.values.shape[0])
+        parts.append((float(right.mean(axis=1).var(ddof=1)) / texts / len(strata) ** 2, texts - 1))
+        if repetitions > 1:
+            parts.append((float(right.mean(axis=0).var(ddof=1)) / repetitions / len(strata) ** 2, repetitions - 1))
+    return _within(first, mean_of_means(strata), parts, None, first.values.shape[0])
 
 
-def _draws(ours: Sequence[Items], other: Sequence[Items], seed: int, effort: Effort) -> Within | None:
+def _draws(ours: Sequence[Items], other: Sequence[Items]) -> Within | None:
+    """Compare means of bootstrap draws: SE = s sqrt(k / N + 1 / R), averaged over levels."""
     first = ours[0]
-    differences = _mean(ours)[:, 0] - _mean(other)[:, 0]
-    levels = [differences[first.subsets == one] for one in np.unique(first.subsets)]
+    differences = _mean_over_runs(ours)[:, 0] - _mean_over_runs(other)[:, 0]
+    levels = _by_subset(differences, first)
     if first.ratio is None or min(map(len, levels)) < 3:
         return None
     errors = [level.std(ddof=1) * np.sqrt(first.ratio + 1 / len(level)) for level in levels]
     # Levels are of the same documents: the mean of their errors is the error of their mean at its largest.
     part = (float(np.mean(errors)) ** 2, min(map(len, levels)) - 1)
-    return _made(first, float(np.mean([level.mean() for level in levels])), [part], None, differences.size)
+    return _within(first, mean_of_means(levels), [part], None, differences.size)
 
 
-def _mean(runs: Sequence[Items]) -> np.ndarray:
+def _mean_over_runs(runs: Sequence[Items]) -> np.ndarray:
     return np.asarray(np.mean([items.values for items in runs], axis=0))
 
 
-def _made(first: Items, difference: float, parts: list[tuple[float, int]], p: float | None, units: int) -> Within:
+def _by_subset(values: np.ndarray, items: Items) -> list[np.ndarray]:
+    """Return the values of each subset, subsets in the order of their numbers."""
+    return [values[items.subsets == subset] for subset in np.unique(items.subsets)]
+
+
+def _within(first: Items, difference: float, parts: Sequence[tuple[float, float]], p: float | None, units: int) -> Within:
+    """Describe a difference from its variance's parts; without a p-value of its own it gets the t test's."""
     error, df = combine(parts)
+    if p is None:
+        p = t_test(difference, error, df)
     return Within(
         difference=difference,
         error=error,
         df=df,
         interval=t_interval(difference, error, df),
-        p=t_test(difference, error, df) if p is None else p,
+        p=p,
         units=units,
-        unit="draws" if first.kind == "draws" else UNITS[first.kind],
+        unit=UNITS[first.kind],
         items=len(first.ids),
         grouped=first.grouped,
         metric=first.metric,
@@ -162,11 +187,14 @@ def flip_test(differences: np.ndarray, seed: int = 0, flips: int = FLIPS) -> flo
     if values.size <= 16:
         return sign_flip(values)
     generator = np.random.default_rng(seed)
-    size, limit = abs(values.sum()), 1e-12 * np.abs(values).sum()
+    size = abs(values.sum())
+    tolerance = max(1e-12 * np.abs(values).sum(), 1e-6 * size)  # sums in single precision are rounded
     beyond = 0
     for start in range(0, flips, FLIPPED_AT_ONCE):  # in blocks: memory stays small for many queries
         count = min(FLIPPED_AT_ONCE, flips - start)
-        drawn = np.frombuffer(generator.bytes(count * -(-values.size // 8)), dtype=np.uint8).reshape(count, -1)
-        plus = np.unpackbits(drawn, axis=1, count=values.size).astype(np.float32) @ values.astype(np.float32)
-        beyond += int((np.abs(2 * plus - values.sum()) >= size - max(limit, 1e-6 * size)).sum())
+        bits = generator.bytes(count * -(-values.size // 8))  # one a query, rows in whole bytes
+        rows = np.frombuffer(bits, dtype=np.uint8).reshape(count, -1)
+        positive = np.unpackbits(rows, axis=1, count=values.size).astype(np.float32)
+        plus = positive @ values.astype(np.float32)
+        beyond += int((np.abs(2 * plus - values.sum()) >= size - tolerance).sum())  # the flipped sum is 2 plus - sum
     return (beyond + 1) / (flips + 1)

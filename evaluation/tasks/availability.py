@@ -1,7 +1,7 @@
-"""Whether the rows of mteb's own tasks can be had, known in seconds and before a model is loaded.
+"""Tell whether the rows of mteb's own tasks can be had, in seconds and before a model is loaded.
 
-The hub is asked once, and only where a task without a local folder is asked for. If it cannot be reached, tasks whose data are
-in no cache are marked as missing, and the hub's libraries are told that they are offline: each would try for half a minute.
+The hub is asked once, and only where a task without a local folder is to be scored. If it cannot be reached, tasks whose data
+are in no cache are marked as missing, and the hub's libraries are told that they are offline: each would try for half a minute.
 """
 
 from __future__ import annotations
@@ -13,23 +13,30 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import datasets
+from datasets.naming import camelcase_to_snakecase
+from huggingface_hub import constants, get_session
+
 from evaluation.tasks.find import TaskSpec
 from evaluation.tasks.mteb_tasks import data_path
 
 logger = logging.getLogger(__name__)
 SECONDS = 3.0  # to wait for the hub
+MOST_NAMES = 5  # of tasks, in one line
 
 
 def check_rows(specs: Sequence[TaskSpec], log: Callable[[str], None] = logger.info) -> list[TaskSpec]:
     """Return the tasks, those whose rows cannot be had with the reason; one line to `log` names them."""
-    asked = [spec for spec in specs if spec.folder is None and not spec.missing]
-    if not asked or hub_reachable():
+    remote = [spec.name for spec in specs if spec.folder is None and not spec.missing]
+    if not remote or hub_reachable():
         return list(specs)
-    gone = {spec.name: reason(spec.name) for spec in asked if not in_cache(spec.name)}
-    if gone:
-        listed = ", ".join([*gone][:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
-        log(f"{len(gone)} of {len(specs)} tasks have no rows here, and {offline()}: {listed}")
-    return [replace(spec, missing=gone[spec.name]) if spec.name in gone else spec for spec in specs]
+    reasons = {name: reason(name) for name in remote if not in_cache(name)}
+    if reasons:
+        names = ", ".join([*reasons][:MOST_NAMES])
+        if len(reasons) > MOST_NAMES:
+            names = f"{names} and {len(reasons) - MOST_NAMES} more"
+        log(f"{len(reasons)} of {len(specs)} tasks have no rows here, and {offline()}: {names}")
+    return [replace(spec, missing=reasons.get(spec.name, spec.missing)) for spec in specs]
 
 
 def reason(name: str) -> str:
@@ -42,16 +49,14 @@ def reason(name: str) -> str:
 
 def offline() -> str:
     """Say why the hub is not asked for data."""
-    from huggingface_hub import constants
-
-    return "HF_HUB_OFFLINE is set" if _asked_to_be_offline() else f"the hub ({constants.ENDPOINT}) cannot be reached"
+    if offline_by_user():
+        return "HF_HUB_OFFLINE is set"
+    return f"the hub ({constants.ENDPOINT}) cannot be reached"
 
 
 @cache
-def _asked_to_be_offline() -> bool:
-    """Whether it was so before `hub_reachable` told the libraries."""
-    from huggingface_hub import constants
-
+def offline_by_user() -> bool:
+    """Return whether the libraries were offline before `hub_reachable` made them so."""
     return bool(constants.HF_HUB_OFFLINE)
 
 
@@ -61,23 +66,19 @@ def hub_reachable() -> bool:
 
     If it does not, the hub's libraries are offline for the rest of the process.
     """
-    if _asked_to_be_offline():
+    if offline_by_user():
         return False
     answers: list[int] = []
-    asking = threading.Thread(target=lambda: _ask(answers), daemon=True)  # a name server may take longer than any timeout
-    asking.start()
-    asking.join(SECONDS)
+    request = threading.Thread(target=lambda: _ask(answers), daemon=True)  # a name server may take longer than any timeout
+    request.start()
+    request.join(SECONDS)
     if not answers:
-        import datasets
-        from huggingface_hub import constants
-
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     return bool(answers)
 
 
 def _ask(answers: list[int]) -> None:
-    from huggingface_hub import constants, get_session
-
+    """Ask the hub for its front page; the status of its answer goes into `answers`."""
     try:
         answers.append(get_session().head(constants.ENDPOINT, timeout=SECONDS).status_code)
     except Exception as error:  # of any HTTP library, proxy or name server
@@ -86,14 +87,10 @@ def _ask(answers: list[int]) -> None:
 
 def in_cache(name: str) -> bool:
     """Return whether data of a task are in the hub's cache, in that of `datasets`, or in a folder."""
-    from datasets import config
-    from datasets.naming import camelcase_to_snakecase
-    from huggingface_hub import constants
-
     path = data_path(name)
     if path is None or Path(path).is_dir():
         return path is not None
     *owner, last = path.split("/")
     downloaded = Path(constants.HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "snapshots"
-    prepared = Path(config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(last)])
+    prepared = Path(datasets.config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(last)])
     return any(downloaded.glob("*/*")) or any(prepared.glob("*/*/*"))

@@ -8,9 +8,8 @@ is, however the program ends.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,15 +20,15 @@ from datasets.table import InMemoryTable
 
 from common.errors import UserError
 from evaluation.tasks.id_order import is_sorted
+from evaluation.tasks.schemas import TaskRow
 
-Row = dict[str, Any]
 COLUMNS = ("id", "title", "text")
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 PIECE_ROWS = 50_000
 PIECE_CHARACTERS = 1 << 26
 
 
-def make_corpus(rows: Iterator[Row], where: Path, judged: Collection[str] = ()) -> Dataset:
+def make_corpus(rows: Iterable[TaskRow], where: Path, judged: Collection[str] = ()) -> Dataset:
     """Return documents as a `Dataset` with the columns id, title, text, sorted by id.
 
     Args:
@@ -61,9 +60,9 @@ def make_corpus(rows: Iterator[Row], where: Path, judged: Collection[str] = ()) 
     return Dataset(InMemoryTable(table), fingerprint=generate_random_fingerprint())
 
 
-def _pieces(rows: Iterator[Row]) -> Iterator[dict[str, list[str]]]:
-    """Yield columns of so many rows that a piece stays small, however long the documents are."""
-    piece: dict[str, list[str]] = {name: [] for name in COLUMNS}
+def _pieces(rows: Iterable[TaskRow]) -> Iterator[dict[str, list[str]]]:
+    """Yield the columns of consecutive rows; a piece stays small, however long the documents are."""
+    piece = _empty_piece()
     characters = 0
     for row in rows:
         title, text = row.get("title") or "", row["text"]
@@ -72,18 +71,22 @@ def _pieces(rows: Iterator[Row]) -> Iterator[dict[str, list[str]]]:
         characters += len(title) + len(text)
         if len(piece["id"]) >= PIECE_ROWS or characters >= PIECE_CHARACTERS:
             yield piece
-            piece, characters = {name: [] for name in COLUMNS}, 0
+            piece, characters = _empty_piece(), 0
     if piece["id"]:
         yield piece
 
 
-def _mapped(path: Path) -> Any:
+def _empty_piece() -> dict[str, list[str]]:
+    return {name: [] for name in COLUMNS}
+
+
+def _mapped(path: Path) -> pa.Table:
     """Return a file as an Arrow table whose columns are the file itself."""
     with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
         return stream.read_all()
 
 
-def _sorted_copy(table: Any, path: Path) -> Path:
+def _sorted_copy(table: pa.Table, path: Path) -> Path:
     """Write the table in the order of its ids into a file beside `path`, and return that file.
 
     Rows are gathered piece by piece: Arrow's own `take` would put the whole table together in memory first.
@@ -99,22 +102,26 @@ def _sorted_copy(table: Any, path: Path) -> Path:
     return target
 
 
-def _gather(batches: list[Any], starts: np.ndarray, rows: np.ndarray) -> Any:
-    """Return the rows of given numbers, in this order."""
-    by_place = np.argsort(rows)
-    ascending = rows[by_place]
+def _gather(batches: list[pa.RecordBatch], starts: np.ndarray, rows: np.ndarray) -> pa.Table:
+    """Return the rows with these numbers, in this order; batch `n` begins with row `starts[n]`."""
+    by_number = np.argsort(rows)
+    ascending = rows[by_number]
+    # Each batch gives all its rows at once, in ascending order; the order that was asked for is made at the end.
     holders, firsts = np.unique(np.searchsorted(starts, ascending, side="right") - 1, return_index=True)
-    parts = zip(holders, np.split(ascending, firsts[1:]), strict=True)
-    found = [batches[holder].take(pa.array(part - starts[holder])) for holder, part in parts]
-    return pa.Table.from_batches(found).combine_chunks().take(pa.array(np.argsort(by_place)))
+    taken = []
+    for holder, numbers in zip(holders, np.split(ascending, firsts[1:]), strict=True):
+        taken.append(batches[holder].take(pa.array(numbers - starts[holder])))
+    return pa.Table.from_batches(taken).combine_chunks().take(pa.array(np.argsort(by_number)))
 
 
-def _check_unique(ids: Any, where: Path) -> None:
+def _check_unique(ids: pa.ChunkedArray, where: Path) -> None:
     """Compare each id with the next one; they are sorted."""
     last: str | None = None
     for chunk in ids.chunks:
+        if last == chunk[0].as_py():
+            raise UserError(f"{where}: the document id {last!r} is not unique")
         same = pc.equal(chunk[1:], chunk[:-1])
-        twice = chunk[pc.index(same, True).as_py()].as_py() if pc.any(same).as_py() else None
-        if last == chunk[0].as_py() or twice is not None:
-            raise UserError(f"{where}: the document id {twice or last!r} is not unique")
+        if pc.any(same).as_py():
+            copy = chunk[pc.index(same, True).as_py()].as_py()
+            raise UserError(f"{where}: the document id {copy!r} is not unique")
         last = chunk[-1].as_py()

@@ -1,11 +1,11 @@
-"""What there is to score: tasks by name, of benchmarks, of the paper's lists, and of folders. No rows are read yet."""
+"""Find the tasks to score: by name, of benchmarks, of the paper's lists, and of folders. No rows are read yet."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mteb.abstasks import AbsTask
@@ -14,17 +14,19 @@ from common.errors import UserError, nearest
 from common.files import listing
 from evaluation.paper_tasks import LISTS
 from evaluation.tasks.id_order import order_by_id
-from evaluation.tasks.local_files import MTEB_TYPES, data_files, name_fault, read_settings, task_type
+from evaluation.tasks.local_files import data_files
+from evaluation.tasks.local_folder import LocalFolder, list_folder, name_fault
 from evaluation.tasks.local_task import fill, local_task
 from evaluation.tasks.mteb_tasks import (
-    Part,
+    TaskSelection,
     benchmarks,
     official_names,
     official_prompt,
     official_task,
     official_type,
-    parts_of,
+    selections,
 )
+from evaluation.tasks.schemas import MTEB_TYPES
 
 UNKNOWN = "unknown"  # the type of a folder whose files make no task
 CLOSE = 3  # names that are suggested for one that is unknown
@@ -38,8 +40,7 @@ class TaskSpec:
     Attributes:
         name: name of the task, and of its result files.
         type: mteb's name of the type, such as `Retrieval`.
-        folder: where its rows are; None for a task whose rows mteb gets from the hub or its cache.
-        size: bytes of its data files, 0 where not known; for estimates of time.
+        local: the folder with its rows; None for a task whose rows mteb gets from the hub or its cache.
         subsets: those that a benchmark takes; empty for the English ones, of a folder for all.
         splits: those that a benchmark takes; empty for `test`, where there is one.
         missing: why its rows cannot be had, where that is known already (`evaluation/tasks/availability.py`).
@@ -48,12 +49,21 @@ class TaskSpec:
 
     name: str
     type: str
-    folder: Path | None = None
-    size: int = 0
+    local: LocalFolder | None = None
     subsets: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     missing: str = ""
     fault: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder with its rows; None for a task whose rows mteb gets from the hub or its cache."""
+        return None if self.local is None else self.local.path
+
+    @property
+    def size(self) -> int:
+        """Bytes of its data files; 0 where they are not known."""
+        return 0 if self.local is None else self.local.size
 
     @property
     def prompt(self) -> str | Mapping[str, str] | None:
@@ -68,15 +78,14 @@ class TaskSpec:
         """
         if self.fault:
             raise UserError(self.fault)
-        if self.folder is not None:
-            return local_task(self.folder, self.name, task_type(self.folder), self.subsets, self.splits)
+        if self.local is not None:
+            return local_task(self.local.current(), self.name, self.subsets, self.splits)
         task = official_task(self.name, self.subsets, self.splits)
         if task is None:
             raise UserError(f"mteb has no task {self.name!r}{nearest(self.name, official_names())}")
-        if list(task.metadata.modalities) != ["text"]:
-            raise UserError(
-                f"{self.name} is a task of {', '.join(task.metadata.modalities)}; an embedder of texts has no score"
-            )
+        modalities = list(task.metadata.modalities)
+        if modalities != ["text"]:
+            raise UserError(f"{self.name} is a task of {', '.join(modalities)}; an embedder of texts has no score")
         return task
 
     def load(self, task: AbsTask) -> None:
@@ -85,8 +94,8 @@ class TaskSpec:
         Raises:
             UserError: the rows are missing or malformed. Of mteb's own tasks whatever the hub's libraries raise comes through.
         """
-        if self.folder is not None:
-            fill(task, self.folder, task_type(self.folder))
+        if self.local is not None:
+            fill(task, self.local.current())
         elif self.missing:
             raise UserError(self.missing)
         else:
@@ -109,97 +118,137 @@ def find_tasks(
 
     Raises:
         UserError: `data_dir` does not exist or holds no task; a name is unknown, or is a single task of another type.
+
+    Example:
+        >>> [task.name for task in find_tasks(["paper/Reranking"])][:2]
+        ['AskUbuntuDupQuestions', 'MindSmallReranking']
+        >>> len(find_tasks(data_dir=tasks, types=["Retrieval"])) > 0
+        True
     """
-    folders = _local_specs(Path(data_dir)) if data_dir is not None else {}
-    if not names and data_dir is not None:
-        for reason in _without_data(Path(data_dir)).values():
+    if not names and data_dir is None:
+        raise UserError("no tasks: give names with --tasks, or a folder of task folders with --data_dir")
+    folders = DataDir() if data_dir is None else read_data_dir(Path(data_dir))
+    if not names:
+        for reason in folders.empty.values():
             log(f"left out: {reason}")
     for name, times in Counter(names).items():
         if times > 1:
             log(f"{name} is named {times} times; it is scored once")
-    if not names and data_dir is None:
-        raise UserError("no tasks: give names with --tasks, or a folder of task folders with --data_dir")
-    found: dict[str, TaskSpec] = {}
-    for name in names:
-        listed = _named(name, folders, data_dir)
-        if types is not None and len(listed) == 1 and listed[0].type not in types:
-            kinds = " or ".join(sorted(types))
-            raise UserError(f"not of type {kinds}: {name} ({listed[0].type}); run_mteb.py scores all types")
-        for spec in listed:
-            found.setdefault(spec.name, spec)
-    specs = [spec for spec in (found if names else folders).values() if types is None or spec.type in types]
+    specs = list(folders.specs.values())
+    if names:
+        specs = _unique(names, folders, types)
+    if types is not None:
+        specs = [spec for spec in specs if spec.type in types]
     if not specs:
-        kind = f" of type {' or '.join(sorted(types))}" if types else ""
-        raise UserError(f"{', '.join(names) or data_dir} has no task{kind}")
+        place, kind = ", ".join(names) or data_dir, ""
+        if types:
+            kind = f" of type {' or '.join(sorted(types))}"
+        raise UserError(f"{place} has no task{kind}")
     return specs
 
 
-def _named(name: str, folders: Mapping[str, TaskSpec], data_dir: str | Path | None) -> list[TaskSpec]:
-    """Return what one name stands for: a folder, a task of mteb, a list of the paper, a benchmark, in this order."""
-    if name in folders:
-        return [folders[name]]
+@dataclass(frozen=True)
+class DataDir:
+    """The task folders of a `--data_dir`.
+
+    Attributes:
+        specs: the tasks by name.
+        empty: for each folder without a data file, by its name, a line that says so.
+    """
+
+    specs: Mapping[str, TaskSpec] = field(default_factory=dict)
+    empty: Mapping[str, str] = field(default_factory=dict)
+
+
+def _unique(names: Sequence[str], folders: DataDir, types: Collection[str] | None) -> list[TaskSpec]:
+    """Return the tasks that the names stand for, each once, in the order of the names."""
+    specs: dict[str, TaskSpec] = {}
+    for name in names:
+        meant = _named(name, folders)
+        if types is not None and len(meant) == 1 and meant[0].type not in types:
+            kinds = " or ".join(sorted(types))
+            raise UserError(f"not of type {kinds}: {name} ({meant[0].type}); run_mteb.py scores all types")
+        for spec in meant:
+            specs.setdefault(spec.name, spec)
+    return list(specs.values())
+
+
+def _named(name: str, folders: DataDir) -> list[TaskSpec]:
+    """Return the tasks that one name stands for: a folder, a task of mteb, a list of the paper, a benchmark, in this order."""
+    if name in folders.specs:
+        return [folders.specs[name]]
     if (task := official_task(name)) is not None:
-        parts = list(parts_of(task))
-        return [_spec(part.name, folders) for part in parts] if len(parts) > 1 else [_spec(name, folders)]
+        members = [selection.name for selection in selections(task)]
+        if len(members) == 1:
+            return [_spec(name, folders)]
+        return [_spec(member, folders) for member in members]
     if name in LISTS:
-        return [_spec(one, folders) for one in LISTS[name]]
-    known = benchmarks()
-    if name in known:
-        return [_spec(part.name, folders, part) for part in known[name]]
-    if data_dir is not None and (reason := _without_data(Path(data_dir)).get(name)):
-        raise UserError(f"unknown task {name!r}: {reason}")
-    hint = nearest(name, [*folders, *LISTS, *known, *official_names()], CLOSE)
+        return [_spec(member, folders) for member in LISTS[name]]
+    tasks_of = benchmarks()
+    if name in tasks_of:
+        return [_selected(selection, folders) for selection in tasks_of[name]]
+    if name in folders.empty:
+        raise UserError(f"unknown task {name!r}: {folders.empty[name]}")
+    hint = nearest(name, [*folders.specs, *LISTS, *tasks_of, *official_names()], CLOSE)
     raise UserError(f"unknown task {name!r}{hint}; --list shows what there is, --list PATTERN also mteb's tasks")
 
 
-def _spec(name: str, folders: Mapping[str, TaskSpec], part: Part | None = None) -> TaskSpec:
+def _spec(name: str, folders: DataDir) -> TaskSpec:
     """Return a task of mteb, from its folder if there is one."""
-    spec = folders.get(name) or TaskSpec(name, str(official_type(name)))
-    return replace(spec, subsets=part.subsets, splits=part.splits) if part is not None else spec
+    return folders.specs.get(name) or TaskSpec(name, str(official_type(name)))
 
 
-def _local_specs(data_dir: Path) -> dict[str, TaskSpec]:
+def _selected(selection: TaskSelection, folders: DataDir) -> TaskSpec:
+    """Return a task of mteb with the subsets and splits of a benchmark."""
+    return replace(_spec(selection.name, folders), subsets=selection.subsets, splits=selection.splits)
+
+
+def read_data_dir(data_dir: Path) -> DataDir:
+    """List the task folders below a folder; hidden ones are not meant as tasks.
+
+    Raises:
+        UserError: there is no such folder, or no task in it.
+    """
     if not data_dir.is_dir():
-        what = "is no folder" if data_dir.exists() else "does not exist"
-        raise UserError(f"the data folder {data_dir} {what}; --data_dir is a folder with one folder per task")
+        fault = "is no folder" if data_dir.exists() else "does not exist"
+        raise UserError(f"the data folder {data_dir} {fault}; --data_dir is a folder with one folder per task")
     specs: dict[str, TaskSpec] = {}
-    folders = [
-        path for path in sorted(data_dir.iterdir()) if path.is_dir() and not path.name.startswith(".") and data_files(path)
-    ]
-    for folder in folders:
+    empty: dict[str, str] = {}
+    for path in sorted(data_dir.iterdir()):
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        folder = list_folder(path)
+        if not folder.files:
+            empty[path.name] = f"{path} has no data file (JSON lines, .gz or not); it holds {listing(path)}"
+            continue
         spec = _local_spec(folder)
         if spec.name in specs:
-            fault = f"{specs[spec.name].folder} and {folder} are both named {spec.name}: rename one"
-            spec = replace(specs[spec.name], fault=specs[spec.name].fault or fault)
+            first = specs[spec.name]
+            fault = f"{first.folder} and {path} are both named {spec.name}: rename one"
+            spec = replace(first, fault=first.fault or fault)
         specs[spec.name] = spec
     if not specs:
-        own = " (it looks like a task itself: give the folder above it)" if data_files(data_dir) else ""
-        raise UserError(f"{data_dir} has no folder with task files (JSON lines, see evaluation/tasks/local_files.py){own}")
-    return specs
+        hint = ""
+        if data_files(data_dir):
+            hint = " (it looks like a task itself: give the folder above it)"
+        raise UserError(f"{data_dir} has no folder with task files (JSON lines, see evaluation/tasks/schemas.py){hint}")
+    return DataDir(specs, empty)
 
 
-def _local_spec(folder: Path) -> TaskSpec:
-    size = sum(path.stat().st_size for path in data_files(folder))
+def _local_spec(folder: LocalFolder) -> TaskSpec:
+    path = folder.path
     try:
-        name = read_settings(folder).get("name", folder.name)
+        name = folder.settings.name or path.name
         if fault := name_fault(name):
-            raise UserError(f"the folder {str(folder)!r} {fault}; rename it, or give it a name in task.json")
-        return TaskSpec(name, MTEB_TYPES[task_type(folder)], folder, size)
+            raise UserError(f"the folder {str(path)!r} {fault}; rename it, or give it a name in task.json")
+        return TaskSpec(name, folder.schema.mteb_type, folder)
     except UserError as error:
-        return TaskSpec(folder.name, UNKNOWN, folder, size, fault=str(error))
-
-
-def _without_data(data_dir: Path) -> dict[str, str]:
-    """Return a line for each folder, by name, that holds no data file; hidden ones are not meant as tasks."""
-    found = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    return {
-        path.name: f"{path} has no data file (JSON lines, .gz or not); it holds {listing(path)}"
-        for path in found
-        if not data_files(path)
-    }
+        return TaskSpec(path.name, UNKNOWN, folder, fault=str(error))
 
 
 def prompt_keys(tasks: Sequence[TaskSpec], data_dir: str | Path | None = None) -> list[str]:
     """Return what may be a key of a prompts file: names of `tasks`, of all tasks of `data_dir` and of mteb, and of types."""
-    names = [*(spec.name for spec in tasks), *(_local_specs(Path(data_dir)) if data_dir is not None else ())]
-    return [*dict.fromkeys([*names, *MTEB_TYPES.values(), "Summarization", *official_names()])]
+    names = [spec.name for spec in tasks]
+    if data_dir is not None:
+        names += read_data_dir(Path(data_dir)).specs
+    return [*dict.fromkeys([*names, *MTEB_TYPES, "Summarization", *official_names()])]

@@ -1,13 +1,12 @@
-"""Searched corpora in one order, whatever the order of their files: by document id.
+"""Put the documents, queries and candidates of a task in the order of their ids, whatever the order of their files.
 
-Where scores are equal, an order decides which documents are kept; and sums of floats depend on where a row stands in a
-matrix. In the order of ids, both are the same for every order of the files.
+Where scores are equal, the order of documents decides which of them are kept; and sums of floats depend on the place of a
+row in a matrix. In the order of ids, both are the same for every order of the files.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
@@ -19,24 +18,23 @@ def order_by_id(task: AbsTask) -> None:
         return
     task.convert_v1_dataset_format_to_v2(num_proc=None)
     for splits in task.dataset.values():
-        for parts in splits.values():
-            split: Any = parts  # a dictionary; mteb's TypedDict takes no variable key
-            for side in ("corpus", "queries"):
-                split[side] = sorted_by_id(split[side])
-            if split.get("top_ranked"):
-                split["top_ranked"] = {query: sorted(ids) for query, ids in split["top_ranked"].items()}
+        for split in splits.values():
+            split["corpus"] = sorted_by_id(split["corpus"])
+            split["queries"] = sorted_by_id(split["queries"])
+            if candidates := split.get("top_ranked"):
+                split["top_ranked"] = {query: sorted(ids) for query, ids in candidates.items()}
 
 
 def sorted_by_id(rows: Dataset) -> Dataset:
-    """Return the rows in the order of their `id`, a string; as they are if they stand so already."""
+    """Return the rows in the order of their `id`, a string; the same object if they are in that order already."""
     if rows._indices is None and is_sorted(rows.data.column("id")):
         return rows
     return rows.sort("id", keep_in_memory=True, load_from_cache_file=False)
 
 
-def is_sorted(ids: Any) -> bool:
-    """Return whether a column of Arrow strings stands in ascending order; bounded memory."""
-    last: Any = None
+def is_sorted(ids: pa.ChunkedArray) -> bool:
+    """Return whether a column of Arrow strings is in ascending order; bounded memory."""
+    last: str | None = None
     for chunk in ids.chunks:
         if not len(chunk):
             continue

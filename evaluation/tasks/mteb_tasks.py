@@ -1,24 +1,25 @@
-"""mteb's own tasks and benchmarks by name: of a task that is named alone the English part, on the split of published scores."""
+"""mteb's own tasks and benchmarks by name.
+
+A task that is named alone stands for its English part, on the split of published scores.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mteb
-from mteb.abstasks import (
-    AbsTask,
-)
+from mteb.abstasks import AbsTask, AbsTaskClustering
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
+from mteb.benchmarks import Benchmark
 from mteb.get_tasks import _TASKS_REGISTRY
 
 from common.errors import UserError
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a benchmark takes of a task.
+class TaskSelection:
+    """A task with the subsets and splits that a benchmark takes of it.
 
     Attributes:
         name: of the task.
@@ -39,7 +40,7 @@ def official_names() -> list[str]:
 def official_type(name: str) -> str | None:
     """Return mteb's name of the type of its task `name`, or None where mteb has no such task."""
     task = _TASKS_REGISTRY.get(name)
-    return task.metadata.type if task is not None else None
+    return None if task is None else task.metadata.type
 
 
 def main_score(name: str) -> str:
@@ -55,7 +56,7 @@ def of_texts(name: str) -> bool:
 def data_path(name: str) -> str | None:
     """Return the hub name, or the folder, of the data of mteb's task `name`; None where mteb has no such task."""
     task = _TASKS_REGISTRY.get(name)
-    return str(task.metadata.dataset["path"]) if task is not None else None
+    return None if task is None else str(task.metadata.dataset["path"])
 
 
 def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> AbsTask | None:
@@ -70,59 +71,78 @@ def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] 
     if name not in _TASKS_REGISTRY:
         return None
     metadata = _TASKS_REGISTRY[name].metadata
-    for kind, given, there in (("subset", subsets, metadata.hf_subsets), ("split", splits, metadata.eval_splits)):
-        if wrong := [one for one in given if one not in there]:
-            raise UserError(f"mteb's task {name} has no {kind} {', '.join(map(repr, wrong))}; it has {', '.join(there)}")
+    _check_names(name, "subset", subsets, metadata.hf_subsets)
+    _check_names(name, "split", splits, metadata.eval_splits)
     if subsets:
         task = mteb.get_task(name, hf_subsets=list(subsets))
     else:
         task = mteb.get_task(name, languages=["eng"], exclusive_language_filter=True)
-        task = task if task.hf_subsets else mteb.get_task(name)
+        if not task.hf_subsets:
+            task = mteb.get_task(name)
     if splits:
         return task.filter_eval_splits(list(splits))
     return task.filter_eval_splits(["test"]) if "test" in task.eval_splits else task
 
 
+def _check_names(task: str, part: str, names: Sequence[str], valid: Sequence[str]) -> None:
+    wrong = [repr(name) for name in names if name not in valid]
+    if wrong:
+        raise UserError(f"mteb's task {task} has no {part} {', '.join(wrong)}; it has {', '.join(valid)}")
+
+
 def official_prompt(name: str) -> str | Mapping[str, str] | None:
     """Return mteb's prompt of its task `name`: an instruction in words for queries and texts, or by side.
 
-    A task without one of its own has that of its kind, as mteb's own models take it ("Retrieve semantically similar text."
-    for STS). None where mteb has no such task.
+    A task without a prompt of its own has that of its kind, as mteb's own models take it ("Retrieve semantically similar
+    text." for STS). None where mteb has no such task.
     """
     task = _TASKS_REGISTRY.get(name)
-    return None if task is None else task.metadata.prompt or getattr(task, "abstask_prompt", None)
+    if task is None:
+        return None
+    return task.metadata.prompt or getattr(task, "abstask_prompt", None)
 
 
-def parts_of(task: AbsTask) -> Iterator[Part]:
-    """Yield a task with its subsets and splits; one that mteb puts together from others (CQADupstack) gives those."""
+def selections(task: AbsTask) -> Iterator[TaskSelection]:
+    """Yield a task with its subsets and splits; for a task that mteb puts together from others (CQADupstack), each of those."""
     if isinstance(task, AbsTaskAggregate):
-        for one in task.tasks:
-            yield from parts_of(one)
+        for member in task.tasks:
+            yield from selections(member)
     else:
-        yield Part(task.metadata.name, tuple(task.hf_subsets), tuple(task.eval_splits))
+        yield TaskSelection(task.metadata.name, tuple(task.hf_subsets), tuple(task.eval_splits))
+
+
+def _selections_of(benchmark: Benchmark) -> list[TaskSelection]:
+    members: list[TaskSelection] = []
+    for task in benchmark.tasks:
+        members += selections(task)
+    return members
 
 
 def benchmark_names(types: Collection[str] | None = None) -> dict[str, bool]:
-    """Return the names of mteb's benchmarks, without their other names, and whether each has a task of texts, of `types`."""
-    return {
-        benchmark.name: any(
-            of_texts(part.name) and (types is None or official_type(part.name) in types)
-            for task in benchmark.tasks
-            for part in parts_of(task)
-        )
-        for benchmark in mteb.get_benchmarks()
-    }
+    """Return the names of mteb's benchmarks, without their other names; True where one has a task of texts, of `types`."""
+    names = {}
+    for benchmark in mteb.get_benchmarks():
+        scored = [task.name for task in _selections_of(benchmark) if of_texts(task.name)]
+        if types is not None:
+            scored = [name for name in scored if official_type(name) in types]
+        names[benchmark.name] = bool(scored)
+    return names
 
 
-def benchmarks() -> dict[str, list[Part]]:
+def benchmarks() -> dict[str, list[TaskSelection]]:
     """Return the tasks of every benchmark of mteb by its name and its other names, such as `MTEB(eng, v2)`."""
-    found = {benchmark.name: benchmark for benchmark in mteb.get_benchmarks()}
-    found |= {alias: one for one in list(found.values()) for alias in one.aliases or () if alias not in found}
-    return {name: [part for task in one.tasks for part in parts_of(task)] for name, one in found.items()}
+    members: dict[str, list[TaskSelection]] = {}
+    aliases: dict[str, list[TaskSelection]] = {}
+    for benchmark in mteb.get_benchmarks():
+        members[benchmark.name] = _selections_of(benchmark)
+        aliases.update(dict.fromkeys(benchmark.aliases or (), members[benchmark.name]))
+    return {**members, **{alias: tasks for alias, tasks in aliases.items() if alias not in members}}
 
 
-def clustered(task: Any, documents: int) -> int:
+def clustered(task: AbsTaskClustering, documents: int) -> int:
     """Return how many of a clustering task's documents are embedded, by mteb's rule."""
     if task.max_fraction_of_documents_to_embed is not None:
         return int(task.max_fraction_of_documents_to_embed * documents)
-    return documents if task.max_document_to_embed is None else min(task.max_document_to_embed, documents)
+    if task.max_document_to_embed is None:
+        return documents
+    return min(int(task.max_document_to_embed), documents)

@@ -7,30 +7,29 @@ it; it has leaked if both stand in one training row.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.files import read_json_or_empty, write_json
 from common.hashes import digest
+from common.text_hash import letter_hashes
 from evaluation.tasks.find import find_tasks
-from evaluation.tasks.local_files import Row, data_files, iter_rows, split_files, stem
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_folder import LocalFolder
+from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
+from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
 from study.study import Study
 from triplets.arguments import DataArguments
 from triplets.check.scan import columns
-from triplets.dataset import Part
+from triplets.check.text_index import TextIndex
+from triplets.dataset import LoadedDataSet
 from triplets.read import read_triplets
 
 FORMAT = 1
 EXAMPLES = 3
-MOST_ROWS = 1000  # training rows of one text that are compared with those of its partner
 Pair = tuple[str, str]
-TEXT_COLUMNS = ("text", "sentence", "sentence1", "sentence2", "query", "positive", "negative")
 
 
 @dataclass(frozen=True)
@@ -42,55 +41,7 @@ class TaskTexts:
     pairs: list[Pair]
 
 
-def letters(text: str) -> str:
-    """Return a text's letters and digits, which decide whether it is another one."""
-    return "".join(character for character in text.casefold() if character.isalnum())
-
-
-def hashes(texts: Iterable[str]) -> np.ndarray:
-    """Return uint64 ``(texts,)`` hashes that agree where letters and digits do; 0 for texts without any."""
-    values = []
-    for text in texts:
-        value = 0
-        if key := letters(text):
-            value = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
-        values.append(value)
-    return np.array(values, dtype=np.uint64)
-
-
-class TrainingIndex:
-    """The texts of one training data set, by hash, with the rows that they stand in."""
-
-    def __init__(self, rows: Iterable[Sequence[str]]) -> None:
-        """Index rows, each a sequence of its texts."""
-        of_rows, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        for number, texts in enumerate(rows):
-            of_rows.append(hashes(texts))
-            owners.append(np.full(len(texts), number, dtype=np.int64))
-        joined = np.concatenate(of_rows)
-        order = np.argsort(joined, kind="stable")
-        self.hashes = joined[order]
-        self.owners = np.concatenate(owners)[order]
-
-    def spans(self, texts: Sequence[str]) -> np.ndarray:
-        """Return ``(texts, 2)``: where the entries of each text begin and end; an empty span for texts that are not there."""
-        keys = hashes(texts)
-        starts = np.searchsorted(self.hashes, keys, side="left")
-        ends = np.searchsorted(self.hashes, keys, side="right")
-        spans = np.stack([starts, ends], axis=1)
-        spans[keys == 0] = 0
-        return spans
-
-    def together(self, first: np.ndarray, second: np.ndarray) -> bool:
-        """Whether two texts, given by their spans, stand in one training row; equal ones must stand there twice."""
-        rows = self.owners[first[0] : min(first[1], first[0] + MOST_ROWS)]
-        others = self.owners[second[0] : min(second[1], second[0] + MOST_ROWS)]
-        if (first == second).all():
-            return bool((np.unique(rows, return_counts=True)[1] > 1).any())
-        return bool(np.intersect1d(rows, others).size)
-
-
-def leaks(training_file: str, index: TrainingIndex, task: TaskTexts) -> list[dict[str, Any]]:
+def leaks(training_file: str, index: TextIndex, task: TaskTexts) -> list[dict[str, Any]]:
     """Look a task's test texts and pairs up; return the entries of ``study.json`` for those that stand in the index."""
     entries = []
 
@@ -106,18 +57,23 @@ def leaks(training_file: str, index: TrainingIndex, task: TaskTexts) -> list[dic
             }
         )
 
-    spans = index.spans(task.texts)
-    leaked = np.flatnonzero(spans[:, 1] > spans[:, 0]).tolist()
-    if leaked:
-        add("texts", len(leaked), len(task.texts), [short(task.texts[number]) for number in leaked[:EXAMPLES]])
-    if task.pairs:
-        first = index.spans([text for text, _ in task.pairs])
-        second = index.spans([text for _, text in task.pairs])
-        both = np.flatnonzero((first[:, 1] > first[:, 0]) & (second[:, 1] > second[:, 0])).tolist()
-        leaked = [number for number in both if index.together(first[number], second[number])]
-        if leaked:
-            examples = [" / ".join(map(short, task.pairs[number])) for number in leaked[:EXAMPLES]]
-            add("pairs", len(leaked), len(task.pairs), examples)
+    leaked_texts = []
+    for text, (start, end) in zip(task.texts, index.spans(task.texts), strict=True):
+        if start < end:
+            leaked_texts.append(text)
+    if leaked_texts:
+        examples = [short(text) for text in leaked_texts[:EXAMPLES]]
+        add("texts", len(leaked_texts), len(task.texts), examples)
+    leaked_pairs = []
+    first_spans = index.spans(text for text, _ in task.pairs)
+    second_spans = index.spans(text for _, text in task.pairs)
+    for pair, first, second in zip(task.pairs, first_spans, second_spans, strict=True):
+        both_occur = first[0] < first[1] and second[0] < second[1]
+        if both_occur and index.share_a_row([first, second]):
+            leaked_pairs.append(pair)
+    if leaked_pairs:
+        examples = [" / ".join(map(short, pair)) for pair in leaked_pairs[:EXAMPLES]]
+        add("pairs", len(leaked_pairs), len(task.pairs), examples)
     return entries
 
 
@@ -127,52 +83,38 @@ def short(text: str) -> str:
     return line if len(line) <= 100 else f"{line[:99]}…"
 
 
-def evaluation_texts(folder: Path, kind: str) -> TaskTexts:
-    """Return the test texts and pairs of a local task; ``kind`` is mteb's name of its type."""
-    if kind == "Retrieval":
-        return retrieval_texts(folder)
+def evaluation_texts(folder: LocalFolder, name: str) -> TaskTexts:
+    """Return the test texts and pairs of a local task of this name."""
+    schema = folder.schema
+    if schema.layout is Layout.CORPUS:
+        return searched_texts(folder, name)
     texts: dict[str, None] = {}
     pairs: list[Pair] = []
-    for files in split_files(folder).values():
+    for files in folder.subsets("test").values():
         for row in iter_rows(files["test"]):
-            columns = texts_of(row)
-            for of_column in columns.values():
-                texts.update(dict.fromkeys(of_column))
-            if "sentence1" in columns and "sentence2" in columns:
-                pairs.append((columns["sentence1"][0], columns["sentence2"][0]))
-            pairs += itertools.product(columns.get("query", []), columns.get("positive", []))
-    return TaskTexts(folder.name, list(texts), pairs)
+            texts.update(dict.fromkeys(schema.texts(row)))
+            pairs += schema.pairs(row)
+    return TaskTexts(name, list(texts), pairs)
 
 
-def retrieval_texts(folder: Path) -> TaskTexts:
+def searched_texts(folder: LocalFolder, name: str) -> TaskTexts:
     """Return the queries and documents of a retrieval task, and each query with every document that answers it."""
-    files = {str(path.relative_to(folder).with_name(stem(path))): path for path in data_files(folder)}
-    queries = rows_by_id(files.get("queries") or files["queries.test"])
-    documents = rows_by_id(files["corpus"])
+    split = judged_split(folder)
+    queries = rows_by_id(queries_file(folder, split))
+    documents = rows_by_id(corpus_file(folder))
     pairs: list[Pair] = []
-    for row in iter_rows(files.get("qrels.test") or files["qrels/test"], ("query-id", "corpus-id")):
+    for row in iter_rows(judgements_file(folder, split), JUDGEMENT):
         query = queries.get(str(row["query-id"]))
         document = documents.get(str(row["corpus-id"]))
-        if query is not None and document is not None and float(row.get("score") or 0) > 0:
+        if query is not None and document is not None and float(row["score"]) > 0:
             pairs.append((query, document))
     texts = dict.fromkeys([*queries.values(), *documents.values()])
-    return TaskTexts(folder.name, list(texts), pairs)
-
-
-def texts_of(row: Row) -> dict[str, list[str]]:
-    """Return a row's texts by column."""
-    texts = {}
-    for name in TEXT_COLUMNS:
-        value = row.get(name)
-        if value:
-            members = value if isinstance(value, list) else [value]
-            texts[name] = [text for text in members if isinstance(text, str)]
-    return texts
+    return TaskTexts(name, list(texts), pairs)
 
 
 def rows_by_id(path: Path) -> dict[str, str]:
     """Return the texts of a corpus or of queries by their ids; a title stands apart from the text in training data."""
-    return {str(row["id"]): str(row.get("text") or "") for row in iter_rows(path, ("id",))}
+    return {str(row["id"]): row["text"] for row in iter_rows(path, QUERY)}
 
 
 def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
@@ -189,11 +131,11 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
     if content.get("key") != key:
         tasks = []
         for spec in specs:
-            if spec.folder is not None:
-                tasks.append(replace(evaluation_texts(spec.folder, spec.type), name=spec.name))
+            if spec.local is not None:
+                tasks.append(evaluation_texts(spec.local, spec.name))
         entries = []
         for label, rows in training_rows(study):
-            index = TrainingIndex(rows)
+            index = TextIndex.of_rows(rows, letter_hashes)
             for task in tasks:
                 entries += leaks(label, index, task)
         content = {"key": key, "found": entries}
@@ -216,7 +158,7 @@ def training_rows(study: Study) -> Iterator[tuple[str, Iterator[list[str]]]]:
                 yield part.label, texts_of_rows(part)
 
 
-def texts_of_rows(part: Part) -> Iterator[list[str]]:
+def texts_of_rows(part: LoadedDataSet) -> Iterator[list[str]]:
     """Yield the texts of each row of a data set."""
     for batch in columns(part):
         for query, positive, negatives in zip(batch["query"], batch["positive"], batch["negatives"], strict=True):

@@ -170,7 +170,9 @@ def test_names_are_data(write: Write, tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(root, "--output_dir", tmp_path / "out") == 0
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert r"x\|\*b\*\<script\>\[l\](u)\`\_\\\_ # head" in text and "<script>" not in text and "\n# head" not in text
-    assert f"{hostile}\n# head\x1b[2J" in outcome(tmp_path / "out")["systems"]
+    shown = f"{hostile} # head\ufffd[2J"
+    assert shown in outcome(tmp_path / "out")["systems"]
+    assert outcome(tmp_path / "out")["raw_names"] == {shown: f"{hostile}\n# head\x1b[2J"}
     printed = capsys.readouterr().out
     assert f"{hostile} # head\ufffd[2J" in printed and "\x1b" not in printed, "on a terminal as it is, but no control signs"
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.claims.overall import Overall, Part, Runs, compare_overall
+from comparison.claims.overall import CategoryPart, Overall, PairRuns, compare_overall
 from comparison.stats.seeds import SeedVariance
 
 SHORT, LONG = {"a": 0.3, "b": 0.2}, {"a": 0.01, "c": -0.02, "d": 0.03, "e": 0.015, "f": -0.01}
-ALONE = Runs((1, 1), (None, None))
+ALONE = PairRuns((1, 1), (None, None))
 
 
 def test_every_category_counts_the_same_whatever_its_length() -> None:
-    (found,) = compare_overall({("x", "y"): {"S": Part(SHORT, 0), "L": Part(LONG, 0)}}, {("x", "y"): ALONE})
+    (found,) = compare_overall({("x", "y"): {"S": CategoryPart(SHORT, 0), "L": CategoryPart(LONG, 0)}}, {("x", "y"): ALONE})
     assert found.mean == pytest.approx((0.25 + 0.005) / 2) and found.families == 7 and found.p_run is None
     weighted = np.array([*(value / 2 for value in SHORT.values()), *(value / 5 for value in LONG.values())])
     patterns = itertools.product((-1, 1), repeat=7)
@@ -27,9 +27,9 @@ def test_every_category_counts_the_same_whatever_its_length() -> None:
 
 def test_a_comparison_in_one_category_only_is_left_out_and_opposite_stars_contradict() -> None:
     parts = {
-        ("x", "y"): {"S": Part(SHORT, 1.0), "L": Part(LONG, -1.0)},
-        ("z", "y"): {"S": Part(SHORT, 1.0)},
-        ("w", "y"): {"S": Part(SHORT, 1.0), "L": Part(LONG, 0.0)},
+        ("x", "y"): {"S": CategoryPart(SHORT, 1.0), "L": CategoryPart(LONG, -1.0)},
+        ("z", "y"): {"S": CategoryPart(SHORT, 1.0)},
+        ("w", "y"): {"S": CategoryPart(SHORT, 1.0), "L": CategoryPart(LONG, 0.0)},
     }
     found = compare_overall(parts, dict.fromkeys(parts, ALONE))
     assert {one.a: one.opposed for one in found} == {"x": True, "w": False}
@@ -43,21 +43,21 @@ def test_what_stands_with_failures_counted() -> None:
 
 
 def test_the_interval_is_over_families_within_categories() -> None:
-    (found,) = compare_overall({("x", "y"): {"S": Part(SHORT, 0), "L": Part(LONG, 0)}}, {("x", "y"): ALONE})
+    (found,) = compare_overall({("x", "y"): {"S": CategoryPart(SHORT, 0), "L": CategoryPart(LONG, 0)}}, {("x", "y"): ALONE})
     pieces = [(np.var(list(of.values()), ddof=1) / len(of) / 4, len(of) - 1) for of in (SHORT, LONG)]
     total = sum(piece for piece, _ in pieces)
     df = total**2 / sum(piece**2 / freedom for piece, freedom in pieces)
     half = stats.t.ppf(0.975, df) * np.sqrt(total)
     assert found.interval is not None and found.interval.low == pytest.approx(found.mean - half)
-    single = {("x", "y"): {"S": Part({"a": 0.3}, 0), "L": Part(LONG, 0)}}
+    single = {("x", "y"): {"S": CategoryPart({"a": 0.3}, 0), "L": CategoryPart(LONG, 0)}}
     assert compare_overall(single, {("x", "y"): ALONE})[0].interval is None
 
 
 def test_repeated_runs_are_crossed_with_families() -> None:
     variance = SeedVariance(0.09, 4, "own")
     names = [("x", "y"), ("z", "y")]
-    parts = {pair: {"S": Part(SHORT, 0), "L": Part(LONG, 0)} for pair in names}
-    found = compare_overall(parts, {names[0]: Runs((3, 3), (variance, variance)), names[1]: ALONE})
+    parts = {pair: {"S": CategoryPart(SHORT, 0), "L": CategoryPart(LONG, 0)} for pair in names}
+    found = compare_overall(parts, {names[0]: PairRuns((3, 3), (variance, variance)), names[1]: ALONE})
     pieces = [(np.var(list(of.values()), ddof=1) / len(of) / 4, len(of) - 1) for of in (SHORT, LONG)] + [(0.03, 4)] * 2
     total = sum(piece for piece, _ in pieces)
     df = total**2 / sum(piece**2 / freedom for piece, freedom in pieces)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from comparison.simulate import BROKEN, CATEGORIES, WORLDS, World, coverage, main, share_equivalent, share_with_marks
-from comparison.simulate_items import coverage_within
+from comparison.simulate import main
+from comparison.simulation.items import coverage_within
+from comparison.simulation.shares import coverage, share_equivalent, share_with_marks
+from comparison.simulation.studies import BROKEN, CATEGORIES, WORLDS, World
 
 MARKS = [*CATEGORIES, "** in the table", "overall"]
 APART = {name: ([1] * sum(sizes), 0.0, sd) for name, (sizes, _, sd) in CATEGORIES.items()}
@@ -25,7 +27,7 @@ def test_wrong_stars_are_rare() -> None:
 
 
 def test_related_tasks_taken_as_independent_give_wrong_stars() -> None:
-    found = share_with_marks(World("", told=APART), "model1", 60, seed=3)
+    found = share_with_marks(World("", assumed=APART), "model1", 60, seed=3)
     assert found["STS"] > 0.12, found
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from comparison.claims.three_claims import these_tasks
 from comparison.reading.item_scores import Items
-from comparison.simulate_items import make_items, pairs
+from comparison.simulation.items import make_items, pairs
 from comparison.stats.resampling import average_precision, bootstrap, rank_swaps, spearman
 from comparison.stats.within import Effort, flip_test, within_task
 
@@ -122,7 +122,7 @@ def test_both_systems_are_drawn_with_the_same_resamples() -> None:
 def test_rank_swaps_are_the_enumeration(kind: str) -> None:
     generator = np.random.default_rng(3)
     gold = np.array([0.0, 1, 0, 1, 1, 0, 1])
-    ours, other = (make_items(kind, gold + scale * generator.normal(size=7), gold) for scale in (0.4, 1.5))
+    ours, other = (replace(make_items(kind, gold + scale * generator.normal(size=7)), gold=gold) for scale in (0.4, 1.5))
     statistic = spearman if kind == "correlation" else average_precision
     ranks = [stats.rankdata(items.values[:, 0]) for items in (ours, other)]
 
@@ -145,7 +145,7 @@ def test_classification_counts_texts_and_training_samples() -> None:
 
 
 def test_draws_of_clustering_have_the_corrected_error() -> None:
-    ours, other = (make_items("draws", GENERATOR.normal(0.5, 0.01, 10), ratio=0.5) for _ in range(2))
+    ours, other = (replace(make_items("draws", GENERATOR.normal(0.5, 0.01, 10)), ratio=0.5) for _ in range(2))
     found = within_task([ours], [other])
     spread = (ours.values - other.values)[:, 0].std(ddof=1)
     assert found is not None and found.error == pytest.approx(spread * np.sqrt(0.5 + 0.1)) and found.df == 9
@@ -155,7 +155,7 @@ def test_draws_of_clustering_have_the_corrected_error() -> None:
 def test_other_items_are_not_compared() -> None:
     ours = make_items("queries", GENERATOR.random(20))
     renamed = replace(ours, ids=tuple(("default", f"q{number}") for number in range(20)))
-    one: Items = make_items("correlation", GENERATOR.random(20), GENERATOR.random(20))
+    one: Items = replace(make_items("correlation", GENERATOR.random(20)), gold=GENERATOR.random(20))
     other = replace(one, gold=one.gold[::-1].copy())
     assert within_task([ours], [renamed]) is None
     assert within_task([ours], [make_items("accuracy", ours.values)]) is None

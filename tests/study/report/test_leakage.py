@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from study.report.leakage import TaskTexts, TrainingIndex, evaluation_texts, leaks, letters
+from common.text_hash import letter_hashes, letters
+from evaluation.tasks.local_folder import list_folder
+from study.report.leakage import TaskTexts, evaluation_texts, leaks
 from tests.study.tiny_study import write_lines
 from tests.tiny import DATA
+from triplets.check.text_index import TextIndex
 
 
 def test_equal_texts() -> None:
@@ -20,7 +23,7 @@ def test_equal_texts() -> None:
 
 
 def test_texts_and_pairs() -> None:
-    index = TrainingIndex([["A b.", "c d"], ["E f", "g h", "i j"], ["same", "Same!"], ["..."]])
+    index = TextIndex.of_rows([["A b.", "c d"], ["E f", "g h", "i j"], ["same", "Same!"], ["..."]], letter_hashes)
     texts = ["a b", "E  F", "new", "!", "same"]
     pairs = [("c d", "a B"), ("a b", "e f"), ("i j", "g h"), ("a b", "a b"), ("same", "same"), ("!", "?")]
     by_unit = {leak["unit"]: leak for leak in leaks("train", index, TaskTexts("Task", texts, pairs))}
@@ -36,12 +39,14 @@ def test_pairs_of_every_type(tmp_path: Path) -> None:
     write_lines(task / "queries.jsonl.gz", [{"id": "q1", "text": "which"}])
     gold = [{"query-id": "q1", "corpus-id": "d2", "score": 1}, {"query-id": "q1", "corpus-id": "d1", "score": 0}]
     write_lines(task / "qrels.test.jsonl.gz", gold)
-    assert evaluation_texts(task, "Retrieval") == TaskTexts("Retrieval", ["which", "one", "two"], [("which", "two")])
+    assert evaluation_texts(list_folder(task), "Retrieval") == TaskTexts(
+        "Retrieval", ["which", "one", "two"], [("which", "two")]
+    )
     write_lines(tmp_path / "R" / "test.jsonl", [{"query": "q", "positive": ["p", "o"], "negative": ["n"]}])
-    assert evaluation_texts(tmp_path / "R", "Reranking") == TaskTexts("R", ["q", "p", "o", "n"], [("q", "p"), ("q", "o")])
+    assert evaluation_texts(list_folder(tmp_path / "R"), "R") == TaskTexts("R", ["q", "p", "o", "n"], [("q", "p"), ("q", "o")])
     write_lines(tmp_path / "C" / "train.jsonl", [{"text": "of training", "label": "a"}])
     write_lines(tmp_path / "C" / "test.jsonl", [{"text": "x", "label": "a"}, {"text": "x", "label": "b"}])
-    assert evaluation_texts(tmp_path / "C", "Classification") == TaskTexts("C", ["x"], [])
+    assert evaluation_texts(list_folder(tmp_path / "C"), "C") == TaskTexts("C", ["x"], [])
 
 
 def test_sts_b_holds_test_pairs_of_sts12_to_sts15() -> None:
@@ -50,10 +55,10 @@ def test_sts_b_holds_test_pairs_of_sts12_to_sts15() -> None:
         pytest.skip("the evaluation data are not here")
     with gzip.open(DATA / "eval" / "STSBenchmark" / "train.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    index = TrainingIndex([row["sentence1"], row["sentence2"]] for row in rows)
+    index = TextIndex.of_rows(([row["sentence1"], row["sentence2"]] for row in rows), letter_hashes)
     counts = {}
     for task in ("STS12", "STS13", "STS14", "STS15"):  # the files that are evaluated are tokenised, the training set is not
-        entries = leaks("stsb", index, evaluation_texts(DATA / "eval" / task, "STS"))
+        entries = leaks("stsb", index, evaluation_texts(list_folder(DATA / "eval" / task), task))
         (pairs,) = (entry for entry in entries if entry["unit"] == "pairs")
         counts[task] = (pairs["count"], pairs["total"])
     assert counts == {"STS12": (1003, 3108), "STS13": (597, 1500), "STS14": (1861, 3750), "STS15": (1102, 3000)}

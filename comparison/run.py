@@ -1,0 +1,94 @@
+"""Run the command: read, compare, print and save. Imported after the command line is parsed, so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from comparison.claims.pairs import find_system
+from comparison.compare import Options, compare
+from comparison.places import from_project
+from comparison.reading.families import DEFAULT, read_families
+from comparison.reading.printable import one_line
+from comparison.reading.results_folder import read
+from comparison.reading.selection import select
+from comparison.reading.systems import Reading, choose_baseline, only
+from comparison.report.tables.files import save
+from comparison.report.tables.markdown import as_markdown
+from comparison.report.words.wording import unescape
+from comparison.report.write import write_report
+
+VALUES = ("baseline", "margin", "systems", "tasks", "families", "seed")
+SWITCHES = ("all_pairs", "same_revision")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, compare, print and save; returns the exit status, 1 where a file is damaged.
+
+    Raises:
+        ComparisonError: the results cannot be compared.
+    """
+    families = read_families(args.families)
+    reading = read(args.directories)
+    names = reading.names
+    baseline = None
+    if args.baseline:
+        baseline = find_system(args.baseline, names)
+    if args.systems:
+        chosen = [find_system(name, names) for name in args.systems]
+        if baseline is not None:
+            chosen.append(baseline)
+        reading = only(reading, list(dict.fromkeys(chosen)))
+    if not args.all_pairs:
+        baseline = choose_baseline(reading, baseline)
+    table = select(reading, families, args.tasks)
+    comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
+    paths = save(comparison, args.output_dir, _origin(args, reading))
+    paths += write_report(comparison, reading.studies, args.output_dir, command_line(args))[:3]
+    print(unescape(as_markdown(comparison, whole=False)))
+    if args.baseline is None and not args.all_pairs:
+        first = "the first that has scores"
+        if baseline == reading.systems[0].name:
+            first = "the first"
+        print(f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs.")
+    print("saved " + ", ".join(map(str, paths)))
+    for damaged in reading.damaged:
+        print(f"error: {damaged}", file=sys.stderr)
+    return min(1, len(reading.damaged))
+
+
+def _origin(args: argparse.Namespace, reading: Reading) -> dict[str, Any]:
+    """Return the facts at the head of the JSON file; names that could not be printed as they are stand there unchanged."""
+    origin: dict[str, Any] = {
+        "directories": list(map(from_project, args.directories)),
+        "families_file": from_project(args.families or DEFAULT),
+        "seed": args.seed,
+        "same_revision": args.same_revision,
+    }
+    raw_names = {}
+    for system in reading.systems:
+        if one_line(system.raw_name) != system.raw_name:
+            raw_names[system.name] = system.raw_name
+    if raw_names:
+        origin["raw_names"] = raw_names
+    return origin
+
+
+def command_line(args: argparse.Namespace) -> list[str]:
+    """Return the words of the command that makes the same again in the project's folder."""
+    words = ["python", "-m", "comparison", *map(from_project, args.directories), "--output_dir", from_project(args.output_dir)]
+    defaults = Options(baseline=None)
+    for name in VALUES:
+        value = getattr(args, name)
+        if value is None or value == getattr(defaults, name, None):
+            continue
+        if name == "families":
+            value = from_project(value)
+        if not isinstance(value, list):
+            value = [value]
+        words += [f"--{name}", *map(str, value)]
+    for name in SWITCHES:
+        if getattr(args, name):
+            words.append(f"--{name}")
+    return words

@@ -1,0 +1,1 @@
+"""Made-up studies with known differences, to check the statistics."""
