@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from common.errors import UserError
 from common.files import one_line, read_json_or_empty
 from common.words import gigabytes
-from evaluation.results.record import read_record
+from evaluation.results.record import Record
 from study.cell_progress import progress_of, read_scores
 from study.cells import Cell
 from study.estimate import estimate
@@ -131,8 +131,9 @@ def taken(cell: Cell) -> Taken:
     scores = read_scores(cell)
     evaluation = 0.0
     for task in scores["scores"]:
-        record = read_record(cell.folder / scores["results"], task)
-        evaluation += float(record.get("seconds") or 0.0)
+        record = Record.read(cell.folder / scores["results"], task)
+        if record is not None:
+            evaluation += record.seconds
     training = float(scores["training_seconds"] or 0.0)
     memory = read_json_or_empty(cell.folder / COST_FILE).get("peak_memory_bytes")
     return Taken(cell, training, evaluation, memory)

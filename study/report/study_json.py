@@ -19,7 +19,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import one_line, read_json_or_empty, write_json
 from comparison.places import PROJECT
-from evaluation.results.record import library_versions, read_record
+from evaluation.results.record import Record, library_versions
 from model_loaders.designs import Design, get_design
 from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.tensors import LORA_WEIGHTS, POOLING_WEIGHTS
@@ -168,7 +168,8 @@ def evaluated_sides(cell: Cell) -> Sides:
         return {}
     sides = {}
     for task in scores.get("scores", {}):
-        sides[task] = read_record(cell.folder / scores["results"], task).get("sides") or {}
+        record = Record.read(cell.folder / scores["results"], task)
+        sides[task] = {} if record is None else record.sides
     return sides
 
 

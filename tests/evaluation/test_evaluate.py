@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import UserError
 from evaluation.encode.counts import beginning
-from evaluation.encode.mteb_encoder import MtebEncoder
+from evaluation.encode.mteb_encoder import ModelIdentity, MtebEncoder
 from evaluation.evaluate import evaluate
 from evaluation.results.item_scores import connected, read_items
 from evaluation.results.score_table import table, write_csv
@@ -262,7 +262,7 @@ def test_official_task_without_network_says_what_to_do(tmp_path, data_dir, monke
 
 def mock_failures(encoder, **options) -> dict[str, str]:
     """Run mteb's mock tasks, which need no data; return what failed."""
-    results = mteb.mock_run(MtebEncoder(encoder, "stub", "1", **options))
+    results = mteb.mock_run(MtebEncoder(encoder, ModelIdentity("stub", "1"), **options))
     assert sum(result is not None for _, result in results.items()) >= 20
     return {name: result.exception for name, result in results.items() if hasattr(result, "exception")}
 
@@ -278,7 +278,8 @@ def test_mtebs_mock_tasks_accept_every_design(design, base):
 
 
 def test_stored_vectors_are_of_one_base_llm_to_the_last_byte():
-    places = {
-        MtebEncoder(BagOfWords(), "bow", "1", extra_recipe={"base_content": of}).sharded._space("query", "", 9) for of in "ab"
-    }
-    assert len(places) == 2
+    spaces = set()
+    for content in "ab":
+        identity = ModelIdentity("bow", "1", {"base_content": content})
+        spaces.add(MtebEncoder(BagOfWords(), identity).sharded._settings("query", "", 9).space)
+    assert len(spaces) == 2
