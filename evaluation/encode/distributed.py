@@ -95,7 +95,7 @@ class Processes:
         self._communicate(dist.all_gather_object, answers, (version, failure))
         for rank, (_, message) in enumerate(answers):
             if message:
-                raise UserError(message if rank == 0 else f"process {rank}: {message}")
+                raise UserError(_from_process(rank, message))
         first_version = answers[0][0]
         for rank, (other_version, _) in enumerate(answers):
             if other_version != first_version:
@@ -200,6 +200,12 @@ class _Trace(Exception):
     """Another process's traceback, as the cause of an error here."""
 
 
+def _from_process(rank: int, message: str) -> str:
+    """Return a message with the number of its process, unless that is the first one."""
+    if rank == 0:
+        return message
+    return f"process {rank}: {message}"
+
+
 def _raise(rank: int, failure: ProcessFailure) -> None:
-    where = f"process {rank}: " if rank else ""
-    raise failure.error(where + failure.message) from _Trace(f"\n{failure.trace}")
+    raise failure.error(_from_process(rank, failure.message)) from _Trace(f"\n{failure.trace}")
