@@ -35,7 +35,11 @@ WAITING = timedelta(days=30)  # for the next share, while the first process read
 
 
 def split_texts(texts: Sequence[str], processes: int) -> list[list[int]]:
-    """Split texts into balanced shares: rows sorted by length, assigned in snake order (0, 1, 2, 2, 1, 0, …)."""
+    """Split texts into balanced shares: rows sorted by length, assigned in snake order (0, 1, 2, 2, 1, 0, …).
+
+    >>> split_texts(["a", "bbb", "cc"], 2)
+    [[1], [2, 0]]
+    """
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     shares: list[list[int]] = [[] for _ in range(processes)]
     for turn, row in enumerate(order):
