@@ -18,8 +18,8 @@ import torch
 from common.errors import UserError
 from common.files import write_json
 from common.locks import InUseError, locked
-from evaluation.encode.mteb_encoder import TextEncoder
 from evaluation.encode.prompts_file import read_prompts
+from evaluation.encode.sharded_encoder import TextEncoder
 from evaluation.evaluate import evaluate
 from evaluation.results.outcome import Evaluation
 from evaluation.tasks.find import find_tasks, prompt_keys
