@@ -107,7 +107,7 @@ def test_the_resolved_list_gives_the_same_again(folder: Path, tmp_path: Path) ->
         ("- name: first.jsonl\n  repeat: 1\n  weight: 1\n", 3, "exclude each other"),
         ("- name: first.jsonl\n  in_batch_negatives: false\n  max_negatives: 0\n", 1, "nothing is left"),
         ("- name: first.jsonl\n- second.jsonl\n", 2, "expected an entry"),
-        ("- name: first.jsonl\n  name: second.jsonl\n", 2, "already set"),
+        ("- name: first.jsonl\n  name: second.jsonl\n", 2, "already"),
         ("name: first.jsonl\n", 1, "expected a list"),
         ("- name: [\n", 2, "no valid YAML"),
     ],
