@@ -18,6 +18,12 @@ Command = Callable[..., list[str]]
 POOLING = {"pooling_latents": 6, "pooling_heads": 2, "pooling_head_dim": 4}
 
 
+@pytest.fixture
+def unplanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the memory plan out of the banner: it takes longer than a tiny run."""
+    monkeypatch.setattr("trainers.run.banner.plan_or_reason", lambda *_: "not planned")
+
+
 @pytest.fixture(scope="session")
 def command(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     """Makes a command line of model3: six rows, batches of two, four steps, a checkpoint after each."""

@@ -20,6 +20,8 @@ from trainers.checkpoints.run_files import CONFIG_FILE, RESULT_FILE, checkpoints
 from trainers.checkpoints.seal import RunIdentity, write_seal
 from trainers.train import main
 
+pytestmark = pytest.mark.usefixtures("unplanned")
+
 
 @pytest.fixture
 def refuses(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:

@@ -19,6 +19,8 @@ from trainers.run.stopping import SIGNALS
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.train import main
 
+pytestmark = pytest.mark.usefixtures("unplanned")
+
 
 def test_damaged_checkpoints_are_put_aside(
     killed_run: Path, finished_run: Path, command: Command, capsys: pytest.CaptureFixture[str]

@@ -16,6 +16,8 @@ from trainers.checkpoints.seal import damage
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.train import main
 
+pytestmark = pytest.mark.usefixtures("unplanned")
+
 
 @pytest.mark.parametrize("harm", [flip, cut, Path.unlink], ids=["flipped", "cut", "missing"])
 def test_damaged_file_is_named(finished_run: Path, tmp_path: Path, harm: Callable[[Path], None]) -> None:

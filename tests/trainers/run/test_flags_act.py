@@ -14,6 +14,8 @@ from trainers.flags.command_line import parse
 from trainers.run.build import build_trainer
 from trainers.train import main
 
+pytestmark = pytest.mark.usefixtures("unplanned")
+
 SMALL = ["--pooling_latents", "6", "--pooling_heads", "2", "--pooling_head_dim", "4", "--lora_dropout", "0"]
 
 
