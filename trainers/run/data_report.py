@@ -25,8 +25,8 @@ from triplets.arguments import DataArguments, data_sets, mixing
 from triplets.batch_plan import BatchPlan
 from triplets.check import scan
 from triplets.check.check_text import as_text
+from triplets.check.exposure import declared_shares, steps_of, times_seen, times_seen_by_data_set
 from triplets.check.overlap import TrainingTexts, evaluation_files, overlap
-from triplets.check.seen import declared, seen, seen_by_data_set, steps_of
 from triplets.dataset import TripletRows
 from triplets.read import read_triplets
 
@@ -120,7 +120,7 @@ def data_set_entries(
 ) -> list[dict[str, Any]]:
     """Return the findings about each data set alone."""
     sets = data_sets(check.data)
-    shares = declared(sets, rows)
+    shares = declared_shares(sets, rows)
     total = sum(share.taken for share in rows.shares)
     entries = []
     for number, (data_set, part, share) in enumerate(zip(sets, rows.parts, rows.shares, strict=True)):
@@ -167,8 +167,8 @@ def seen_report(check: DataCheck, rows: TripletRows) -> dict[str, Any]:
     entries = []
     for moment in moments:
         steps = steps_of(moment, plan, check.accumulation)
-        counts = seen(plan, steps, check.accumulation)
-        entries.append({"moment": moment, "steps": steps, "data sets": seen_by_data_set(counts, rows)})
+        counts = times_seen(plan, steps, check.accumulation)
+        entries.append({"moment": moment, "steps": steps, "data sets": times_seen_by_data_set(counts, rows)})
     batches = {
         "batching": check.data.batching,
         "queries a batch": plan.whole,

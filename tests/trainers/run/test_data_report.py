@@ -16,10 +16,10 @@ from trainers.check_data import main
 from trainers.checkpoints.run_files import SEAL_FILE
 from trainers.checkpoints.seal import RunIdentity, write_seal
 from trainers.run.data_report import last_checkpoint, parse_check
-from triplets.batch_plan import BatchPlan, Share
+from triplets.batch_plan import BatchPlan, EpochShare
+from triplets.check.exposure import steps_of, times_seen
 from triplets.check.overlap import is_identifier, text_fields
 from triplets.check.scan import Lengths
-from triplets.check.seen import seen, steps_of
 
 ROWS = [
     {"query": "What is a  cat?", "positive": "An animal.", "negative": ["A car.", "a CAR."]},
@@ -139,13 +139,13 @@ def test_lengths() -> None:
 
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_seen_counts_what_the_batches_hold(accumulation: int) -> None:
-    plan = BatchPlan([Share(10, 10), Share(7, 3)], 2, seed=3)  # seven batches
+    plan = BatchPlan([EpochShare(10, 10), EpochShare(7, 3)], 2, seed=3)  # seven batches
     rows = [batch for epoch in range(3) for batch in batches_of(plan, epoch)]
     for steps in range(0, 3 * -(-7 // accumulation) + 1):
         epochs, rest = divmod(steps, -(-7 // accumulation))
         taken = rows[: 7 * epochs + min(7, rest * accumulation)]
         expected = np.bincount([row for batch in taken for row in batch], minlength=17)
-        assert seen(plan, steps, accumulation).tolist() == expected.tolist()
+        assert times_seen(plan, steps, accumulation).tolist() == expected.tolist()
 
 
 def batches_of(plan: BatchPlan, epoch: int) -> list[list[int]]:

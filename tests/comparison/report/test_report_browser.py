@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from comparison.__main__ import main
-from tests.comparison.browser import Browser, browse, find_chromium
 from tests.comparison.conftest import Write, write_result
-from tests.comparison.made_up import HOSTILE, write_study
+from tests.comparison.report.browser import Browser, browse, find_chromium
+from tests.comparison.report.made_up import HOSTILE, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")]
 DESKTOP, PHONE = 1280, 390

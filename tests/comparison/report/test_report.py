@@ -15,7 +15,7 @@ import pytest
 
 from comparison.__main__ import main
 from tests.comparison.conftest import Write
-from tests.comparison.made_up import HOSTILE, HOSTILE_TASK, write_study
+from tests.comparison.report.made_up import HOSTILE, HOSTILE_TASK, write_study
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "path", "use", "rect", "image", "line", "circle"}
 IGNORED = {"style", "title", "head"}

@@ -16,11 +16,12 @@ from comparison.compare import Options, compare
 from comparison.reading.families import parse_families
 from comparison.reading.table import Table
 from comparison.report.plots.drawing import Plot, style
-from comparison.report.plots.forest import HEAD, _needs_two_lines, draw_forest
+from comparison.report.plots.forest import draw_forest, needs_two_lines
 from comparison.report.plots.heat_map import draw_heat_map
 from comparison.report.plots.matrix import draw_matrix
-from comparison.report.tables import paper_table
-from comparison.report.tables.files import row, save
+from comparison.report.tables import paper_table, paper_text
+from comparison.report.tables.columns import COLUMNS, pairs_of, records
+from comparison.report.tables.files import save
 from comparison.report.tables.markdown import as_markdown, groups
 from comparison.report.words.marks import beside_all_tasks, mark_text, number_of
 from comparison.stats.effects import Interval
@@ -73,8 +74,8 @@ def test_a_star_never_stands_beside_a_number_of_the_other_sign(opposed: Comparis
     table = paper_table.make_table(opposed)
     cell = table.rows[1].cells[0]
     assert cell.number.startswith("-.") and cell.mark == "**" and cell.family.startswith("+.01")
-    assert "by family" in paper_table.caption(table)
-    latex = paper_table.as_latex(table)
+    assert "by family" in paper_text.caption(table)
+    latex = paper_text.as_latex(table)
     assert rf"{{\footnotesize\quad by family}} & {{\footnotesize ${cell.family}$}} \\" in latex
     assert paper_table.as_rows(table)[1]["by_family"] == opposed.categories[0].contrasts[0].by_family.mean
     save(opposed, tmp_path, {})
@@ -93,11 +94,11 @@ def test_the_forest_says_what_its_square_shows(opposed: Comparison) -> None:
     said = f"{100 * one.by_family.mean:+.2f} ** checkpoint"
     assert number_of(one) == one.by_family.mean
     assert f">{said}<" in drawn(plot) and f"x {said}" in plot.alt
-    assert dict(zip(HEAD, plot.rows[0], strict=True))["mark"] == "** checkpoint"
+    assert dict(zip(plot.head, plot.rows[0], strict=True))["mark"] == "** checkpoint"
 
 
 def test_what_is_said_stands_below_a_long_name(opposed: Comparison) -> None:
-    assert not _needs_two_lines("x", "+1.09 ** checkpoint") and _needs_two_lines("x" * 26, "+1.09: not decidable, 3 families")
+    assert not needs_two_lines("x", "+1.09 ** checkpoint") and needs_two_lines("x" * 26, "+1.09: not decidable, 3 families")
     long = [replace(one, a="x" * 60) for one in opposed.categories[0].contrasts]
     with style():
         category = opposed.categories[0]
@@ -127,7 +128,7 @@ def test_a_difference_on_one_task_is_not_marked_beside_the_mean_of_all() -> None
     (one,) = found.categories[0].contrasts
     assert number_of(one) == 0.05 and mark_text(one) == "o checkpoint, 1 of 14 tasks" and beside_all_tasks(one) == ""
     cell = paper_table.make_table(found).rows[1].cells[0]
-    assert cell.mark == "" and paper_table.notes(cell, 14) == "" and cell.with_items == 1
+    assert cell.mark == "" and paper_text.notes(cell, 14) == "" and cell.with_items == 1
     with style():
         assert ">+5.00 o checkpoint, 1 of 14 tasks<" in drawn(draw_forest(found.categories[0], found, "forest"))
         assert " o" not in draw_matrix(found.categories[0], replace(found, baseline=None), "matrix").svg.split("</style>")[1]
@@ -136,7 +137,7 @@ def test_a_difference_on_one_task_is_not_marked_beside_the_mean_of_all() -> None
 def test_on_all_tasks_it_is_marked() -> None:
     found = with_items(compared({"base": {"B0": 0.5}, "x": {"B0": 0.55}}), "B0", 0.05)
     cell = paper_table.make_table(found).rows[1].cells[0]
-    assert cell.mark == "o" and paper_table.notes(cell, 1) == "c‡" and cell.family == ""
+    assert cell.mark == "o" and paper_text.notes(cell, 1) == "c‡" and cell.family == ""
     turned = with_items(compared({"base": {"B0": 0.5}, "x": {"B0": 0.45}}), "B0", 0.05)
     assert beside_all_tasks(turned.categories[0].contrasts[0]) == "", "another measure may have another sign"
 
@@ -174,7 +175,7 @@ def test_letters_stand_only_where_all_pairs_were_compared() -> None:
     x = dict.fromkeys(first, 0.53)
     found = compared({"X": x, "Y": first | second, "Z": second}, baseline=None)
     assert found.categories[0].groups is None and "No letters for groups" in as_markdown(found)
-    assert "No letters for Kind" in paper_table.caption(paper_table.make_table(found))
+    assert "No letters for Kind" in paper_text.caption(paper_table.make_table(found))
     found = compared({"X": x, "Y": first | second, "W": {}}, baseline=None)
     assert found.categories[0].groups == {"X": "a", "Y": "b"}, "X beats Y, although Y only has all tasks"
 
@@ -185,9 +186,10 @@ def test_the_csv_file_has_the_p_that_decides_the_mark(tmp_path: Path) -> None:
     category = found.categories[0]
     luck = replace(category.contrasts[0], another_run=replace(category.contrasts[0].another_run, p=0.04), mark="*")
     found = replace(found, counted=2, categories=[replace(category, contrasts=[luck, *category.contrasts[1:]])])
-    first = row(found.categories[0], luck, 2)
+    first, _ = records(COLUMNS, pairs_of(found.categories[0], found))
     assert first["mark_p"] == 0.04 and first["mark_p_table"] == 0.08, "of the other run, not of other tasks"
-    assert row(found.categories[0], category.contrasts[0], 1)["mark_p"] == category.contrasts[0].other_tasks.p
+    plain, _ = records(COLUMNS, pairs_of(category, found))
+    assert plain["mark_p"] == category.contrasts[0].other_tasks.p
     save(found, tmp_path, {})
     with (tmp_path / "comparison.csv").open(encoding="utf-8") as stream:
         starred, few = csv.DictReader(stream)

@@ -10,13 +10,17 @@ from matplotlib.figure import Figure
 
 from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, LeakedTexts, StudyData, Truncation
 from comparison.reading.systems import Study
-from comparison.report.page import TEMPLATES, flat, itemised
+from comparison.report.facts import flat
+from comparison.report.page import TEMPLATES, itemised, make_empty_page
 from comparison.report.plots import attention, cost, curves
 from comparison.report.plots.drawing import COLOURS, inline, render, style
-from comparison.report.tables.paper_table import as_latex, make_table
+from comparison.report.tables.columns import CLAIMS, COLUMNS, CSV, PAGE, Column, heads, pairs_of, records, texts
+from comparison.report.tables.paper_table import make_table
+from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.cautions import cautions, quiet
 from comparison.report.words.names import latex, listed, name, printable, short_names, shorten, slugs
-from tests.comparison.test_answer import comparison
+from comparison.report.words.wording import chance
+from tests.comparison.report.outcomes import made_up
 from tests.tiny import ROOT
 
 
@@ -41,7 +45,7 @@ def test_latex_prints_names_literally() -> None:
 
 
 def test_latex_takes_no_name_for_an_option() -> None:
-    text = as_latex(make_table(comparison({"[2em]": 0.01, "*star": 0.02})))
+    text = as_latex(make_table(made_up({"[2em]": 0.01, "*star": 0.02})))
     assert "{[2em]} & " in text and "{*star} & " in text and "\n[" not in text and latex("a---b") == "a-{}-{}-b"
 
 
@@ -115,9 +119,9 @@ def test_the_middle_of_runs_is_drawn_so_that_systems_do_not_hide_each_other() ->
     assert found[0].tolist() == list(range(8)), "at the steps that all have"
     assert found[1].tolist() == list(range(8)), "neither a spike nor the ends bend it"
     assert curves.middle([])[0].size == 0
-    dashes = [curves._dash(number, 3) for number in range(3)]
+    dashes = [curves.dash(number, 3) for number in range(3)]
     assert [offset for offset, _ in dashes] == [0, 3, 6] and all(part == (3, 6) for _, part in dashes), "they take turns"
-    assert curves._dash(0, 1) == "-" and curves._dash(8, 9) == curves.DASHES[1]
+    assert curves.dash(0, 1) == "-" and curves.dash(8, 9) == curves.DASHES[1]
     cells = {one: [CellData(f"{one}-{seed}", one, curve=[point(1), point(2)]) for seed in (1, 2)] for one in "ab"}
     with style():
         plot = curves.draw_curves(cells, "training")
@@ -135,9 +139,9 @@ def test_titles_of_small_maps_do_not_touch() -> None:
 def test_the_axis_is_of_the_healthy_runs() -> None:
     axes = Figure().add_subplot()
     axes.plot([1, 2, 3], [5, 4, 1e30])
-    curves._finish(axes, curves.PANELS[0], [np.array([5.0, 1.0])])
+    curves.finish(axes, curves.PANELS[0], [np.array([5.0, 1.0])])
     assert axes.get_ylim()[1] < 10
-    curves._mark_ends(axes, [(np.array([3]), np.array([1e30]))])
+    curves.mark_ends(axes, [(np.array([3]), np.array([1e30]))])
     assert axes.lines[-1].get_ydata()[0] == axes.get_ylim()[1] < 10, "a cross where the line left the plot"
 
 
@@ -145,11 +149,11 @@ def test_attention_is_said_in_words() -> None:
     last = np.full((4, 8), 0.05)
     last[:, 7] = 0.65
     one = AttentionMass("c", "texts", "head", last.tolist())
-    sentences = attention.say([one])
+    sentences = attention.describe([one])
     assert sentences[0] == "Layer 8 of 8 gets most: 65.0% of all, 5.2 times its even part."
     assert sentences[1].startswith("The last 2 layers get 70.0%, where 25.0% is even")
     even = AttentionMass("c", "texts", "latent", np.full((300, 8), 0.125).tolist())
-    assert attention.say([even])[-1] == "That is close to a plain mean over layers."
+    assert attention.describe([even])[-1] == "That is close to a plain mean over layers."
     assert attention.gathered(np.array(even.mass)).shape == (attention.MOST_ROWS, 8)
     assert attention.focus(np.array([0.0, 0.0, 1.0])) == 3 and attention.spread(np.array([0.0, 0.0, 1.0])) == 1
     order = attention.ordered(np.array([[0, 1.0], [1.0, 0]]))
@@ -165,7 +169,7 @@ def test_runs_of_different_depth_are_not_averaged() -> None:
 
 
 def test_costs_of_systems_without_all_tasks_have_no_point() -> None:
-    found = comparison({"good": 0.03})
+    found = made_up({"good": 0.03})
     found.categories[0].means["good"] = None
     cells = {one: [CellData(f"{one}-1", one, trainable_parameters=size)] for one, size in (("base", 0), ("good", 10**9))}
     with style():
@@ -182,7 +186,7 @@ def test_costs_of_systems_without_all_tasks_have_no_point() -> None:
 )
 def test_leakage_is_told(count: int, total: int | None, said: str) -> None:
     leak = LeakedTexts("stsb.jsonl", "STS12", count, total, "pairs", ["a / b"])
-    found = cautions(comparison({"good": 0.03}), [Study(StudyData(leakage=[leak]), ROOT)], [])
+    found = cautions(made_up({"good": 0.03}), [Study(StudyData(leakage=[leak]), ROOT)], [])
     assert said in found[0].text and found[0].serious and found[0].details == ["a / b"]
 
 
@@ -197,7 +201,7 @@ def test_cells_and_cuts_are_told_serious_ones_first() -> None:
         truncation=[Truncation("T", "query", 1000, 5), Truncation("T", "document", 1000, 50, 128)],
         leakage=[],
     )
-    found = cautions(comparison({"good": 0.03}), [Study(data, ROOT)], ["x" * 400, "short"])
+    found = cautions(made_up({"good": 0.03}), [Study(data, ROOT)], ["x" * 400, "short"])
     kinds = [one.kind for one in found]
     assert kinds == ["diverged", "cut texts", "machines", "results", "results"]
     assert found[0].details == ["NaN"] and "5.0% of the 1,000 document texts of T were cut to 128 tokens" in found[1].text
@@ -213,3 +217,20 @@ def test_what_lists_much_is_a_list() -> None:
 def test_settings_are_flat() -> None:
     rows = flat({"a": {"b": [1, 2], "c": {}}, "d": [{"e": None}], "f": []})
     assert rows == [["a.b", "1, 2"], ["a.c", "–"], ["d[1].e", "–"], ["f", ""]]
+
+
+def test_the_empty_page_escapes_names() -> None:
+    page = make_empty_page("A <b>study</b>", "Nothing to compare.", [("<script>", "failed", "out of memory\x00")])
+    assert "<h1>A &lt;b&gt;study&lt;/b&gt;</h1>" in page and "<p>Nothing to compare.</p>" in page
+    assert "<td>&lt;script&gt;</td><td>failed</td><td>out of memory\ufffd</td>" in page
+
+
+def test_a_column_is_in_its_outputs_only() -> None:
+    found = made_up({"good": 0.03})
+    columns = [Column("p", lambda pair: pair.mark_p, CSV | PAGE, chance), Column("n", lambda pair: 1, CSV)]
+    pairs = pairs_of(found.categories[0], found)
+    assert heads(columns, PAGE) == ["p"] and heads(columns, CLAIMS) == []
+    assert texts(columns, pairs, PAGE) == [[chance(pairs[0].mark_p)]]
+    assert records(columns, pairs) == [{"p": pairs[0].mark_p, "n": 1}]
+    names = heads(COLUMNS, CSV)
+    assert len(names) == len(set(names)), "a CSV file has each column once"
