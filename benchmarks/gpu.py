@@ -52,7 +52,7 @@ def median_seconds(run: Callable[[], Any], steps: int, device: torch.device) -> 
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -103,7 +103,7 @@ class Bench:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
 
-    def autocast(self) -> Any:
+    def autocast(self) -> torch.autocast:
         """Make the trainer's mixed precision."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
@@ -140,15 +140,15 @@ class Bench:
         def run() -> float:
             self.optimizer.zero_grad()
             with self.autocast():
-                found = loss()
-                found.backward()
+                value = loss()
+                value.backward()
             self.optimizer.step()
-            return float(found)
+            return float(value)
 
         return run
 
     def to_encode(self) -> Callable[[], None]:
-        """Return what encodes as many texts as a batch has, cut at ``--tokens``; the model can then no longer train."""
+        """Return a function that encodes a batch of texts, cut at ``--tokens``; the model can then no longer train."""
         model = self.model.to(self.dtype).eval()  # LoRA and pooling too, as a loaded adapter is
         texts = [f"{number} " + "the " * self.args.tokens for number in range(len(self.batch))]
 

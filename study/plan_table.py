@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from common.errors import UserError
 from common.files import read_json_or_empty
+from evaluation.results.record import Record
 from study.cells import Cell
 from study.config import StudyConfig
 from study.estimate import Estimate, estimate
@@ -78,8 +79,8 @@ def taken(cell: Cell) -> Taken:
     scores = read_scores(cell)
     evaluation = 0.0
     for task in scores["scores"]:
-        record = read_json_or_empty(cell.folder / scores["results"] / "recipes" / f"{task}.json")
-        evaluation += float(record.get("seconds") or 0.0)
+        record = Record.read(cell.folder / scores["results"], task)
+        evaluation += record.seconds if record is not None else 0.0
     return Taken(
         cell,
         float(scores["training_seconds"] or 0.0),

@@ -21,6 +21,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import one_line, read_json_or_empty, write_json
 from comparison.places import PROJECT, from_project
+from evaluation.results.record import Record, library_versions
 from model_loaders.designs import Design, get_design
 from pooling import POOLINGS, TOKEN_POOLINGS
 from study import attention_mass
@@ -191,10 +192,8 @@ def evaluated_sides(cell: Cell) -> dict[str, dict[str, Any]]:
         return {}
     found = {}
     for task in try_scores(cell).get("scores", {}):
-        try:
-            found[task] = read_json_or_empty(cell.folder / results / "recipes" / f"{task}.json").get("sides") or {}
-        except UserError:
-            continue
+        record = Record.read(cell.folder / results, task)
+        found[task] = record.sides if record is not None else {}
     return found
 
 
@@ -266,8 +265,6 @@ def lora_of(cells: Sequence[Cell]) -> dict[str, Any]:
 
 def libraries() -> dict[str, str]:
     """Return the versions of what trains, encodes, scores and tests."""
-    from evaluation.results.record import library_versions
-
     return {**library_versions(), "accelerate": metadata.version("accelerate")}
 
 

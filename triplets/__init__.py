@@ -1,1 +1,1 @@
-"""Files as checked triplets, and triplets as batches."""
+"""Files become checked triplets, and triplets become batches."""

@@ -7,42 +7,17 @@ by field. Nothing of it enters a test; the report shows it. Whatever is unknown 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
-TOLERANCE = 0.01  # of the sum of a row of attention mass
-COUNTS = (
-    "step",
-    "trainable_parameters",
-    "training_seconds",
-    "evaluation_texts_per_second",
-    "evaluation_tokens_per_second",
-    "peak_memory_bytes",
-    "count",
-    "total",
-    "texts",
-    "cut",
-    "max_length",
-)
-
-
-class _Counted:
-    """Facts of which some are counts, which are not negative."""
-
-    def __post_init__(self) -> None:
-        """Check the fields that are counts.
-
-        Raises:
-            ValueError: a count is negative.
-        """
-        for name in COUNTS:
-            value = getattr(self, name, None)
-            if isinstance(value, int | float) and value < 0:
-                raise ValueError(f"{name}: {value} is negative")
+STATUSES = (DONE, FAILED, DIVERGED, UNFINISHED)
+KINDS = ("design", "baseline")
+BY = ("head", "latent")
+UNITS = ("texts", "pairs")
 
 
 @dataclass(frozen=True)
-class CurvePoint(_Counted):
+class CurvePoint:
     """One line of a run's `metrics.jsonl` that has a loss; figures that the line lacks, or that are not finite, are None.
 
     Attributes:
@@ -67,7 +42,7 @@ class CurvePoint(_Counted):
 
 
 @dataclass(frozen=True)
-class CellData(_Counted):
+class CellData:
     """One cell: a design trained with one seed, or a baseline.
 
     Attributes:
@@ -95,12 +70,12 @@ class CellData(_Counted):
     design: str
     system: str = ""
     folder: str = ""
-    kind: Literal["design", "baseline"] = "design"
+    kind: str = "design"
     attention: str = ""
     pooling: str = ""
     base_model: str = ""
     seed: int | None = None
-    status: Literal["done", "failed", "diverged", "unfinished"] = "done"
+    status: str = DONE
     reason: str = ""
     trainable_parameters: int | None = None
     training_seconds: float | None = None
@@ -124,8 +99,8 @@ class CellData(_Counted):
 
 
 @dataclass(frozen=True)
-class AttentionMass(_Counted):
-    """Attention of a multi-layer pooling over layers, averaged over texts, ``(rows, layers)``, each row adding up to 1.
+class AttentionMass:
+    """Where a multi-layer pooling looks: attention averaged over texts, ``(rows, layers)``, each row adding up to 1.
 
     Attributes:
         cell: its name.
@@ -137,27 +112,13 @@ class AttentionMass(_Counted):
 
     cell: str
     texts: str
-    by: Literal["head", "latent"]
+    by: str
     mass: list[list[float]]
     count: int | None = None
 
-    def __post_init__(self) -> None:
-        """Check the rows, too.
-
-        Raises:
-            ValueError: rows of several lengths, or a row that is no distribution.
-        """
-        super().__post_init__()
-        widths = {len(row) for row in self.mass}
-        if len(widths) != 1 or 0 in widths:
-            raise ValueError("mass: expected rows of equal length, one number a layer")
-        for number, row in enumerate(self.mass):
-            if min(row) < 0 or abs(sum(row) - 1) > TOLERANCE:
-                raise ValueError(f"mass[{number}]: a row's masses are positive and add up to 1, not {sum(row):.4g}")
-
 
 @dataclass(frozen=True)
-class LeakedTexts(_Counted):
+class LeakedTexts:
     """Texts of an evaluation task that stand in the training data.
 
     Attributes:
@@ -173,22 +134,12 @@ class LeakedTexts(_Counted):
     task: str
     count: int
     total: int | None = None
-    unit: Literal["texts", "pairs"] = "texts"
+    unit: str = "texts"
     examples: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Check the count against the total, too.
-
-        Raises:
-            ValueError: more texts than there are.
-        """
-        super().__post_init__()
-        if self.total is not None and self.count > self.total:
-            raise ValueError(f"{self.count} of {self.total} {self.unit} are found")
 
 
 @dataclass(frozen=True)
-class Truncation(_Counted):
+class Truncation:
     """Texts that were cut.
 
     Attributes:
@@ -204,16 +155,6 @@ class Truncation(_Counted):
     texts: int
     cut: int
     max_length: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the cut texts against all, too.
-
-        Raises:
-            ValueError: more texts were cut than read.
-        """
-        super().__post_init__()
-        if self.cut > self.texts:
-            raise ValueError(f"{self.cut} of {self.texts} texts are cut")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,10 @@ def check_rows(specs: Sequence[TaskSpec], log: Callable[[str], None] = logger.in
         if len(reasons) > MOST_NAMES:
             names = f"{names} and {len(reasons) - MOST_NAMES} more"
         log(f"{len(reasons)} of {len(specs)} tasks have no rows here, and {offline()}: {names}")
-    return [replace(spec, missing=reasons.get(spec.name, spec.missing)) for spec in specs]
+    checked = []
+    for spec in specs:
+        checked.append(replace(spec, missing=reasons[spec.name]) if spec.name in reasons else spec)
+    return checked
 
 
 def reason(name: str) -> str:
@@ -49,9 +52,7 @@ def reason(name: str) -> str:
 
 def offline() -> str:
     """Say why the hub is not asked for data."""
-    if offline_by_user():
-        return "HF_HUB_OFFLINE is set"
-    return f"the hub ({constants.ENDPOINT}) cannot be reached"
+    return "HF_HUB_OFFLINE is set" if offline_by_user() else f"the hub ({constants.ENDPOINT}) cannot be reached"
 
 
 @cache

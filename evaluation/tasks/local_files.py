@@ -98,17 +98,14 @@ def _parse(line: str, columns: Sequence[Column], where: str) -> TaskRow:
 
 
 def _text_fault(value: object) -> str:
-    if isinstance(value, str):
-        return ""
-    return "must be a text"
+    return "" if isinstance(value, str) else "must be a text"
 
 
 def _texts_fault(value: object) -> str:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return ""
-    example = json.dumps(["a text"])
-    if isinstance(value, str):
-        example = json.dumps([value], ensure_ascii=False)
+    text = value if isinstance(value, str) else "a text"
+    example = json.dumps([text], ensure_ascii=False)
     return f"must be a list of texts: write {example[:60]}"
 
 
@@ -147,11 +144,10 @@ CHECKS = {
 
 def _half_character(value: object) -> str:
     """Return that a text cannot be encoded, or ""."""
+    texts = value if isinstance(value, list) else [value]
     try:
-        if isinstance(value, list):
-            "".join(value).encode()
-        else:
-            str(value).encode()
+        for text in texts:
+            str(text).encode()
     except UnicodeEncodeError:
         return "has half a character (a lone surrogate)"
     return ""
