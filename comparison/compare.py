@@ -112,9 +112,8 @@ def _tests_of_table(categories: Sequence[Category]) -> int:
 
 def _adjust_over_table(categories: Sequence[Category], tests_of_table: int, all_pairs: bool) -> list[Category]:
     """Set the p-values over the whole table, the marks, and where all pairs are compared the letters."""
-    published = []
-    for category in categories:
-        published += [contrast.as_published.p for contrast in category.contrasts]
+    every = chain.from_iterable(category.contrasts for category in categories)
+    published = [contrast.as_published.p for contrast in every]
     holm_over_table = iter(holm(published))
     adjusted = []
     for category in categories:
@@ -165,14 +164,16 @@ def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]
 
 def _overall(table: Table, categories: Sequence[Category], pairs: Sequence[Names], seed: int) -> list[Overall]:
     """Compare over categories."""
-    parts: dict[Names, dict[str, CategoryPart]] = {names: {} for names in pairs}
-    families: dict[Names, dict[str, list[list[str]]]] = {names: {} for names in pairs}
+    parts: dict[Names, dict[str, CategoryPart]] = {}
+    families: dict[Names, dict[str, list[list[str]]]] = {}
+    for names in pairs:
+        parts[names], families[names] = {}, {}
     for category in categories:
         for contrast in category.contrasts:
             sign = float(np.sign(contrast.by_family.mean)) if contrast.starred else 0.0
             means = []
             for tasks in contrast.families:
-                means.append(np.mean([contrast.differences[task] for task in tasks]))
+                means.append(np.mean(list(map(contrast.differences.__getitem__, tasks))))
             named = _named_families(category, contrast.families, means)
             parts[contrast.a, contrast.b][category.name] = CategoryPart(named, sign)
             families[contrast.a, contrast.b][category.name] = contrast.families

@@ -48,13 +48,13 @@ def read(directories: Sequence[Path]) -> Reading:
     Raises:
         ComparisonError: a directory is missing, given twice or without results; a file is damaged; one system only.
     """
-    resolved = [directory.resolve() for directory in directories]
+    resolved = list(map(Path.resolve, directories))
     for number, directory in enumerate(directories):
         if not directory.is_dir():
             raise ComparisonError(f"there is no directory {directory}")
         if resolved[number] in resolved[:number]:
             raise ComparisonError(f"{directory} is given twice")
-    return merge([_read_directory(directory) for directory in directories])
+    return merge(list(map(_read_directory, directories)))
 
 
 def _read_directory(directory: Path) -> Reading:
@@ -123,8 +123,8 @@ def _result_files(folder: Path) -> list[Path]:
 
 def _join_external(name: str, revisions: dict[str, SystemRun], notes: list[str]) -> list[tuple[str, SystemRun]]:
     """Return systems' names and runs: the external scores fill the gaps of a model's only own revision."""
-    own = {revision: run for revision, run in revisions.items() if revision != EXTERNAL}
-    external = revisions.get(EXTERNAL)
+    own = dict(revisions)
+    external = own.pop(EXTERNAL, None)
     if len(own) > 1:
         notes.append(f"{name} has {len(own)} revisions with results: each is a system of its own")
         if external:

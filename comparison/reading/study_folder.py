@@ -73,9 +73,10 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
     else:
         cells = _listed_cells(directory, data, reading.notes)
         reading.studies = [Study(data, directory)]
-    runs: dict[str, list[SystemRun]] = {cell.system: [] for cell in cells}  # in the study's order, whatever failed
+    runs: dict[str, list[SystemRun]] = {}  # in the study's order, whatever failed
     without_scores = []
     for cell in cells:
+        runs.setdefault(cell.system, [])
         if cell.scored_folder is None:
             without_scores.append(cell)
             continue
@@ -130,10 +131,8 @@ def _unlisted_cells(directory: Path, notes: list[str]) -> list[CellFolder]:
 
 def _listed_cells(directory: Path, data: StudyData, notes: list[str]) -> list[CellFolder]:
     """Return the cells that `study.json` lists."""
-    named = None
-    if all(cell.folder for cell in data.cells):
-        named = [cell.folder for cell in data.cells]
-    folders = _folders(directory, named, notes)
+    named = [cell.folder for cell in data.cells]
+    folders = _folders(directory, named if all(named) else None, notes)
     cells = []
     for cell in data.cells:
         folder = folders.get(cell.name)

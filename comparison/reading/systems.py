@@ -42,9 +42,9 @@ class Score:
         """Splits that the file has."""
         return {split for split, _ in self.entries}
 
-    def subsets(self, split: str) -> set[str]:
-        """Return the subsets that the file has of a split."""
-        return {subset for other, subset in self.entries if other == split}
+    def subsets(self, split: str | None = None) -> set[str]:
+        """Return the subsets that the file has of a split, or of any."""
+        return {subset for other, subset in self.entries if split in (other, None)}
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,11 @@ class Reading:
     studies: list[Study] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the systems."""
+        return [system.name for system in self.systems]
+
 
 def merge(readings: Sequence[Reading]) -> Reading:
     """Put what several directories hold together under names that are unique.
@@ -185,7 +190,7 @@ def only(reading: Reading, names: Sequence[str]) -> Reading:
     if len(names) < 2:
         raise ComparisonError(f"a comparison needs two systems, --systems names one: {names[0]}")
     by_name = {system.name: system for system in reading.systems}
-    return replace(reading, systems=[by_name[name] for name in names])
+    return replace(reading, systems=list(map(by_name.__getitem__, names)))
 
 
 def choose_baseline(reading: Reading, wish: str | None) -> str:

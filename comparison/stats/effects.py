@@ -209,7 +209,7 @@ def new_task_interval(families: Sequence[Sequence[float]]) -> Interval | None:
     count = len(families)
     if count < 2:
         return None
-    means = np.array([np.mean(tasks) for tasks in families])
+    means = np.array(list(map(np.mean, families)))
     mean = float(means.mean())
     variance_of_mean = float(means.var(ddof=1)) / count
     squared_distances = []

@@ -20,7 +20,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1.0, stepped)
-    return [float(p) for p in adjusted]
+    return list(map(float, adjusted))
 
 
 def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
@@ -42,7 +42,7 @@ def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
     shares = (highest >= flipped[0, order] - TOLERANCE).mean(axis=0)
     adjusted = np.empty(len(values))
     adjusted[order] = np.maximum.accumulate(shares)
-    return [float(p) for p in adjusted]
+    return list(map(float, adjusted))
 
 
 def reachable(floors: Collection[float], alpha: float) -> int:

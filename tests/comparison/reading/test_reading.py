@@ -13,7 +13,8 @@ import pytest
 from comparison.errors import ComparisonError
 from comparison.reading.families import parse_families, read_families
 from comparison.reading.results_folder import read
-from comparison.reading.table import Table, select
+from comparison.reading.selection import select
+from comparison.reading.table import Table
 from tests.comparison.conftest import Write, write_result
 
 TWO = {"org/a": {"ArguAna": 0.5, "NQ": 0.4}, "org/b": {"ArguAna": 0.6, "NQ": 0.3}}
