@@ -66,7 +66,9 @@ class Progress:
             self._activity = LOADING
             left = self.work.seconds_left()
         line = f"[{number + 1}/{len(self.work.sizes)}] {name} …"
-        self.log(line if left is None else f"{line}, about {duration(left)} left")
+        if left is not None:
+            line += f", about {duration(left)} left"
+        self.log(line)
 
     @contextmanager
     def once(self, activity: str) -> Iterator[None]:
@@ -87,7 +89,9 @@ class Progress:
             seconds = self.work.end(number, computed)
             self._activity = ""
         line = f"[{number + 1}/{len(self.work.sizes)}] {name}: {outcome}"
-        self.log(f"{line} ({duration(seconds)})" if computed else line)
+        if computed:
+            line += f" ({duration(seconds)})"
+        self.log(line)
 
     def log(self, line: str) -> None:
         """Show a line, above the bar if there is one."""

@@ -77,7 +77,8 @@ def score_again(
     new_record = Record.read(evaluation.folder, record.task)
     assert new_record is not None  # it was written a moment ago
     lines, equal = record.compare(new_record.scores, TOLERANCE)
-    lines.append(f"the same to {TOLERANCE:g}" if equal else f"NOT the same to {TOLERANCE:g}")
+    verdict = "the same" if equal else "NOT the same"
+    lines.append(f"{verdict} to {TOLERANCE:g}")
     if changes := record.changed_libraries():
         lines.append(f"libraries that have changed: {', '.join(changes)}")
     print("\n".join(lines))

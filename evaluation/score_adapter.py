@@ -104,7 +104,9 @@ def _prepare(
     for name in ("save_embeddings", "embedding_cache"):
         if isinstance(getattr(args, name), str):
             check_writable(Path(getattr(args, name)), f"--{name}")
-    names = args.tasks or ([] if args.data_dir else paper_tasks)
+    names = args.tasks
+    if not names:
+        names = [] if args.data_dir else paper_tasks
     tasks = check_rows(find_tasks(names, args.data_dir, types, say), say)
     options = _evaluation_options(args, loader, tasks)
     if args.device is not None:

@@ -8,89 +8,47 @@ it; it has leaked if both stand in one training row.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.files import read_json_or_empty, write_json
 from common.hashes import digest
+from common.text_hash import letter_hashes
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder
 from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
 from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
 from study.config import StudyConfig
 from study.inputs import Inputs
+from triplets.check.text_index import TextIndex
 
 FORMAT = 1
 EXAMPLES = 3
-MOST_ROWS = 1000  # training rows of one text that are compared with those of its partner
 Pair = tuple[str, str]
 
 
-def letters(text: str) -> str:
-    """Return what of a text decides whether it is another one."""
-    return "".join(character for character in text.casefold() if character.isalnum())
-
-
-def hashes(texts: Iterable[str]) -> np.ndarray:
-    """Return uint64 ``(texts,)`` hashes that agree where letters and digits do; 0 for texts without any."""
-    kept = (letters(text) for text in texts)
-    return np.array(
-        [int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest(), "big") if one else 0 for one in kept],
-        dtype=np.uint64,
-    )
-
-
-class TrainingIndex:
-    """The texts of one training data set, by hash, with the rows that they stand in."""
-
-    def __init__(self, rows: Iterable[Sequence[str]]) -> None:
-        """Index rows, each a sequence of its texts."""
-        found, owners = [], []
-        for number, texts in enumerate(rows):
-            found.append(hashes(texts))
-            owners.append(np.full(len(texts), number, dtype=np.int64))
-        joined = np.concatenate(found) if found else np.empty(0, np.uint64)
-        order = np.argsort(joined, kind="stable")
-        self.hashes = joined[order]
-        self.owners = np.concatenate(owners)[order] if owners else np.empty(0, np.int64)
-
-    def spans(self, texts: Sequence[str]) -> np.ndarray:
-        """Return ``(texts, 2)``: where the entries of each text begin and end; an empty span for texts that are not there."""
-        wanted = hashes(texts)
-        spans = np.stack([np.searchsorted(self.hashes, wanted, side=side) for side in ("left", "right")], axis=1)
-        spans[wanted == 0] = 0
-        return spans
-
-    def together(self, first: np.ndarray, second: np.ndarray) -> bool:
-        """Whether two texts, given by their spans, stand in one training row; equal ones must stand there twice."""
-        rows, others = (self.owners[start : min(end, start + MOST_ROWS)] for start, end in (first, second))
-        if (first == second).all():
-            return bool((np.unique(rows, return_counts=True)[1] > 1).any())
-        return bool(np.intersect1d(rows, others).size)
-
-
-def leaks(
-    training_file: str, index: TrainingIndex, task: str, texts: Sequence[str], pairs: Sequence[Pair]
-) -> list[dict[str, Any]]:
-    """Look a task's test texts and pairs up; what is not found is left out."""
-    found = []
-    spans = index.spans(texts)
-    there = np.flatnonzero(spans[:, 1] > spans[:, 0]).tolist()
-    if there:
-        shown = [short(texts[number]) for number in there[:EXAMPLES]]
-        found.append(entry(training_file, task, len(there), len(texts), "texts", shown))
-    if pairs:
-        first, second = index.spans([one for one, _ in pairs]), index.spans([other for _, other in pairs])
-        both = np.flatnonzero((first[:, 1] > first[:, 0]) & (second[:, 1] > second[:, 0])).tolist()
-        leaked = [number for number in both if index.together(first[number], second[number])]
-        if leaked:
-            shown = [" / ".join(map(short, pairs[number])) for number in leaked[:EXAMPLES]]
-            found.append(entry(training_file, task, len(leaked), len(pairs), "pairs", shown))
-    return found
+def leaks(training_file: str, index: TextIndex, task: str, texts: Sequence[str], pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Look a task's test texts and pairs up in training data; return a finding for texts and one for pairs, if any leaked."""
+    findings = []
+    leaked_texts = []
+    for text, (start, end) in zip(texts, index.spans(texts), strict=True):
+        if start < end:
+            leaked_texts.append(text)
+    if leaked_texts:
+        examples = [short(text) for text in leaked_texts[:EXAMPLES]]
+        findings.append(entry(training_file, task, len(leaked_texts), len(texts), "texts", examples))
+    leaked_pairs = []
+    first_spans = index.spans(first for first, _ in pairs)
+    second_spans = index.spans(second for _, second in pairs)
+    for pair, first, second in zip(pairs, first_spans, second_spans, strict=True):
+        both_occur = first[0] < first[1] and second[0] < second[1]
+        if both_occur and index.share_a_row([first, second]):
+            leaked_pairs.append(pair)
+    if leaked_pairs:
+        examples = [" / ".join(map(short, pair)) for pair in leaked_pairs[:EXAMPLES]]
+        findings.append(entry(training_file, task, len(leaked_pairs), len(pairs), "pairs", examples))
+    return findings
 
 
 def entry(training_file: str, task: str, count: int, total: int, unit: str, examples: list[str]) -> dict[str, Any]:
@@ -154,7 +112,7 @@ def find_leakage(config: StudyConfig, inputs: Inputs) -> tuple[list[dict[str, An
         tasks = [(spec.name, *evaluation_texts(spec.local)) for spec in specs if spec.local is not None]
         found = []
         for label, rows in training_rows(config, inputs):
-            index = TrainingIndex(rows)
+            index = TextIndex.of_rows(rows, letter_hashes)
             for name, texts, pairs in tasks:
                 found += leaks(label, index, name, texts, pairs)
         content = {"key": key, "found": found}

@@ -1,9 +1,9 @@
-"""One row of training data in, checked triplets out."""
+"""The schema of a row of training data: its keys, the triplets that it gives, and its errors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 # Names that other toolkits use. One of these instead of ours is an error that names ours: not reading it would
 # silently train without negatives.
@@ -14,6 +14,16 @@ LOOKALIKES: dict[str, str] = {
 }
 KEYS = ("query", "positive", "negative")
 MISSPELT = "postive"  # as the published README prints it
+LISTED_KEYS = 20  # unknown keys that a report lists
+TYPE_NAMES: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    type(None): "null",
+}
 
 
 class InvalidRowError(ValueError):
@@ -22,7 +32,7 @@ class InvalidRowError(ValueError):
 
 @dataclass(frozen=True)
 class Triplet:
-    """A query, a text that answers it, 0..k texts that do not, and where they stand (``file:line``)."""
+    """A query, a text that answers it, 0..k texts that do not, and their place (``file:line``)."""
 
     query: str
     positive: str
@@ -30,22 +40,43 @@ class Triplet:
     place: str = ""
 
 
+COLUMNS = tuple(column.name for column in fields(Triplet))  # of prepared data
+
+
 @dataclass
-class Report:
-    """What was found while reading, to be said once at the end and kept beside prepared data."""
+class ReadReport:
+    """Counts of one reading, logged once at its end and kept beside the prepared data.
+
+    Attributes:
+        rows: rows read.
+        triplets: triplets made of them.
+        invalid: rows that cannot be used.
+        examples: the first invalid rows, as ``file:line: reason``.
+        misspelt: rows with the key ``postive``.
+        several_positives: rows with more than one positive.
+        negatives: number of triplets with 0, 1, 2, … negatives.
+        ignored_keys: the first keys that are not read.
+    """
 
     rows: int = 0
     triplets: int = 0
     invalid: int = 0
-    examples: list[str] = field(default_factory=list)  # the first invalid rows: file:line: reason
+    examples: list[str] = field(default_factory=list)
     misspelt: int = 0
     several_positives: int = 0
-    negatives: list[int] = field(default_factory=list)  # triplets with 0, 1, 2, … negatives
+    negatives: list[int] = field(default_factory=list)
     ignored_keys: list[str] = field(default_factory=list)
+
+    def count(self, triplet: Triplet) -> None:
+        """Count a triplet by its number of negatives."""
+        self.triplets += 1
+        missing = len(triplet.negatives) + 1 - len(self.negatives)
+        self.negatives += [0] * missing
+        self.negatives[len(triplet.negatives)] += 1
 
 
 def triplets_of(
-    row: Any, report: Report, max_negatives: int | None = None, *, in_batch: bool = True, place: str = ""
+    row: object, report: ReadReport, max_negatives: int | None = None, *, in_batch: bool = True, place: str = ""
 ) -> list[Triplet]:
     """Return the triplets of one row: one for each positive, each with the row's first ``max_negatives`` negatives.
 
@@ -53,6 +84,9 @@ def triplets_of(
 
     Raises:
         InvalidRowError: with the reason.
+
+    >>> triplets_of({"query": "q", "positive": ["a", "b"], "negative": "c"}, ReadReport())[1]
+    Triplet(query='q', positive='b', negatives=['c'], place='')
     """
     if not isinstance(row, dict):
         raise InvalidRowError(f"expected an object with the keys {', '.join(KEYS)}, found {_type_name(row)}")
@@ -63,43 +97,48 @@ def triplets_of(
         report.misspelt += 1
     _check_keys(row, report)
     query = _text(row["query"], "query")
-    value = row["positive"]
-    if isinstance(value, list):
-        if not value:
-            raise InvalidRowError("'positive' is an empty list")
-        positives = [_text(part, f"positive[{index}]") for index, part in enumerate(value)]
-        report.several_positives += len(positives) > 1
-    else:
-        positives = [_text(value, "positive")]
+    positives = _positives(row["positive"])
+    report.several_positives += len(positives) > 1
     negatives = _negatives(row.get("negative"))[:max_negatives]
     if not negatives and not in_batch:
         raise InvalidRowError("no 'negative', and without in-batch negatives nothing else to tell the positive from")
     return [Triplet(query, positive, negatives, place) for positive in positives]
 
 
-def _check_keys(row: dict[Any, Any], report: Report) -> None:
+def _check_keys(row: Mapping[object, object], report: ReadReport) -> None:
+    names = ", ".join(map(str, row)) or "none"
     for key in row:
         if key in KEYS:
             continue
-        meant = LOOKALIKES.get(str(key).strip().lower())
-        if meant is not None and meant not in row:
-            raise InvalidRowError(f"no key {meant!r}: rename {key!r} to {meant!r} (the keys are: {_names(row)})")
-        if key not in report.ignored_keys and len(report.ignored_keys) < 20:
+        correct = LOOKALIKES.get(str(key).strip().lower())
+        if correct is not None and correct not in row:
+            raise InvalidRowError(f"no key {correct!r}: rename {key!r} to {correct!r} (the keys are: {names})")
+        if key not in report.ignored_keys and len(report.ignored_keys) < LISTED_KEYS:
             report.ignored_keys.append(str(key))
     for key in ("query", "positive"):
         if key not in row:
-            raise InvalidRowError(f"no key {key!r} (the keys are: {_names(row)})")
+            raise InvalidRowError(f"no key {key!r} (the keys are: {names})")
 
 
-def _negatives(value: Any) -> list[str]:
+def _positives(value: object) -> list[str]:
+    if not isinstance(value, list):
+        return [_text(value, "positive")]
+    if not value:
+        raise InvalidRowError("'positive' is an empty list")
+    return _texts(value, "positive")
+
+
+def _negatives(value: object) -> list[str]:
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
-    if isinstance(value, list):
-        return [_text(part, f"negative[{index}]") for index, part in enumerate(value)]
-    return [_text(value, "negative")]
+    return _texts(value, "negative") if isinstance(value, list) else [_text(value, "negative")]
 
 
-def _text(value: Any, name: str) -> str:
+def _texts(values: list[object], name: str) -> list[str]:
+    return [_text(value, f"{name}[{index}]") for index, value in enumerate(values)]
+
+
+def _text(value: object, name: str) -> str:
     if value is None:
         raise InvalidRowError(f"{name!r} is null")
     if not isinstance(value, str):
@@ -113,10 +152,5 @@ def _text(value: Any, name: str) -> str:
     return value
 
 
-def _names(row: dict[Any, Any]) -> str:
-    return ", ".join(str(key) for key in row) or "none"
-
-
-def _type_name(value: Any) -> str:
-    names = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number"}
-    return names.get(type(value), "null" if value is None else "a text" if isinstance(value, str) else type(value).__name__)
+def _type_name(value: object) -> str:
+    return TYPE_NAMES.get(type(value), type(value).__name__)

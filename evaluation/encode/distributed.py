@@ -35,7 +35,11 @@ WAITING = timedelta(days=30)  # for the next share, while the first process read
 
 
 def split_texts(texts: Sequence[str], processes: int) -> list[list[int]]:
-    """Split texts into balanced shares: rows sorted by length, assigned in snake order (0, 1, 2, 2, 1, 0, …)."""
+    """Split texts into balanced shares: rows sorted by length, assigned in snake order (0, 1, 2, 2, 1, 0, …).
+
+    >>> split_texts(["a", "bbb", "cc"], 2)
+    [[1], [2, 0]]
+    """
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     shares: list[list[int]] = [[] for _ in range(processes)]
     for turn, row in enumerate(order):
@@ -95,7 +99,7 @@ class Processes:
         self._communicate(dist.all_gather_object, answers, (version, failure))
         for rank, (_, message) in enumerate(answers):
             if message:
-                raise UserError(message if rank == 0 else f"process {rank}: {message}")
+                raise UserError(_from_process(rank, message))
         first_version = answers[0][0]
         for rank, (other_version, _) in enumerate(answers):
             if other_version != first_version:
@@ -200,6 +204,12 @@ class _Trace(Exception):
     """Another process's traceback, as the cause of an error here."""
 
 
+def _from_process(rank: int, message: str) -> str:
+    """Return a message with the number of its process, unless that is the first one."""
+    if rank == 0:
+        return message
+    return f"process {rank}: {message}"
+
+
 def _raise(rank: int, failure: ProcessFailure) -> None:
-    where = f"process {rank}: " if rank else ""
-    raise failure.error(where + failure.message) from _Trace(f"\n{failure.trace}")
+    raise failure.error(_from_process(rank, failure.message)) from _Trace(f"\n{failure.trace}")

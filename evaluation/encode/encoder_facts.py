@@ -32,7 +32,9 @@ def encoder_facts(encoder: TextEncoder) -> dict[str, Any]:
     facts["compute_dtype"] = None if compute_dtype is None else str(compute_dtype).removeprefix("torch.")
     for name in ("recipe", "base_model"):
         value = getattr(encoder, name, None)
-        facts[name] = dict(vars(value)) if hasattr(value, "__dataclass_fields__") else None
+        facts[name] = None
+        if hasattr(value, "__dataclass_fields__"):
+            facts[name] = dict(vars(value))
     return facts
 
 

@@ -94,14 +94,17 @@ def open_adapter(loader: Loader, output_dir: Path | None, **options: Any) -> Tex
         return loader(**options)
     plan_options = {name: value for name, value in options.items() if name != "attn_implementation"}
     plan = plan_loading(design_of(loader), **plan_options)
-    notes = output_dir / NOTES if output_dir is not None else None
+    notes = None
+    facts = {}
+    if output_dir is not None:
+        notes = output_dir / NOTES
+        facts["base_content"] = content_hash(plan.base_directory, notes)
     version = plan.version(notes)
     encoder: LazyModel | EmbedModel
     if version is None:  # known of the loaded model alone
         encoder = cast("EmbedModel", loader(**options))
     else:
         encoder = LazyModel(plan, version, partial(cast("Callable[..., EmbedModel]", loader), **options))
-    facts = {} if notes is None else {"base_content": content_hash(plan.base_directory, notes)}
     encoder.result_facts = facts  # type: ignore[union-attr]
     return encoder
 

@@ -152,7 +152,9 @@ def make_plan(encoder: TextEncoder, prompts: Mapping[str, Any] | str | None = No
     recipe = getattr(encoder, "recipe", None)
     if not isinstance(recipe, Recipe):
         recipe = None
-    source = recipe.evaluation_prompts if recipe else "mteb"
+    source, manifest_template = "mteb", ""
+    if recipe is not None:
+        source, manifest_template = recipe.evaluation_prompts, recipe.prompt_template
     overrides: Prompts = {}
     if isinstance(prompts, Mapping):
         overrides = normalise(prompts)
@@ -162,5 +164,5 @@ def make_plan(encoder: TextEncoder, prompts: Mapping[str, Any] | str | None = No
             raise UserError(f"prompts are {names} or a mapping, not {prompts!r}{nearest(prompts, TASK_PROMPTS)}")
         source = prompts
     if template is None:
-        template = recipe.prompt_template if recipe else ""
+        template = manifest_template
     return PromptPlan(overrides, source, template_named(template), recipe)

@@ -212,7 +212,8 @@ class ShardedEncoder:
         """
         own = getattr(self.encoder, "recipe", None)
         if isinstance(own, Recipe):
-            facts: dict[str, Any] = {"max_length": own.length(role) if max_length is None else max_length}
+            length = own.length(role) if max_length is None else max_length
+            facts: dict[str, Any] = {"max_length": length}
             rendered_prompt = own.prompt(role) if prompt is None else prompt
         else:
             facts = {"max_length": max_length, "role": role, "no_prompt": prompt is None}

@@ -58,7 +58,12 @@ def items_path(folder: Path, task_name: str) -> Path:
 
 
 def read_items(path: Path) -> list[Item]:
-    """Return a task's items; [] if there is no such file."""
+    """Return a task's items; [] if there is no such file.
+
+    >>> items = read_items(results / "ours__plain/revision/items/Task0Retrieval.jsonl.gz")
+    >>> len(items), "ndcg_at_10" in items[0]
+    (2, True)
+    """
     if not path.is_file():
         return []
     with gzip.open(path, "rt", encoding="utf-8") as lines:

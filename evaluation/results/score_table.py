@@ -91,7 +91,9 @@ def _cut_note(scores: list[TaskScore]) -> list[str]:
     if not any(score.cut is not None for score in scores):
         return []
     line = f"cut at the maximum length: {cut:,} of {texts:,} texts ({_percent(cut, texts)})"
-    return [f"{line} in {tasks_with_cuts} tasks" if cut else line]
+    if cut:
+        line += f" in {tasks_with_cuts} tasks"
+    return [line]
 
 
 def _repeated_note(scores: list[TaskScore]) -> list[str]:

@@ -98,7 +98,7 @@ class TaskScorer:
                 result = self._compute(wider, wider.task(), vectors)
         else:
             self.results.mend_meta(result)
-        return self._task_score(task, result, cached)
+        return task_score(task, result, cached, self.results.path)
 
     def _with_recorded_parts(self, spec: TaskSpec, task: AbsTask, key: str) -> TaskSpec:
         """Add the subsets and splits of the result that is there: the new result takes its place."""
@@ -153,7 +153,9 @@ class TaskScorer:
         predictions = scratch.path / "predictions"
         if keeps_items(task):
             record_items(task, items_path(scratch.path, task.metadata.name), predictions if self.save_predictions else None)
-        model = BoundedSearch(self.model) if isinstance(task, AbsTaskRetrieval) else self.model
+        model: MtebEncoder | BoundedSearch = self.model
+        if isinstance(task, AbsTaskRetrieval):
+            model = BoundedSearch(self.model)
         try:
             mteb.evaluate(
                 model,
@@ -217,29 +219,30 @@ class TaskScorer:
             origin={**self.origin, "folder": data_folder},
         )
 
-    def _task_score(self, task: AbsTask, result: TaskResult, cached: bool) -> TaskScore:
-        """Return the main score of a result, with the sums of its record."""
-        means = {}
-        for subset, scores in main_scores(task, result).items():
-            means[subset] = float(np.mean(list(scores.values())))
-        record = Record.read(self.results.path, task.metadata.name) or Record()
-        totals = record.totals()
-        items = items_path(self.results.path, task.metadata.name)
-        return TaskScore(
-            name=task.metadata.name,
-            type=task.metadata.type,
-            metric=task.metadata.main_score,
-            score=float(np.mean(list(means.values()))),
-            subsets=means,
-            seconds=float(result.evaluation_time or 0.0),
-            cached=cached,
-            items=items if items.exists() else None,
-            again=totals.again,
-            texts=totals.texts,
-            tokens=totals.tokens,
-            cut=totals.cut,
-            mteb_version=result.mteb_version,
-        )
+
+def task_score(task: AbsTask, result: TaskResult, cached: bool, folder: Path) -> TaskScore:
+    """Return the main score of a result in `folder`, with the sums of its record."""
+    means = {}
+    for subset, scores in main_scores(task, result).items():
+        means[subset] = float(np.mean(list(scores.values())))
+    record = Record.read(folder, task.metadata.name) or Record()
+    totals = record.totals()
+    items = items_path(folder, task.metadata.name)
+    return TaskScore(
+        name=task.metadata.name,
+        type=task.metadata.type,
+        metric=task.metadata.main_score,
+        score=float(np.mean(list(means.values()))),
+        subsets=means,
+        seconds=float(result.evaluation_time or 0.0),
+        cached=cached,
+        items=items if items.exists() else None,
+        again=totals.again,
+        texts=totals.texts,
+        tokens=totals.tokens,
+        cut=totals.cut,
+        mteb_version=result.mteb_version,
+    )
 
 
 def main_scores(task: AbsTask, result: TaskResult) -> dict[str, dict[str, float]]:

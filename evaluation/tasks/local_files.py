@@ -98,14 +98,17 @@ def _parse(line: str, columns: Sequence[Column], where: str) -> TaskRow:
 
 
 def _text_fault(value: object) -> str:
-    return "" if isinstance(value, str) else "must be a text"
+    if isinstance(value, str):
+        return ""
+    return "must be a text"
 
 
 def _texts_fault(value: object) -> str:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return ""
-    text = value if isinstance(value, str) else "a text"
-    example = json.dumps([text], ensure_ascii=False)
+    example = json.dumps(["a text"])
+    if isinstance(value, str):
+        example = json.dumps([value], ensure_ascii=False)
     return f"must be a list of texts: write {example[:60]}"
 
 
@@ -144,10 +147,11 @@ CHECKS = {
 
 def _half_character(value: object) -> str:
     """Return that a text cannot be encoded, or ""."""
-    texts = value if isinstance(value, list) else [value]
     try:
-        for text in texts:
-            str(text).encode()
+        if isinstance(value, list):
+            "".join(value).encode()
+        else:
+            str(value).encode()
     except UnicodeEncodeError:
         return "has half a character (a lone surrogate)"
     return ""

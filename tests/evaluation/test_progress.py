@@ -126,7 +126,8 @@ def test_a_failed_task_leaves_nothing_behind():
     assert progress.work.speed()[0] == 10
 
 
-def test_lines_come_every_half_minute_also_while_nothing_is_heard():
+def test_lines_come_every_half_minute_also_while_nothing_is_heard(monkeypatch):
+    monkeypatch.setattr("evaluation.progress.BAR_SECONDS", 0.01)
     clock, lines = Clock(), []
     progress = Progress([1000], lines.append, clock=clock)
     progress.start(0, "A")
@@ -135,7 +136,7 @@ def test_lines_come_every_half_minute_also_while_nothing_is_heard():
     deadline = time.monotonic() + 5
     while len(lines) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.5)
+    time.sleep(0.1)
     progress.close()
     assert len(lines) == 2 and "encoding documents 0/100" in lines[1] and "(0 % of all text)" in lines[1]
 
@@ -143,6 +144,7 @@ def test_lines_come_every_half_minute_also_while_nothing_is_heard():
 def test_the_bar_is_one_and_says_speed_and_time_left(monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr("sys.stderr", out)
+    monkeypatch.setattr("evaluation.progress.BAR_SECONDS", 0.01)
     monkeypatch.setenv("COLUMNS", "200")
     clock = Clock()
     progress = Progress([1000, 1000], lambda line: print(line, file=out), bar=True, clock=clock)
@@ -150,7 +152,7 @@ def test_the_bar_is_one_and_says_speed_and_time_left(monkeypatch):
     progress.begin_call("texts", 100, 1000)
     clock.now += 10
     progress.settle(50, 500, 100)
-    time.sleep(0.5)
+    time.sleep(0.2)
     progress.close()
     shown = out.getvalue()
     assert "[1/2] A …\n" in shown
@@ -182,7 +184,7 @@ def test_the_whole_way_counts_every_text(tmp_path, data_dir, monkeypatch):
     class Counting(BagOfWords):
         def encode_counted(self, texts, role="document", *, on_batch=None, **options):
             vectors = self.encode(texts, role, **options)
-            time.sleep(0.01)
+            time.sleep(0.001)
             if on_batch:
                 on_batch(len(texts), 3 * len(texts))
             return Encoded(vectors, np.full(len(texts), 3, dtype=np.int32), np.zeros(len(texts), dtype=bool))

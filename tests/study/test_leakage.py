@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from common.text_hash import letter_hashes, letters
 from evaluation.tasks.local_folder import list_folder
-from study.leakage import TrainingIndex, evaluation_texts, leaks, letters
+from study.leakage import evaluation_texts, leaks
 from tests.study.conftest import write_lines
 from tests.tiny import DATA
+from triplets.check.text_index import TextIndex
 
 
 def test_what_counts_as_the_same_text() -> None:
@@ -21,7 +23,7 @@ def test_what_counts_as_the_same_text() -> None:
 
 
 def test_texts_and_pairs_are_told_apart() -> None:
-    index = TrainingIndex([["A b.", "c d"], ["E f", "g h", "i j"], ["same", "Same!"], ["..."]])
+    index = TextIndex.of_rows([["A b.", "c d"], ["E f", "g h", "i j"], ["same", "Same!"], ["..."]], letter_hashes)
     texts = ["a b", "E  F", "new", "!", "same"]
     pairs = [("c d", "a B"), ("a b", "e f"), ("i j", "g h"), ("a b", "a b"), ("same", "same"), ("!", "?")]
     by_unit = {one["unit"]: one for one in leaks("train", index, "Task", texts, pairs)}
@@ -51,7 +53,7 @@ def test_the_training_set_of_sts_b_holds_thousands_of_test_pairs_of_sts12_to_sts
         pytest.skip("the evaluation data are not here")
     with gzip.open(DATA / "eval" / "STSBenchmark" / "train.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    index = TrainingIndex([row["sentence1"], row["sentence2"]] for row in rows)
+    index = TextIndex.of_rows(([row["sentence1"], row["sentence2"]] for row in rows), letter_hashes)
     found = {}
     for task in ("STS12", "STS13", "STS14", "STS15"):  # the files that are evaluated are tokenised, the training set is not
         (pairs,) = (one for one in leaks("stsb", index, task, *evaluation_texts(list_folder(DATA / "eval" / task)))

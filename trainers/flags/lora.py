@@ -1,4 +1,4 @@
-"""The LoRA settings of a run: what ``--lora_config`` says, a file or its content in a record, and the flags over it."""
+"""The LoRA settings of a run: those of ``--lora_config`` (a file, or its content in a record), and the flags over them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from common.errors import UserError, nearest
 if TYPE_CHECKING:
     from trainers.flags.arguments import ModelArguments
 
-# Flags over the file: the field of peft.LoraConfig that each stands for.
-FLAGS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
+# Flags over the file, and their fields in peft.LoraConfig.
+FIELD_OF_FLAG = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
 
 
 def resolved_lora(model: ModelArguments) -> dict[str, Any]:
@@ -22,24 +22,28 @@ def resolved_lora(model: ModelArguments) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or holds no object.
     """
-    given = {field: getattr(model, flag) for flag, field in FLAGS.items()}
-    return _read(model.lora_config) | {field: value for field, value in given.items() if value is not None}
+    options = _read(model.lora_config)
+    for flag, field in FIELD_OF_FLAG.items():
+        value = getattr(model, flag)
+        if value is not None:
+            options[field] = value
+    return options
 
 
 def lora_options(model: ModelArguments) -> dict[str, Any]:
     """Return the options for ``peft.LoraConfig``.
 
     Raises:
-        UserError: as `resolved_lora`; or one is no field of it.
+        UserError: as `resolved_lora`; or an option is no field of it.
     """
     from peft import LoraConfig
 
     options = resolved_lora(model)
-    known = [*LoraConfig.__dataclass_fields__, "peft_type", "task_type"]
-    where = "" if isinstance(model.lora_config, Mapping) else f" {model.lora_config}"
+    fields = [*LoraConfig.__dataclass_fields__, "peft_type", "task_type"]
+    place = "--lora_config" if isinstance(model.lora_config, Mapping) else f"--lora_config {model.lora_config}"
     for key in options:
-        if key not in known:
-            raise UserError(f"--lora_config{where}: unknown key {key!r}{nearest(key, known)}")
+        if key not in fields:
+            raise UserError(f"{place}: unknown key {key!r}{nearest(key, fields)}")
     return options
 
 
