@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,27 +28,28 @@ HASHED_COLUMNS = 2048
 COLUMN_STD = 0.05
 QUERY_TOKENS = 32
 DOCUMENT_TOKENS = 64
+Role = Literal["query", "document"]
 
 
-class Encoder(Protocol):
-    """What the evaluation calls; ``version`` changes whenever the vectors may."""
+class BaselineEncoder(Protocol):
+    """The interface that the evaluation calls; ``version`` changes whenever the vectors may."""
 
     version: str
 
     def encode(
         self,
         texts: list[str],
-        role: str = "document",
+        role: Role = "document",
         *,
         prompt: str | None = None,
-        max_length: int = 512,
+        max_length: int | None = 512,
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> FloatArray:
         """Unit vectors ``(texts, dim)``; a text without a known term is the zero vector."""
 
 
-def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 0) -> Encoder:
+def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 0) -> BaselineEncoder:
     """Fits a baseline on training triplets.
 
     Args:
@@ -104,10 +105,10 @@ class TfIdf:
     def encode(
         self,
         texts: list[str],
-        role: str = "document",
+        role: Role = "document",
         *,
         prompt: str | None = None,
-        max_length: int = 512,
+        max_length: int | None = 512,
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> FloatArray:
@@ -164,7 +165,7 @@ class StaticBag:
             optimizer.step()
         self.version = _digest(self.table.detach().numpy().tobytes())
 
-    def _embed(self, texts: list[str], max_length: int) -> torch.Tensor:
+    def _embed(self, texts: list[str], max_length: int | None) -> torch.Tensor:
         """Unit means of token vectors ``(texts, dim)``."""
         rows = self.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=max_length)["input_ids"]
         lengths = torch.tensor([len(row) for row in rows])
@@ -177,10 +178,10 @@ class StaticBag:
     def encode(
         self,
         texts: list[str],
-        role: str = "document",
+        role: Role = "document",
         *,
         prompt: str | None = None,
-        max_length: int = 512,
+        max_length: int | None = 512,
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> FloatArray:

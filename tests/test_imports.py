@@ -54,7 +54,7 @@ ORDER: dict[str, list[str]] = {
     ],
     "triplets": ["formats triplet data_sets batch_plan", "arguments dataset", "read", "check", "*"],
     "trainers": ["step checkpoints.run_files", "flags", "memory monitor checkpoints", "run", "*"],
-    "evaluation": ["progress paper_tasks", "tasks", "encode", "results", "evaluate", "rerun", "*"],
+    "evaluation": ["time_left", "progress paper_tasks options", "tasks", "encode", "results", "evaluate", "rerun", "*"],
     "comparison": ["errors places", "reading", "stats", "claims", "report", "compare", "*"],
     "comparison.report": ["words", "tables plots", "*"],
 }

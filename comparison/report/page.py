@@ -11,13 +11,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from comparison.claims.outcome import Comparison
+from comparison.reading.printable import printable
 from comparison.reading.systems import Study
 from comparison.report.facts import facts
 from comparison.report.plots.drawing import COLOURS, Plot, inline
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import caption, notes, published_note
 from comparison.report.words import answer, cautions
-from comparison.report.words.names import name, printable
+from comparison.report.words.names import name
 from comparison.report.words.wording import hundredths
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -144,7 +144,7 @@ def full(*_, **__):
     "where",
     [
         "mteb.cache.ResultCache.save_to_cache",
-        "evaluation.results.score_task.write_record",
+        "evaluation.results.record.Record.write",
         "evaluation.results.item_scores._replace",
     ],
 )
@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_error_and_what_is_done_is_kept(where, data_dir, tmp_
 
 
 def test_scores_are_shown_though_the_csv_cannot_be_written(data_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("evaluation.results.score_table.write_csv", full)
+    monkeypatch.setattr("evaluation.score_adapter.write_csv", full)
     flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinySTS"]
     with pytest.raises(SystemExit) as stop:
         call(*flags)

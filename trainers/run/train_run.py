@@ -127,7 +127,7 @@ def train_from(trainer: ContrastiveTrainer, checkpoint: Path | None) -> tuple[in
             )
         if state.global_step == limit:
             trainer.state = state
-            trainer.load_last_step(checkpoint)
+            trainer._load_from_checkpoint(str(checkpoint))
             return limit, {}
     result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return result.global_step, result.metrics

@@ -25,8 +25,8 @@ from trainers.checkpoints.write import publish_checkpoint, save_checkpoint
 from trainers.monitor.finite import check_finite
 from trainers.monitor.metrics import RunningMetrics, exclusion_warning
 from trainers.monitor.out_of_memory import out_of_memory
+from trainers.run.loader import triplet_loader
 from trainers.run.progress import warn
-from trainers.run.stopping import leave_signals_to_the_parent
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
@@ -36,7 +36,7 @@ from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from transformers import TrainerControl, TrainingArguments
 
@@ -132,22 +132,9 @@ class ContrastiveTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of this process's ``TripletBatch``es; accelerate must not shard it again."""
         plan = self.plan()
-        loader = self._loader(self.train_dataset, plan)
+        loader = triplet_loader(self.train_dataset, plan, self.data_collator, self.args)
         loader.set_epoch = plan.set_epoch  # type: ignore[attr-defined]  # called by Trainer at each epoch
         return loader
-
-    def _loader(self, dataset: TripletRows, plan: BatchPlan) -> DataLoader[Any]:
-        workers = self.args.dataloader_num_workers
-        return DataLoader(
-            dataset,
-            batch_sampler=plan,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            worker_init_fn=leave_signals_to_the_parent,
-            generator=torch.Generator(),  # or starting a loader would draw from the random state that dropout draws from
-            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
-            persistent_workers=self.args.dataloader_persistent_workers if workers else False,
-        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[TripletBatch], num_batches: int, device: torch.device
@@ -216,7 +203,6 @@ class ContrastiveTrainer(Trainer):
 
     # Evaluation of the loss
 
-    @torch.no_grad()
     def evaluate(
         self, eval_dataset: TripletRows | None = None, ignore_keys: None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
@@ -225,17 +211,10 @@ class ContrastiveTrainer(Trainer):
         Every process computes the same: each batch's negatives are those of the batch alone.
         """
         rows: TripletRows = self.eval_dataset if eval_dataset is None else eval_dataset
-        model: EmbedModel = self.model
-        model.eval()
-        total = torch.zeros(3)
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
-        for batch in self._loader(rows, plan):
-            result = self.contrastive_step.evaluate(model, batch)
-            total += batch.queries * torch.tensor([float(result.loss), float(result.accuracy), 1.0])
-        metrics = {
-            f"{metric_key_prefix}_loss": float(total[0] / total[2]),
-            f"{metric_key_prefix}_accuracy": float(total[1] / total[2]),
-        }
+        batches = triplet_loader(rows, plan, self.data_collator, self.args)
+        loss, accuracy = evaluation_means(self.contrastive_step, self.model, batches)
+        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_accuracy": accuracy}
         self.log(metrics)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -277,9 +256,16 @@ class ContrastiveTrainer(Trainer):
         load_checkpoint(self.model, checkpoint)
         self.metrics.go_on(read_seal(checkpoint).get("seen"))
 
-    def load_last_step(self, checkpoint: Path) -> None:
-        """Load the weights of a checkpoint from which no step is left to train."""
-        self._load_from_checkpoint(str(checkpoint))
+
+@torch.no_grad()
+def evaluation_means(step: ContrastiveStep, model: EmbedModel, batches: Iterable[TripletBatch]) -> tuple[float, float]:
+    """Return the mean loss and accuracy of the queries of all batches."""
+    model.eval()
+    sums = torch.zeros(3)  # loss, accuracy, number of queries
+    for batch in batches:
+        result = step.evaluate(model, batch)
+        sums += batch.queries * torch.tensor([float(result.loss), float(result.accuracy), 1.0])
+    return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
 
 def parameter_groups(model: nn.Module, decayed: set[str], *, weight_decay: float, pooling_rate: float) -> list[dict[str, Any]]:

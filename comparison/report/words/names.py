@@ -6,10 +6,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-JOINERS = "\u200c\u200d"  # scripts and emoji need them
+from comparison.reading.printable import ISOLATE, POP, one_line
+
 IN_PROSE = 64  # characters; tables have whole names
-ISOLATE, POP = "\u2068", "\u2069"
-REPLACEMENT = "\ufffd"
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -29,38 +28,12 @@ LATEX = str.maketrans(
 )
 
 
-def printable(text: str) -> str:
-    """Return a text without what no page may hold: control characters, lone surrogates, and signs that turn directions."""
-    characters = []
-    for character in text:
-        if _allowed(character):
-            characters.append(character)
-        elif not _silent(character):
-            characters.append(REPLACEMENT)
-    return "".join(characters)
-
-
-def _silent(character: str) -> bool:
-    """Return whether a character is a format sign that is left out without a trace."""
-    return unicodedata.category(character) == "Cf"
-
-
-def _allowed(character: str) -> bool:
-    if _silent(character):
-        return character in JOINERS + ISOLATE + POP
-    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs", "Cn")
-
-
 def name(text: str) -> str:
     """Return a name in one line, shown as it is; one that is written from right to left keeps its neighbours in order."""
-    line = " ".join(_without_isolates(printable(text)).split())
+    line = one_line(text)
     if any(unicodedata.bidirectional(character) in ("R", "AL") for character in line):
         return f"{ISOLATE}{line}{POP}"
     return line
-
-
-def _without_isolates(text: str) -> str:
-    return text.replace(ISOLATE, "").replace(POP, "")
 
 
 def shorten(text: str, length: int) -> str:
@@ -111,7 +84,7 @@ def latex(text: str) -> str:
     >>> print(latex("a_b & 5%"))
     a\_b \& 5\%
     """
-    line = _without_isolates(name(text)).translate(LATEX)
+    line = one_line(text).translate(LATEX)
     return re.sub("-(?=-)", "-{}", line)  # two hyphens would become a dash
 
 

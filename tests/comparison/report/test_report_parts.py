@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from comparison.reading.printable import printable
 from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, LeakedTexts, StudyData, Truncation
 from comparison.reading.systems import Study
 from comparison.report.facts import flat
@@ -18,7 +19,7 @@ from comparison.report.tables.columns import CLAIMS, COLUMNS, CSV, PAGE, Column,
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.cautions import cautions, quiet
-from comparison.report.words.names import latex, listed, name, printable, short_names, shorten, slugs
+from comparison.report.words.names import latex, listed, name, short_names, shorten, slugs
 from comparison.report.words.wording import chance
 from tests.comparison.report.outcomes import made_up
 from tests.tiny import ROOT

@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks.text import reranking as mtebs
 
 from common.errors import UserError
-from evaluation.encode.mteb_encoder import MtebEncoder
+from evaluation.encode.mteb_encoder import ModelIdentity, MtebEncoder
 from evaluation.encode.prompt_plan import make_plan
 from evaluation.encode.search import BoundedSearch
 from evaluation.evaluate import evaluate
@@ -190,6 +190,6 @@ def test_reranking_is_as_in_mteb(data_dir, tmp_path, monkeypatch, caplog, change
         columns = {key: [row[key] for row in rows] for key in ("query", "positive", "negative")}
         task.__class__ = type("Old", (type(task), mtebs.AbsTaskReranking), {})
         task.transform_old_dataset_format(DatasetDict(test=Dataset.from_dict(columns)))
-    model = MtebEncoder(WithoutTies(), "w", "1", plan=make_plan(None, "none"))
+    model = MtebEncoder(WithoutTies(), ModelIdentity("w", "1"), plan=make_plan(None, "none"))
     theirs = mteb.evaluate(BoundedSearch(model), task, cache=None, co2_tracker=False)
     assert ours.score(name) == pytest.approx(theirs.task_results[0].scores["test"][0]["main_score"], abs=1e-6)

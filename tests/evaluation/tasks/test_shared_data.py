@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from evaluation.encode.mteb_encoder import MtebEncoder
+from evaluation.encode.mteb_encoder import ModelIdentity, MtebEncoder
 from evaluation.encode.prompt_plan import make_plan
 from evaluation.encode.search import BoundedSearch
 from evaluation.evaluate import evaluate
@@ -180,7 +180,7 @@ SUBSETS = {"STS17": ["en-en"], "AmazonCounterfactualClassification": ["en", "en-
 
 
 def unrounded(task: AbsTask) -> dict[str, dict[str, float]]:
-    model = MtebEncoder(Hashed(bits=8), "stub", "1", plan=make_plan(None, "none"))
+    model = MtebEncoder(Hashed(bits=8), ModelIdentity("stub", "1"), plan=make_plan(None, "none"))
     searches = isinstance(task, AbsTaskRetrieval)
     result = mteb.evaluate(BoundedSearch(model) if searches else model, task, cache=None, co2_tracker=False)
     assert result.task_results

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import UserError
 from trainers.flags import launcher
-from trainers.flags.launcher import check_launcher
+from trainers.flags.launcher import check_launcher, check_processes
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "ACCELERATE_MIXED_PRECISION": "no"}
 ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "ACCELERATE_MIXED_PRECISION": "no"}
@@ -98,3 +98,17 @@ def test_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     with pytest.raises(SystemExit):
         parse(["--model_name_or_path", "m", "--dataset_name", "d", "--output_dir", str(tmp_path)], design="model1")
     assert "needs GPUs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "4"}, {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}],
+)
+def test_fewer_processes_than_launched(environment: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="--num_processes"):
+        check_processes(1, environment)
+
+
+def test_as_many_processes_as_launched() -> None:
+    check_processes(1, {})
+    check_processes(4, {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"})

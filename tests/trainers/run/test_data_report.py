@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tiny import triplets
+from tests.trainers.conftest import Command
 from trainers.check_data import main
-from trainers.run.data_report import parse_check
-from trainers.train import main as train
+from trainers.checkpoints.run_files import SEAL_FILE
+from trainers.checkpoints.seal import RunIdentity, write_seal
+from trainers.run.data_report import last_checkpoint, parse_check
 from triplets.batch_plan import BatchPlan, EpochShare
 from triplets.check.exposure import steps_of, times_seen
 from triplets.check.overlap import is_identifier, text_fields
@@ -178,27 +179,18 @@ def test_declared_and_real_shares(check: Any, tmp_path: Path) -> None:
     assert blended["batches"]["of one data set"] == 0
 
 
-def test_a_run_is_asked_afterwards(check: Any, base: Path, tmp_path: Path) -> None:
-    rows = [{"query": row["query"], "positive": row["positive"]} for row in triplets(10)]
-    path, out = write(tmp_path / "rows.jsonl", rows), tmp_path / "out"
-    words = ["--model_name_or_path", str(base), "--dataset_name", str(path), "--output_dir", str(out), "--use_cpu",
-             "--per_device_train_batch_size", "4", "--max_steps", "5", "--save_steps", "4", "--learning_rate", "0.01",
-             "--disable_tqdm", "true", "--lora_dropout", "0"]  # fmt: skip
-    assert train(words, design="model1") == 0
-    (out / "checkpoint-5" / "checkpoint.json").unlink()  # damaged: the run would go on from the one before
-    report = check("--run", out)
-    assert [(one["moment"], one["steps"]) for one in report["seen"]] == [("4", 4), ("5", 5)]
-    assert report["seen"][0]["data sets"][0]["queries"] == 14  # three batches of ten rows, one of four
-    assert report["data sets"][0]["tokens"]["query"]["texts"] == 10  # the base LLM is in the record
-    assert check("--run", out, "--seen_after", "2epochs")["seen"][0]["steps"] == 6
-    plain = check(*words, "--design", "model1")  # the run's own command line
+def test_report_on_a_run(check: Any, command: Command, finished_copy: Path) -> None:
+    (finished_copy / "checkpoint-4" / SEAL_FILE).unlink()  # damaged: the run would go on from the one before
+    report = check("--run", finished_copy)
+    assert [(moment["moment"], moment["steps"]) for moment in report["seen"]] == [("3", 3), ("4", 4)]
+    assert report["seen"][0]["data sets"][0]["queries"] == 6  # three batches of two rows
+    assert report["data sets"][0]["tokens"]["query"]["texts"] == 6  # the base LLM is in the record
+    assert check("--run", finished_copy, "--seen_after", "2epochs")["seen"][0]["steps"] == 6
+    plain = check(*command(finished_copy), "--design", "model3")  # the run's own command line
     assert plain["seen"][0] == report["seen"][1]
 
 
-def test_the_processes_of_a_run_are_those_of_its_checkpoint(tmp_path: Path) -> None:
-    from trainers.checkpoints.seal import RunIdentity, write_seal
-    from trainers.run.data_report import last_checkpoint
-
+def test_processes_of_the_last_checkpoint(tmp_path: Path) -> None:
     assert last_checkpoint(None) == last_checkpoint(str(tmp_path)) == (0, 1)
     (tmp_path / "checkpoint-7").mkdir()
     write_seal(tmp_path / "checkpoint-7", step=7, identity=RunIdentity(processes=2, data=""))

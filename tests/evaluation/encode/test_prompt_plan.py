@@ -10,7 +10,7 @@ import mteb
 import pytest
 
 from common.errors import UserError
-from evaluation.encode.prompt_plan import Chosen, make_plan
+from evaluation.encode.prompt_plan import SidePrompt, make_plan
 from evaluation.evaluate import evaluate
 from evaluation.tasks.find import find_tasks, prompt_keys
 from model_loaders.layouts.manifest import Recipe
@@ -33,29 +33,29 @@ class Adapter(BagOfWords):
 
 def test_mtebs_prompt_goes_to_queries_and_to_texts_without_sides():
     plan = make_plan(BagOfWords())
-    assert plan.choose(SCIFACT, "query") == Chosen(f"{CLAIM}: ", "mteb")
-    assert plan.choose(SCIFACT, "document") == Chosen(None, "adapter")  # a mapping names its sides
-    assert plan.choose(BANKING, "query").prompt == "Given a online banking query, find the corresponding intents: "
+    assert plan.choose(SCIFACT, "query") == SidePrompt(f"{CLAIM}: ", "mteb")
+    assert plan.choose(SCIFACT, "document") == SidePrompt(None, "adapter")  # a mapping names its sides
+    assert plan.choose(BANKING, "query").text == "Given a online banking query, find the corresponding intents: "
     assert plan.choose(ASKUBUNTU, "query").source == "mteb"
-    assert plan.choose(ASKUBUNTU, "document") == Chosen(None, "adapter")  # a string is none for documents
-    assert plan.choose(BIOSSES, "query") == Chosen("Retrieve semantically similar text: ", "mteb")  # that of its kind
+    assert plan.choose(ASKUBUNTU, "document") == SidePrompt(None, "adapter")  # a string is none for documents
+    assert plan.choose(BIOSSES, "query") == SidePrompt("Retrieve semantically similar text: ", "mteb")  # that of its kind
     own = SimpleNamespace(name="Own", type="STS", prompt=None)
-    assert plan.choose(own, "query") == Chosen(None, "adapter")
+    assert plan.choose(own, "query") == SidePrompt(None, "adapter")
     both = SimpleNamespace(name="Own", type="Retrieval", prompt={"query": "find.", "document": "read"})
-    assert plan.choose(both, "query").prompt == "find: "
-    assert plan.choose(both, "document") == Chosen("read: ", "mteb")
+    assert plan.choose(both, "query").text == "find: "
+    assert plan.choose(both, "document") == SidePrompt("read: ", "mteb")
 
 
 def test_the_file_speaks_before_mteb_and_mteb_before_the_adapter():
     adapter = Adapter(query_prompt="q: ", document_prompt="d: ", task_prompts="mteb")
     plan = make_plan(adapter, {"SciFact": "mine ", "Classification": {"document": "unused "}})
     assert plan.source == "mteb"
-    assert plan.choose(SCIFACT, "query") == Chosen("mine ", "file: SciFact")
-    assert plan.choose(SCIFACT, "document") == Chosen("d: ", "adapter")
+    assert plan.choose(SCIFACT, "query") == SidePrompt("mine ", "file: SciFact")
+    assert plan.choose(SCIFACT, "document") == SidePrompt("d: ", "adapter")
     assert plan.choose(BANKING, "query").source == "mteb"
-    assert plan.choose(SimpleNamespace(name="Own", type="STS", prompt=None), "query") == Chosen("q: ", "adapter")
-    assert make_plan(adapter, "none").choose(BIOSSES, "query") == Chosen("", "none")
-    assert make_plan(adapter, "own").choose(SCIFACT, "query") == Chosen("q: ", "adapter")
+    assert plan.choose(SimpleNamespace(name="Own", type="STS", prompt=None), "query") == SidePrompt("q: ", "adapter")
+    assert make_plan(adapter, "none").choose(BIOSSES, "query") == SidePrompt("", "none")
+    assert make_plan(adapter, "own").choose(SCIFACT, "query") == SidePrompt("q: ", "adapter")
 
 
 def test_what_the_manifest_says_is_the_default():
@@ -64,7 +64,7 @@ def test_what_the_manifest_says_is_the_default():
     assert make_plan(Adapter(document_prompt="d: "), "mteb").source == "mteb"
     assert make_plan(Adapter(task_prompts="none")).source == "none"
     plan = make_plan(Adapter(prompt_template="instruct"))
-    assert render("x", plan.choose(SCIFACT, "query").prompt) == f"Instruct: {CLAIM}\nQuery: x"
+    assert render("x", plan.choose(SCIFACT, "query").text) == f"Instruct: {CLAIM}\nQuery: x"
     assert make_plan(Adapter(prompt_template="instruct"), template="").template == ""
 
 
@@ -74,9 +74,9 @@ def test_templates():
     assert in_template("Find passages.") == "Find passages: "
     assert in_template("", INSTRUCT) == "" and in_template("a {text} b", INSTRUCT) == "a {text} b"
     plan = make_plan(BagOfWords(), {"STS": "Compare", "SciFact": "whole {text}"}, "instruct")
-    assert plan.choose(BIOSSES, "query").prompt == "Instruct: Compare\nQuery: {text}"
-    assert plan.choose(SCIFACT, "query").prompt == "whole {text}"
-    assert make_plan(BagOfWords(), {"STS": "Compare"}).choose(BIOSSES, "query").prompt == "Compare"  # as it is
+    assert plan.choose(BIOSSES, "query").text == "Instruct: Compare\nQuery: {text}"
+    assert plan.choose(SCIFACT, "query").text == "whole {text}"
+    assert make_plan(BagOfWords(), {"STS": "Compare"}).choose(BIOSSES, "query").text == "Compare"  # as it is
     for wrong in ("Instruct: {prompt}", "{text}", "{prompt} {text} {text}", "instruckt"):
         with pytest.raises(UserError, match="a prompt template is"):
             make_plan(BagOfWords(), template=wrong)

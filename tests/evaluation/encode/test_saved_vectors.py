@@ -87,15 +87,15 @@ def test_nothing_is_left_on_a_full_disk(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_header_has_room_for_any_number_of_rows(tmp_path):
+def test_memory_of_many_rows(tmp_path):
     files = EmbeddingFiles(tmp_path, {})
-    block = vectors_of(1000, 2)
+    block = vectors_of(1000, 32)
     tracemalloc.start()
-    for _ in range(300):
+    for _ in range(60):
         files.add("default", "test", "document", None, [""] * 1000, block)
     files.finish()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     loaded = np.load(tmp_path / "default.test.document.npy", mmap_mode="r")
-    assert loaded.shape == (300_000, 2) and (loaded[-1000:] == block).all()
-    assert peak < 1_500_000  # bytes; the whole is 2.4 MB
+    assert loaded.shape == (60_000, 32) and (loaded[-1000:] == block).all()
+    assert peak < 1_500_000  # bytes; the whole is 7.7 MB

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from evaluation.encode.distributed import deal
-from evaluation.encode.rank import Place, first_process, launched
+from evaluation.encode.distributed import split_texts
+from evaluation.encode.rank import Rank, first_process, launched
 from model_loaders.saving import save
 from tests.evaluation.conftest import write
 from tests.tiny import ROOT, WORDS, new_model
@@ -39,25 +39,25 @@ def pair() -> Callable[[str], tuple[object, object]]:
 
 def test_shares_are_as_many_and_as_long():
     texts = ["w" * (n * n % 97) for n in range(50)]
-    hands = deal(texts, 4)
+    hands = split_texts(texts, 4)
     assert sorted(row for rows in hands for row in rows) == list(range(50))
     lengths = [sum(len(texts[row]) for row in rows) for rows in hands]
     assert max(map(len, hands)) - min(map(len, hands)) <= 1 and max(lengths) - min(lengths) <= 97
-    hands = deal(["w" * n for n in range(80)], 4)
+    hands = split_texts(["w" * n for n in range(80)], 4)
     assert len({sum(rows) for rows in hands}) == 1  # there and back again: nobody has the longer one of each round
-    assert deal(["a"], 3) == [[0], [], []]
+    assert split_texts(["a"], 3) == [[0], [], []]
 
 
 def test_one_process_needs_no_launcher():
-    assert launched({}) == launched({"WORLD_SIZE": "1", "RANK": "0"}) == Place() and first_process({})
-    assert Place().device(None, {}) is None and Place().device(None, {"ACCELERATE_USE_CPU": "true"}) == "cpu"
-    assert Place().device("cuda:3") == "cuda:3"
+    assert launched({}) == launched({"WORLD_SIZE": "1", "RANK": "0"}) == Rank() and first_process({})
+    assert Rank().device(None, {}) is None and Rank().device(None, {"ACCELERATE_USE_CPU": "true"}) == "cpu"
+    assert Rank().device("cuda:3") == "cuda:3"
 
 
 def test_the_place_is_the_launchers(monkeypatch):
     environment = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
     place = launched(environment)
-    assert place == Place(3, 4, 1) and not first_process(environment)
+    assert place == Rank(3, 4, 1) and not first_process(environment)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     chosen = []
@@ -66,7 +66,7 @@ def test_the_place_is_the_launchers(monkeypatch):
     assert place.device("cuda:0") == "cuda:0" and place.device("cpu") == "cpu"
     assert place.device(None, {"ACCELERATE_USE_CPU": "true"}) == "cpu"
     with pytest.raises(UserError, match="as many processes as GPUs"):
-        Place(2, 4, 2).device(None, {})
+        Rank(2, 4, 2).device(None, {})
     with pytest.raises(UserError, match="holds a whole model"):
         launched(environment | {"ACCELERATE_USE_FSDP": "true"})
 

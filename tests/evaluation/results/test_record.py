@@ -14,7 +14,7 @@ from evaluation.encode.encoder_facts import encoder_facts
 from evaluation.encode.saved_vectors import EmbeddingFiles
 from evaluation.evaluate import evaluate
 from evaluation.results.outcome import Evaluation, TaskScore
-from evaluation.results.record import read_record, speeds, totals
+from evaluation.results.record import Record, speeds
 from evaluation.results.score_table import COLUMNS, WIDTH, table, write_csv
 from evaluation.tasks.find import find_tasks
 from model_loaders.encoding import Encoded
@@ -98,21 +98,21 @@ def test_the_csv_has_its_old_columns_first(tmp_path, data_dir):
 
 def test_the_record_says_what_was_done(tmp_path, data_dir):
     result = run(tmp_path, data_dir, ["TinyRetrieval"], Counting(), prompts={"TinyRetrieval": {"query": "find {text}"}})
-    record = read_record(result.folder, "TinyRetrieval")
-    query, document = record["sides"]["query"], record["sides"]["document"]
+    record = Record.read(result.folder, "TinyRetrieval")
+    query, document = record.sides["query"], record.sides["document"]
     assert query["prompt"] == "find {text}" and query["first_text"].startswith("find bread ")
     assert query["prompt_source"] == "file: TinyRetrieval" and document["prompt_source"] != query["prompt_source"]
     assert (query["texts"], query["tokens"], query["cut"], document["texts"]) == (30, 90, 0, 60)
     assert document["cut"] == 1  # the one that has a title alone
-    assert totals(record).cut == 1 and totals(record).tokens == 270
-    assert record["scores"] == {"default": {"test": pytest.approx(result.score("TinyRetrieval"), abs=1e-6)}}
-    assert record["seconds"] >= record["seconds_encoding"] > 0
-    assert record["seconds"] == pytest.approx(record["seconds_encoding"] + record["seconds_scoring"], abs=0.002)
-    assert record["libraries"]["mteb"] == record["mteb_version"] and record["libraries"]["python"]
-    assert record["processes"] == 1
-    assert record["origin"]["folder"] == str((data_dir / "TinyRetrieval").resolve())
-    assert record["texts_per_second"] > 0 and record["tokens_per_second"] > 0
-    assert record["encoder"]["similarity"] == "cosine" and record["encoder"]["dtype"] is None
+    assert record.totals().cut == 1 and record.totals().tokens == 270
+    assert record.scores == {"default": {"test": pytest.approx(result.score("TinyRetrieval"), abs=1e-6)}}
+    assert record.seconds >= record.seconds_encoding > 0
+    assert record.seconds == pytest.approx(record.seconds_encoding + record.seconds_scoring, abs=0.002)
+    assert record.libraries["mteb"] == record.mteb_version and record.libraries["python"]
+    assert record.processes == 1
+    assert record.origin["folder"] == str((data_dir / "TinyRetrieval").resolve())
+    assert record.texts_per_second > 0 and record.tokens_per_second > 0
+    assert record.encoder["similarity"] == "cosine" and record.encoder["dtype"] is None
 
 
 def test_the_facts_of_a_model_are_complete(base):
@@ -125,11 +125,11 @@ def test_the_facts_of_a_model_are_complete(base):
 
 def test_speed_is_of_what_was_encoded():
     side = {"texts": 10, "tokens": 100, "seconds": 2.0, "reused": 0}
-    assert speeds({"a": side}) == {"texts_per_second": 5.0, "tokens_per_second": 50.0}
+    assert speeds({"a": side}) == (5.0, 50.0)
     stored = {**side, "seconds": 0.1, "reused": 5}
     assert speeds({"a": side, "b": stored}) == speeds({"a": side})
-    assert speeds({"b": stored}) == {"texts_per_second": None, "tokens_per_second": None}
-    assert speeds({"a": {**side, "tokens": None}})["tokens_per_second"] is None
+    assert speeds({"b": stored}) == (None, None)
+    assert speeds({"a": {**side, "tokens": None}}) == (5.0, None)
 
 
 def test_vectors_are_saved_as_they_were_scored(tmp_path, data_dir):

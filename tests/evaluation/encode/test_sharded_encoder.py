@@ -16,7 +16,7 @@ import pytest
 
 from evaluation.encode import vector_store
 from evaluation.encode.sharded_encoder import ShardedEncoder, encode_here
-from evaluation.encode.unfinished import Journal
+from evaluation.encode.unfinished import UnfinishedShards
 from evaluation.encode.vector_store import Shard, ShardStore, key_of, space_of
 from evaluation.evaluate import evaluate
 from evaluation.results.score_table import table
@@ -53,10 +53,10 @@ class Encoder(BagOfWords):
         return super().encode(texts, role, **options)
 
 
-def sharded(encoder, folder: Path | None = None, *, size: int = 5, journal: Path | None = None, **facts) -> ShardedEncoder:
+def sharded(encoder, folder: Path | None = None, *, size: int = 5, unfinished: Path | None = None, **facts) -> ShardedEncoder:
     made = ShardedEncoder(encoder, facts, encode_here(encoder), shard_texts=size)
     made.store = ShardStore(folder) if folder else None
-    made.journal = Journal(journal) if journal else None
+    made.unfinished = UnfinishedShards(unfinished) if unfinished else None
     return made
 
 
@@ -287,22 +287,22 @@ def test_a_bar_hears_of_every_text_once(tmp_path, base):
 
 def test_texts_that_are_encoded_a_second_time_are_counted(tmp_path):
     with contextlib.suppress(KeyboardInterrupt):
-        sharded(Encoder(dies_after=10), tmp_path / "store", journal=tmp_path / "task").encode(TEXTS)
+        sharded(Encoder(dies_after=10), tmp_path / "store", unfinished=tmp_path / "task").encode(TEXTS)
     encoder = Encoder()
-    _, counts = sharded(encoder, tmp_path / "store", journal=tmp_path / "task").encode(TEXTS)
+    _, counts = sharded(encoder, tmp_path / "store", unfinished=tmp_path / "task").encode(TEXTS)
     assert encoder.seen == TEXTS[10:] and (counts.reused, counts.again, counts.encoded) == (10, 5, 13)
-    journal = Journal(tmp_path / "task")
-    assert journal.again() == 5 and not list((tmp_path / "task/begun").iterdir())
-    journal.remove()
-    assert not (tmp_path / "task").exists() and journal.again() == 0
+    unfinished = UnfinishedShards(tmp_path / "task")
+    assert unfinished.again() == 5 and not list((tmp_path / "task/begun").iterdir())
+    unfinished.remove()
+    assert not (tmp_path / "task").exists() and unfinished.again() == 0
 
 
 def test_a_run_that_cannot_save_does_not_take_itself_for_a_killed_one(tmp_path, monkeypatch):
-    encoder = sharded(Encoder(), tmp_path / "store", journal=tmp_path / "task")
+    encoder = sharded(Encoder(), tmp_path / "store", unfinished=tmp_path / "task")
     encoder.store.off = True
     assert encoder.encode(TEXTS)[1].again == 0
     assert encoder.encode(TEXTS)[1].again == 0
-    later = sharded(Encoder(), tmp_path / "store", journal=tmp_path / "task")
+    later = sharded(Encoder(), tmp_path / "store", unfinished=tmp_path / "task")
     assert later.encode(TEXTS)[1].again == 23
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from common.errors import UserError
 from evaluation.encode import distributed as module
@@ -65,16 +65,16 @@ def ask(processes: Processes, texts: list[str]) -> str:
 
 
 def run(case: str) -> object:
-    place = launched()
+    rank = launched()
     if case == "wait":
         module.MEETING = timedelta(seconds=2)  # less than the first process takes between two shards
-    processes = Processes(place, encode)
+    processes = Processes(rank, encode)
     if case.startswith("agree"):
-        version = f"v{place.rank}" if case == "agree version" else "v"
-        trouble = "cannot load" if case == f"agree trouble {place.rank}" else None
+        version = f"v{rank.rank}" if case == "agree version" else "v"
+        trouble = "cannot load" if case == f"agree trouble {rank.rank}" else None
         processes.agree(version, trouble)
         return "agreed"
-    if not place.first:
+    if not rank.first:
         processes.serve()
         return "let go"
     try:

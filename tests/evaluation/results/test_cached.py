@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mteb.models.model_meta import ModelMeta
 
 from evaluation.cli import main
 from evaluation.evaluate import evaluate
-from evaluation.results import result_key
+from evaluation.results.cached import ResultFolder
+from evaluation.results.record import Record
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_files import iter_rows
 from model_loaders import load
@@ -199,7 +201,7 @@ def test_a_recomputed_result_counts_for_nothing_before_it_is_whole(world, monkey
     folder = world.data / TASK
     queries = list(iter_rows(folder / "queries.jsonl"))
     write(folder / "queries.jsonl", [{**query, "text": "word5"} for query in queries])
-    monkeypatch.setattr("evaluation.results.score_task.write_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Record, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     words = ["--adapter_path", world.adapter, "--base_model", world.base, "--data_dir", world.data, "--output_dir", world.out]
     assert main("", loader=load, paper_tasks=(), arguments=[*map(str, words), "--tasks", TASK, "--device", "cpu"]) == 130
     monkeypatch.undo()
@@ -223,9 +225,12 @@ def test_a_kill_while_a_result_is_taken_from_another_revision_leaves_no_mixture(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(result_key, "write_record", killed)
+        patch.setattr(Record, "write", killed)
         with pytest.raises(KeyboardInterrupt):
-            result_key.adopt(first, TASK, str(result_key.recorded_key(other, TASK)))
+            meta = ModelMeta.create_empty(overwrites={"name": "ours/model3", "revision": first.name})
+            results = ResultFolder(world.out, meta)
+            assert results.path == first
+            results.adopt(TASK, Record.read(other, TASK).key, {})
     queries.write_text(before)
     assert world.run() != (0, 0)
 
