@@ -17,6 +17,7 @@ from trainers.checkpoints.load import check_fits
 from trainers.checkpoints.output_dir import is_finished
 from trainers.checkpoints.resuming import clear_leftovers, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
+from trainers.checkpoints.run_lock import only_run
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
@@ -43,8 +44,10 @@ def train(config: TrainConfig) -> None:
         start_processes(config.training)
         if config.run.dry_run:
             dry_run(config)
-        elif not ended_before(config):
-            _train(config, stop)
+            return
+        with only_run(Path(config.training.output_dir)):
+            if not ended_before(config):
+                _train(config, stop)
 
 
 def start_processes(training: TrainingArguments) -> int:
