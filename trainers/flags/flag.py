@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ FALSE = ("false", "no", "off", "0")
 EXPECTED: dict[Kind, str] = {
     "bool": "true or false",
     "int": "a whole number",
-    "float": "a number",
+    "float": "a finite number",
     "str": "a text",
     "records": "a path, or a list of entries",
 }
@@ -116,7 +117,10 @@ class Flag:
             if self.kind == "int":
                 return int(text)
             if self.kind == "float":
-                return float(text)
+                number = float(text)
+                if not math.isfinite(number):
+                    raise ValueError
+                return number
         except ValueError:
             raise UserError(f"{where}: expected {EXPECTED[self.kind]}, got {value!r}") from None
         return str(value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from model_loaders.create import create, sizes_from_flags
@@ -16,6 +18,7 @@ from model_loaders.loading import load_design
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.read_back import weights_digest
 from trainers.flags.arguments import ContrastiveArguments, ModelArguments
+from trainers.flags.checks import check_warmup
 from trainers.flags.launcher import check_gpus, check_processes
 from trainers.flags.lora import lora_options
 from trainers.flags.train_config import TrainConfig
@@ -26,7 +29,11 @@ from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step.batch import TripletCollator
 from trainers.step.loss import ContrastiveLoss
 from triplets.arguments import DataArguments, mixing
+from triplets.batch_plan import BatchPlan
 from triplets.read import read_eval_triplets, read_triplets
+
+if TYPE_CHECKING:
+    from triplets.dataset import TripletRows
 
 # Flags of prompts and lengths, and their fields in a recipe.
 RECIPE_FIELDS = {
@@ -50,6 +57,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     sharing = training.world_size if contrastive.negatives_across_processes else 1
     queries = training.per_device_train_batch_size * sharing
     check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
+    check_length(config, rows)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     check_positions(model)
@@ -72,6 +80,22 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     if trainer.is_world_process_zero():
         print(banner(trainer), flush=True)
     return trainer
+
+
+def check_length(config: TrainConfig, rows: TripletRows) -> None:
+    """Refuse a warm-up that is longer than a run of so many epochs, now that the rows are counted."""
+    training = config.training
+    if training.max_steps > 0:
+        return
+    plan = BatchPlan(
+        rows.shares,
+        training.per_device_train_batch_size,
+        seed=0,
+        mixing=mixing(config.data.batching),
+        processes=training.world_size,
+    )
+    steps = math.ceil(len(plan) / training.gradient_accumulation_steps) * training.num_train_epochs
+    check_warmup(training.warmup_steps, max(1, math.ceil(steps)))
 
 
 def loss_of(contrastive: ContrastiveArguments) -> ContrastiveLoss:
