@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, longest = config.model.model_name_or_path, config.data.max_seq_length
     print(f"{config.design} on {name}, {own.processes} processes of {size}, every text at its longest ({longest} tokens)")
     print(plan)
+    if config.contrastive.chunk_tokens == "auto":
+        print("--chunk_tokens auto: of the whole batch at once; a run takes chunks where that does not fit its device")
     print("tensors of one process; memory inside kernels and rounding by the allocator come on top")
     return 0
 

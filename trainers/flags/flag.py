@@ -44,11 +44,13 @@ class FlagType:
             is a path or a list of mappings.
         choices: the valid values; empty for any.
         optional: whether ``none`` (YAML: ``null``) is a value.
+        words: texts that are values too, beside those of the kind.
     """
 
     kind: Kind
     choices: tuple[str, ...] = ()
     optional: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Flag:
             if not self.type.optional:
                 raise UserError(f"{where} needs a value")
             return None
+        if str(value) in self.type.words:
+            return str(value)
         if self.kind == "records" and not isinstance(value, Mapping):
             return value if isinstance(value, list) else str(value)
         if self.kind == "json":
@@ -158,6 +162,8 @@ def _type_of(hint: object) -> FlagType:
     origins = {typing.get_origin(member) or member for member in members}
     for member in members:
         if choices := _choices(member):
+            if typing.get_origin(member) is Literal and int in members:
+                return FlagType("int", (), optional, choices)
             return FlagType("str", choices, optional)
     if dict in origins:
         return FlagType("json", optional=optional)

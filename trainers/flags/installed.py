@@ -15,6 +15,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 
 from common.errors import UserError
 from common.files import first_line
+from trainers.flags.ranges import check_finite_options
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -98,6 +99,7 @@ def check_schedule(training: TrainingArguments, optimizer: torch.optim.Optimizer
     warmup = min(training.get_warmup_steps(steps), steps)
     name = str(getattr(training.lr_scheduler_type, "value", training.lr_scheduler_type))
     options = training.lr_scheduler_kwargs
+    check_finite_options(options, "--lr_scheduler_kwargs")
     try:
         schedule = get_scheduler(
             training.lr_scheduler_type,

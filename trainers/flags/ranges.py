@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,23 @@ RANGES: dict[str, Range] = {
 
 # These are counts, whatever the type of their flag is: TrainingArguments takes 1.5 for some of them.
 WHOLE_ABOVE_ONE = ("logging_steps", "eval_steps", "save_steps", "warmup_steps")
+
+
+def check_finite_options(options: object, place: str) -> None:
+    """Refuse NaN and infinity in options, which JSON and YAML can hold at any depth.
+
+    Raises:
+        UserError: naming the place and the option.
+    """
+    entries: list[tuple[object, object]] = []
+    if isinstance(options, Mapping):
+        entries = list(options.items())
+    elif isinstance(options, list):
+        entries = list(enumerate(options))
+    for key, value in entries:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{place}: {key} must be a finite number, got {value}")
+        check_finite_options(value, place)
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:

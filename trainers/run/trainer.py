@@ -29,6 +29,7 @@ from trainers.monitor.out_of_memory import out_of_memory
 from trainers.run.loader import triplet_loader
 from trainers.run.loss_sums import LossRecord, LossSums
 from trainers.run.progress import warn
+from trainers.run.together import Place
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
@@ -165,6 +166,7 @@ class ContrastiveTrainer(Trainer):
         self.losses.begin(self)
         weight = 1.0 / self.current_gradient_accumulation_steps
         step, processes = self.state.global_step + 1, self.accelerator.num_processes
+        Place.at_step(step)
         try:
             result = self.contrastive_step(model, inputs, weight)
         except torch.OutOfMemoryError as error:

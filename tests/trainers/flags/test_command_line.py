@@ -354,7 +354,8 @@ def test_evaluation_flags_without_evaluation(name: str, value: str, minimal: lis
 
 def test_file_values_and_overrides(minimal: list[str], tmp_path: Path) -> None:
     text = "learning_rate: 1e-5\nmax_seq_length: 64\nbf16: true\nlora_dropout: null\nreport_to: [tensorboard, wandb]\n"
-    text += "lr_scheduler_kwargs: {num_cycles: 2}\nper-device-train-batch-size: 3\nquery_prompt: 'q: '\n"
+    text += "lr_scheduler_type: cosine_with_restarts\nlr_scheduler_kwargs: {num_cycles: 2}\n"
+    text += "per-device-train-batch-size: 3\nquery_prompt: 'q: '\n"
     config = parse([*minimal, "--config", write(tmp_path / "c.yaml", text), "--max_seq_length", "32"], design="model3")
     assert config.training.learning_rate == 1e-5  # YAML makes a text of it
     assert config.data.max_seq_length == 32
