@@ -115,7 +115,7 @@ class ContrastiveTrainer(Trainer):
         )
         self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype)
         self.metrics = RunningMetrics()
-        self.losses = LossRecord()
+        self.loss_record = LossRecord()
         self.stage: str | None = None  # directory of a checkpoint while it is being written
         self.warned = False
 
@@ -163,7 +163,7 @@ class ContrastiveTrainer(Trainer):
     def training_step(self, model: nn.Module, inputs: TripletBatch, num_items_in_batch: None = None) -> Tensor:  # type: ignore[override]
         """Add one batch's gradient; returns its loss over all processes, divided by the accumulated batches."""
         model.train()
-        self.losses.begin(self)
+        self.loss_record.begin(self)
         weight = 1.0 / self.current_gradient_accumulation_steps
         step, processes = self.state.global_step + 1, self.accelerator.num_processes
         Place.at_step(step)
@@ -190,7 +190,7 @@ class ContrastiveTrainer(Trainer):
             if warning and self.is_world_process_zero() and not self.warned:
                 self.warned = True
                 warn(warning)
-        self.losses.correct(logs, self)
+        self.loss_record.correct(logs, self)
         super().log(logs, *args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -263,7 +263,7 @@ class ContrastiveTrainer(Trainer):
         load_checkpoint(self.model, checkpoint)
         seal = read_seal(checkpoint)
         sums = seal.get("sums")
-        self.losses.go_on(LossSums.read(sums))
+        self.loss_record.go_on(LossSums.read(sums))
         window = None if sums is None else sums["window"]
         self.metrics.go_on(seal.get("seen"), window, first=self.is_world_process_zero())
 
