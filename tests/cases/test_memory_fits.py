@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny import triplets
 from tests.trainers.commands import arguments
-from trainers.memory import fit
+from trainers.run import fit
 from trainers.train import main
 
 MB = 10**6

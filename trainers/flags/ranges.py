@@ -41,7 +41,7 @@ COUNT = Range(1, 2**62)  # of rows
 ROWS_OF_A_BATCH = Range(1, 2**24)
 LENGTH = Range(0, 2**24, above=True)  # of a text in tokens
 SIZE = Range(0, 2**16, above=True)  # of a layer
-RATE = Range(0, 1e6)
+RATE = Range(0, 3e38)  # of fp32
 INTERVAL = Range(0, 1e9, above=True)  # in steps, or below 1 as a share of the run
 SEED = Range(0, 2**32, below=True)
 SHARE = Range(0, 1, below=True)

@@ -24,10 +24,10 @@ from trainers.flags.checks import check_warmup
 from trainers.flags.launcher import check_gpus, check_processes
 from trainers.flags.lora import lora_options
 from trainers.flags.train_config import TrainConfig
-from trainers.memory.fit import fit_memory
 from trainers.memory.longest_batch import longest_batch
 from trainers.monitor.metrics import MetricsFile
 from trainers.run.banner import banner
+from trainers.run.fit import fit_memory
 from trainers.run.preflight import check_negatives, check_positions
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
@@ -81,7 +81,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         ),
         start="" if config.model.peft_model_name_or_path is None else weights_digest(model),
     )
-    check_content(trainer)
+    check_content(trainer.identity, None if eval_rows is None else trainer.eval_dataset.content, model)
     trainer.add_callback(MetricsFile(output_dir))
     longest = longest_batch(trainer.train_dataset, trainer.data_collator, training.per_device_train_batch_size)
     memory = fit_memory(trainer, longest, contrastive.chunk_tokens)

@@ -24,8 +24,9 @@ from trainers.step.distributed import several
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
+    from model_loaders.embed_model import EmbedModel
+    from trainers.checkpoints.seal import RunIdentity
     from trainers.flags.train_config import TrainConfig
-    from trainers.run.trainer import ContrastiveTrainer
 
 ADVICE = (
     "Its own last line, or the launcher's report, has the reason. Earlier checkpoints are whole: end what is left of the run, "
@@ -131,18 +132,22 @@ def check_configuration(config: TrainConfig) -> None:
     check_agreement({**named, **versions})
 
 
-def check_content(trainer: ContrastiveTrainer) -> None:
+def check_content(identity: RunIdentity, evaluation: str | None, model: EmbedModel) -> None:
     """Refuse processes whose data or base models differ, whatever their files are called.
+
+    Args:
+        identity: of the run, as this process sees it.
+        evaluation: hash of the evaluation data, None without any.
+        model: of this process.
 
     Raises:
         SharedError: naming the process, the fact and both values.
     """
-    identity, evaluated = trainer.identity, trainer.eval_dataset
     check_agreement(
         {
             "the training data (hash of the content)": identity.data,
-            "the evaluation data (hash of the content)": None if evaluated is None else evaluated.content,
-            "the base model (type, hash of the weights, quantisation)": base_facts(trainer.model.base_model),
+            "the evaluation data (hash of the content)": evaluation,
+            "the base model (type, hash of the weights, quantisation)": base_facts(model.base_model),
             "the adapter to start from (hash of the weights)": identity.start,
             "the base model's dtype": identity.dtype,
         }

@@ -42,11 +42,11 @@ def train(config: TrainConfig) -> None:
         start_processes(config.training)
         with together(config.training):
             check_configuration(config)
+            config = with_saved_budget(config)
             if config.run.dry_run:
                 dry_run(config)
                 return
             with only_run(Path(config.training.output_dir)):
-                config = with_saved_budget(config)
                 if not ended_before(config):
                     _train(config, stop)
 
