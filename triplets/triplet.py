@@ -14,6 +14,7 @@ LOOKALIKES: dict[str, str] = {
 }
 KEYS = ("query", "positive", "negative")
 MISSPELT = "postive"  # as the published README prints it
+CORRECTED: dict[object, object] = {MISSPELT: "positive"}
 LISTED_KEYS = 20  # unknown keys that a report lists
 TYPE_NAMES: dict[type, str] = {
     dict: "an object",
@@ -93,7 +94,7 @@ def triplets_of(
     if MISSPELT in row:
         if "positive" in row:
             raise InvalidRowError(f"both 'positive' and {MISSPELT!r} are there")
-        row = {("positive" if key == MISSPELT else key): value for key, value in row.items()}
+        row = dict(zip((CORRECTED.get(key, key) for key in row), row.values(), strict=True))
         report.misspelt += 1
     _check_keys(row, report)
     query = _text(row["query"], "query")
@@ -131,7 +132,9 @@ def _positives(value: object) -> list[str]:
 def _negatives(value: object) -> list[str]:
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
-    return _texts(value, "negative") if isinstance(value, list) else [_text(value, "negative")]
+    if isinstance(value, list):
+        return _texts(value, "negative")
+    return [_text(value, "negative")]
 
 
 def _texts(values: list[object], name: str) -> list[str]:
