@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,20 +132,22 @@ def compare(design: str, name: str, texts: list[str], max_length: int, pairs: in
         "ours": lambda some: model.encode(some, max_length=max_length),
         "published": lambda some: published(model, some, max_length),
     }
-    sizes = {}
     for merged, peer in peers.items():
         few = texts[:: max(1, len(texts) // 256)]
-        seconds = {size: timed(lambda some: peer.encode(some, batch_size=size), few)[1] for size in PEER_BATCHES}  # noqa: B023
-        sizes[merged] = best = min(seconds, key=lambda size: seconds[size])
-        ways[f"sentence-transformers, LoRA {'merged' if merged else 'by peft'}, batches of {best}"] = (
-            lambda some, peer=peer, best=best: peer.encode(some, batch_size=best)  # type: ignore[misc]
-        )
+        seconds = {}
+        for size in PEER_BATCHES:
+            seconds[size] = timed(partial(peer.encode, batch_size=size), few)[1]
+        best = min(seconds, key=lambda size: seconds[size])
+        lora = "merged" if merged else "by peft"
+        ways[f"sentence-transformers, LoRA {lora}, batches of {best}"] = partial(peer.encode, batch_size=best)
     expected, most = ways["ours"](texts), 0.0
     for way, encode in ways.items():
         apart = float(np.abs(encode(texts) - expected).max())
         assert apart <= TOLERANCE, f"{way} does not give our vectors: an entry differs by {apart:.1e}"
         most = max(most, apart)
-    rounds = [{way: timed(encode, texts) for way, encode in ways.items()} for _ in range(pairs)]
+    rounds = []
+    for _ in range(pairs):
+        rounds.append({way: timed(encode, texts) for way, encode in ways.items()})
     lengths = model.encode_counted(texts, max_length=max_length).tokens
     used = statistics.median(seconds["ours"][1] for seconds in rounds)
     floor = operations(model, lengths) / matmul_rate()

@@ -221,8 +221,10 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     rate = matmul_rate(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     installed = [kernel for kernel in ("flash_attn", "flash_attn_interface") if importlib.util.find_spec(kernel)]
-    print(f"{name}, torch {torch.__version__}, {rate / 1e12:.1f} T operations/s; {args.attn}; compiled: {args.compile}; "
-          f"installed beside it: {', '.join(installed) or 'no flash attention'}")  # fmt: skip
+    print(
+        f"{name}, torch {torch.__version__}, {rate / 1e12:.1f} T operations/s; {args.attn}; compiled: {args.compile}; "
+        f"installed beside it: {', '.join(installed) or 'no flash attention'}"
+    )
     print(f"{args.shape}, {args.triplets} triplets of {args.tokens} tokens a text")
     print("design    s a step   tokens/s    share  peak GiB  x model1  texts/s encoded")
     first: float | None = None

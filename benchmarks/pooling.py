@@ -102,8 +102,8 @@ def full_size() -> None:
         vectors = pooling(states)
         seconds = clock() - begin
     assert torch.isfinite(vectors).all()
-    print(f"{sum(p.numel() for p in pooling.parameters()):,} parameters, one text: {seconds:.1f} s, "
-          f"{live.peak / 2**20:.0f} MiB above weights")  # fmt: skip
+    parameters = sum(parameter.numel() for parameter in pooling.parameters())
+    print(f"{parameters:,} parameters, one text: {seconds:.1f} s, {live.peak / 2**20:.0f} MiB above weights")
 
 
 def main() -> None:
@@ -127,7 +127,8 @@ def main() -> None:
     pooling = build_pooling(config)
     states = torch.randn(args.texts, args.keys, args.hidden_size, requires_grad=True)
     fold_value, fold_query = plan(config, args.texts, args.keys, torch.float32)
-    print(f"{args.keys} keys: values {'' if fold_value else 'not '}folded, queries {'' if fold_query else 'not '}folded")
+    words = {True: "folded", False: "not folded"}
+    print(f"{args.keys} keys: values {words[bool(fold_value)]}, queries {words[bool(fold_query)]}")
     agree(pooling, states, args.backward)
     pairs = []
     for _ in range(args.pairs):
@@ -142,9 +143,12 @@ def main() -> None:
     least = clock() - begin
     print(f"published {reference:.2f} s, ours {ours:.2f} s, per pair {ratios[0]:.2f} to {ratios[-1]:.2f}")
     if not args.backward:
-        print(f"the feed-forward's first map alone, {floor(config, args.texts) / 1e12:.2f} T operations, takes {least:.2f} s: "
-              f"ours is {ours / least:.2f} x that")  # fmt: skip
-    print(f"{reference / ours:.2f} x {'forward+backward' if args.backward else 'forward'}, {args.keys} keys")
+        print(
+            f"the feed-forward's first map alone, {floor(config, args.texts) / 1e12:.2f} T operations, takes {least:.2f} s: "
+            f"ours is {ours / least:.2f} x that"
+        )
+    passes = "forward+backward" if args.backward else "forward"
+    print(f"{reference / ours:.2f} x {passes}, {args.keys} keys")
 
 
 if __name__ == "__main__":

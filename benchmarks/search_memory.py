@@ -83,9 +83,10 @@ def write_folder(folder: Path, documents: int, queries: int) -> int:
     with (folder / "corpus.jsonl").open("w") as file:
         for begin in range(0, documents, 100_000):
             words = rng.integers(len(WORDS), size=(min(100_000, documents - begin), 8))
-            for row, chosen in enumerate(words, begin):
+            for row, numbers in enumerate(words, begin):
                 number = row * 7_919 % documents if documents % 7_919 else row
-                file.write(json.dumps({"id": str(number), "text": f"{' '.join(WORDS[w] for w in chosen)} {number}"}) + "\n")
+                text = " ".join(WORDS[word] for word in numbers)
+                file.write(json.dumps({"id": str(number), "text": f"{text} {number}"}) + "\n")
     with (folder / "queries.jsonl").open("w") as file:
         file.writelines(json.dumps({"id": f"q{n}", "text": f"query {n}"}) + "\n" for n in range(queries))
     with (folder / "qrels.test.jsonl").open("w") as file:

@@ -173,8 +173,11 @@ class Steps:
         """Return loss and the whole gradient, flat."""
         self.optimizer.zero_grad()
         loss = run()
-        parts = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.trained]
-        return loss, torch.cat([part.flatten() for part in parts])
+        parts = []
+        for parameter in self.trained:
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parts.append(gradient.flatten())
+        return loss, torch.cat(parts)
 
     def timed(self, run: Callable[[], float]) -> float:
         """Return the seconds of one step."""

@@ -29,7 +29,7 @@ Names = tuple[str, str]  # of two systems
 
 @dataclass(frozen=True)
 class Options:
-    """How to compare.
+    """Options of a comparison.
 
     Attributes:
         baseline: the system that the others are compared with; None for all pairs.
@@ -46,6 +46,13 @@ class Options:
 
 def compare(table: Table, families: Families, options: Options) -> Comparison:
     """Compare the systems of a table.
+
+    >>> from comparison.reading.families import read_families
+    >>> from comparison.reading.results_folder import read
+    >>> from comparison.reading.selection import select
+    >>> families = read_families()
+    >>> compare(select(read([results]), families), families, Options(baseline="plain")).categories[0].name
+    'Retrieval'
 
     Raises:
         ComparisonError: there is no such baseline, or a file of item scores is damaged.

@@ -39,7 +39,10 @@ def names(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     """The names that examples use: paths of small things of every kind."""
     root = tmp_path_factory.mktemp("examples")
     rows = root / "triplets.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in triplets(40)), encoding="utf-8")
+    with rows.open("w", encoding="utf-8") as file:
+        for row in triplets(40):
+            content = {"query": row["query"], "positive": row["positive"], "negative": row["negatives"]}
+            file.write(json.dumps(content) + "\n")
     adapter = root / "adapter"
     save(new_model("model3", base), adapter)
     results = root / "results"

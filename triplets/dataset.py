@@ -46,6 +46,12 @@ class LoadedDataSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def share(self) -> EpochShare:
+        """The rows that an epoch takes."""
+        taken = len(self) if self.taken is None else self.taken
+        return EpochShare(len(self), taken)
+
     def has_negatives(self) -> bool:
         """Whether any row has negatives; where nobody counted, any of the first thousand."""
         if self.negatives:
@@ -85,7 +91,7 @@ class TripletRows(Dataset[Row]):
     @property
     def shares(self) -> list[EpochShare]:
         """The rows that an epoch takes of each data set."""
-        return [EpochShare(len(part), len(part) if part.taken is None else part.taken) for part in self.parts]
+        return [part.share for part in self.parts]
 
     @property
     def content(self) -> str:

@@ -231,7 +231,7 @@ def _hub(name: str, file: str | None, split: str, cache_dir: str | Path | None) 
 
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:
-    folder = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir).expanduser() / "triplets"
+    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / "triplets"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

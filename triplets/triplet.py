@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from triplets.keys import KEYS, MISSPELT, is_read, label_key, misnamed, names, numbered_negatives
 from triplets.printed_lists import is_printed_list
 
+CORRECTED: dict[object, object] = {MISSPELT: "positive"}
 LISTED_KEYS = 100  # keys that are not read which a report lists
 PRINTED = "a list that was printed into a text: lists need JSON lines or Parquet, where they are lists"
 MOST_CHARACTERS = 2**28  # of a row's texts together; a column of Arrow holds 2**31 bytes
@@ -102,7 +103,7 @@ def triplets_of(
     if MISSPELT in row:
         if "positive" in row:
             raise InvalidRowError(f"both 'positive' and {MISSPELT!r} are there")
-        row = {("positive" if key == MISSPELT else key): value for key, value in row.items()}
+        row = dict(zip((CORRECTED.get(key, key) for key in row), row.values(), strict=True))
         report.misspelt += 1
     _check_keys(row)
     query = _text(row["query"], "query")
@@ -167,7 +168,9 @@ def _negatives(value: object, name: str) -> list[str]:
         return []
     if isinstance(value, str) and value.strip() == "[]":
         raise InvalidRowError(f"{name!r} is {PRINTED}")
-    return _texts(value, name) if isinstance(value, list) else [_text(value, name)]
+    if isinstance(value, list):
+        return _texts(value, name)
+    return [_text(value, name)]
 
 
 def _texts(values: list[object], name: str) -> list[str]:

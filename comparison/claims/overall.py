@@ -52,7 +52,7 @@ class Overall:
 
     @property
     def carried(self) -> bool:
-        """Whether the same one is better with failed runs counted as losses, and less than half of its runs failed."""
+        """True where the same system is better with failed runs counted as losses, and less than half of its runs failed."""
         if self.p_failures is None:
             return True
         return self.p_failures <= ALPHA and self.mean * (self.mean_failures or 0.0) > 0 and self.shares[self.mean < 0] < 0.5

@@ -54,6 +54,9 @@ def root(task: str) -> str:
 def read_families(path: Path | None = None) -> Families:
     """Return the map of `families.yaml`, changed by the file at `path` where one is given.
 
+    >>> read_families().group(["NQ", "FEVER", "ClimateFEVER"])
+    [['NQ'], ['FEVER', 'ClimateFEVER']]
+
     Raises:
         ComparisonError: the file cannot be read, or is no mapping of categories to lists of tasks.
     """

@@ -42,6 +42,9 @@ METRICS = (
 def read(directories: Sequence[Path]) -> Reading:
     """Read all directories, studies of ours and folders in mteb's layout.
 
+    >>> read([results]).names
+    ['better', 'plain', 'worse']
+
     Raises:
         ComparisonError: a directory is missing, given twice or without results; a file is damaged; one system only.
     """

@@ -86,7 +86,7 @@ class System:
 
     @property
     def why_no_scores(self) -> str:
-        """Why no run has a score; empty where one has."""
+        """The reason for having no score; empty where a run has one."""
         if self.tasks:
             return ""
         for run in self.runs:

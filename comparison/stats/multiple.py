@@ -10,7 +10,11 @@ from comparison.stats.exact import TOLERANCE, sign_patterns
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values in the order given; right for any dependence (Holm 1979)."""
+    """Return Holm's adjusted p-values in the order given; right for any dependence (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))

@@ -107,8 +107,10 @@ class Chunker:
             device: the chunks go there.
             at_least: number of chunks to make; those beyond ``groups`` hold one dummy text each, numbered after the texts.
         """
-        rows = [[ids[index] for index in group] for group in groups]
-        order = [index for group in groups for index in group]
+        rows, order = [], []
+        for group in groups:
+            rows.append([ids[index] for index in group])
+            order += group
         while len(rows) < at_least:
             rows.append([[self.tokenizer.end_token_id]])
             order.append(len(order))
@@ -138,6 +140,9 @@ def plan_chunks(lengths: Sequence[int], token_budget: int, overhead: int = 0) ->
 
     Returns:
         Groups of indices, longest texts first; every index stands in one of them.
+
+    >>> plan_chunks([3, 9, 4, 8], token_budget=18, overhead=4)
+    [[1, 3], [2, 0]]
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     longest = np.array([lengths[index] for index in order], dtype=np.int64)

@@ -26,7 +26,7 @@ def as_text(report: dict[str, Any]) -> str:
 def _data_sets(report: dict[str, Any]) -> str:
     rows = [DATA_SET_COLUMNS]
     for data_set in report["data sets"]:
-        declared = f"repeat {data_set['repeat']:g}" if data_set["weight"] is None else f"weight {data_set['weight']:g}"
+        kind = "repeat" if data_set["weight"] is None else "weight"
         negatives = ", ".join(f"{count:,}" for count in data_set["rows with so many negatives"])
         if not data_set["in_batch_negatives"]:
             negatives += " (no in-batch)"
@@ -38,7 +38,7 @@ def _data_sets(report: dict[str, Any]) -> str:
             negatives,
             f"{data_set['rows an epoch']:,}",
             f"{data_set['share']:.2%}",
-            f"{data_set['declared share']:.2%}, {declared}",
+            f"{data_set['declared share']:.2%}, {kind} {data_set[kind]:g}",
         ]
         rows.append(row)
     return "\n".join(["Data sets (queries and positives: how many different ones)", *_table(rows)])
@@ -98,7 +98,9 @@ def _seen(report: dict[str, Any]) -> str:
 def _times(histogram: dict[str, int]) -> str:
     entries = sorted((int(times), count) for times, count in histogram.items())
     shown = ", ".join(f"{times}x: {count:,}" for times, count in entries[:MOST_TIMES])
-    return shown if len(entries) <= MOST_TIMES else f"{shown}, … up to {entries[-1][0]}x"
+    if len(entries) > MOST_TIMES:
+        shown += f", … up to {entries[-1][0]}x"
+    return shown
 
 
 def _overlap(report: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def times_seen_by_data_set(counts: np.ndarray, rows: TripletRows) -> list[DataSe
         exposure: DataSetExposure = {
             "label": part.label,
             "queries": queries,
-            "share": queries / total if total else 0.0,
+            "share": queries / max(1, total),
             "rows seen so often": histogram,
         }
         result.append(exposure)
@@ -73,7 +73,9 @@ def times_seen_by_data_set(counts: np.ndarray, rows: TripletRows) -> list[DataSe
 def declared_shares(data_sets: Sequence[DataSet], rows: TripletRows) -> list[float]:
     """Return the share of an epoch that each data set was declared to have, before it was rounded to whole rows."""
     sizes = []
-    weighted = any(data_set.weight is not None for data_set in data_sets)
     for data_set, part in zip(data_sets, rows.parts, strict=True):
-        sizes.append(float(data_set.weight or 0.0) if weighted else len(part) * float(data_set.repeat or 1.0))
+        if data_set.weight is not None:  # then every data set has one
+            sizes.append(float(data_set.weight))
+        else:
+            sizes.append(len(part) * float(data_set.repeat or 1.0))
     return [size / sum(sizes) for size in sizes]

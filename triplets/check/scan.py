@@ -164,7 +164,7 @@ def tokens(part: LoadedDataSet, tokenizer: TextTokenizer, recipe: Recipe, most: 
         most: number of rows to look at, evenly spaced; 0 for all.
     """
     lengths = {role: Lengths() for role in ROLES}
-    count = len(part) if most == 0 else min(most, len(part))
+    count = min(most or len(part), len(part))
     query_prompt = recipe.query_prompt if part.query_prompt is None else part.query_prompt
     document_prompt = recipe.document_prompt if part.document_prompt is None else part.document_prompt
     for start in range(0, count, BATCH_ROWS):

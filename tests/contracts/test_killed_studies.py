@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,31 +16,36 @@ from typing import Any
 import psutil
 import pytest
 
-from study.cells import make_cells
-from study.config import read_study
-from study.inputs import prepare
-from tests.study.conftest import change, write_study
+from study.study import read_study
+from tests.study.tiny_study import change, load, run_in_process, write_study
 from tests.tiny import ROOT
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 # What may differ from run to run: times, and what was measured of them.
 TIMES = ("training_seconds", "evaluation_texts_per_second", "evaluation_tokens_per_second", "peak_memory_bytes")
 
 
+@pytest.fixture
+def study_file(base: Path, tmp_path: Path) -> Path:
+    return write_study(tmp_path, base)
+
+
 def report(out: Path) -> Any:
     """Everything that a report shows, without times and places."""
-    study = json.loads((out / "study.json").read_text())
+    study = load(out / "study.json")
     for cell in study["cells"]:
         for name in TIMES:
             assert cell.get(name) or cell["kind"] == "baseline", f"{cell['name']} lacks {name}"
             cell.pop(name, None)
-        lines = [json.loads(line) for line in (out / cell["curve"]).read_text().splitlines()] if cell.get("curve") else []
-        cell["curve"] = [{name: value for name, value in line.items() if name in ("step", "loss", "grad_norm", "accuracy")}
-                         for line in lines if "loss" in line]  # fmt: skip
+        curve = []
+        if cell.get("curve"):
+            for line in map(json.loads, (out / cell["curve"]).read_text().splitlines()):
+                if "loss" in line:
+                    curve.append({name: line.get(name) for name in ("step", "loss", "grad_norm", "accuracy")})
+        cell["curve"] = curve
     del study["commands"]
-    comparison = json.loads((out / "report" / "comparison.json").read_text())
+    comparison = load(out / "report" / "comparison.json")
     del comparison["directories"]
-    return study, comparison, json.loads((out / "headline.json").read_text())
+    return study, comparison, load(out / "headline.json")
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 240) -> None:
@@ -60,23 +66,21 @@ def running(process: subprocess.Popen[bytes], word: str) -> list[psutil.Process]
         children = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-    found = []
+    matching = []
     for child in children:
-        try:
+        with contextlib.suppress(psutil.Error):
             if any(word in part for part in child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
+                matching.append(child)
+    return matching
 
 
 @pytest.mark.slow
-def test_killed_anywhere_the_same_report_in_the_end(base: Path, tmp_path: Path, run: Run) -> None:
+def test_the_same_report_after_kills(base: Path, tmp_path: Path) -> None:
     undisturbed = write_study(tmp_path / "undisturbed", base)
     disturbed = write_study(tmp_path / "disturbed", base)
-    assert run(undisturbed).returncode == 0
+    assert run_in_process(undisturbed).returncode == 0
     out = disturbed.parent / "out"
-    cells = make_cells(read_study(disturbed), prepare(read_study(disturbed), disturbed))
+    cells = read_study(disturbed).cells
     trained = [cell for cell in cells if cell.kind == "design"]
 
     moments: dict[str, tuple[Callable[[], bool], str]] = {
@@ -91,26 +95,27 @@ def test_killed_anywhere_the_same_report_in_the_end(base: Path, tmp_path: Path, 
         process = start(disturbed)
         wait_for(condition, process)
         time.sleep(0.3)
-        for one in running(process, victim) if victim != "study" else []:
-            one.kill()
-        if victim != "study":  # a cell that lost its trainer or itself is told as failed, and the study ends by itself
+        if victim != "study":
+            for child in running(process, victim):
+                child.kill()
+            # A cell that lost its trainer or itself is told as failed, and the study ends by itself.
             process.wait(300)
         below = running(process, "")
         process.kill()
         process.wait()
         _, alive = psutil.wait_procs(below, timeout=90)
-        assert not alive, f"killed {moment}: {[one.cmdline() for one in alive]} live on"
-    done = run(disturbed)
+        assert not alive, f"killed {moment}: {alive} live on"
+    done = run_in_process(disturbed)
     assert done.returncode == 0, done.stderr
     first, second = report(undisturbed.parent / "out"), report(out)
     assert json.dumps(first).replace("undisturbed", "disturbed") == json.dumps(second)
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_leaves(study_file: Path, run: Run) -> None:
+def test_a_signal_saves_and_leaves(study_file: Path) -> None:
     content = change(study_file, designs=["model1"], baselines=[], headline=None)
     change(study_file, training={**content["training"], "max_steps": 4000, "save_steps": 4000})
-    (cell,) = make_cells(read_study(study_file), prepare(read_study(study_file), study_file))
+    (cell,) = read_study(study_file).cells
     process = start(study_file)
     wait_for(lambda: (cell.adapter / "metrics.jsonl").exists(), process)
     process.send_signal(signal.SIGTERM)
@@ -120,25 +125,27 @@ def test_a_signal_saves_and_leaves(study_file: Path, run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_concurrent_cells_do_not_meet(study_file: Path, run: Run) -> None:
+def test_concurrent_cells_do_not_meet(study_file: Path) -> None:
     """As an array job starts them: all at once, on data that nobody has prepared."""
     command = [sys.executable, str(ROOT / "run_study.py"), str(study_file)]
-    processes = [
-        subprocess.Popen([*command, "--cell", str(number)], cwd=study_file.parent, stderr=subprocess.PIPE, text=True,
-                         env={**os.environ, "SLURM_ARRAY_TASK_ID": str(number)})
-        for number in (0, 1, 2, 2)
-    ]  # fmt: skip
+    processes = []
+    for number in (0, 1, 2, 2):
+        environment = {**os.environ, "SLURM_ARRAY_TASK_ID": str(number)}
+        process = subprocess.Popen(
+            [*command, "--cell", str(number)], cwd=study_file.parent, env=environment, stderr=subprocess.DEVNULL
+        )
+        processes.append(process)
     statuses = [process.wait(300) for process in processes]
     assert statuses[:2] == [0, 0]
     assert sorted(statuses[2:]) in ([0, 75], [0, 0])  # the same cell twice: one waits, or is told that it is being run
-    assert run(study_file, "--compare").returncode == 0
+    assert run_in_process(study_file, "--compare").returncode == 0
 
 
 @pytest.mark.slow
-def test_a_cell_of_two_processes(study_file: Path, run: Run) -> None:
-    change(study_file, designs=["model3"], baselines=["mean_pooling"],
-           accelerate_config=str(ROOT / "configs" / "accelerate" / "cpu.yaml"))  # fmt: skip
-    done = run(study_file)
+def test_a_cell_of_two_processes(study_file: Path) -> None:
+    accelerate = ROOT / "configs" / "accelerate" / "cpu.yaml"
+    change(study_file, designs=["model3"], baselines=["mean_pooling"], accelerate_config=str(accelerate))
+    done = run_in_process(study_file)
     assert done.returncode == 0, done.stdout + done.stderr
-    cell = json.loads((study_file.parent / "out" / "study.json").read_text())["cells"][1]
+    cell = load(study_file.parent / "out" / "study.json")["cells"][1]
     assert cell["status"] == "done" and cell["device"].startswith("2 × CPU")

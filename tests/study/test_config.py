@@ -1,11 +1,9 @@
-"""What a study file may say, what it means for the cells, and what is refused."""
+"""The study file: its meaning for the cells, and the mistakes that are refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,22 @@ import pytest
 import yaml
 
 from common.errors import UserError
+from evaluation.tasks.mteb_tasks import official_names
 from model_loaders.designs import DESIGNS, GRID
 from study.cells import Cell, make_cells
-from study.config import ROOT, read_study
-from study.inputs import Inputs, prepare
-from tests.study.conftest import change
+from study.command_line import training_words
+from study.config import ROOT, StudyConfig, read_study_config
+from study.inputs import Inputs
+from study.study import Study, read_study
+from tests.study.tiny_study import Main, change
+from trainers.flags.command_line import parse
 
 
 def cells_of(study_file: Path) -> list[Cell]:
-    config = read_study(study_file)
-    return make_cells(config, prepare(config, study_file))
+    return read_study(study_file).cells
 
 
-def test_the_grid_has_every_attention_with_every_pooling() -> None:
+def test_the_grid_is_complete() -> None:
     rows = [DESIGNS[name] for name in GRID]
     cells = {(row.attention, row.pooling if row.pooling != "none" else row.tokens) for row in rows}
     poolings = ("last", "mean", "last_layer", "multi_layer")
@@ -39,11 +40,18 @@ def test_the_grid_has_every_attention_with_every_pooling() -> None:
 def test_every_combination_is_a_cell(study_file: Path, base: Path) -> None:
     other = study_file.parent / "other"
     shutil.copytree(base, other)
-    change(study_file, base_model=None, base_models=[str(base), "other"], designs="grid", seeds=[1, 2],
-           recipes={"slow": {"learning_rate": 0.001}, "fast": {}}, baselines=["mean_pooling", "tfidf"])  # fmt: skip
+    change(
+        study_file,
+        base_model=None,
+        base_models=[str(base), "other"],
+        designs="grid",
+        seeds=[1, 2],
+        recipes={"slow": {"learning_rate": 0.001}, "fast": {}},
+        baselines=["mean_pooling", "tfidf"],
+    )
     cells = cells_of(study_file)
     assert len(cells) == 2 + 1 + 2 * 2 * 2 * 8
-    assert [cell.index for cell in cells] == list(range(len(cells)))
+    assert [cell.number for cell in cells] == list(range(len(cells)))
     assert len({cell.name for cell in cells}) == len(cells)
     assert {cell.system for cell in cells} >= {"model3 on other, slow", "mean_pooling on other", "tfidf"}
     # The other base has the same weights: what is equal is not trained twice, but by name.
@@ -52,10 +60,10 @@ def test_every_combination_is_a_cell(study_file: Path, base: Path) -> None:
 
 
 def test_settings_make_the_cell(study_file: Path) -> None:
-    config = read_study(study_file)
-    inputs = prepare(config, study_file)
+    study = read_study(study_file)
+    config, inputs = study.config, study.inputs
 
-    def folders(config: Any, inputs: Inputs) -> dict[str, Path]:
+    def folders(config: StudyConfig, inputs: Inputs) -> dict[str, Path]:
         return {cell.name: cell.folder for cell in make_cells(config, inputs)}
 
     def changed(inputs: Inputs = inputs, **training: Any) -> set[str]:
@@ -75,17 +83,18 @@ def test_settings_make_the_cell(study_file: Path) -> None:
     # Other tasks are another evaluation of the same weights.
     tasks = dataclasses.replace(inputs, tasks={"Other": "data"})
     assert not changed(tasks)
-    keys = {cell.evaluation_key for one in (inputs, tasks) for cell in make_cells(config, one)}
+    keys = {cell.evaluation_key for cell in [*make_cells(config, inputs), *make_cells(config, tasks)]}
     assert len(keys) == 2
 
 
 def test_more_processes_are_another_cell(study_file: Path) -> None:
     before = cells_of(study_file)
     change(study_file, accelerate_config=str(ROOT / "configs" / "accelerate" / "cpu.yaml"))
-    assert [one.folder == other.folder for one, other in zip(before, cells_of(study_file), strict=True)] == [True, False, False]
+    after = cells_of(study_file)
+    assert [cell.folder == after[cell.number].folder for cell in before] == [True, False, False]
 
 
-def test_several_data_sets_key_the_cells_by_their_content(study_file: Path) -> None:
+def test_a_mix_is_keyed_by_content(study_file: Path) -> None:
     content = yaml.safe_load(study_file.read_text())
     content["training"]["dataset_config"] = "mix.yaml"
     change(study_file, train_file=None, training=content["training"], designs=["model1"], baselines=[])
@@ -109,12 +118,8 @@ def test_several_data_sets_key_the_cells_by_their_content(study_file: Path) -> N
 
 
 @pytest.mark.parametrize("path", [ROOT / "configs" / "quickstart.yaml", *sorted((ROOT / "configs" / "studies").glob("*.yaml"))])
-def test_the_studies_that_come_along_are_valid(path: Path, tmp_path: Path) -> None:
-    from evaluation.tasks.mteb_tasks import official_names
-    from study.run_cell import training_arguments
-    from trainers.flags.command_line import parse
-
-    config = read_study(path, output_dir=str(tmp_path))
+def test_shipped_studies_are_valid(path: Path, tmp_path: Path) -> None:
+    config = read_study_config(path, {"output_dir": str(tmp_path)})
     # What stands in runs/ is made by the command that the file names.
     for flags in (config.training, *config.recipes.values()):
         if str(flags.get("dataset_config")).startswith("runs/"):
@@ -133,11 +138,11 @@ def test_the_studies_that_come_along_are_valid(path: Path, tmp_path: Path) -> No
         prompts=None,
         accelerate=None,
     )
-    cells = make_cells(config, inputs)
+    study = Study(path, config, inputs, make_cells(config, inputs))
     assert config.eval_dir or not set(config.tasks) - set(official_names())
     for design in config.designs:
-        cell = next(cell for cell in cells if cell.design == design)
-        assert parse(training_arguments(cell, config, inputs), design=design).training.max_steps > 0
+        cell = next(cell for cell in study.cells if cell.design == design)
+        assert parse(training_words(study, cell), design=design).training.max_steps > 0
 
 
 @pytest.mark.parametrize(
@@ -172,13 +177,13 @@ def test_the_studies_that_come_along_are_valid(path: Path, tmp_path: Path) -> No
 def test_mistakes_in_a_study_file(study_file: Path, changes: dict, message: str) -> None:
     change(study_file, **changes)
     with pytest.raises(UserError, match=message):
-        read_study(study_file)
+        read_study_config(study_file, {})
 
 
-def test_a_key_that_stands_twice_is_no_choice(study_file: Path) -> None:
+def test_a_key_twice(study_file: Path) -> None:
     study_file.write_text(study_file.read_text() + "\nseeds: [7]\nseeds: [8]\n")
     with pytest.raises(UserError, match="seeds stands in line"):
-        read_study(study_file)
+        read_study_config(study_file, {})
 
 
 @pytest.mark.parametrize(
@@ -194,21 +199,8 @@ def test_a_key_that_stands_twice_is_no_choice(study_file: Path) -> None:
         ({"eval_prompts": "nothing.yaml"}, "there is no file nothing.yaml"),
     ],
 )
-def test_what_the_file_names_must_be_there(study_file: Path, changes: dict, message: str, capsys: Any) -> None:
-    from run_study import main
-
+def test_named_things_must_exist(study_file: Path, changes: dict, message: str, main: Main) -> None:
     study_file.with_name("machines.yaml").write_text("distributed_type: MULTI_GPU\nnum_machines: 2\nnum_processes: 16\n")
     change(study_file, **changes)
-    assert main([str(study_file), "--plan"]) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_a_typo_in_the_training_flags_is_told_before_anything_runs(
-    study_file: Path, run: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    content = yaml.safe_load(study_file.read_text())
-    change(study_file, recipes={"fast": {"learning_ratee": 0.1}}, training=content["training"])
-    done = run(study_file)
-    assert done.returncode == 2
-    assert "learning_rate" in done.stderr
-    assert "started" not in done.stdout
+    status, _, errors = main(study_file, "--plan")
+    assert status == 1 and message in errors
