@@ -57,8 +57,8 @@ def _decoded(line: bytes, place: str, *, first: bool) -> str:
         is_utf16 = first and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         encoding = "UTF-16" if is_utf16 else "LATIN1"
         raise UserError(
-            f"{place}: no UTF-8: {error.reason} at byte {error.start} of the line. The file is not UTF-8: convert it, for example from "
-            f"{encoding}: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE"
+            f"{place}: no UTF-8: {error.reason} at byte {error.start} of the line. The file is not UTF-8: convert it, "
+            f"for example from {encoding}: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE"
         ) from error
 
 
