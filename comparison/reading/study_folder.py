@@ -16,7 +16,7 @@ from common.printable import one_line
 from comparison.errors import ComparisonError
 from comparison.reading.study_data import DIVERGED, FAILED, StudyData
 from comparison.reading.study_file import read_study_file
-from comparison.reading.systems import Reading, Score, Study, System, SystemRun
+from comparison.reading.systems import Reading, Score, StudyResults, System, SystemRun
 
 ReadRevision = Callable[[Path], tuple[SystemRun, list[str]]]
 CELL = re.compile(r"^(?P<cell>.+)-[0-9a-f]{8}$")
@@ -74,7 +74,7 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
         cells = _unlisted_cells(directory, reading.notes)
     else:
         cells = _listed_cells(directory, data, reading.notes)
-        reading.studies = [Study(data, directory)]
+        reading.studies = [StudyResults(data, directory)]
     runs: dict[str, list[SystemRun]] = {}  # in the study's order, whatever failed
     without_scores = []
     for cell in cells:

@@ -95,7 +95,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """The facts of a study beside its scores; nothing of it enters a test.
 
     Attributes:
@@ -122,7 +122,7 @@ class Reading:
 
     systems: list[System] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    studies: list[Study] = field(default_factory=list)
+    studies: list[StudyResults] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
     @property
