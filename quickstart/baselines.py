@@ -161,9 +161,11 @@ class StaticBag:
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * max(0.05, 1 - step / steps)
             batch = rng.sample(list(triplets), min(batch_size, len(triplets)))
-            queries = self._embed([query for query, _, _ in batch], QUERY_TOKENS)
-            documents = [positive for _, positive, _ in batch] + [negative for _, _, negative in batch if negative]
-            scores = queries @ self._embed(documents, DOCUMENT_TOKENS).T / temperature  # (batch, documents)
+            queries, positives, negatives = zip(*batch, strict=True)
+            documents = [*positives, *filter(None, negatives)]
+            scores = (
+                self._embed(list(queries), QUERY_TOKENS) @ self._embed(documents, DOCUMENT_TOKENS).T / temperature
+            )  # (batch, documents)
             loss = F.cross_entropy(scores, torch.arange(len(batch)))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -173,7 +175,7 @@ class StaticBag:
     def _embed(self, texts: list[str], max_length: int | None) -> torch.Tensor:
         """Return unit means of token vectors ``(texts, dim)``."""
         rows = self.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=max_length)["input_ids"]
-        lengths = torch.tensor([len(row) for row in rows])
+        lengths = torch.tensor(list(map(len, rows)))
         flat = torch.tensor(list(itertools.chain.from_iterable(rows)), dtype=torch.long)
         text_of = torch.repeat_interleave(torch.arange(len(rows)), lengths)
         sums = torch.zeros(len(rows), self.table.shape[1]).index_add(0, text_of, F.embedding(flat, self.table))

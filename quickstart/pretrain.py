@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 from transformers import MistralForCausalLM
 
 from quickstart.base_model.initialise import LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
@@ -74,8 +75,9 @@ def prepare(work_dir: Path, corpus_files: list[Path], seed: int) -> None:
     save_tokenizer(tokenizer, work_dir / "base")
     print("encoding ...", flush=True)
     encoded = {
-        name: [np.array(item.ids, dtype=np.uint16) for item in tokenizer.encode_batch(texts)]
-        for name, texts in (("docstrings", text.docstrings), ("held_out", text.held_out), ("books", books))
+        "docstrings": encode(tokenizer, text.docstrings),
+        "held_out": encode(tokenizer, text.held_out),
+        "books": encode(tokenizer, books),
     }
     size = BaseSize(vocabulary=tokenizer.get_vocab_size())
     counts = count_matrix([*encoded["docstrings"], *encoded["books"]], size.vocabulary)
@@ -101,6 +103,11 @@ def prepare(work_dir: Path, corpus_files: list[Path], seed: int) -> None:
         "special_ids": {name: tokenizer.token_to_id(token) for name, token in (("pad", PAD), ("bos", BOS), ("eos", EOS))},
     }
     (work_dir / "prepared.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def encode(tokenizer: Tokenizer, texts: list[str]) -> list[TokenArray]:
+    """Return the token ids of each text."""
+    return [np.array(item.ids, dtype=np.uint16) for item in tokenizer.encode_batch(texts)]
 
 
 def batch_of(step: int, data: dict[str, TokenArray], schedule: Schedule) -> torch.Tensor:
@@ -164,8 +171,12 @@ def train(work_dir: Path, schedule: Schedule, stop_tokens: int, save_minutes: fl
     )
     model = build_model(config, data["lsa"], data["idf"], data["unigram"], schedule.seed)
     keep_meaning(model)
-    matrices = [p for p in model.parameters() if p.ndim == 2 and p is not model.model.embed_tokens.weight]
-    others = [p for p in model.parameters() if p.ndim != 2 or p is model.model.embed_tokens.weight]
+    matrices, others = [], []
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and parameter is not model.model.embed_tokens.weight:
+            matrices.append(parameter)
+        else:
+            others.append(parameter)
     groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.95), fused=True)
     step, checkpoint = 0, work_dir / "checkpoint.pt"

@@ -21,7 +21,7 @@ def count_matrix(texts: Sequence[npt.NDArray[np.uint16]], vocabulary_size: int) 
     passages = []
     for ids in texts:
         passages += [ids[start : start + PASSAGE_TOKENS] for start in range(0, len(ids), PASSAGE_TOKENS)]
-    rows = np.repeat(np.arange(len(passages)), [len(passage) for passage in passages])
+    rows = np.repeat(np.arange(len(passages)), list(map(len, passages)))
     columns = np.concatenate(passages).astype(np.int64)
     counts = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(passages), vocabulary_size))
     counts.sum_duplicates()

@@ -39,8 +39,8 @@ class PretrainingText:
 def installed_packages() -> list[str]:
     """Return the standard library and every importable package folder in site-packages, by name."""
     root = Path(sysconfig.get_path("purelib"))
-    names = sorted(folder.name for folder in root.iterdir() if (folder / "__init__.py").is_file())
-    return [STANDARD_LIBRARY, *(name for name in names if name not in NOT_READ)]
+    names = {file.parent.name for file in root.glob("*/__init__.py") if file.is_file()}
+    return [STANDARD_LIBRARY, *sorted(names - NOT_READ)]
 
 
 def full_text(doc: Docstring) -> str:
@@ -54,8 +54,11 @@ def read_pretraining_text(corpus_files: Sequence[Path], workers: int = 2) -> Pre
     for raw in read_packages(find_roots(installed_packages()), workers).values():
         cleaned += clean_all(raw)
     docs, _ = deduplicate(held_out_first(cleaned))
-    train = [doc for doc in docs if split_of(doc.module) == "train"]
-    held_out = [doc for doc in docs if split_of(doc.module) != "train"]
+    train: list[Docstring] = []
+    held_out: list[Docstring] = []
+    for doc in docs:
+        part = train if split_of(doc.module) == "train" else held_out
+        part.append(doc)
     leakage = measure_leakage(train, held_out)
     require_apart(leakage, "the pretraining text and the held-out modules")
     books = []

@@ -124,11 +124,11 @@ def _linked_names(line: str) -> list[str]:
     """Return the names that a line of a "See Also" section links to: ``name1, name2 : description`` or roles."""
     roles = _SEE_ALSO_ROLE.findall(line)
     if roles:
-        return [name for name in roles if name]
+        return list(filter(None, roles))
     if line.startswith("    "):
         return []  # a description below its name
     names = [name.strip("` ~.") for name in line.split(" : ")[0].split(":")[0].split(",")]
-    return [name for name in names if _SEE_ALSO_NAME.match(name)]
+    return list(filter(_SEE_ALSO_NAME.match, names))
 
 
 def _plain(paragraph: str) -> str:
@@ -157,5 +157,9 @@ def name_pattern(qualname: str) -> re.Pattern[str]:
 
 
 def mask_name(text: str, qualname: str) -> str:
-    """Return ``text`` without the name that it documents, which would give the answer away."""
+    """Return ``text`` without the name that it documents, which would give the answer away.
+
+    >>> mask_name("A TableReader reads tables; use the table reader.", "TableReader")
+    'A _ reads tables; use the _.'
+    """
     return " ".join(name_pattern(qualname).sub(MASK, text).split())

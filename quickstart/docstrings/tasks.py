@@ -39,16 +39,19 @@ def retrieval_task(docs: Sequence[Docstring], name: str, size: int, seed: int) -
     """Take the summary sentence as query, the rest of the same docstring as the one relevant document."""
     usable = [doc for doc in docs if is_pair(doc)]
     chosen = random.Random(seed).sample(usable, min(size, len(usable)))
+    corpus: list[Row] = []
+    queries: list[Row] = []
+    judgements: list[Row] = []
+    for number, doc in enumerate(chosen):
+        corpus.append({"id": f"d{number}", "title": "", "text": document_text(doc)})
+        queries.append({"id": f"q{number}", "text": query_text(doc)})
+        judgements.append({"query-id": f"q{number}", "corpus-id": f"d{number}", "score": 1})
     return TaskFiles(
         name=name,
         kind="retrieval",
         main_score="ndcg_at_10",
         description="Find the rest of a docstring by its summary sentence; the documented name is masked in both.",
-        files={
-            "corpus": [{"id": f"d{i}", "title": "", "text": document_text(doc)} for i, doc in enumerate(chosen)],
-            "queries": [{"id": f"q{i}", "text": query_text(doc)} for i, doc in enumerate(chosen)],
-            "qrels.test": [{"query-id": f"q{i}", "corpus-id": f"d{i}", "score": 1} for i in range(len(chosen))],
-        },
+        files={"corpus": corpus, "queries": queries, "qrels.test": judgements},
     )
 
 
@@ -59,7 +62,7 @@ def reranking_task(docs: Sequence[Docstring], size: int, negatives: int, seed: i
     rows: list[Row] = []
     for source in sorted(links):
         positives = sorted(links[source])
-        linked = links[source] | {source}.union(*(links[target] for target in positives))
+        linked = _neighbourhood(links, source)
         pool: list[int] = []
         for module in sorted({docs[target].module for target in positives}):
             pool += [index for index in by_module[module] if index not in linked]
@@ -93,7 +96,7 @@ def pair_task(docs: Sequence[Docstring], size: int, seed: int) -> TaskFiles:
     for a, b in edges:
         if rng.random() < 0.5:
             a, b = b, a
-        linked = links[a] | {a, b}.union(*(links[target] for target in links[a]))
+        linked = _neighbourhood(links, a)
         others = [index for index in by_module[docs[b].module] if index not in linked]
         if others and len(rows) < 2 * size:
             first = full_text(docs[a])
@@ -162,11 +165,19 @@ def _labelled_modules(docs: Sequence[Docstring], min_modules: int) -> dict[str, 
     for doc in docs:
         if is_pair(doc) and subpackage(doc) != STANDARD_LIBRARY:
             grouped[subpackage(doc)][doc.module].append(doc)
-    return {
-        label: [modules[module] for module in sorted(modules)]
-        for label, modules in sorted(grouped.items())
-        if len(modules) >= min_modules
-    }
+    labelled = {}
+    for label, modules in sorted(grouped.items()):
+        if len(modules) >= min_modules:
+            labelled[label] = [modules[module] for module in sorted(modules)]
+    return labelled
+
+
+def _neighbourhood(links: dict[int, set[int]], source: int) -> set[int]:
+    """Return a docstring, those that it links to, and those that these link to."""
+    near = {source} | links[source]
+    for target in links[source]:
+        near |= links[target]
+    return near
 
 
 def _links_and_modules(docs: Sequence[Docstring]) -> tuple[dict[int, set[int]], dict[str, list[int]]]:

@@ -52,7 +52,7 @@ def make_triplets(docs: Sequence[Docstring], seed: int) -> list[dict[str, str]]:
     triplets = []
     for module in sorted(by_module):
         members = by_module[module]
-        documents = [document_text(doc) for doc in members]
+        documents = list(map(document_text, members))
         for index, doc in enumerate(members):
             others = [other for position, other in enumerate(documents) if position != index]
             if others:

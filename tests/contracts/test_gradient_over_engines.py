@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_loaders.loading import load_design
+from model_loaders import load_design
 from tests.contracts.gradients import relative
 from tests.contracts.ranks import Case, job_of
 from tests.contracts.test_gradient_over_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference

@@ -30,7 +30,7 @@ from trainers.run.progress import warn
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 from trainers.step.loss import VectorLoss
 from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
@@ -99,7 +99,7 @@ class ContrastiveTrainer(Trainer):
             eval_dataset=None if eval_rows is None else TripletRows.of(eval_rows),
         )
         self.options = options or ContrastiveOptions()
-        processes = Processes(
+        processes = ProcessGroup(
             self.accelerator.num_processes, self.accelerator.process_index, self.options.negatives_across_processes
         )
         self.contrastive_step = ContrastiveStep.of(
