@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import csv
-import gzip
-import json
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.files import listing
+from common.json_text import json_decoder, json_fault, parse_json
+from common.lines import decoded_line, open_unpacked
 
 if TYPE_CHECKING:
     import pyarrow.parquet  # type: ignore[import-untyped]
@@ -43,38 +42,23 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return repeating
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.name.lower().endswith(".gz"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
-
-
-def _decoded(line: bytes, place: str, *, first: bool) -> str:
-    """Return the text of a line, of the first one without the mark that some editors put in front of UTF-8."""
-    try:
-        return line.decode("utf-8-sig" if first else "utf-8")
-    except UnicodeDecodeError as error:
-        is_utf16 = first and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "UTF-16" if is_utf16 else "LATIN1"
-        raise UserError(
-            f"{place}: no UTF-8: {error.reason} at byte {error.start} of the line. The file is not UTF-8: convert it, "
-            f"for example from {encoding}: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE"
-        ) from error
+_ROW_DECODER = json_decoder(_object)
 
 
 def _json_rows(path: Path) -> Iterator[PlacedRow]:
-    with _open(path) as lines:
+    with open_unpacked(path) as lines:
         for number, line in enumerate(lines, start=1):
             place = f"{path}:{number}"
-            text = _decoded(line, place, first=number == 1).strip()
+            text = decoded_line(line, place, first=number == 1).strip()
             if not text:
                 continue
             try:
-                row = json.loads(text, object_pairs_hook=_object)
-            except (ValueError, RecursionError) as error:
-                reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-                hint = "; one object a line is expected, not one array" if number == 1 and text.startswith("[") else ""
-                raise UserError(f"{place}: no valid JSON: {reason}{hint}") from error
+                row = parse_json(text, _ROW_DECODER)
+            except ValueError as error:
+                hint = ""
+                if number == 1 and text.startswith("["):
+                    hint = "; one object a line is expected, not one array"
+                raise UserError(f"{place}: no valid JSON: {json_fault(error)}{hint}") from error
             if isinstance(row, _Repeating):
                 raise UserError(f"{place}: the key {row.repeated!r} stands twice in the row: remove one of them")
             yield place, row
@@ -91,7 +75,7 @@ class _CsvLines:
             pieces = line.splitlines(keepends=True) if b"\r" in line else [line]
             for piece in pieces:
                 self.number += 1
-                yield _decoded(piece, f"{self.path}:{self.number}", first=self.number == 1)
+                yield decoded_line(piece, f"{self.path}:{self.number}", first=self.number == 1)
 
 
 def _csv_rows(path: Path) -> Iterator[PlacedRow]:
@@ -105,7 +89,7 @@ def _tsv_rows(path: Path) -> Iterator[PlacedRow]:
 def _table_rows(path: Path, delimiter: str) -> Iterator[PlacedRow]:
     limit = csv.field_size_limit(LONGEST_CELL)
     try:
-        with _open(path) as stream:
+        with open_unpacked(path) as stream:
             cells = _placed_cells(path, _CsvLines(path, stream), delimiter)
             place, header = next(cells, ("", []))
             _check_header(place, header)

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from common.printable import escaped
+
 KEYS = ("query", "positive", "negative")
 MISSPELT = "postive"  # as the published README prints it
 NUMBERED = re.compile(r"negative_?(\d{1,6})")  # one negative a column, as sentence-transformers' mining writes them
-MOST_NAMES = 40  # of the keys of a row in a message
+MOST_NAMES = 100  # of the keys of a row in a message
 
 # Names that other toolkits use. One of these instead of ours is an error that names ours: not reading it would
 # silently train without negatives.
@@ -65,7 +67,7 @@ def normal(key: object) -> str:
 
 def names(keys: Iterable[object]) -> str:
     """Return keys for a message."""
-    listed = [str(key) or "''" for key in keys]
+    listed = [escaped(str(key)) or "''" for key in keys]
     if len(listed) > MOST_NAMES:
         listed = [*listed[:MOST_NAMES], f"… and {len(listed) - MOST_NAMES} more"]
     return ", ".join(listed) or "none"

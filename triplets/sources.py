@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 HUB_TIMEOUT = 10  # seconds
 DEFAULT_SPLITS = (DataArguments.dataset_split, DataArguments.eval_dataset_split)
-CONFIG_FLAGS = "--dataset_config_name; for --eval_dataset with --eval_dataset_config_name; in a --dataset_config file with the key config_name"
+CONFIG_FLAGS = (
+    "--dataset_config_name; for --eval_dataset it is --eval_dataset_config_name, in a --dataset_config file the key config_name"
+)
 _LISTED_CONFIGS = re.compile(r"(?:configurations in the cache|[Aa]vailable(?: configs)?(?: in the cache)?): *\[?([^\]\n]+)")
 
 

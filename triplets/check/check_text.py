@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from common.printable import escaped
+
 MOST_TIMES = 6  # entries of a histogram that are shown one by one
 DATA_SET_COLUMNS = ["data set", "rows", "queries", "positives", "rows with 0, 1, … negatives", "an epoch", "share", "declared"]
 LENGTH_COLUMNS = ["data set", "role", "texts", "median", "90 %", "99 %", "longest"]
@@ -116,9 +118,10 @@ def _seen(report: dict[str, Any]) -> str:
 
 def _moment(after: dict[str, Any]) -> str:
     """Return a moment in words where it was not given in steps: `` (3 epochs)``."""
-    number, unit = re.fullmatch(r"([\d.]*)\s*(.*)", after["moment"].strip().lower()).groups()
-    if not unit.startswith("e"):
+    match = re.fullmatch(r"([\d.]+)\s*e.*", after["moment"].strip().lower())
+    if match is None:
         return ""
+    number = match[1]
     return f" ({number} epoch)" if number == "1" else f" ({number} epochs)"
 
 
