@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from common.printable import one_line
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 from comparison.reading.study_data import StudyData
 
 
@@ -255,10 +254,3 @@ def _apart(system: System, systems: Sequence[System]) -> str:
         if all(other[-count:] != parts[-count:] for other in others):
             return "/".join(parts[-count:])
     return str(system.source)
-
-
-def finite(value: object) -> float:
-    """Return a JSON value as a float, NaN where it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return math.nan
-    return float(value)

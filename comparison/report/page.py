@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from common.printable import printable
 from comparison.claims.outcome import Comparison
-from comparison.reading.printable import printable
 from comparison.reading.systems import StudyResults
 from comparison.report.facts import facts
 from comparison.report.plots.drawing import COLOURS, Plot, inline

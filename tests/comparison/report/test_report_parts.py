@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from comparison.reading.printable import printable
+from common.printable import printable
 from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, LeakedTexts, StudyData, Truncation
 from comparison.reading.systems import StudyResults
 from comparison.report.facts import flat
