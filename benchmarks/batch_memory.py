@@ -36,6 +36,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     import torch
     from accelerate import Accelerator
 
+    from model_loaders import LoadOptions
     from model_loaders.create import create
     from trainers.memory.live_bytes import LiveBytes
     from trainers.step.batch import TripletCollator
@@ -45,7 +46,9 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
 
     lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": "all-linear"}
     sizes = {"latents": 64, "heads": 4, "head_dim": 32}
-    model = create(design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, device="cpu", dtype="float32").train()
+    model = create(
+        design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, options=LoadOptions(device="cpu", dtype="float32")
+    ).train()
     collate = TripletCollator(model.tokenizer, model.recipe)
     step = ContrastiveStep.of(model, Engine(Accelerator(cpu=True)), chunk_tokens=chunk_tokens)
     step(model, collate(short_triplets(8)))  # what the first step alone allocates

@@ -46,11 +46,14 @@ TOLERANCE = 1e-5  # of an entry of a vector of length 1; 1e-6 is seen
 
 def make_model(design: str) -> Any:
     """Make a design on the quickstart's base, with LoRA whose B is not zero and the quickstart's pooling."""
+    from model_loaders import LoadOptions
     from model_loaders.create import create
 
     lora = json.loads((ROOT / "configs" / "lora.json").read_text())
     sizes = {"latents": 32, "heads": 4, "head_dim": 32}
-    model = create(design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, device="cpu", dtype="float32")
+    model = create(
+        design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, options=LoadOptions(device="cpu", dtype="float32")
+    )
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.clock import clock
 from benchmarks.pooling import published
 from benchmarks.random_models import SHAPES, TINY_BASE, random_model
+from model_loaders import LoadOptions
 from model_loaders.create import create
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import Recipe
@@ -68,7 +69,9 @@ def tiny_model(design: str, dropout: float, sizes: dict[str, int], max_length: i
     """Load the quickstart's base with LoRA whose second matrices are not 0."""
     lora = json.loads((ROOT / "configs" / "lora.json").read_text()) | {"lora_dropout": dropout}
     recipe = Recipe(max_length=max_length)
-    model = create(design, TINY_BASE, lora=lora, pooling_sizes=sizes, recipe=recipe, device="cpu", dtype="float32")
+    model = create(
+        design, TINY_BASE, lora=lora, pooling_sizes=sizes, recipe=recipe, options=LoadOptions(device="cpu", dtype="float32")
+    )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.01)

@@ -121,11 +121,11 @@ def task_texts(folder: LocalFolder) -> Texts:
     """Return evenly spaced texts of a local task; of retrieval, queries and documents in halves."""
     schema = folder.schema
     if schema.layout is Layout.CORPUS:
-        queries = spaced_texts(queries_file(folder, judged_split(folder)), text_of, TEXTS // 2)
-        documents = spaced_texts(corpus_file(folder), text_of, TEXTS // 2)
-        return [*(("query", text) for text in queries), *(("document", text) for text in documents)]
+        queries = queries_file(folder, judged_split(folder))
+        documents = corpus_file(folder)
+        return spaced_texts(queries, "query", text_of, TEXTS // 2) + spaced_texts(documents, "document", text_of, TEXTS // 2)
     for files in folder.subsets("test").values():
-        return [("query", text) for text in spaced_texts(files["test"], schema.texts, TEXTS)]
+        return spaced_texts(files["test"], "query", schema.texts, TEXTS)
     return []
 
 
@@ -134,13 +134,13 @@ def text_of(row: TaskRow) -> list[str]:
     return [row["text"]] if row.get("text") else []
 
 
-def spaced_texts(path: Path, texts_of: Callable[[TaskRow], list[str]], count: int) -> list[str]:
+def spaced_texts(path: Path, role: Role, texts_of: Callable[[TaskRow], list[str]], count: int) -> Texts:
     """Return at most ``count`` texts of a file at equal distances."""
     texts: list[str] = []
     for row in islice(iter_rows(path), MOST_ROWS):
         texts += texts_of(row)
     step = max(1, len(texts) // count)
-    return texts[::step][:count]
+    return [(role, text) for text in texts[::step][:count]]
 
 
 def training_texts(study: Study) -> Texts:

@@ -80,14 +80,16 @@ def progress_of(cell: Cell) -> float:
 
 def last_error(cell: Cell) -> str:
     """Return the last error in the trainer's log."""
-    lines = []
-    for line in last_lines(cell.training_log, 200).splitlines():
-        if line.strip():
-            lines.append(line.strip())
-    killed = [line for line in lines if "died with <Signals." in line or "Signal 9 (SIGKILL)" in line]
+    lines, killed, errors = [], [], []
+    for line in map(str.strip, last_lines(cell.training_log, 200).splitlines()):
+        if line:
+            lines.append(line)
+        if "died with <Signals." in line or "Signal 9 (SIGKILL)" in line:
+            killed.append(line)
+        if is_error(line):
+            errors.append(line)
     if killed:  # by nobody of ours: nothing is left to tell why
         return f"a trainer was killed, for want of memory perhaps; the end of {cell.training_log}: {killed[-1][:200]}"
-    errors = [line for line in lines if is_error(line)]
     return [*lines, *errors][-1] if lines else "(no log)"
 
 

@@ -260,7 +260,11 @@ def hash_of_file(path: str | None) -> str | None:
 
 
 def distinct(names: list[str]) -> list[str]:
-    """Return the names, each that stands there twice with a number behind it."""
+    """Return the names, each that stands there twice with a number behind it.
+
+    >>> distinct(["base", "other", "base"])
+    ['base-1', 'other', 'base-2']
+    """
     different = []
     for place, name in enumerate(names):
         number = names[: place + 1].count(name)

@@ -14,7 +14,11 @@ from study.study import Study
 
 
 def flag_words(flags: Mapping[str, Any]) -> list[str]:
-    """Return flags as words of a command line: a list's members one by one, a mapping as JSON."""
+    """Return flags as words of a command line: a list's members one by one, a mapping as JSON.
+
+    >>> flag_words({"seeds": [1, 2], "lora_config": {"r": 4}})
+    ['--seeds', '1', '2', '--lora_config', '{"r": 4}']
+    """
     words = []
     for name, value in flags.items():
         words.append(f"--{name}")

@@ -159,7 +159,7 @@ def try_out(study: Study, training: TrainConfig) -> tuple[float, float | None]:
 
 def encoding_seconds(study: Study, model: EmbedModel) -> float | None:
     """Encode a few texts; return the seconds that all tasks' texts will take, None where a task's size is not known."""
-    texts = [text for of_task in real_texts(study).values() for text in of_task]
+    texts = list(itertools.chain.from_iterable(real_texts(study).values()))
     texts = texts[:: max(1, len(texts) // TEXTS)]
     model.encode([text for _, text in texts[:8]], "query")
     started = time.monotonic()

@@ -82,7 +82,9 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
     except OSError as error:
         raise UserError(f"output_dir: {output_dir} cannot be made: {error.strerror}; give another directory") from error
     bases = {name: find_base(name, study_file) for name in config.base_models}
-    out_of_reach = look_up_bases(bases, config.training.get("cache_dir")) if look_up else {}
+    out_of_reach: dict[str, str] = {}
+    if look_up:
+        out_of_reach = look_up_bases(bases, config.training.get("cache_dir"))
     base_keys = {name: base_key(place) for name, place in bases.items()}
     corpus_train: str | None = None
     eval_dir: str | None

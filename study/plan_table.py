@@ -83,7 +83,7 @@ class PlanTable:
 
     def print_rows(self) -> None:
         """Print the rows in columns."""
-        widths = [max(len(row[column]) for row in self.rows) for column in range(4)]
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
         for number, state, name, time, memory in self.rows:
             line = f"{number:>{widths[0]}}  {state:{widths[1]}}  {name:{widths[2]}}  {time:>{widths[3]}}  {memory}"
             print(line.rstrip())

@@ -23,7 +23,7 @@ from evaluation.encode.sharded_encoder import TextEncoder
 from evaluation.evaluate import evaluate
 from evaluation.results.outcome import Evaluation
 from evaluation.tasks.find import find_tasks, prompt_keys
-from model_loaders import load
+from model_loaders import LoadOptions, load
 from model_loaders.create import create
 from model_loaders.layouts.manifest import Recipe
 from quickstart import baselines
@@ -151,8 +151,7 @@ def make_baseline(study: Study, cell: Cell) -> TextEncoder:
         base,
         lora=None,
         recipe=recipe,
-        dtype=flags.get("torch_dtype"),
-        attn_implementation=flags.get("attn_implementation"),
+        options=LoadOptions(dtype=flags.get("torch_dtype"), attn_implementation=flags.get("attn_implementation")),
     )
 
 

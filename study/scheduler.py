@@ -55,7 +55,7 @@ def make_slots(jobs: int | None, accelerate: str | None) -> Slots:
 
 def gpu_shares(processes: int) -> list[str]:
     """Return the visible GPUs in shares of one for each process, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    names = [str(number) for number in range(torch.cuda.device_count())]
+    names = list(map(str, range(torch.cuda.device_count())))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:
         names = visible.split(",")

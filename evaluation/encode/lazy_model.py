@@ -12,6 +12,7 @@ from common.errors import UserError
 from evaluation.encode.sharded_encoder import TextEncoder
 from model_loaders.layouts.source import tokenizer_and_recipe
 from model_loaders.loading import plan_loading
+from model_loaders.options import LoadOptions
 from model_loaders.version import content_hash
 
 if TYPE_CHECKING:
@@ -92,8 +93,10 @@ def open_adapter(loader: Loader, output_dir: Path | None, **options: Any) -> Tex
     """
     if not _is_ours(loader):
         return loader(**options)
-    plan_options = {name: value for name, value in options.items() if name != "attn_implementation"}
-    plan = plan_loading(design_of(loader), **plan_options)
+    settings = dict(options)
+    base_model, adapter_path = settings.pop("base_model", None), settings.pop("adapter_path")
+    num_heads = settings.pop("num_heads", None)
+    plan = plan_loading(design_of(loader), base_model, adapter_path, LoadOptions(**settings), num_heads=num_heads)
     notes = None
     facts = {}
     if output_dir is not None:

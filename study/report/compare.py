@@ -66,14 +66,16 @@ def passed_over(cells: Sequence[Cell], config: StudyConfig) -> list[str]:
         return []
     chosen = default_baseline(cells)
     sentences = []
-    for system in dict.fromkeys(cell.system for cell in cells if cell.kind == "design"):
-        if system == chosen:
+    for cell in cells:
+        if cell.kind != "design":
+            continue
+        if cell.system == chosen:
             break
-        why = why_no_scores(cells, system)
+        why = why_no_scores(cells, cell.system)
         sentences.append(
-            f"{system} stands before {chosen} in the study and has no scores ({why}): everybody is compared with {chosen}"
+            f"{cell.system} stands before {chosen} in the study and has no scores ({why}): everybody is compared with {chosen}"
         )
-    return sentences
+    return list(dict.fromkeys(sentences))
 
 
 def why_no_scores(cells: Sequence[Cell], system: str) -> str:

@@ -7,6 +7,7 @@ it; it has leaked if both stand in one training row.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -62,12 +63,11 @@ def leaks(training_file: str, index: TextIndex, task: TaskTexts) -> list[dict[st
         if start < end:
             leaked_texts.append(text)
     if leaked_texts:
-        examples = [short(text) for text in leaked_texts[:EXAMPLES]]
+        examples = list(map(short, leaked_texts[:EXAMPLES]))
         add("texts", len(leaked_texts), len(task.texts), examples)
     leaked_pairs = []
-    first_spans = index.spans(text for text, _ in task.pairs)
-    second_spans = index.spans(text for _, text in task.pairs)
-    for pair, first, second in zip(task.pairs, first_spans, second_spans, strict=True):
+    pair_spans = index.spans(itertools.chain.from_iterable(task.pairs))
+    for pair, first, second in zip(task.pairs, pair_spans[::2], pair_spans[1::2], strict=True):
         both_occur = first[0] < first[1] and second[0] < second[1]
         if both_occur and index.share_a_row([first, second]):
             leaked_pairs.append(pair)

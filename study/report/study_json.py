@@ -133,17 +133,18 @@ def about_cell(study: Study, cell: Cell, sides: Sides) -> dict[str, Any]:
 
 def evaluation_speed(sides: Sides) -> dict[str, float]:
     """Return texts and tokens a second over the sides that were encoded anew; nothing where none was."""
-    encoded = []
+    seconds, texts, tokens = [], [], []
     for of_task in sides.values():
         for side in of_task.values():
             if side.get("seconds") and not side.get("reused"):
-                encoded.append(side)
-    seconds = sum(side["seconds"] for side in encoded)
-    if seconds <= 0:
+                seconds.append(side["seconds"])
+                texts.append(side["texts"])
+                tokens.append(side.get("tokens"))
+    if sum(seconds) <= 0:
         return {}
-    speeds = {"evaluation_texts_per_second": round(sum(side["texts"] for side in encoded) / seconds, 1)}
-    if all(side.get("tokens") is not None for side in encoded):
-        speeds["evaluation_tokens_per_second"] = round(sum(side["tokens"] for side in encoded) / seconds, 1)
+    speeds = {"evaluation_texts_per_second": round(sum(texts) / sum(seconds), 1)}
+    if None not in tokens:
+        speeds["evaluation_tokens_per_second"] = round(sum(tokens) / sum(seconds), 1)
     return speeds
 
 

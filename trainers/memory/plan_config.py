@@ -23,7 +23,7 @@ from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
 from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -91,7 +91,7 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
         SingleProcessEngine(),
         "cpu" if training.use_cpu else "cuda",
         chunk_tokens=contrastive.token_budget,
-        processes=Processes(processes, share_negatives=contrastive.negatives_across_processes),
+        processes=ProcessGroup(processes, share_negatives=contrastive.negatives_across_processes),
     )
     return plan_step(
         model,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.files import read_json
+from model_loaders import LoadOptions, load_design
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import Recipe
-from model_loaders.loading import load_design
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.read_back import weights_digest
 from trainers.checkpoints.run_files import CONFIG_FILE
@@ -151,15 +151,17 @@ def build_model(config: TrainConfig) -> EmbedModel:
     return create(
         config.design,
         model.model_name_or_path,
-        model.cache_dir,
         lora=lora_options(model),
         pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
         recipe=recipe,
         seed=training.seed,
-        dtype=model.torch_dtype,
-        attn_implementation=model.attn_implementation,
-        device=training.device,
-        quantisation=quantisation_of(model),
+        options=LoadOptions(
+            cache_dir=model.cache_dir,
+            dtype=model.torch_dtype,
+            attn_implementation=model.attn_implementation,
+            device=training.device,
+            quantisation=quantisation_of(model),
+        ),
     )
 
 

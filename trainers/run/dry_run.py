@@ -29,12 +29,12 @@ from torch import nn
 
 from common.errors import UserError
 from common.words import gigabytes
+from model_loaders import load_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.encoding import is_sharded
 from model_loaders.fingerprints import FACTOR, as_loaded
 from model_loaders.layouts import tensors
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
-from model_loaders.loading import load_design
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
