@@ -170,8 +170,8 @@ def autocast_dtype(args: TrainingArguments) -> torch.dtype | None:
 
 
 def checkpoints_activations(args: TrainingArguments) -> bool:
-    """Whether layers are recomputed in the backward pass; the option's name depends on the version of transformers."""
-    return bool(getattr(args, "activation_checkpointing", False) or getattr(args, "gradient_checkpointing", False))
+    """Say whether layers are recomputed in the backward pass."""
+    return bool(args.activation_checkpointing)
 
 
 def optimizer_values(name: str) -> float:
