@@ -32,7 +32,7 @@ from trainers.run.preflight import check_negatives, check_positions
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step.batch import TripletCollator
-from trainers.step.loss import ContrastiveLoss
+from trainers.step.loss import ContrastiveLoss, VectorLoss
 from triplets.arguments import DataArguments, mixing
 from triplets.batch_plan import BatchPlan
 from triplets.read import read_eval_triplets, read_triplets
@@ -118,7 +118,7 @@ def check_length(config: TrainConfig, rows: TripletRows) -> None:
     check_warmup(training.warmup_steps, max(1, math.ceil(steps)))
 
 
-def loss_of(contrastive: ContrastiveArguments) -> ContrastiveLoss:
+def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
     """Return the loss of the flags."""
     return ContrastiveLoss(
         contrastive.loss_scale,
