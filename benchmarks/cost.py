@@ -43,7 +43,7 @@ from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.plan_config import give_device
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine, SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 TINY_POOLING = {"latents": 64, "heads": 4, "head_dim": 32}
 
@@ -212,7 +212,7 @@ def worker() -> None:
     step = ContrastiveStep.of(
         model,
         Engine(accelerator),
-        processes=Processes(accelerator.num_processes, accelerator.process_index),
+        processes=ProcessGroup(accelerator.num_processes, accelerator.process_index),
     )
     flat = torch.zeros(sum(p.numel() for p in model.parameters() if p.requires_grad))
     times, reductions = [], []

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
 
 MOST_NAMES = 12  # of a directory in a message
 
@@ -55,11 +57,11 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: no such file, no JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(path))
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no valid JSON ({error}); take a fresh copy") from error
+        raise UserError(f"{path} is no valid JSON ({json_fault(error)}); take a fresh copy") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object")
     return content
@@ -72,11 +74,11 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
         UserError: the file holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it, and what it holds is made again") from error
+        raise UserError(f"{path} cannot be read ({json_fault(error)}); delete it, and what it holds is made again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object; delete it, and what it holds is made again")
     return content

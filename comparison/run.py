@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import Any
 
+from common.printable import one_line
 from comparison.claims.pairs import find_system
 from comparison.compare import Options, compare
 from comparison.places import from_project
 from comparison.reading.families import DEFAULT, read_families
-from comparison.reading.printable import one_line
 from comparison.reading.results_folder import read
 from comparison.reading.selection import select
 from comparison.reading.systems import Reading, choose_baseline, only

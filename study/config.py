@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.build import build
 from common.errors import UserError, nearest
-from common.yaml_files import load_yaml
+from common.yaml_files import read_yaml
 from model_loaders.designs import GRID, get_design
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,12 +155,9 @@ def read_study_config(path: Path, overrides: Mapping[str, Any]) -> StudyConfig:
     Raises:
         UserError: no such file, no valid YAML, an unknown or a missing key, or a value that no key takes.
     """
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"no study file can be read at {path} ({error.strerror}); try configs/quickstart.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
+    if not path.is_file():
+        raise UserError(f"no study file can be read at {path}; try configs/quickstart.yaml")
+    content = read_yaml(path, "the study file")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no keys; see configs/quickstart.yaml")
     if content.get("designs") == "grid":

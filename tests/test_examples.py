@@ -18,7 +18,7 @@ from model_loaders.saving import save
 from tests.comparison.conftest import write_items, write_result
 from tests.evaluation.conftest import make_tasks
 from tests.test_imports import MAY_IMPORT, modules
-from tests.tiny import new_model, triplets
+from tests.tiny import ROOT, new_model, triplets
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SCORES = {"plain": (0.50, 0.40, 0.60), "better": (0.55, 0.48, 0.63), "worse": (0.40, 0.35, 0.52)}
@@ -81,6 +81,16 @@ def test_examples_of(module: str, names: dict[str, Any], tmp_path: Path, capsys:
     finally:
         os.chdir(here)
     assert outcome.attempted, f"no example of {module} was found: is it in the docstring of a public name?"
+    assert not outcome.failed, capsys.readouterr().out
+
+
+def test_the_library_page(names: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    outcome = doctest.testfile(
+        str(ROOT / "docs" / "library.md"), module_relative=False, globs=names | {"scratch": scratch}, optionflags=OPTIONS
+    )
+    assert outcome.attempted > 20
     assert not outcome.failed, capsys.readouterr().out
 
 

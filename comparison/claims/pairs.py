@@ -9,9 +9,9 @@ from itertools import combinations, repeat
 
 import numpy as np
 
+from common.printable import one_line
 from comparison.errors import ComparisonError, nearest
 from comparison.reading.families import Families
-from comparison.reading.printable import one_line
 from comparison.reading.table import Table
 
 DIGITS = 6  # differences are rounded: scores are stored so, and equal ones should differ by 0

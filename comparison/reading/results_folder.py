@@ -7,7 +7,6 @@ of a model are several systems; models named `<name>-seed<number>` are runs of o
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -16,10 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
+from common.number_check import finite
+from common.printable import one_line
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 from comparison.reading.study_folder import is_study, read_study
-from comparison.reading.systems import Reading, Score, System, SystemRun, finite, merge
+from comparison.reading.systems import Reading, Score, System, SystemRun, merge
 
 EXTERNAL = "external"
 # Folders that hold no result files.
@@ -220,10 +222,9 @@ def _category(row: dict[str, Any]) -> str | None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ComparisonError(f"{path} is damaged ({reason}); remove it or score the task again") from error
+        content = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{path} is damaged ({json_fault(error)}); remove it or score the task again") from error
     if not isinstance(content, dict):
         return {}
     return content

@@ -11,10 +11,10 @@ from itertools import product
 
 import numpy as np
 
+from common.printable import one_line, printable
 from comparison.errors import ComparisonError, nearest
 from comparison.reading.families import Families, root
 from comparison.reading.origins import origins
-from comparison.reading.printable import one_line, printable
 from comparison.reading.systems import Reading, Score, System
 from comparison.reading.table import Table
 from comparison.reading.task_versions import one_version

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
@@ -11,8 +9,11 @@ from typing import Any
 
 from common.build import build
 from common.errors import UserError
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes, read_text
+from common.number_check import is_number
+from common.printable import printable
 from comparison.errors import ComparisonError, nearest
-from comparison.reading.printable import printable
 from comparison.reading.study_data import CurvePoint, StudyData
 
 FILE = "study.json"
@@ -30,9 +31,9 @@ def read_study_file(folder: Path) -> StudyData | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ComparisonError(f"{path} cannot be read ({' '.join(str(error).split())}); run the study again") from error
+        content = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{path} cannot be read ({json_fault(error)}); run the study again") from error
     if not isinstance(content, dict):
         raise ComparisonError(f"{path}: expected an object, as docs/report_data.md describes")
     if content.pop("format", None) != FORMAT:
@@ -105,15 +106,15 @@ def _lines(name: str, folder: Path, place: str) -> list[Any]:
     if relative.is_absolute() or ".." in relative.parts:
         raise ComparisonError(f"{place}: {name!r} must be below the study's folder")
     try:
-        text = (folder / relative).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ComparisonError(f"{place}: {name!r} cannot be read: {error}") from error
+        text = read_text(folder / relative)
+    except OSError as error:
+        raise ComparisonError(f"{place}: {name!r} cannot be read: {error.strerror}") from error
     rows = []
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(parse_json(line))
+        except ValueError as error:
             if number == len(lines):  # a run that was killed while it wrote
                 break
             raise ComparisonError(f"{place}: {name!r}, line {number} is no JSON") from error
@@ -122,7 +123,7 @@ def _lines(name: str, folder: Path, place: str) -> list[Any]:
 
 def _finite_or_none(value: object) -> object:
     """Return a figure as it is, None where a run that diverged wrote NaN or infinity."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not is_number(value):
         return None
     return value
 

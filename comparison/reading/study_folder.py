@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
+from common.number_check import finite
+from common.printable import one_line
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 from comparison.reading.study_data import DIVERGED, FAILED, StudyData
 from comparison.reading.study_file import read_study_file
-from comparison.reading.systems import Reading, Score, Study, System, SystemRun, finite
+from comparison.reading.systems import Reading, Score, StudyResults, System, SystemRun
 
 ReadRevision = Callable[[Path], tuple[SystemRun, list[str]]]
 CELL = re.compile(r"^(?P<cell>.+)-[0-9a-f]{8}$")
@@ -72,7 +74,7 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
         cells = _unlisted_cells(directory, reading.notes)
     else:
         cells = _listed_cells(directory, data, reading.notes)
-        reading.studies = [Study(data, directory)]
+        reading.studies = [StudyResults(data, directory)]
     runs: dict[str, list[SystemRun]] = {}  # in the study's order, whatever failed
     without_scores = []
     for cell in cells:
@@ -200,8 +202,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ComparisonError(f"{path} is damaged ({reason}); run the study again") from error
+        content = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{path} is damaged ({json_fault(error)}); run the study again") from error
     return _mapping(content)

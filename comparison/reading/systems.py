@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from common.printable import one_line
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 from comparison.reading.study_data import StudyData
 
 
@@ -96,7 +95,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """The facts of a study beside its scores; nothing of it enters a test.
 
     Attributes:
@@ -123,7 +122,7 @@ class Reading:
 
     systems: list[System] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    studies: list[Study] = field(default_factory=list)
+    studies: list[StudyResults] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
     @property
@@ -255,10 +254,3 @@ def _apart(system: System, systems: Sequence[System]) -> str:
         if all(other[-count:] != parts[-count:] for other in others):
             return "/".join(parts[-count:])
     return str(system.source)
-
-
-def finite(value: object) -> float:
-    """Return a JSON value as a float, NaN where it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return math.nan
-    return float(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comparison.reading.study_data import CellData, DataFile, StudyData, Truncation
-from comparison.reading.systems import Study
+from comparison.reading.systems import StudyResults
 from comparison.report.tables.columns import Column, heads, texts
 from comparison.report.words.names import name
 from comparison.report.words.wording import DASH
@@ -68,7 +68,7 @@ class FactTable:
     rows: list[list[str]]
 
 
-def facts(studies: Sequence[Study]) -> list[FactTable]:
+def facts(studies: Sequence[StudyResults]) -> list[FactTable]:
     """Return the tables of the section on recipe, versions and data; empty where nothing is known."""
     tables: list[FactTable] = []
     for study in studies:

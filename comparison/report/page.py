@@ -10,9 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from common.printable import printable
 from comparison.claims.outcome import Comparison
-from comparison.reading.printable import printable
-from comparison.reading.systems import Study
+from comparison.reading.systems import StudyResults
 from comparison.report.facts import facts
 from comparison.report.plots.drawing import COLOURS, Plot, inline
 from comparison.report.tables.paper_table import make_table
@@ -105,7 +105,7 @@ def _printable_text(value: object) -> object:
 
 
 def make_page(
-    comparison: Comparison, studies: Sequence[Study], illustrations: Illustrations, commands: Sequence[tuple[str, str]]
+    comparison: Comparison, studies: Sequence[StudyResults], illustrations: Illustrations, commands: Sequence[tuple[str, str]]
 ) -> str:
     """Return the page.
 

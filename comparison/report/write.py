@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from comparison.claims.outcome import Category, Comparison
 from comparison.reading.study_data import AttentionMass, CellData
-from comparison.reading.systems import Study
+from comparison.reading.systems import StudyResults
 from comparison.report.page import Illustrations, make_page
 from comparison.report.plots import attention
 from comparison.report.plots.cost import draw_cost
@@ -27,7 +27,9 @@ PLOTS = "plots"
 Entry = TypeVar("Entry")
 
 
-def write_report(comparison: Comparison, studies: Sequence[Study], folder: Path, command: Sequence[str] = ()) -> list[Path]:
+def write_report(
+    comparison: Comparison, studies: Sequence[StudyResults], folder: Path, command: Sequence[str] = ()
+) -> list[Path]:
     """Write the report into a folder, made if missing.
 
     Args:
@@ -73,7 +75,7 @@ def _write_plot(plot: Plot, folder: Path) -> list[Path]:
     return [vector, raster]
 
 
-def draw(comparison: Comparison, studies: Sequence[Study]) -> Illustrations:
+def draw(comparison: Comparison, studies: Sequence[StudyResults]) -> Illustrations:
     """Return the plots of each section, and the sentences that stand before them."""
     cells = cells_of(comparison, studies)
     masses = attention_of(comparison, studies)
@@ -127,7 +129,7 @@ def draw_differences(category: Category, comparison: Comparison, slug: str) -> P
     return draw_forest(category, comparison, f"forest-{slug}")
 
 
-def cells_of(comparison: Comparison, studies: Sequence[Study]) -> dict[str, list[CellData]]:
+def cells_of(comparison: Comparison, studies: Sequence[StudyResults]) -> dict[str, list[CellData]]:
     """Return the cells of each compared system, in the comparison's order."""
     cells: dict[str, list[CellData]] = {}
     for study in studies:
@@ -136,12 +138,12 @@ def cells_of(comparison: Comparison, studies: Sequence[Study]) -> dict[str, list
     return _in_order(cells, comparison)
 
 
-def _system(cell: CellData, study: Study) -> str:
+def _system(cell: CellData, study: StudyResults) -> str:
     """Return the name under which a cell was compared."""
     return study.names.get(cell.compared_as, cell.compared_as)
 
 
-def attention_of(comparison: Comparison, studies: Sequence[Study]) -> dict[str, list[AttentionMass]]:
+def attention_of(comparison: Comparison, studies: Sequence[StudyResults]) -> dict[str, list[AttentionMass]]:
     """Return the attention of each compared system's poolings."""
     masses: dict[str, list[AttentionMass]] = {}
     for study in studies:

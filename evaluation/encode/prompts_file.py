@@ -17,11 +17,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import UserError, nearest
-from common.files import one_line
-from common.yaml_files import load_yaml
+from common.yaml_files import read_yaml
 from model_loaders.text.prompts import PLACEHOLDER, ROLES, Role
 
 Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
@@ -69,16 +66,7 @@ def read_prompts(path: Path, names: Collection[str]) -> Prompts:
         UserError: the file is missing or malformed, a key stands twice or names no task and no type, or a prompt has
             a placeholder that nothing fills.
     """
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"the prompts file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"the prompts file {path} is not UTF-8 ({error.reason} at byte {error.start}): save it as such"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {one_line(str(error))}") from None
+    content = read_yaml(path, "the prompts file")
     if not isinstance(content, Mapping):
         raise UserError(f"{path} must map task names (or types, or 'default') to prompts")
     for key in content:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from common.errors import UserError
-from evaluation.tasks.schemas import Column, Content, TaskRow
+from evaluation.tasks.schemas import Content, FileColumn, TaskRow
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1  # of Arrow and numpy
@@ -35,7 +35,7 @@ def data_files(folder: Path) -> list[Path]:
     return sorted(path for path in candidates if path.is_file() and stem(path))
 
 
-def iter_rows(path: Path, columns: Sequence[Column] = ()) -> Iterator[TaskRow]:
+def iter_rows(path: Path, columns: Sequence[FileColumn] = ()) -> Iterator[TaskRow]:
     """Yield the rows of a JSON lines or TSV file; values of `columns` are checked in JSON lines.
 
     Raises:
@@ -64,7 +64,7 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _table_rows(lines: Iterable[str], columns: Sequence[Column], path: Path) -> Iterator[TaskRow]:
+def _table_rows(lines: Iterable[str], columns: Sequence[FileColumn], path: Path) -> Iterator[TaskRow]:
     table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     names = [column.name for column in columns if column.required]
     if not set(names).issubset(table.fieldnames or ()):
@@ -72,7 +72,7 @@ def _table_rows(lines: Iterable[str], columns: Sequence[Column], path: Path) -> 
     yield from table
 
 
-def _parse(line: str, columns: Sequence[Column], where: str) -> TaskRow:
+def _parse(line: str, columns: Sequence[FileColumn], where: str) -> TaskRow:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:

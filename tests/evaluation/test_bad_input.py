@@ -77,7 +77,7 @@ def test_a_task_that_measures_nothing_is_told_and_leaves_no_score(data_dir, tmp_
         (["--save_embeddings", "{file}"], "--save_embeddings"),
         (["--embedding_cache", "{file}"], "--embedding_cache"),
         (["--data_dir", "{file}"], "is no folder"),
-        (["--prompts", "{tab}"], "not valid YAML"),
+        (["--prompts", "{tab}"], "no valid YAML"),
         (["--prompts", "{list}"], "must map task names"),
         (["--prompts", "{number}"], "must be a string"),
         (["--prompts", "{data}"], "cannot be read"),

@@ -18,7 +18,7 @@ from trainers.step.batch import TripletBatch
 from trainers.step.chunks import padded_sizes
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine, SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -102,7 +102,7 @@ def plan_step(
     existing = [*fake.parameters(), *fake.buffers()]
     lengths = [len(ids) for ids in batch.ids]
     sizes = padded_sizes(lengths, step.groups(lengths))
-    single = replace(step, engine=SingleProcessEngine(), processes=Processes())
+    single = replace(step, engine=SingleProcessEngine(), processes=ProcessGroup())
     with mode, LiveBytes(existing) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):

@@ -25,7 +25,7 @@ from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
 from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -92,7 +92,7 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
         SingleProcessEngine(),
         "cpu" if training.use_cpu else "cuda",
         chunk_tokens=contrastive.chunk_tokens,
-        processes=Processes(processes, share_negatives=contrastive.negatives_across_processes),
+        processes=ProcessGroup(processes, share_negatives=contrastive.negatives_across_processes),
     )
     return plan_step(
         model,

@@ -30,7 +30,7 @@ from trainers.run.progress import warn
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 from trainers.step.loss import VectorLoss
 from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
@@ -99,7 +99,7 @@ class ContrastiveTrainer(Trainer):
             eval_dataset=None if eval_rows is None else TripletRows.of(eval_rows),
         )
         self.options = options or ContrastiveOptions()
-        processes = Processes(
+        processes = ProcessGroup(
             self.accelerator.num_processes, self.accelerator.process_index, self.options.negatives_across_processes
         )
         self.contrastive_step = ContrastiveStep.of(
@@ -178,7 +178,7 @@ class ContrastiveTrainer(Trainer):
             figures, collapsed = self.metrics.take(self.accelerator)
             logs = logs | figures
             warning = exclusion_warning(figures)
-            # Before that, an untrained pooling may look collapsed.
+            # In the first steps an untrained pooling may look collapsed.
             if not warning and self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps):
                 warning = collapsed
             if warning and self.is_world_process_zero() and not self.warned:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from comparison.claims.outcome import Category, Comparison, Contrast, Sensitivity
 from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, CellData, LeakedTexts, Truncation
-from comparison.reading.systems import Study
+from comparison.reading.systems import StudyResults
 from comparison.report.words.names import listed, name
 from comparison.report.words.wording import chance, points, when
 
@@ -39,7 +39,7 @@ class Caution:
     serious: bool = False
 
 
-def cautions(comparison: Comparison, studies: Sequence[Study], notes: Sequence[str]) -> list[Caution]:
+def cautions(comparison: Comparison, studies: Sequence[StudyResults], notes: Sequence[str]) -> list[Caution]:
     """Return all warnings, serious ones first."""
     leaks: list[Caution] = []
     settings: list[Caution] = []
@@ -63,7 +63,7 @@ def cautions(comparison: Comparison, studies: Sequence[Study], notes: Sequence[s
     return sorted(every, key=lambda caution: not caution.serious)
 
 
-def quiet(studies: Sequence[Study]) -> list[str]:
+def quiet(studies: Sequence[StudyResults]) -> list[str]:
     """Return what was looked for and not found, and what nobody looked for."""
     searched, leaks, truncation = False, False, False
     for study in studies:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from comparison.reading.printable import ISOLATE, POP, one_line
+from common.printable import ISOLATE, POP, one_line
 
 IN_PROSE = 64  # characters; tables have whole names
 LATEX = str.maketrans(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from comparison.reading.printable import printable
+from common.printable import printable
 from comparison.reading.study_data import AttentionMass, CellData, CurvePoint, LeakedTexts, StudyData, Truncation
-from comparison.reading.systems import Study
+from comparison.reading.systems import StudyResults
 from comparison.report.facts import flat
 from comparison.report.page import TEMPLATES, itemised, make_empty_page
 from comparison.report.plots import attention, cost, curves
@@ -187,13 +187,13 @@ def test_costs_of_systems_without_all_tasks_have_no_point() -> None:
 )
 def test_leakage_is_told(count: int, total: int | None, said: str) -> None:
     leak = LeakedTexts("stsb.jsonl", "STS12", count, total, "pairs", ["a / b"])
-    found = cautions(made_up({"good": 0.03}), [Study(StudyData(leakage=[leak]), ROOT)], [])
+    found = cautions(made_up({"good": 0.03}), [StudyResults(StudyData(leakage=[leak]), ROOT)], [])
     assert said in found[0].text and found[0].serious and found[0].details == ["a / b"]
 
 
 def test_what_was_looked_for_and_not_found_is_told() -> None:
-    assert "none was found" in quiet([Study(StudyData(leakage=[]), ROOT)])[0]
-    assert "Nobody looked" in quiet([Study(StudyData(), ROOT)])[0]
+    assert "none was found" in quiet([StudyResults(StudyData(leakage=[]), ROOT)])[0]
+    assert "Nobody looked" in quiet([StudyResults(StudyData(), ROOT)])[0]
 
 
 def test_cells_and_cuts_are_told_serious_ones_first() -> None:
@@ -202,7 +202,7 @@ def test_cells_and_cuts_are_told_serious_ones_first() -> None:
         truncation=[Truncation("T", "query", 1000, 5), Truncation("T", "document", 1000, 50, 128)],
         leakage=[],
     )
-    found = cautions(made_up({"good": 0.03}), [Study(data, ROOT)], ["x" * 400, "short"])
+    found = cautions(made_up({"good": 0.03}), [StudyResults(data, ROOT)], ["x" * 400, "short"])
     kinds = [one.kind for one in found]
     assert kinds == ["diverged", "cut texts", "machines", "results", "results"]
     assert found[0].details == ["NaN"] and "5.0% of the 1,000 document texts of T were cut to 128 tokens" in found[1].text

@@ -25,7 +25,7 @@ from trainers.step.batch import TripletCollator
 from trainers.step.chunks import Chunker, Grouping
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 from trainers.step.loss import ContrastiveLoss
 from triplets.dataset import TripletRows
 
@@ -123,7 +123,7 @@ def test_what_adds_to_a_plan(base: Path) -> None:
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(8))
 
     def plan(processes: int = 1, **options: Any) -> Any:
-        step = ContrastiveStep.of(model, SingleProcessEngine(), loss=ContrastiveLoss(), processes=Processes(processes))
+        step = ContrastiveStep.of(model, SingleProcessEngine(), loss=ContrastiveLoss(), processes=ProcessGroup(processes))
         return plan_step(model, step, batch, **options)
 
     adam = plan()

@@ -13,7 +13,7 @@ from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
 from trainers.run.banner import banner, negatives_text, tokens_of
 from trainers.run.build import build_trainer
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 
 def told(base: Path, folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, str]:
@@ -65,9 +65,9 @@ def test_negatives_follow_the_switches() -> None:
 def test_negatives_stay_within_a_process(base: Path, tmp_path: Path) -> None:
     config = parse(arguments(base, tmp_path), design="model1")
     trainer = build_trainer(config)
-    trainer.contrastive_step = replace(trainer.contrastive_step, processes=Processes(2))
+    trainer.contrastive_step = replace(trainer.contrastive_step, processes=ProcessGroup(2))
     assert "15 a query" in banner(trainer)
-    trainer.contrastive_step = replace(trainer.contrastive_step, processes=Processes(2, share_negatives=False))
+    trainer.contrastive_step = replace(trainer.contrastive_step, processes=ProcessGroup(2, share_negatives=False))
     assert "7 a query" in banner(trainer)
 
 
