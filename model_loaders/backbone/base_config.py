@@ -31,7 +31,8 @@ def read_config(name: str | Path, cache_dir: str | Path | None = None) -> Any:
         place = Path(name) / CONFIG if Path(name).is_dir() else name
         if needs_own_code(error) or states_own_code(Path(name)):
             raise UserError(f"the base model {name} cannot be loaded: {OWN_CODE}") from error
-        raise UserError(f"{place} describes no model that transformers knows: {first_line(error)}") from error
+        what = "describes no model that transformers knows" if Path(name).is_dir() else "has no config that can be read"
+        raise UserError(f"{place} {what}: {first_line(error)}") from error
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
             f"the base model {name} ({config.model_type!r}) has an encoder and a decoder; the designs need a model that is a "

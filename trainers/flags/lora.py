@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, nearest
+from trainers.flags.ranges import check_finite_options
 
 if TYPE_CHECKING:
     from trainers.flags.arguments import ModelArguments
@@ -49,6 +50,7 @@ def lora_options(model: ModelArguments) -> dict[str, Any]:
 
 def _read(config: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config, Mapping):
+        check_finite_options(config, "--lora_config")
         return dict(config)
     path = Path(config)
     try:
@@ -59,4 +61,5 @@ def _read(config: str | Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"--lora_config {path}: no valid JSON: {error}") from error
     if not isinstance(options, dict):
         raise UserError(f"--lora_config {path}: expected an object with the fields of peft.LoraConfig")
+    check_finite_options(options, f"--lora_config {path}")
     return options
