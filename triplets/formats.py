@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from common.errors import UserError
 from common.files import listing
+from common.json_text import json_fault, parse_json
+from common.lines import iter_lines, open_unpacked
 
 PlacedRow = tuple[str, object]  # the place of a row (``file:line``), and its content as the file has it
 LONGEST_CELL = 2**31 - 1  # csv's default of 128 KiB is shorter than some documents
@@ -23,25 +23,19 @@ PARQUET_ROWS = 1000  # rows of a Parquet file that are in memory at once
 
 
 def _open(path: Path) -> IO[bytes]:
-    if path.name.lower().endswith(".gz"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
+    return open_unpacked(path)
 
 
 def _json_rows(path: Path) -> Iterator[PlacedRow]:
-    with _open(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            place = f"{path}:{number}"
+    for number, line in iter_lines(path):
+        place = f"{path}:{number}"
+        text = line.strip()
+        if text:
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield place, json.loads(text)
-            except UnicodeDecodeError as error:
-                raise UserError(f"{place}: no UTF-8: {error.reason} at byte {error.start}") from error
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+                yield place, parse_json(text)
+            except ValueError as error:
                 hint = "; one object a line is expected, not one array" if number == 1 and text.startswith("[") else ""
-                raise UserError(f"{place}: no valid JSON: {reason}{hint}") from error
+                raise UserError(f"{place}: no valid JSON: {json_fault(error)}{hint}") from error
 
 
 def _csv_rows(path: Path) -> Iterator[PlacedRow]:

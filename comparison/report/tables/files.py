@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common import csv_files
 from comparison.claims.outcome import Category, Comparison
 from comparison.errors import ComparisonError
 from comparison.report.tables.columns import COLUMNS, CSV, pairs_of, records
 from comparison.report.tables.markdown import as_markdown
 
-FORMULA = ("=", "+", "@", "\t", "\r")  # how a text begins that spreadsheets calculate
 UTF8: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # a name may hold half a surrogate pair
 
 
@@ -89,14 +88,4 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     fields = ["category"]
     if rows:
         fields = list(rows[0])
-    with path.open("w", newline="", **UTF8) as stream:
-        writer = csv.DictWriter(stream, fieldnames=fields)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({field: _no_formula(value) for field, value in row.items()})
-
-
-def _no_formula(value: object) -> object:
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return value
+    csv_files.write_csv(path, [fields, *([row[field] for field in fields] for row in rows)])
