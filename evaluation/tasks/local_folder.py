@@ -19,7 +19,7 @@ from evaluation.tasks.schemas import EVALUATED, SCHEMAS, SPLITS, Layout, TaskSch
 SETTINGS_FILE = "task.json"
 DEFAULT_SUBSET = "default"
 TOKENISED_SUBSET = "mteb_tok"  # mteb's tokenised copy, which stands for the default subset
-FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]*")
+FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f-\x9f\ud800-\udfff][^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
 MOST_BYTES = 230  # of a name, so that it names files with a suffix
 RESERVED = "model_meta"  # mteb's own file beside the results
 PIECE = 1 << 24  # bytes read at once

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common import csv_files
+from common.files import PART
 from comparison.claims.outcome import Category, Comparison
 from comparison.errors import ComparisonError
 from comparison.report.tables.columns import COLUMNS, CSV, pairs_of, records
@@ -29,8 +30,7 @@ def save(comparison: Comparison, folder: Path, about: Mapping[str, Any]) -> list
     Raises:
         ComparisonError: the folder cannot be written, or is a study's, whose own `comparison.json` would be lost.
     """
-    if (folder / "cells").is_dir():
-        raise ComparisonError(f"--output_dir {folder} is a study's directory, which has files of these names; give another one")
+    check_no_study(folder)
     rows: list[dict[str, object]] = []
     scores: list[dict[str, object]] = []
     for category in comparison.categories:
@@ -49,8 +49,16 @@ def save(comparison: Comparison, folder: Path, about: Mapping[str, Any]) -> list
     return paths
 
 
+def check_no_study(folder: Path) -> None:
+    """Raise a `ComparisonError` if a folder is a study's, whose own `comparison.json` would be lost."""
+    if (folder / "cells").is_dir():
+        raise ComparisonError(f"--output_dir {folder} is a study's directory, which has files of these names; give another one")
+
+
 def not_writable(folder: Path, error: OSError) -> ComparisonError:
-    """Return the error of an output folder that cannot be written."""
+    """Return the error of an output folder that cannot be written, or of the folder in it where files are written aside."""
+    if folder.name.startswith(PART):
+        folder = folder.parent
     return ComparisonError(f"--output_dir {folder} cannot be written: {error.strerror}; give another directory")
 
 
