@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from common.number_check import MOST_DIGITS
 
 
-def parse_json(text: str | bytes) -> Any:
+def json_decoder(object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> json.JSONDecoder:
+    """Return a decoder for `parse_json`; the hook makes an object of its keys and values, of which two may have one key."""
+    return json.JSONDecoder(parse_int=_integer, object_pairs_hook=object_pairs_hook)
+
+
+def parse_json(text: str | bytes, decoder: json.JSONDecoder | None = None) -> Any:
     """Return the value that a text in JSON holds.
 
     >>> parse_json('{"score": 1}')
@@ -20,7 +26,7 @@ def parse_json(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     try:
-        return _DECODER.decode(text)
+        return (decoder or _DECODER).decode(text)
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
 
@@ -43,4 +49,4 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer)
+_DECODER = json_decoder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import gzip
 import os
@@ -105,12 +106,21 @@ def iter_lines(path: Path, most: int | None = None) -> Iterator[tuple[int, str]]
                 pieces = line.replace(b"\r\n", b"\n").replace(b"\r", b"\n").splitlines(keepends=True)
             for piece in pieces:
                 number += 1
-                yield number, _decoded(piece, f"{path}:{number}", first=number == 1)
+                yield number, decoded_line(piece, f"{path}:{number}", first=number == 1)
 
 
-def _decoded(line: bytes, where: str, *, first: bool) -> str:
+def decoded_line(line: bytes, where: str, *, first: bool) -> str:
+    """Return the text of a line, of the first one without the mark that some editors put in front of UTF-8.
+
+    Raises:
+        UserError: it is no UTF-8; the message begins with ``where``.
+    """
     try:
         return line.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:
-        hint = "iconv -f LATIN1 -t UTF-8 FILE converts a file of Latin-1"
-        raise UserError(f"{where}: no UTF-8: {error.reason} at byte {error.start}; {hint}") from error
+        is_utf16 = first and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "UTF-16" if is_utf16 else "LATIN1"
+        raise UserError(
+            f"{where}: no UTF-8: {error.reason} at byte {error.start} of the line. The file is not UTF-8: convert it, for "
+            f"example from {encoding}: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE"
+        ) from error

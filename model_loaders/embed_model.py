@@ -195,12 +195,12 @@ class EmbedModel(nn.Module):
         enable({"use_reentrant": False}, **options)
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Do the same: its name before transformers 5.23."""
+        """Old name of ``activation_checkpointing_enable``, for transformers before 5.23."""
         self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
 def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:
-    """Pool a batch of ``tokens`` padded tokens; where texts are encoded, in parts that need no more memory than it did.
+    """Pool a batch of ``tokens`` padded tokens; without gradients, in parts that fit the memory that the backbone's pass used.
 
     Args:
         pooling: of the model.

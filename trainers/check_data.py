@@ -7,8 +7,8 @@
     python trainers/check_data.py --run runs/model3
 
 It takes the whole command line of a training run, ``--config`` too: flags that decide the batches count, the others do nothing
-here. It reports and does not judge: the exit status is 0, unless the data cannot be trained on (1) or the arguments are
-wrong (2).
+here. It reports and does not judge: rows that are invalid and files that are damaged are reported, and the others are
+read. The exit status is 0, unless training would stop at such data (1) or the arguments are wrong (2).
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(as_text(report))
-    return 0
+    print(as_text(report), flush=True)
+    for problem in report["problems"]:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if report["problems"] else 0
 
 
 def usage() -> str:

@@ -17,8 +17,8 @@ class DataArguments:
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "Triplets: a hub name, or a local file or folder of JSONL (.gz), Parquet or CSV with the keys "
-            "query, positive, negative (a string or a list). A local path wins over a hub name."
+            "help": "Triplets: a hub name, or a local file or folder of JSONL (.gz), Parquet, CSV or TSV with the keys "
+            "query, positive, negative (a string or a list; or negative_1, negative_2, ...). A local path wins over a hub name."
         },
     )
     dataset_config: str | list[dict[str, Any]] | None = field(
@@ -38,6 +38,9 @@ class DataArguments:
     dataset_file_path: str | None = field(
         default=None,
         metadata={"help": "A local file or folder instead of --dataset_name; beside a --dataset_name: the file in it."},
+    )
+    dataset_config_name: str | None = field(
+        default=None, metadata={"help": "The configuration of a hub data set that has several, such as triplet."}
     )
     dataset_split: str = field(
         default="train",
@@ -69,6 +72,9 @@ class DataArguments:
             "epoch, or as --eval_strategy and --eval_steps say."
         },
     )
+    eval_dataset_config_name: str | None = field(
+        default=None, metadata={"help": "As --dataset_config_name, for --eval_dataset."}
+    )
     eval_dataset_split: str = field(
         default="validation", metadata={"help": "As --dataset_split, for --eval_dataset when it is a hub data set."}
     )
@@ -93,6 +99,10 @@ class DataArguments:
             raise UserError("--dataset_config names the data: leave --dataset_name and --dataset_file_path out")
         if not (self.dataset_name or self.dataset_file_path or self.dataset_config):
             raise UserError("no training data: give --dataset_name (hub name, local file or folder), or --dataset_config")
+        if self.dataset_config is not None and self.dataset_config_name is not None:
+            raise UserError("--dataset_config names the data: give --dataset_config_name as the key config_name of an entry")
+        if self.eval_dataset is None and self.eval_dataset_config_name is not None:
+            raise UserError("--eval_dataset_config_name has nothing to choose from: give --eval_dataset too")
         mixing(self.batching)
         check_positive(self, "max_seq_length", "query_max_length", "max_train_samples", "max_eval_samples")
         if self.max_negatives is not None and self.max_negatives < 0:
@@ -127,7 +137,8 @@ def data_sets(data: DataArguments) -> list[DataSet]:
         return [DataSet(**entry) for entry in data.dataset_config]
     name, file = data.dataset_name, data.dataset_file_path
     label = label_of(name, file if name is None else None)
-    return [DataSet(name, file, data.dataset_split, label, repeat=1.0, **_treatment(data))]
+    config = data.dataset_config_name
+    return [DataSet(name, file, data.dataset_split, label, repeat=1.0, config_name=config, **_treatment(data))]
 
 
 def evaluation_set(data: DataArguments) -> DataSet | None:
@@ -135,7 +146,9 @@ def evaluation_set(data: DataArguments) -> DataSet | None:
     if data.eval_dataset is None:
         return None
     treatment = {**_treatment(data), "max_train_samples": data.max_eval_samples}
-    return DataSet(data.eval_dataset, None, data.eval_dataset_split, label_of(data.eval_dataset, None), **treatment)
+    label = label_of(data.eval_dataset, None)
+    config = data.eval_dataset_config_name
+    return DataSet(data.eval_dataset, None, data.eval_dataset_split, label, config_name=config, **treatment)
 
 
 def _treatment(data: DataArguments) -> dict[str, Any]:

@@ -202,7 +202,10 @@ class BatchPlan(Sampler[list[int]]):
         return np.diff(count * np.arange(batches + 1, dtype=np.int64) // max(1, batches))
 
     def _batch_sequence(self, epoch: int) -> np.ndarray:
-        """Return the order of the batches: the j-th of a data set's b is at a random place in the j-th b-th of the epoch."""
+        """Return the order of the batches.
+
+        The epoch is cut into as many equal stretches as a data set has batches. Each batch gets a random place in its stretch.
+        """
         places = torch.rand(len(self), generator=self._generator("turns", epoch), dtype=torch.float64).numpy()
         at = 0
         for count in self.batches:

@@ -26,6 +26,7 @@ class DataSet:
     Attributes:
         name: hub name, file or folder; None where ``file`` alone names it.
         file: a file in it.
+        config_name: the configuration of a hub data set that has several.
         split: of a hub data set, or of a folder with files named after splits.
         label: its name in logs and tables.
         repeat: number of times that an epoch sees every row; 0.5 is half of the rows in one epoch and the others in the next.
@@ -48,12 +49,13 @@ class DataSet:
     in_batch_negatives: bool = True
     max_negatives: int | None = None
     max_train_samples: int | None = None
+    config_name: str | None = None
 
 
 KEYS = tuple(field.name for field in fields(DataSet))
 FROM_THE_FLAGS = ("split", "in_batch_negatives", "max_negatives", "max_train_samples")  # unless an entry has them
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("name", "file", "split", "label", "query_prompt", "document_prompt"), ((str,), "a text")),
+    **dict.fromkeys(("name", "file", "config_name", "split", "label", "query_prompt", "document_prompt"), ((str,), "a text")),
     **dict.fromkeys(("repeat", "weight"), ((int, float), "a number above 0")),
     "in_batch_negatives": ((bool,), "true or false"),
     "max_negatives": ((int,), "a whole number, 0 or more"),
@@ -70,7 +72,7 @@ def resolve(config: str | Sequence[Any], defaults: DataSet) -> list[dict[str, An
         defaults: values for keys that an entry leaves out.
 
     Returns:
-        The entries with every key, ready for JSON; resolving them again returns the same.
+        The entries with every key (``config_name`` where there is one), ready for JSON; resolving them again returns the same.
 
     Raises:
         UserError: naming ``file:line``.
@@ -88,7 +90,13 @@ def resolve(config: str | Sequence[Any], defaults: DataSet) -> list[dict[str, An
             data_sets.append(_data_set(place, _entries(place, content), Path(), defaults))
     if not data_sets:
         raise UserError("--dataset_config is an empty list: it takes the path of a YAML file, see configs/data/example.yaml")
-    return [asdict(data_set) for data_set in _with_labels(_with_repeats(data_sets, where), where)]
+    entries = []
+    for data_set in _with_labels(_with_repeats(data_sets, where), where):
+        entry = asdict(data_set)
+        if data_set.config_name is None:  # as in the records of runs that knew no such key
+            del entry["config_name"]
+        entries.append(entry)
+    return entries
 
 
 def _entries(place: str, content: object) -> dict[str, Entry]:

@@ -11,6 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from triplets.batch_plan import EpochShare
+from triplets.triplet import ReadReport
 
 if TYPE_CHECKING:
     import datasets
@@ -32,6 +33,7 @@ class LoadedDataSet:
         in_batch: whether documents of other rows are negatives of its queries.
         negatives: number of rows with 0, 1, 2, … negatives; empty where nobody counted.
         content: hash of the data and of the options it was read with; empty for rows that were made.
+        report: counts of its reading; None for rows that were made.
     """
 
     rows: datasets.Dataset | list[Row]
@@ -42,6 +44,7 @@ class LoadedDataSet:
     in_batch: bool = True
     negatives: tuple[int, ...] = ()
     content: str = ""
+    report: ReadReport | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

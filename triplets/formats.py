@@ -1,62 +1,135 @@
-"""Data files as rows with their places: JSON lines (.gz), Parquet and CSV, streamed. `FORMATS` is the table of formats."""
+"""Data files as rows with their places: JSON lines (.gz), Parquet, CSV and TSV, streamed. `FORMATS` is the table of formats."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.files import listing
-from common.json_text import json_fault, parse_json
-from common.lines import iter_lines, open_unpacked
+from common.json_text import json_decoder, json_fault, parse_json
+from common.lines import decoded_line, open_unpacked
+
+if TYPE_CHECKING:
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
 PlacedRow = tuple[str, object]  # the place of a row (``file:line``), and its content as the file has it
 LONGEST_CELL = 2**31 - 1  # csv's default of 128 KiB is shorter than some documents
-PARQUET_ROWS = 1000  # rows of a Parquet file that are in memory at once
+PARQUET_ROWS = 200  # rows of a Parquet file that are in memory at once, and their bytes
+PARQUET_BYTES = 2**25
 
 
-def _open(path: Path) -> IO[bytes]:
-    return open_unpacked(path)
+class _Repeating(dict[str, object]):
+    """A JSON object in which a key stands twice; `repeated` is the first such key."""
+
+    repeated = ""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) == len(pairs):
+        return content
+    repeating = _Repeating(content)
+    counts = Counter(key for key, _ in pairs)
+    repeating.repeated = counts.most_common(1)[0][0]
+    return repeating
+
+
+_ROW_DECODER = json_decoder(_object)
 
 
 def _json_rows(path: Path) -> Iterator[PlacedRow]:
-    for number, line in iter_lines(path):
-        place = f"{path}:{number}"
-        text = line.strip()
-        if text:
+    with open_unpacked(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            place = f"{path}:{number}"
+            text = decoded_line(line, place, first=number == 1).strip()
+            if not text:
+                continue
             try:
-                yield place, parse_json(text)
+                row = parse_json(text, _ROW_DECODER)
             except ValueError as error:
-                hint = "; one object a line is expected, not one array" if number == 1 and text.startswith("[") else ""
+                hint = ""
+                if number == 1 and text.startswith("["):
+                    hint = "; one object a line is expected, not one array"
                 raise UserError(f"{place}: no valid JSON: {json_fault(error)}{hint}") from error
+            if isinstance(row, _Repeating):
+                raise UserError(f"{place}: the key {row.repeated!r} stands twice in the row: remove one of them")
+            yield place, row
+
+
+class _CsvLines:
+    """The lines of a CSV file as texts, and the number of the last one; ends of lines inside quotes stay as they are."""
+
+    def __init__(self, path: Path, lines: Iterable[bytes]) -> None:
+        self.path, self.lines, self.number = path, lines, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.lines:
+            pieces = line.splitlines(keepends=True) if b"\r" in line else [line]
+            for piece in pieces:
+                self.number += 1
+                yield decoded_line(piece, f"{self.path}:{self.number}", first=self.number == 1)
 
 
 def _csv_rows(path: Path) -> Iterator[PlacedRow]:
+    return _table_rows(path, ",")
+
+
+def _tsv_rows(path: Path) -> Iterator[PlacedRow]:
+    return _table_rows(path, "\t")
+
+
+def _table_rows(path: Path, delimiter: str) -> Iterator[PlacedRow]:
     limit = csv.field_size_limit(LONGEST_CELL)
     try:
-        with _open(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
-            while True:
-                try:
-                    row = next(reader, None)
-                except (csv.Error, UnicodeDecodeError) as error:
-                    raise UserError(f"{path}:{reader.line_num + 1}: no valid CSV: {error}") from error
-                if row is None:
-                    return
-                place = f"{path}:{reader.line_num}"
-                if None in row:
-                    raise UserError(f"{place}: more cells than the header has columns; quote texts that hold a comma")
-                # A row that ends early has None, an empty cell "": both are keys without a value.
-                yield place, {key: value for key, value in row.items() if value is not None}
+        with open_unpacked(path) as stream:
+            cells = _placed_cells(path, _CsvLines(path, stream), delimiter)
+            place, header = next(cells, ("", []))
+            _check_header(place, header)
+            for place, row in cells:
+                if len(row) > len(header):
+                    raise UserError(
+                        f"{place}: more cells than the header has columns; quote texts that hold a {_name_of(delimiter)}"
+                    )
+                # A row that ends early lacks keys, an empty cell is "": both are keys without a value.
+                yield place, dict(zip(header, row, strict=False))
     finally:
         csv.field_size_limit(limit)
+
+
+def _placed_cells(path: Path, lines: _CsvLines, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the cells of each row with the line in which it begins; blank lines are no rows."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        first = lines.number + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            inside = "" if lines.number <= first else f" in line {lines.number}, of a row that begins here"
+            hint = "; is a quotation mark not closed?" if inside or "unexpected end" in str(error) else ""
+            raise UserError(f"{path}:{first}: no valid CSV: {error}{inside}{hint}") from error
+        if cells is None:
+            return
+        if cells and (len(cells) > 1 or cells[0].strip()):
+            yield f"{path}:{first}", cells
+
+
+def _check_header(place: str, header: list[str]) -> None:
+    """Raise `UserError` for two columns of one name; columns without a name are not read."""
+    for name, count in Counter(header).items():
+        if name and count > 1:
+            raise UserError(f"{place}: {count} columns have the name {name!r}: remove or rename all but one")
+
+
+def _name_of(delimiter: str) -> str:
+    return "tab" if delimiter == "\t" else "comma"
 
 
 def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
@@ -65,13 +138,24 @@ def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
 
     try:
         with contextlib.closing(pyarrow.parquet.ParquetFile(path)) as file:
+            _check_header(str(path), file.schema_arrow.names)
             number = 0
-            for batch in file.iter_batches(batch_size=PARQUET_ROWS):
+            for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}:row {number}", row
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: no valid Parquet: {error}") from error
+
+
+def _rows_at_once(metadata: pyarrow.parquet.FileMetaData) -> int:
+    """Return the number of rows to hold in memory: few, where the rows of a group are large on average."""
+    result = PARQUET_ROWS
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        largest = max(1, group.total_byte_size // max(1, group.num_rows))
+        result = min(result, max(1, PARQUET_BYTES // largest))
+    return result
 
 
 @dataclass(frozen=True)
@@ -93,6 +177,7 @@ FORMATS = (
     FileFormat((".jsonl", ".jsonl.gz"), _json_rows),
     FileFormat((".parquet",), _parquet_rows),
     FileFormat((".csv", ".csv.gz"), _csv_rows),
+    FileFormat((".tsv", ".tsv.gz"), _tsv_rows, in_folders=False),  # in a folder it is mostly a list of judgements
     FileFormat((".json", ".json.gz"), _json_rows, in_folders=False),  # in a folder it is mostly somebody's metadata
 )
 SUFFIXES = tuple(suffix for file_format in FORMATS for suffix in file_format.suffixes)

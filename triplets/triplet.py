@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-# Names that other toolkits use. One of these instead of ours is an error that names ours: not reading it would
-# silently train without negatives.
-LOOKALIKES: dict[str, str] = {
-    **dict.fromkeys(("query", "queries", "anchor", "question", "qry", "sentence1"), "query"),
-    **dict.fromkeys(("positive", "positives", "pos", "answer", "passage", "document", "sentence2"), "positive"),
-    **dict.fromkeys(("negative", "negatives", "neg", "negs", "hard_negative", "hard_negatives"), "negative"),
-}
-KEYS = ("query", "positive", "negative")
-MISSPELT = "postive"  # as the published README prints it
+from triplets.keys import KEYS, MISSPELT, is_read, label_key, misnamed, names, numbered_negatives
+from triplets.printed_lists import is_printed_list
+
 CORRECTED: dict[object, object] = {MISSPELT: "positive"}
-LISTED_KEYS = 20  # unknown keys that a report lists
+LISTED_KEYS = 100  # keys that are not read which a report lists
+PRINTED = "a list that was printed into a text: lists need JSON lines or Parquet, where they are lists"
+MOST_CHARACTERS = 2**28  # of a row's texts together; a column of Arrow holds 2**31 bytes
 TYPE_NAMES: dict[type, str] = {
     dict: "an object",
     list: "a list",
@@ -56,7 +52,9 @@ class ReadReport:
         misspelt: rows with the key ``postive``.
         several_positives: rows with more than one positive.
         negatives: number of triplets with 0, 1, 2, … negatives.
-        ignored_keys: the first keys that are not read.
+        ignored_keys: the first keys that are not read, with the number of rows that have them.
+        numbered: rows whose negatives stand under ``negative_1``, ``negative_2``, …
+        damaged: files that could not be read to their end, each with the reason; only where reading goes on after them.
     """
 
     rows: int = 0
@@ -66,7 +64,9 @@ class ReadReport:
     misspelt: int = 0
     several_positives: int = 0
     negatives: list[int] = field(default_factory=list)
-    ignored_keys: list[str] = field(default_factory=list)
+    ignored_keys: dict[str, int] = field(default_factory=dict)
+    numbered: int = 0
+    damaged: list[str] = field(default_factory=list)
 
     def count(self, triplet: Triplet) -> None:
         """Count a triplet by its number of negatives."""
@@ -74,6 +74,15 @@ class ReadReport:
         missing = len(triplet.negatives) + 1 - len(self.negatives)
         self.negatives += [0] * missing
         self.negatives[len(triplet.negatives)] += 1
+
+    def count_ignored(self, row: Mapping[object, object]) -> None:
+        """Count the keys of a row that are not read."""
+        for key in row:
+            if is_read(key):
+                continue
+            name = str(key)
+            if name in self.ignored_keys or len(self.ignored_keys) < LISTED_KEYS:
+                self.ignored_keys[name] = self.ignored_keys.get(name, 0) + 1
 
 
 def triplets_of(
@@ -96,29 +105,54 @@ def triplets_of(
             raise InvalidRowError(f"both 'positive' and {MISSPELT!r} are there")
         row = dict(zip((CORRECTED.get(key, key) for key in row), row.values(), strict=True))
         report.misspelt += 1
-    _check_keys(row, report)
+    _check_keys(row)
     query = _text(row["query"], "query")
     positives = _positives(row["positive"])
-    report.several_positives += len(positives) > 1
-    negatives = _negatives(row.get("negative"))[:max_negatives]
+    every_negative, from_columns = _row_negatives(row)
+    negatives = every_negative[:max_negatives]
     if not negatives and not in_batch:
         raise InvalidRowError("no 'negative', and without in-batch negatives nothing else to tell the positive from")
+    _check_size(query, positives, negatives)
+    report.several_positives += len(positives) > 1
+    report.numbered += from_columns
+    report.count_ignored(row)
     return [Triplet(query, positive, negatives, place) for positive in positives]
 
 
-def _check_keys(row: Mapping[object, object], report: ReadReport) -> None:
-    names = ", ".join(map(str, row)) or "none"
-    for key in row:
-        if key in KEYS:
-            continue
-        correct = LOOKALIKES.get(str(key).strip().lower())
-        if correct is not None and correct not in row:
-            raise InvalidRowError(f"no key {correct!r}: rename {key!r} to {correct!r} (the keys are: {names})")
-        if key not in report.ignored_keys and len(report.ignored_keys) < LISTED_KEYS:
-            report.ignored_keys.append(str(key))
+def _check_keys(row: Mapping[object, object]) -> None:
+    """Raise `InvalidRowError` for a row whose keys say that it is no triplet, or a triplet under other names."""
+    label = label_key(row)
+    if label is not None:
+        raise InvalidRowError(
+            f"the row carries a label ({label!r}), and a pair that does not match is no positive: keep the pairs that match, "
+            f"without {label!r}; the others may be made 'negative' of a row with the same query (the keys are: {names(row)})"
+        )
+    advice = misnamed(row)
+    if advice is not None:
+        raise InvalidRowError(f"{advice} (the keys are: {names(row)})")
     for key in ("query", "positive"):
         if key not in row:
-            raise InvalidRowError(f"no key {key!r} (the keys are: {names})")
+            raise InvalidRowError(f"no key {key!r} (the keys are: {names(row)})")
+
+
+def _check_size(query: str, positives: list[str], negatives: list[str]) -> None:
+    characters = len(query) + max(map(len, positives)) + sum(map(len, negatives))
+    if characters > MOST_CHARACTERS:
+        raise InvalidRowError(f"its texts have {characters:,} characters together, {MOST_CHARACTERS:,} are the most")
+
+
+def _row_negatives(row: Mapping[object, object]) -> tuple[list[str], bool]:
+    """Return the negatives of a row, and whether they stand under numbered keys; an empty cell of those is none."""
+    negatives = _negatives(row.get("negative"), "negative")
+    numbered: list[str] = []
+    for key in numbered_negatives(row):
+        value = row[key]
+        if isinstance(value, list):
+            raise InvalidRowError(f"{key!r} must be a text, found a list: make one list 'negative' of it and its like")
+        numbered += _negatives(value, key)
+        if numbered and negatives:
+            raise InvalidRowError(f"both 'negative' and {key!r} are there: make one list 'negative' of them")
+    return (negatives or numbered), bool(numbered)
 
 
 def _positives(value: object) -> list[str]:
@@ -129,12 +163,14 @@ def _positives(value: object) -> list[str]:
     return _texts(value, "positive")
 
 
-def _negatives(value: object) -> list[str]:
+def _negatives(value: object, name: str) -> list[str]:
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
+    if isinstance(value, str) and value.strip() == "[]":
+        raise InvalidRowError(f"{name!r} is {PRINTED}")
     if isinstance(value, list):
-        return _texts(value, "negative")
-    return [_text(value, "negative")]
+        return _texts(value, name)
+    return [_text(value, name)]
 
 
 def _texts(values: list[object], name: str) -> list[str]:
@@ -148,6 +184,8 @@ def _text(value: object, name: str) -> str:
         raise InvalidRowError(f"{name!r} must be a text, found {_type_name(value)}")
     if not value.strip():
         raise InvalidRowError(f"{name!r} is empty")
+    if is_printed_list(value):
+        raise InvalidRowError(f"{name!r} is {PRINTED}")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -28,7 +28,7 @@ class Side:
     Attributes:
         role: the encoder's role, which decides its own prompt and maximum length.
         prompt: put before each text, or a template with `{text}`; None where the encoder gets none and names none.
-        prompt_source: the origin of the prompt (`evaluation.encode.prompt_plan.Chosen`).
+        prompt_source: the origin of the prompt (`evaluation.encode.prompt_plan.SidePrompt`).
         max_length: tokens a text at most; None where the encoder does not say.
         first_text: the first text, as the model got it, or its beginning (`beginning`); to be read, no key knows it.
         texts: number of texts that mteb had encoded.

@@ -6,10 +6,8 @@ The record is written last: without it the other files of a result do not count.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib import metadata
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -40,6 +38,9 @@ Scores = Mapping[str, Mapping[str, float]]  # the main score by subset and split
 
 def library_versions() -> dict[str, str]:
     """Return the installed versions of what vectors and scores are computed with."""
+    import platform  # these two are slow, and --help reads this module
+    from importlib import metadata
+
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

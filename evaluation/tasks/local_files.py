@@ -14,7 +14,6 @@ from typing import cast
 from common.errors import UserError
 from common.json_text import json_fault, parse_json
 from common.lines import DAMAGED, iter_lines
-from common.printable import shown
 from evaluation.tasks.schemas import Content, FileColumn, TaskRow
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
@@ -108,7 +107,7 @@ def _checked(row: TaskRow, columns: Sequence[FileColumn], where: str) -> TaskRow
         if value is None:
             continue
         if fault := CHECKS[column.content](value) or _half_character(value):
-            raise UserError(f"{where}: {column.name} {fault}, found {shown(value, 60)}")
+            raise UserError(f"{where}: {column.name} {fault}, found {json.dumps(value)[:60]}")
         if column.content is Content.ID:
             row[column.name] = identity(value)
     return row

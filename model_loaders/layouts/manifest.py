@@ -87,7 +87,7 @@ class BaseModel:
         hidden_size: width of the states.
         num_layers: decoder layers.
         revision: commit of a hub snapshot, or empty.
-        weights: ``backbone.weights_hash`` of its directory.
+        weights: ``backbone.load.weights_hash`` of its directory.
         quantisation: empty, ``4bit`` or ``8bit``.
     """
 

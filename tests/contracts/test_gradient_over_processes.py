@@ -135,7 +135,7 @@ def check(ranks: list[dict[str, Any]], single: dict[str, Any], weights_within: f
             assert float((rank["weights"][name] - weight).abs().max()) <= weights_within, name
 
 
-# Two ways to sum the same fp32 numbers; see test_step.py, where the same sums are compared in float64.
+# Two ways to sum the same fp32 numbers; see test_exact_gradient.py, where the same sums are compared in float64.
 NOISE = 2e-6
 
 

@@ -42,9 +42,11 @@ BY_CONTENT = (
     "dataset_name",
     "dataset_file_path",
     "dataset_config",
+    "dataset_config_name",
     "peft_model_name_or_path",
     "torch_dtype",
 )
+NAMES = ("name", "file", "config_name")  # keys of a data set of which the same is true
 
 
 def check_output_dir(output_dir: Path, record: Record, *, resume: str | bool | None) -> None:
@@ -132,7 +134,7 @@ def without_names(record: Record) -> dict[str, Any]:
     result = {name: value for name, value in record.items() if name not in BY_CONTENT}
     result["dataset_config"] = []
     for data_set in record.get("dataset_config") or []:
-        result["dataset_config"].append({key: value for key, value in data_set.items() if key not in ("name", "file")})
+        result["dataset_config"].append({key: value for key, value in data_set.items() if key not in NAMES})
     result["peft_model_name_or_path"] = record.get("peft_model_name_or_path") is not None
     return result
 

@@ -11,6 +11,8 @@ from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
 from trainers.run.preflight import check_positions
 from trainers.step.loss import ContrastiveLoss
+from triplets.dataset import TripletRows
+from triplets.keys import names
 
 if TYPE_CHECKING:
     from trainers.run.trainer import ContrastiveTrainer
@@ -32,6 +34,7 @@ def banner(trainer: ContrastiveTrainer) -> str:
         *parameter_lines(trainer),
         line("triplets", f"{len(rows):,}"),
         *data_lines(trainer),
+        *not_read_lines(trainer),
         *batch_lines(trainer, rows.sample(SAMPLE)),
         line("lengths", f"queries {recipe.length('query')} tokens, documents {recipe.length('document')}"),
         line("prompts", f"query {recipe.query_prompt!r}, document {recipe.document_prompt!r}"),
@@ -77,6 +80,22 @@ def data_lines(trainer: ContrastiveTrainer) -> list[str]:
         alone = "" if part.in_batch else ", no in-batch negatives"
         size = f"{share.taken:,} of {share.rows:,} rows an epoch, {share.taken / total:.1%} of all"
         lines.append(line(f"  {part.label:<13} ", f"{size}{alone}"))
+    return lines
+
+
+def not_read_lines(trainer: ContrastiveTrainer) -> list[str]:
+    """Name the keys of training and evaluation rows that are not read, and count the rows that were skipped."""
+    lines = []
+    parts = list(trainer.train_dataset.parts)
+    if isinstance(trainer.eval_dataset, TripletRows):
+        parts += trainer.eval_dataset.parts
+    for part in parts:
+        if part.report is None:
+            continue
+        if part.report.ignored_keys:
+            lines.append(line("not read", f"{part.label}: the keys {names(part.report.ignored_keys)}"))
+        if part.report.invalid:
+            lines.append(line("not read", f"{part.label}: {part.report.invalid:,} invalid rows of {part.report.rows:,}"))
     return lines
 
 

@@ -21,14 +21,14 @@ from trainers.flags.read_flags import read_flags
 from trainers.flags.resolve import group_of
 from trainers.flags.training_arguments import inherited_flags
 from trainers.run.build import continued_recipe, recipe_of
-from triplets.arguments import DataArguments, data_sets, mixing
+from triplets.arguments import DataArguments, mixing
 from triplets.batch_plan import BatchPlan
 from triplets.check import scan
 from triplets.check.check_text import as_text
 from triplets.check.exposure import declared_shares, steps_of, times_seen, times_seen_by_data_set
 from triplets.check.overlap import TrainingTexts, evaluation_files, overlap
-from triplets.dataset import TripletRows
-from triplets.read import read_triplets
+from triplets.dataset import LoadedDataSet, TripletRows
+from triplets.read import CheckedData, read_for_check
 
 __all__ = ["DataCheck", "as_text", "data_report", "last_checkpoint", "parse_check"]
 
@@ -98,14 +98,25 @@ def data_report(check: DataCheck) -> dict[str, Any]:
     own = check.own
     against = evaluation_files(own.against or [])  # before anything that takes long
     tokenizer, recipe = tokenizer_and_recipe(check)
-    rows = read_triplets(check.data, cache_dir=check.model.cache_dir)
+    data = read_for_check(check.data, cache_dir=check.model.cache_dir)
+    rows = data.rows
     counts = scan.scan(rows)
     overlaps = []
+    problems = list(data.problems)
     if against:
         training = TrainingTexts(counts, rows)
-        overlaps = [asdict(overlap(file, training, own.examples)) for file in against]
+        for file in against:
+            try:
+                overlaps.append(asdict(overlap(file, training, own.examples)))
+            except UserError as error:  # a damaged file; the others are still compared
+                problems.append(f"--against: {error}")
+    evaluation = []
+    if data.evaluation is not None:
+        evaluation = [reading(part) for part in data.evaluation.parts]
     report: dict[str, Any] = {
-        "data sets": data_set_entries(check, rows, counts, tokenizer, recipe),
+        "data sets": data_set_entries(check, data, counts, tokenizer, recipe),
+        "evaluation": evaluation,
+        "problems": problems,
         "repetitions": scan.repetitions(counts, rows, own.examples),
         "overlap": overlaps,
         **seen_report(check, rows),
@@ -116,19 +127,18 @@ def data_report(check: DataCheck) -> dict[str, Any]:
 
 
 def data_set_entries(
-    check: DataCheck, rows: TripletRows, counts: scan.Scan, tokenizer: TextTokenizer | None, recipe: Recipe
+    check: DataCheck, data: CheckedData, counts: scan.Scan, tokenizer: TextTokenizer | None, recipe: Recipe
 ) -> list[dict[str, Any]]:
     """Return the findings about each data set alone."""
-    sets = data_sets(check.data)
+    sets, rows = data.data_sets, data.rows
     shares = declared_shares(sets, rows)
     total = sum(share.taken for share in rows.shares)
     entries = []
     for number, (data_set, part, share) in enumerate(zip(sets, rows.parts, rows.shares, strict=True)):
         characters = {role: lengths.summary() for role, lengths in counts.characters[number].items()}
         entry: dict[str, Any] = {
-            "label": part.label,
+            **reading(part),
             "name": data_set.name or data_set.file,
-            "rows": share.rows,
             "rows with so many negatives": list(part.negatives),
             "distinct": scan.distinct(counts, rows, number),
             "in_batch_negatives": part.in_batch,
@@ -148,6 +158,16 @@ def data_set_entries(
     return entries
 
 
+def reading(part: LoadedDataSet) -> dict[str, Any]:
+    """Return what was read of a data set, and what was not."""
+    entry: dict[str, Any] = {"label": part.label, "rows": len(part)}
+    if part.report is not None:
+        entry["keys not read"] = part.report.ignored_keys
+        entry["rows not read"] = {"count": part.report.invalid, "examples": part.report.examples}
+        entry["damaged files"] = part.report.damaged
+    return entry
+
+
 def seen_report(check: DataCheck, rows: TripletRows) -> dict[str, Any]:
     """Return the plan of the run in figures, and how often rows are seen up to each of the check's moments."""
     last_step, saved_processes = last_checkpoint(check.own.run)
@@ -164,9 +184,11 @@ def seen_report(check: DataCheck, rows: TripletRows) -> dict[str, Any]:
     if not moments:
         end = str(check.max_steps) if check.max_steps > 0 else f"{check.epochs:g}epochs"
         moments = [str(last_step), end] if last_step else [end]
-    entries = []
+    entries: list[dict[str, Any]] = []
     for moment in moments:
         steps = steps_of(moment, plan, check.accumulation)
+        if any(entry["steps"] == steps for entry in entries):
+            continue  # such as the last checkpoint of a run that has ended
         counts = times_seen(plan, steps, check.accumulation)
         entries.append({"moment": moment, "steps": steps, "data sets": times_seen_by_data_set(counts, rows)})
     batches = {

@@ -178,7 +178,7 @@ class ContrastiveTrainer(Trainer):
             figures, collapsed = self.metrics.take(self.accelerator)
             logs = logs | figures
             warning = exclusion_warning(figures)
-            # Before that, an untrained pooling may look collapsed.
+            # In the first steps an untrained pooling may look collapsed.
             if not warning and self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps):
                 warning = collapsed
             if warning and self.is_world_process_zero() and not self.warned:

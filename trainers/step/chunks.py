@@ -75,18 +75,18 @@ class Chunker:
     causal: bool = False
     grouping: Grouping = CPU_GROUPING
 
-    def groups(self, lengths: Sequence[int], *, dear_passes: bool = False) -> list[list[int]]:
+    def groups(self, lengths: Sequence[int], *, costly_passes: bool = False) -> list[list[int]]:
         """Group texts of these lengths for the forward passes.
 
         Args:
             lengths: tokens of each text.
-            dear_passes: make as few groups as possible, because each forward pass gathers the parameters first.
+            costly_passes: make as few groups as possible, because each forward pass gathers the parameters first.
 
         Returns:
             Groups of indices, longest texts first.
         """
         budget = self.chunk_tokens or self.grouping.tokens
-        if dear_passes:
+        if costly_passes:
             return plan_chunks(lengths, budget, overhead=budget)
         groups = plan_chunks(lengths, budget, self.grouping.overhead)
         if not self.needs_caching(lengths, groups):

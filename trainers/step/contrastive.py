@@ -177,7 +177,7 @@ class ContrastiveStep:
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Group texts of these lengths for the forward passes: lists of indices, longest texts first."""
-        return self.chunker.groups(lengths, dear_passes=self.engine.forward_is_collective)
+        return self.chunker.groups(lengths, costly_passes=self.engine.forward_is_collective)
 
     def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
         """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""

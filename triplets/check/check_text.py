@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+from common.printable import escaped
 
 MOST_TIMES = 6  # entries of a histogram that are shown one by one
 DATA_SET_COLUMNS = ["data set", "rows", "queries", "positives", "rows with 0, 1, … negatives", "an epoch", "share", "declared"]
@@ -14,7 +17,7 @@ OVERLAP_COLUMNS = ["evaluation file", "rows", "with a shared text", "two in one 
 
 def as_text(report: dict[str, Any]) -> str:
     """Return the whole report, section by section."""
-    sections = [_data_sets(report), _characters(report)]
+    sections = [_data_sets(report), *_not_read(report), _characters(report)]
     if "longest" in report:
         sections.append(_tokens(report))
     sections += [_repetitions(report), _seen(report)]
@@ -42,6 +45,25 @@ def _data_sets(report: dict[str, Any]) -> str:
         ]
         rows.append(row)
     return "\n".join(["Data sets (queries and positives: how many different ones)", *_table(rows)])
+
+
+def _not_read(report: dict[str, Any]) -> list[str]:
+    """Return a section of keys, rows and files that are not read; none where everything is."""
+    lines = []
+    for data_set in [*report["data sets"], *report["evaluation"]]:
+        label = data_set["label"]
+        counts = data_set.get("keys not read")
+        if counts:
+            keys = ", ".join(f"{escaped(key) or repr(key)} ({count:,} rows)" for key, count in counts.items())
+            lines.append(f"  {label}: the keys {keys}")
+        invalid = data_set.get("rows not read")
+        if invalid and invalid["count"]:
+            lines.append(f"  {label}: {invalid['count']:,} invalid rows, the first: {escaped(invalid['examples'][0])}")
+        for problem in data_set.get("damaged files", []):
+            lines.append(f"  {label}: from here on {escaped(problem)}")
+    if not lines:
+        return []
+    return ["\n".join(["Not read", *lines])]
 
 
 def _characters(report: dict[str, Any]) -> str:
@@ -85,14 +107,22 @@ def _seen(report: dict[str, Any]) -> str:
         f"{batches['of one data set']:,} of them of one data set"
     ]
     for after in report["seen"]:
-        moment = "" if after["moment"] == str(after["steps"]) else f" ({after['moment']})"
-        lines.append(f"Seen after {after['steps']:,} steps{moment}")
+        lines.append(f"Seen after {after['steps']:,} steps{_moment(after)}")
         rows = [SEEN_COLUMNS]
         for data_set in after["data sets"]:
             times = _times(data_set["rows seen so often"])
             rows.append([data_set["label"], f"{data_set['queries']:,}", f"{data_set['share']:.2%}", times])
         lines += _table(rows)
     return "\n".join(lines)
+
+
+def _moment(after: dict[str, Any]) -> str:
+    """Return a moment in words where it was not given in steps: `` (3 epochs)``."""
+    match = re.fullmatch(r"([\d.]+)\s*e.*", after["moment"].strip().lower())
+    if match is None:
+        return ""
+    number = match[1]
+    return f" ({number} epoch)" if number == "1" else f" ({number} epochs)"
 
 
 def _times(histogram: dict[str, int]) -> str:

@@ -24,6 +24,7 @@ from triplets.triplet import COLUMNS
 Role = Literal["query", "positive", "negative"]
 ROLES: tuple[Role, ...] = get_args(Role)
 BATCH_ROWS = 1000
+BATCH_BYTES = 2**27
 UNLIMITED = 1_000_000_000  # tokens; no text is cut
 
 
@@ -78,10 +79,18 @@ class Scan:
     characters: list[dict[Role, Lengths]]
 
 
+def rows_at_once(part: LoadedDataSet) -> int:
+    """Return the number of rows of a data set to hold in memory: `BATCH_ROWS`, or fewer where rows are large."""
+    if isinstance(part.rows, list):
+        return BATCH_ROWS
+    a_row = int(part.rows.data.nbytes) // max(1, len(part))
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, a_row)))
+
+
 def columns(part: LoadedDataSet) -> Iterator[dict[str, list[Any]]]:
     """Yield the columns of a data set, some rows at a time."""
     if not isinstance(part.rows, list):
-        yield from part.rows.iter(batch_size=BATCH_ROWS)
+        yield from part.rows.iter(batch_size=rows_at_once(part))
         return
     for start in range(0, len(part), BATCH_ROWS):
         rows = part.rows[start : start + BATCH_ROWS]
@@ -167,8 +176,9 @@ def tokens(part: LoadedDataSet, tokenizer: TextTokenizer, recipe: Recipe, most: 
     count = min(most or len(part), len(part))
     query_prompt = recipe.query_prompt if part.query_prompt is None else part.query_prompt
     document_prompt = recipe.document_prompt if part.document_prompt is None else part.document_prompt
-    for start in range(0, count, BATCH_ROWS):
-        numbers = range(start, min(count, start + BATCH_ROWS))
+    step = rows_at_once(part)
+    for start in range(0, count, step):
+        numbers = range(start, min(count, start + step))
         rows = part.fetch([number * len(part) // count for number in numbers])
         texts: dict[Role, list[str]] = {"query": [], "positive": [], "negative": []}
         for row in rows:

@@ -1,4 +1,4 @@
-"""Columns of every table of a comparison: to add one, add one line to `COLUMNS`.
+"""Columns of the tables of pairs of a comparison: to add one, add one line to `COLUMNS`.
 
 A column has a name, a value, a text, and the outputs that show it, in the order of the list. `comparison.json` needs no line:
 it holds the whole outcome, field by field.
