@@ -124,8 +124,9 @@ def _check_keys(row: Mapping[object, object]) -> None:
     label = label_key(row)
     if label is not None:
         raise InvalidRowError(
-            f"the row carries a label ({label!r}), and a pair that does not match is no positive: keep the pairs that match, "
-            f"without {label!r}; the others may be made 'negative' of a row with the same query (the keys are: {names(row)})"
+            f"the row carries a label ({label!r}), and a pair with label 0 or a low score is no positive: keep the pairs that "
+            f"match (label 1), without {label!r}; the others may be made 'negative' of a row with the same query "
+            f"(the keys are: {names(row)})"
         )
     advice = misnamed(row)
     if advice is not None:

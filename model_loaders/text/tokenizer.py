@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.disk import as_os_error
 from common.errors import UserError
 from common.files import first_line
 
@@ -139,9 +140,18 @@ class TextTokenizer:
         return torch.where(mask.any(dim=1, keepdim=True), mask, attention_mask)
 
     def save(self, directory: Path) -> None:
-        """Write the tokenizer's files, without the truncation that the last texts needed."""
+        """Write the tokenizer's files, without the truncation that the last texts needed.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         self.tokenizer.backend_tokenizer.no_truncation()
-        self.tokenizer.save_pretrained(str(directory))
+        try:
+            self.tokenizer.save_pretrained(str(directory))
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            raise as_os_error(error) from error  # a full disk is a plain Exception of the tokenizers library
 
     def _raw(self, texts: Sequence[str], max_length: int | None) -> tuple[list[list[int]], list[bool]]:
         """Return the tokenizer's own ids of each text, and whether it cut them to ``max_length``."""

@@ -6,6 +6,7 @@ It is the last file that is written. A file that is cut, changed or missing is n
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ class RunIdentity:
     dtype: str | None = None
 
 
-def write_seal(directory: Path, *, step: int, identity: RunIdentity, seen: list[int] | None = None) -> None:
+def write_seal(
+    directory: Path, *, step: int, identity: RunIdentity, seen: list[int] | None = None, sums: Mapping[str, Any] | None = None
+) -> None:
     """Describe all files of a checkpoint, and its run.
 
     Args:
@@ -43,6 +46,7 @@ def write_seal(directory: Path, *, step: int, identity: RunIdentity, seen: list[
         step: number of steps that led to it.
         identity: of the run.
         seen: counts of `trainers.monitor.metrics.RunningMetrics.whole`.
+        sums: of the losses and of the batches since the last line of metrics (`trainers.run.loss_sums`).
     """
     entries = {}
     for path in sorted(directory.rglob("*")):
@@ -54,6 +58,7 @@ def write_seal(directory: Path, *, step: int, identity: RunIdentity, seen: list[
         "processes": identity.processes,
         "data": identity.data,
         "seen": seen,
+        "sums": sums,
         "start": identity.start,
         "dtype": identity.dtype,
         "files": entries,

@@ -90,7 +90,7 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
         model,
         SingleProcessEngine(),
         "cpu" if training.use_cpu else "cuda",
-        chunk_tokens=contrastive.chunk_tokens,
+        chunk_tokens=contrastive.token_budget,
         processes=ProcessGroup(processes, share_negatives=contrastive.negatives_across_processes),
     )
     return plan_step(
