@@ -249,3 +249,18 @@ def test_a_sentencepiece_file_alone_says_what_to_do(tmp_path: Path) -> None:
     edit(base / "tokenizer_config.json", tokenizer_class="LlamaTokenizer")
     with pytest.raises(UserError, match=r"tokenizer.model and no tokenizer.json: make one"):
         create("model1", base, lora=None, options=CPU)
+
+
+def test_an_adapter_does_not_tell_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "alice"
+    base = write_base(home / "models" / "base")
+    monkeypatch.setenv("HOME", str(home))
+    for adapter in (home / "runs" / "one", tmp_path / "scratch" / "one"):
+        save(new_model("model1", base), adapter)
+        for name in ("embedder.json", "adapter_config.json"):
+            assert "alice" not in (adapter / name).read_text()
+        load(adapter, device="cpu")
+        moved = shutil.copytree(adapter, adapter.with_name("moved") / "deeper")
+        load(moved, device="cpu")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    load(home / "runs" / "one", device="cpu")
