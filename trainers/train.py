@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
@@ -42,12 +43,23 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
         print("\nstopped; go on from the last checkpoint with --resume_from_checkpoint true", file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
+        if hasattr(error, "speaks"):  # another process is gone: the group's threads would wait for it at the end
+            leave(str(error) if error.speaks else "")
         if rank == "0":
             print(f"error: {error}", file=sys.stderr)
         elif not isinstance(error, SharedError):
             print(f"process {rank}: error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def leave(message: str) -> NoReturn:
+    """Print an error, and end this process without waiting for anything."""
+    if message:
+        print(f"error: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 1. Every process loads the model; `agree` checks that it is the same everywhere.
 2. The first process runs the evaluation: it alone reads data, scores and writes. The others wait in `serve`.
 3. For each shard the first process scatters the texts, all encode their share, and it gathers the vectors.
-4. `close` lets the others go. A process that is gone ends the run.
+4. `close` lets the others go. A process that is gone ends the run, and one that is frozen does so after some minutes
+   (`common.heartbeat`).
 
 Texts and vectors go through a gloo group on the CPU, whatever the GPUs; a process may wait for hours while the first one
 scores.
@@ -14,6 +15,7 @@ scores.
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,8 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from common.errors import UserError
+from common.heartbeat import Heartbeat, Store
 from evaluation.encode.lazy_model import NotLoaded
 from evaluation.encode.rank import ProcessLost, Rank
 from evaluation.encode.sharded_encoder import Encode, OnBatch
@@ -31,7 +35,9 @@ from evaluation.encode.vector_store import Shard, check
 from model_loaders.text.prompts import Role
 
 MEETING = timedelta(minutes=30)  # until all processes have begun
-WAITING = timedelta(days=30)  # for the next share, while the first process reads data or scores
+WAITING = timedelta(days=30)  # for the next share, while the first process reads data or scores and gives signs of life
+FROZEN = timedelta(minutes=5)  # without a sign of life
+ADVICE = "Results that are written are whole: end what is left of the run, and the same command computes the others"
 
 
 def split_texts(texts: Sequence[str], processes: int) -> list[list[int]]:
@@ -84,6 +90,10 @@ class Processes:
         if not dist.is_initialized():
             dist.init_process_group("gloo", timeout=MEETING)
         self.group = dist.new_group(backend="gloo", timeout=WAITING)
+        self.heartbeat: Heartbeat | None = None
+        if rank.size > 1 and "MASTER_ADDR" in os.environ:
+            self.heartbeat = Heartbeat(connect, rank.rank, rank.size, patience=FROZEN.total_seconds(), advice=ADVICE)
+            self.heartbeat.place = "work on the evaluation"
 
     def agree(self, version: str | None, failure: str | None) -> None:
         """Check that all processes have loaded the same model.
@@ -138,16 +148,23 @@ class Processes:
             received: list[Any] = [None]
             self._communicate(dist.scatter_object_list, received, None, src=0)
             if received[0] is None:
+                self._leave()
                 return
             self._communicate(dist.gather_object, self._answer(received[0], None), None, dst=0)
 
     def close(self) -> None:
         """Let the other processes go. Those that encode a shard when this one is stopped see that it is gone."""
-        if self.busy:
-            return
-        no_shares = [None] * self.rank.size
-        with contextlib.suppress(ProcessLost):
-            self._communicate(dist.scatter_object_list, [None], no_shares, src=0)
+        if not self.busy:
+            no_shares = [None] * self.rank.size
+            with contextlib.suppress(ProcessLost):
+                self._communicate(dist.scatter_object_list, [None], no_shares, src=0)
+        self._leave()
+
+    def _leave(self) -> None:
+        """End the signs of life of this process."""
+        if self.heartbeat is not None:
+            self.heartbeat.leave()
+            self.heartbeat = None
 
     def _answer(self, share: TextShare, on_batch: OnBatch | None) -> Shard | ProcessFailure | None:
         """Return the vectors of a share, the error, or None for a share without texts."""
@@ -177,6 +194,12 @@ class Processes:
             raise ProcessLost(
                 "another process of this run is gone; its last line, or the launcher's report, has the reason"
             ) from error
+
+
+def connect() -> Store:
+    """Return a connection of its own to the store that the processes have met at."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10), wait_for_workers=False)
 
 
 def joined(texts: int, rows_of_processes: Sequence[Sequence[int]], answers: Sequence[Shard | None]) -> Shard:

@@ -145,7 +145,7 @@ def test_a_signal_to_all_processes_of_a_job(warm: Warm, base: Path, tmp_path: Pa
 
 
 def test_a_file_that_cannot_be_written(warm: Warm, base: Path, tmp_path: Path) -> None:
-    run = Run(base, tmp_path / "a", steps=2, dataloader_num_workers=0)
+    run = Run(base, tmp_path / "a", steps=2, warmup_steps=1, dataloader_num_workers=0)
     assert warm.wait(warm.start(run.argv, run.log, design="model5", file_limit=1_000_000)) == 1
     told = run.log.read_text()
     assert told.count("error:") == 1 and "the checkpoint of step 2 could not be written" in told and "MB free" in told

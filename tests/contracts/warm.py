@@ -83,9 +83,9 @@ class Warm:
 def serve() -> None:
     """Answer questions; in a child, run the command instead."""
     import trainers.run.train_run  # noqa: F401
-    from trainers.run import banner
+    from trainers.run import build
 
-    banner.plan_or_reason = lambda *_: "not planned"  # it takes longer than a tiny run
+    build.fit_memory = lambda *_: "not planned"  # it takes longer than a tiny run
     for line in sys.stdin:
         question = json.loads(line)
         answer: Any

@@ -22,6 +22,7 @@ POOLING = {"pooling_latents": 6, "pooling_heads": 2, "pooling_head_dim": 4}
 def unplanned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the memory plan out of the banner: it takes longer than a tiny run."""
     monkeypatch.setattr("trainers.run.banner.plan_or_reason", lambda *_: "not planned")
+    monkeypatch.setattr("trainers.run.build.fit_memory", lambda *_: "not planned")
 
 
 @pytest.fixture(scope="session")

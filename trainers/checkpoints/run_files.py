@@ -10,6 +10,7 @@ CONFIG_FILE = "train_config.json"  # every resolved flag; the first file of a ru
 METRICS_FILE = "metrics.jsonl"  # a line for every log
 DIVERGED_FILE = "diverged.json"  # why a run ended in values that are not finite, until it is started again
 RESULT_FILE = "train_result.json"  # the last file: a run that has it is finished
+LOCK_FILE = ".run.lock"  # held while a run goes on
 STAGE = ".stage"  # the folder that checkpoints are written in
 
 # In a checkpoint

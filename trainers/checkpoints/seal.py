@@ -6,12 +6,14 @@ It is the last file that is written. A file that is cut, changed or missing is n
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.files import write_json
+from common.json_text import parse_json
+from common.lines import read_bytes
 from trainers.checkpoints.run_files import SEAL_FILE
 
 FORMAT = 1
@@ -34,7 +36,9 @@ class RunIdentity:
     dtype: str | None = None
 
 
-def write_seal(directory: Path, *, step: int, identity: RunIdentity, seen: list[int] | None = None) -> None:
+def write_seal(
+    directory: Path, *, step: int, identity: RunIdentity, seen: list[int] | None = None, sums: Mapping[str, Any] | None = None
+) -> None:
     """Describe all files of a checkpoint, and its run.
 
     Args:
@@ -42,6 +46,7 @@ def write_seal(directory: Path, *, step: int, identity: RunIdentity, seen: list[
         step: number of steps that led to it.
         identity: of the run.
         seen: counts of `trainers.monitor.metrics.RunningMetrics.whole`.
+        sums: of the losses and of the batches since the last line of metrics (`trainers.run.loss_sums`).
     """
     entries = {}
     for path in sorted(directory.rglob("*")):
@@ -53,6 +58,7 @@ def write_seal(directory: Path, *, step: int, identity: RunIdentity, seen: list[
         "processes": identity.processes,
         "data": identity.data,
         "seen": seen,
+        "sums": sums,
         "start": identity.start,
         "dtype": identity.dtype,
         "files": entries,
@@ -73,7 +79,7 @@ def read_seal(directory: Path) -> dict[str, Any]:
         ValueError: it is missing or damaged.
     """
     try:
-        content = json.loads((directory / SEAL_FILE).read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(directory / SEAL_FILE))
         for entry in content["files"].values():
             (entry["bytes"], entry["sha256"])
         (content["step"], content["processes"], content["data"])

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import DivergedError, SharedError, UserError
 from common.files import first_line
@@ -52,6 +52,9 @@ class CheckpointedTrainer(Protocol):
 
     def save_model(self, output_dir: str | None = None) -> None:
         """Write the adapter directory; called on every process."""
+
+    def sums(self) -> dict[str, Any]:
+        """Return the sums that a run which goes on needs for its figures; called on every process."""
 
 
 def save_checkpoint(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
@@ -105,14 +108,14 @@ class StagedCheckpoint:
         """Compare the written files with memory, and seal them."""
         trainer = self.trainer
         expected = trained_tensors(trainer.model.backbone, trainer.model.pooling)  # of a sharded model every process has a part
-        seen = trainer.metrics.whole(trainer.accelerator)
+        seen, sums = trainer.metrics.whole(trainer.accelerator), trainer.sums()
         if not self.is_first:
             return
         for file in self.staged.rglob("*"):
             flush(file)
         ranks = 0 if trainer.args.save_only_model else trainer.identity.processes
         read_back(self.staged, expected, step=self.step, ranks=ranks)
-        write_seal(self.staged, step=self.step, identity=trainer.identity, seen=seen)
+        write_seal(self.staged, step=self.step, identity=trainer.identity, seen=seen, sums=sums)
         flush(self.staged / SEAL_FILE)
         flush(self.staged)
 

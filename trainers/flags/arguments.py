@@ -105,11 +105,16 @@ class ContrastiveArguments:
         True, "Texts of every process are negatives for every other one. false: a query sees its own process's."
     )
     pooling_learning_rate: float | None = option(None, "Learning rate of the trainable pooling. Unset: --learning_rate.")
-    chunk_tokens: int | None = option(
-        None,
+    chunk_tokens: int | Literal["auto"] | None = option(
+        "auto",
         "Keep activations of at most this many tokens at once, padding included: bounds memory, the gradient stays that "
-        "of the whole batch. Unset: those of the whole batch.",
+        "of the whole batch. auto: those of the whole batch if they fit, else as many as fit; none: of the whole batch.",
     )
+
+    @property
+    def token_budget(self) -> int | None:
+        """The number in ``--chunk_tokens``; None where it is chosen later, or there is no bound."""
+        return None if self.chunk_tokens == "auto" else self.chunk_tokens
 
     def __post_init__(self) -> None:
         """Check each field alone.
@@ -117,7 +122,9 @@ class ContrastiveArguments:
         Raises:
             UserError: naming the flag.
         """
-        check_positive(self, "loss_scale", "chunk_tokens")
+        check_positive(self, "loss_scale")
+        if self.chunk_tokens != "auto":
+            check_positive(self, "chunk_tokens")
         if self.pooling_learning_rate is not None and self.pooling_learning_rate < 0:
             raise UserError(f"--pooling_learning_rate must be 0 or more, got {self.pooling_learning_rate}")
         if self.similarity_margin is not None and not -2 <= self.similarity_margin <= 2:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from common.errors import UserError
 from trainers.flags.flag import option
+from trainers.flags.ranges import Range
 
 
 @dataclass
@@ -44,5 +45,6 @@ class CheckArguments:
             self.seen_after = [self.seen_after]
         for name, least in (("processes", 1), ("examples", 0), ("token_rows", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"--{name} must be at least {least}, got {value}")
+            valid = Range(least, 2**31)
+            if value is not None and not valid.holds(value):
+                raise UserError(f"--{name} must be a number {valid}, got {value}")

@@ -2,7 +2,7 @@
 
 The place of the next check:
 
-1. One field alone (a range, a list of valid values): ``__post_init__`` of its dataclass. An inherited number: `RANGES`.
+1. One field alone (a range, a list of valid values): ``__post_init__`` of its dataclass. A number: `trainers.flags.ranges`.
 2. An inherited flag that cannot be honoured: the tables of `trainers.flags.inherited`.
 3. Two flags together, a flag and the design, a flag and the machine: a function here, called by `check_flags`.
 4. The launcher's environment: `trainers.flags.launcher`.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,23 +23,9 @@ from model_loaders.designs import DESIGNS
 from trainers.flags.arguments import ADAPTER_FLAGS, EVALUATION_FLAGS, POOLING_FLAGS
 from trainers.flags.flag import Flag, FlagValue
 from trainers.flags.inherited import REFUSED, REFUSED_VALUES, RENAMED
+from trainers.flags.ranges import check_ranges
 
 Values = Mapping[str, Any]
-
-# The valid ranges of inherited numbers: from the first, below the second.
-RANGES: dict[str, tuple[float, float]] = {
-    "per_device_train_batch_size": (1, math.inf),
-    "per_device_eval_batch_size": (1, math.inf),
-    "gradient_accumulation_steps": (1, math.inf),
-    "learning_rate": (0, math.inf),
-    "weight_decay": (0, math.inf),
-    "max_grad_norm": (0, math.inf),
-    "adam_epsilon": (0, math.inf),
-    "adam_beta1": (0, 1),
-    "adam_beta2": (0, 1),
-    "seed": (0, 2**32),
-    "data_seed": (0, 2**32),
-}
 
 
 def check_flags(
@@ -108,6 +93,10 @@ def _check_model(values: Values) -> None:
             "--torch_dtype float16 without --fp16 has no loss scaling, and gradients underflow to 0: add --fp16, or use "
             "--torch_dtype bfloat16 (or float32)"
         )
+    kernel = str(values.get("attn_implementation"))
+    libraries = ("flash_attn", "kernels")  # transformers takes either
+    if kernel.startswith("flash_attention_2") and not any(importlib.util.find_spec(name) for name in libraries):
+        raise UserError(f"--attn_implementation {kernel} needs flash-attn, which is not installed: pip install flash-attn")
     lora_config = values.get("lora_config")
     if isinstance(lora_config, str) and not Path(lora_config).is_file():
         raise UserError(f"--lora_config {lora_config}: there is no such file")
@@ -162,16 +151,30 @@ def _check_length(values: Values) -> None:
         raise UserError(f"--max_steps {steps} trains nothing: give 1 or more; -1 leaves the length to --num_train_epochs")
     if steps == -1 and not epochs > 0:
         raise UserError(f"--num_train_epochs {epochs:g} trains nothing: give a number above 0, or --max_steps")
+    if steps != -1:
+        check_warmup(float(values.get("warmup_steps") or 0), steps)
+
+
+def check_warmup(warmup: float, steps: int) -> None:
+    """Refuse a warm-up that is longer than the run, which would never come to its learning rate.
+
+    Args:
+        warmup: ``--warmup_steps``; below 1 it is a share of the run.
+        steps: of the run.
+
+    Raises:
+        UserError: it is longer.
+    """
+    if warmup >= 1 and warmup > steps:
+        raise UserError(
+            f"--warmup_steps {warmup:g} is longer than the run of {steps} steps, which would never come to its "
+            "--learning_rate: give fewer, or a share of the run below 1"
+        )
 
 
 def _check_numbers(values: Values) -> None:
-    """Refuse inherited numbers out of their ranges, NaN among them."""
-    for name, (least, limit) in RANGES.items():
-        value = values.get(name)
-        if value is None or least <= value < limit:
-            continue
-        below = "" if limit == math.inf else f" and below {limit:g}"
-        raise UserError(f"--{name} must be a number from {least:g}{below}, got {value:g}")
+    """Refuse numbers out of their ranges, and a rate of 0."""
+    check_ranges(values)
     if values.get("learning_rate") == 0 and not values.get("pooling_learning_rate"):
         raise UserError("--learning_rate 0 trains nothing: give a rate above 0")
 

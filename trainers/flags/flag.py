@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ FALSE = ("false", "no", "off", "0")
 EXPECTED: dict[Kind, str] = {
     "bool": "true or false",
     "int": "a whole number",
-    "float": "a number",
+    "float": "a finite number",
     "str": "a text",
     "records": "a path, or a list of entries",
 }
@@ -43,11 +44,13 @@ class FlagType:
             is a path or a list of mappings.
         choices: the valid values; empty for any.
         optional: whether ``none`` (YAML: ``null``) is a value.
+        words: texts that are values too, beside those of the kind.
     """
 
     kind: Kind
     choices: tuple[str, ...] = ()
     optional: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Flag:
             if not self.type.optional:
                 raise UserError(f"{where} needs a value")
             return None
+        if str(value) in self.type.words:
+            return str(value)
         if self.kind == "records" and not isinstance(value, Mapping):
             return value if isinstance(value, list) else str(value)
         if self.kind == "json":
@@ -116,7 +121,10 @@ class Flag:
             if self.kind == "int":
                 return int(text)
             if self.kind == "float":
-                return float(text)
+                number = float(text)
+                if not math.isfinite(number):
+                    raise ValueError
+                return number
         except ValueError:
             raise UserError(f"{where}: expected {EXPECTED[self.kind]}, got {value!r}") from None
         return str(value)
@@ -154,6 +162,8 @@ def _type_of(hint: object) -> FlagType:
     origins = {typing.get_origin(member) or member for member in members}
     for member in members:
         if choices := _choices(member):
+            if typing.get_origin(member) is Literal and int in members:
+                return FlagType("int", (), optional, choices)
             return FlagType("str", choices, optional)
     if dict in origins:
         return FlagType("json", optional=optional)

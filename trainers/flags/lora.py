@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, nearest
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
+from trainers.flags.ranges import check_finite_options
 
 if TYPE_CHECKING:
     from trainers.flags.arguments import ModelArguments
@@ -49,14 +51,16 @@ def lora_options(model: ModelArguments) -> dict[str, Any]:
 
 def _read(config: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config, Mapping):
+        check_finite_options(config, "--lora_config")
         return dict(config)
     path = Path(config)
     try:
-        options = json.loads(path.read_text(encoding="utf-8"))
+        options = parse_json(read_bytes(path))
     except OSError as error:
         raise UserError(f"--lora_config {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"--lora_config {path}: no valid JSON: {error}") from error
+        raise UserError(f"--lora_config {path}: no valid JSON: {json_fault(error)}") from error
     if not isinstance(options, dict):
         raise UserError(f"--lora_config {path}: expected an object with the fields of peft.LoraConfig")
+    check_finite_options(options, f"--lora_config {path}")
     return options

@@ -14,6 +14,7 @@ from model_loaders.designs import DESIGNS, get_design
 from trainers.flags.arguments import GROUPS, ContrastiveArguments, ModelArguments, RunArguments
 from trainers.flags.checks import check_flags, check_writable
 from trainers.flags.flag import FlagValue, flags_of
+from trainers.flags.installed import check_installed
 from trainers.flags.launcher import check_launcher
 from trainers.flags.read_flags import DATA_FLAGS, read_flags
 from trainers.flags.train_config import TrainConfig
@@ -46,6 +47,7 @@ def resolve(argv: Sequence[str], design: str | None, *, needs_data: bool) -> Tra
         training_values.setdefault("eval_strategy", "steps" if "eval_steps" in values else "epoch")
     training_values["resume_from_checkpoint"] = checkpoint_to_resume(values.get("resume_from_checkpoint"))
     training = build_training_arguments(training_values)
+    check_installed(training)
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         check_writable(training.output_dir)
     return TrainConfig(design, model, data, contrastive, training, frozenset(values), run)

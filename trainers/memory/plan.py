@@ -150,14 +150,14 @@ def plan_training(trainer: PlannableTrainer, batch: TripletBatch) -> MemoryPlan:
     )
 
 
-def plan_or_reason(trainer: PlannableTrainer, batch: TripletBatch) -> str:
-    """Return the plan as text, or the reason why there is none: a report of a run must not end it."""
+def plan_or_reason(trainer: PlannableTrainer, batch: TripletBatch) -> MemoryPlan | str:
+    """Return the plan, or the reason why there is none: a report of a run must not end it."""
     if type(trainer.contrastive_step.engine) is not Engine:
         return "not planned (sharded over processes)"
     if trainer.model.base_model.quantisation:
         return "not planned (quantised base model)"
     try:
-        return str(plan_training(trainer, batch))
+        return plan_training(trainer, batch)
     except Exception as error:  # an operation that has no sizes without values, in whatever base model
         return f"not planned ({first_line(error)})"
 

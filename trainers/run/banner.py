@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
+from model_loaders.backbone.lora import targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
@@ -15,6 +19,8 @@ from triplets.dataset import TripletRows
 from triplets.keys import names
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from trainers.run.trainer import ContrastiveTrainer
 
 
@@ -22,13 +28,20 @@ SAMPLE = 256  # rows that tokens and negatives are counted on
 NAME_WIDTH = 16
 
 
-def banner(trainer: ContrastiveTrainer) -> str:
-    """Describe a run: design, parameters, data, batch, negatives, tokens, memory, recipe, engine, seeds, versions."""
+def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
+    """Describe a run: design, parameters, data, batch, negatives, tokens, memory, recipe, engine, seeds, versions.
+
+    Args:
+        trainer: of the run.
+        memory: the description of its memory, where it was planned before.
+    """
     model, args, accelerator = trainer.model, trainer.args, trainer.accelerator
     rows, recipe = trainer.train_dataset, model.recipe
-    longest = longest_batch(rows, trainer.data_collator, args.per_device_train_batch_size)
+    if memory is None:
+        longest = longest_batch(rows, trainer.data_collator, args.per_device_train_batch_size)
+        memory = str(plan_or_reason(trainer, longest))
     data_seed = args.seed if args.data_seed is None else args.data_seed
-    processes, precision = accelerator.num_processes, accelerator.mixed_precision
+    precision = accelerator.mixed_precision
     lines = [
         line("design", f"{model.design_name}: {model.design.summary}"),
         *parameter_lines(trainer),
@@ -40,13 +53,28 @@ def banner(trainer: ContrastiveTrainer) -> str:
         line("prompts", f"query {recipe.query_prompt!r}, document {recipe.document_prompt!r}"),
         line("loss", loss_text(trainer)),
         line("optimizer", optimizer_text(trainer)),
-        line("memory", plan_or_reason(trainer, longest)),
-        line("engine", f"{accelerator.distributed_type.value}, {processes} processes, mixed precision {precision}"),
+        line("memory", memory),
+        line("engine", f"{engine_text(accelerator)}, mixed precision {precision}"),
         line("seeds", f"{args.seed}, data {data_seed}"),
         line("versions", ", ".join(f"{name} {version}" for name, version in library_versions().items())),
         *(line("note", note) for note in notes(trainer)),
     ]
-    return "\n".join(lines)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return "\n".join(wrapped(text, width) for text in lines)
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Return a line of the banner on a terminal of some columns: broken between words, below its text."""
+    if width is None or len(text) <= width or width < 2 * NAME_WIDTH:
+        return text
+    indent = " " * NAME_WIDTH
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def engine_text(accelerator: Accelerator) -> str:
+    """Describe the processes and the engine that joins them."""
+    count = accelerator.num_processes
+    return "one process" if count == 1 else f"{accelerator.distributed_type.value}, {count} processes"
 
 
 def line(name: str, text: str) -> str:
@@ -66,7 +94,11 @@ def parameter_lines(trainer: ContrastiveTrainer) -> list[str]:
     if model.pooling is not None:
         pooling = sum(parameter.numel() for parameter in model.pooling.parameters())
     base = f"{model.base_model.name_or_path} ({frozen:,} frozen parameters, {model.dtype}, {model.device})"
-    return [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
+    lines = [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
+    targets = targets_of(model.backbone)
+    if targets:
+        lines.append(line("LoRA on", ", ".join(f"{name} x {count}" for name, count in sorted(targets.items()))))
+    return lines
 
 
 def data_lines(trainer: ContrastiveTrainer) -> list[str]:

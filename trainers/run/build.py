@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from common.files import read_json
 from model_loaders import LoadOptions, load_design
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
@@ -15,18 +18,27 @@ from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import Recipe
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.read_back import weights_digest
+from trainers.checkpoints.run_files import CONFIG_FILE
 from trainers.flags.arguments import ContrastiveArguments, ModelArguments
+from trainers.flags.checks import check_warmup
 from trainers.flags.launcher import check_gpus, check_processes
 from trainers.flags.lora import lora_options
 from trainers.flags.train_config import TrainConfig
+from trainers.memory.longest_batch import longest_batch
 from trainers.monitor.metrics import MetricsFile
 from trainers.run.banner import banner
+from trainers.run.fit import fit_memory
 from trainers.run.preflight import check_negatives, check_positions
+from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step.batch import TripletCollator
 from trainers.step.loss import ContrastiveLoss
 from triplets.arguments import DataArguments, mixing
+from triplets.batch_plan import BatchPlan
 from triplets.read import read_eval_triplets, read_triplets
+
+if TYPE_CHECKING:
+    from triplets.dataset import TripletRows
 
 # Flags of prompts and lengths, and their fields in a recipe.
 RECIPE_FIELDS = {
@@ -50,6 +62,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     sharing = training.world_size if contrastive.negatives_across_processes else 1
     queries = training.per_device_train_batch_size * sharing
     check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
+    check_length(config, rows)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     check_positions(model)
@@ -62,16 +75,47 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         loss=loss_of(contrastive),
         options=ContrastiveOptions(
             mixing=mixing(config.data.batching),
-            chunk_tokens=contrastive.chunk_tokens,
+            chunk_tokens=contrastive.token_budget,
             negatives_across_processes=contrastive.negatives_across_processes,
             pooling_learning_rate=contrastive.pooling_learning_rate,
         ),
         start="" if config.model.peft_model_name_or_path is None else weights_digest(model),
     )
+    check_content(trainer.identity, None if eval_rows is None else trainer.eval_dataset.content, model)
     trainer.add_callback(MetricsFile(output_dir))
+    longest = longest_batch(trainer.train_dataset, trainer.data_collator, training.per_device_train_batch_size)
+    memory = fit_memory(trainer, longest, contrastive.chunk_tokens)
     if trainer.is_world_process_zero():
-        print(banner(trainer), flush=True)
+        print(banner(trainer, memory), flush=True)
     return trainer
+
+
+def with_saved_budget(config: TrainConfig) -> TrainConfig:
+    """Return a configuration with the chunks that were chosen when the run began, if it goes on: its numbers stay the same."""
+    resume = config.training.resume_from_checkpoint
+    if not resume or config.contrastive.chunk_tokens != "auto":
+        return config
+    folder = Path(resume).parent if isinstance(resume, str) else Path(config.training.output_dir)
+    if not (folder / CONFIG_FILE).is_file():
+        return config
+    saved = read_json(folder / CONFIG_FILE).get("chunk_tokens")
+    return dataclasses.replace(config, contrastive=dataclasses.replace(config.contrastive, chunk_tokens=saved))
+
+
+def check_length(config: TrainConfig, rows: TripletRows) -> None:
+    """Refuse a warm-up that is longer than a run of so many epochs, now that the rows are counted."""
+    training = config.training
+    if training.max_steps > 0:
+        return
+    plan = BatchPlan(
+        rows.shares,
+        training.per_device_train_batch_size,
+        seed=0,
+        mixing=mixing(config.data.batching),
+        processes=training.world_size,
+    )
+    steps = math.ceil(len(plan) / training.gradient_accumulation_steps) * training.num_train_epochs
+    check_warmup(training.warmup_steps, max(1, math.ceil(steps)))
 
 
 def loss_of(contrastive: ContrastiveArguments) -> ContrastiveLoss:

@@ -6,7 +6,7 @@ The scripts import this module after they have parsed their flags: it needs torc
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.trainer_callback import TrainerState
 
@@ -17,19 +17,18 @@ from trainers.checkpoints.load import check_fits
 from trainers.checkpoints.output_dir import is_finished
 from trainers.checkpoints.resuming import clear_leftovers, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
+from trainers.checkpoints.run_lock import only_run
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
-from trainers.run.build import build_trainer
+from trainers.run.build import build_trainer, with_saved_budget
 from trainers.run.checkpoint_callback import CheckpointCallback
 from trainers.run.dry_run import dry_run
 from trainers.run.progress import show_progress, warn
 from trainers.run.stopping import Stopped, StopRequest, stop_requests
+from trainers.run.together import check_configuration, start_processes, together
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.step.distributed import from_first
-
-if TYPE_CHECKING:
-    from transformers import TrainingArguments
 
 
 def train(config: TrainConfig) -> None:
@@ -41,15 +40,15 @@ def train(config: TrainConfig) -> None:
     """
     with stop_requests() as stop:
         start_processes(config.training)
-        if config.run.dry_run:
-            dry_run(config)
-        elif not ended_before(config):
-            _train(config, stop)
-
-
-def start_processes(training: TrainingArguments) -> int:
-    """Join the run's other processes, and return their number: TrainingArguments start the group when they are asked for it."""
-    return int(training.world_size)
+        with together(config.training):
+            check_configuration(config)
+            config = with_saved_budget(config)
+            if config.run.dry_run:
+                dry_run(config)
+                return
+            with only_run(Path(config.training.output_dir)):
+                if not ended_before(config):
+                    _train(config, stop)
 
 
 def ended_before(config: TrainConfig) -> bool:
@@ -75,7 +74,7 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         clear_leftovers(output_dir, checkpoint)
-        write_json(config.record(), output_dir / CONFIG_FILE)
+        write_json({**config.record(), "chunk_tokens": trainer.options.chunk_tokens}, output_dir / CONFIG_FILE)
     trainer.add_callback(CheckpointCallback(stop, trainer.evaluate))
     progress = show_progress(trainer)
     try:

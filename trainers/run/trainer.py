@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
@@ -26,7 +27,9 @@ from trainers.monitor.finite import check_finite
 from trainers.monitor.metrics import RunningMetrics, exclusion_warning
 from trainers.monitor.out_of_memory import out_of_memory
 from trainers.run.loader import triplet_loader
+from trainers.run.loss_sums import LossRecord, LossSums
 from trainers.run.progress import warn
+from trainers.run.together import Place
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
@@ -112,6 +115,7 @@ class ContrastiveTrainer(Trainer):
         )
         self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype)
         self.metrics = RunningMetrics()
+        self.loss_record = LossRecord()
         self.stage: str | None = None  # directory of a checkpoint while it is being written
         self.warned = False
 
@@ -159,8 +163,10 @@ class ContrastiveTrainer(Trainer):
     def training_step(self, model: nn.Module, inputs: TripletBatch, num_items_in_batch: None = None) -> Tensor:  # type: ignore[override]
         """Add one batch's gradient; returns its loss over all processes, divided by the accumulated batches."""
         model.train()
+        self.loss_record.begin(self)
         weight = 1.0 / self.current_gradient_accumulation_steps
         step, processes = self.state.global_step + 1, self.accelerator.num_processes
+        Place.at_step(step)
         try:
             result = self.contrastive_step(model, inputs, weight)
         except torch.OutOfMemoryError as error:
@@ -184,6 +190,7 @@ class ContrastiveTrainer(Trainer):
             if warning and self.is_world_process_zero() and not self.warned:
                 self.warned = True
                 warn(warning)
+        self.loss_record.correct(logs, self)
         super().log(logs, *args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -254,7 +261,15 @@ class ContrastiveTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         checkpoint = Path(os.fspath(resume_from_checkpoint))
         load_checkpoint(self.model, checkpoint)
-        self.metrics.go_on(read_seal(checkpoint).get("seen"))
+        seal = read_seal(checkpoint)
+        sums = seal.get("sums")
+        self.loss_record.go_on(LossSums.read(sums))
+        window = None if sums is None else sums["window"]
+        self.metrics.go_on(seal.get("seen"), window, first=self.is_world_process_zero())
+
+    def sums(self) -> dict[str, Any]:
+        """Return the sums that a run which goes on needs for its figures; called on every process."""
+        return {"loss": dataclasses.asdict(LossSums.of(self)), "window": self.metrics.window(self.accelerator)}
 
 
 @torch.no_grad()

@@ -27,6 +27,12 @@ OWN = flags_of(*GROUPS)
 Fails = Callable[..., str]
 
 
+@pytest.fixture(autouse=True)
+def trackers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tracker passes for installed."""
+    monkeypatch.setattr("trainers.flags.installed.check_trackers", lambda training: None)
+
+
 @pytest.fixture
 def minimal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The smallest command line that parses; without a launcher around it."""
@@ -243,7 +249,7 @@ def test_refused_value(name: str, value: str, minimal: list[str], fails: Fails) 
         ("stray", ["stray", "no flag"]),
         ("--max_steps", ["--max_steps", "expected one argument"]),
         ("--max_steps many", ["--max_steps", "whole number", "many"]),
-        ("--learning_rate fast", ["--learning_rate", "a number"]),
+        ("--learning_rate fast", ["--learning_rate", "a finite number"]),
         ("--bf16 maybe", ["--bf16", "true or false"]),
         ("--torch_dtype float8", ["--torch_dtype", "bfloat16"]),
         ("--lr_scheduler_type lineal", ["--lr_scheduler_type", "linear"]),
@@ -349,7 +355,8 @@ def test_evaluation_flags_without_evaluation(name: str, value: str, minimal: lis
 
 def test_file_values_and_overrides(minimal: list[str], tmp_path: Path) -> None:
     text = "learning_rate: 1e-5\nmax_seq_length: 64\nbf16: true\nlora_dropout: null\nreport_to: [tensorboard, wandb]\n"
-    text += "lr_scheduler_kwargs: {num_cycles: 2}\nper-device-train-batch-size: 3\nquery_prompt: 'q: '\n"
+    text += "lr_scheduler_type: cosine_with_restarts\nlr_scheduler_kwargs: {num_cycles: 2}\n"
+    text += "per-device-train-batch-size: 3\nquery_prompt: 'q: '\n"
     config = parse([*minimal, "--config", write(tmp_path / "c.yaml", text), "--max_seq_length", "32"], design="model3")
     assert config.training.learning_rate == 1e-5  # YAML makes a text of it
     assert config.data.max_seq_length == 32

@@ -30,7 +30,7 @@ def test_the_lines(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert re.fullmatch(r"LoRA [\d,]+, pooling [\d,]+", said["trainable"])
     assert re.match(r"\S+ MB: weights .*optimizer .*activations", said["memory"])
     assert said["seeds"] == "42, data 7"
-    assert said["engine"] == "NO, 1 processes, mixed precision no"
+    assert said["engine"] == "one process, mixed precision no"
     assert "of the pooling 0.5" in said["optimizer"]
     assert "transformers" in said["versions"]
     assert "note" not in said

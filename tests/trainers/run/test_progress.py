@@ -22,6 +22,7 @@ LINE = re.compile(r"step (\d)/4  loss \S+  accuracy \S+  \S+ tokens/s  left 0:\d
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 def test_plain_lines_without_a_terminal(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,9 +30,10 @@ def test_plain_lines_without_a_terminal(base: Path, tmp_path: Path, capsys: pyte
     assert main(arguments(base, tmp_path, *evaluated), design="model1") == 0
     captured = capsys.readouterr()
     lines = [line for line in captured.out.splitlines() if line.startswith("step ")]
-    assert [match[1] for match in map(LINE.fullmatch, lines[:2]) if match] == ["2", "4"], lines
-    assert re.fullmatch(r"step 4/4  eval_loss \S+  eval_accuracy \S+", lines[2])
-    assert len(lines) == 3
+    assert re.fullmatch(r"step 1/4  loss \S+  left 0:\d\d:\d\d", lines[0])
+    assert [match[1] for match in map(LINE.fullmatch, lines[1:3]) if match] == ["2", "4"], lines
+    assert re.fullmatch(r"step 4/4  eval_loss \S+  eval_accuracy \S+", lines[3])
+    assert len(lines) == 4
     assert "{'" not in captured.out + captured.err  # no dicts of Trainer's own callbacks
     assert "train: " not in captured.err  # no bar
 
