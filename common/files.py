@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from common.errors import UserError
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes
 
+PART = ".part-"  # how folders begin in which files are written aside
 MOST_NAMES = 12  # of a directory in a message
 
 
@@ -29,6 +31,24 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(folder: Path, last: str) -> Iterator[Path]:
+    """Write several files all or not at all: yield a folder in ``folder``, whose files take their places after it.
+
+    An error inside the block leaves ``folder`` as it was. The file named ``last`` is moved last: where it is new, all are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as name:
+        aside = Path(name)
+        yield aside
+        files = sorted(path for path in aside.rglob("*") if path.is_file())
+        files.sort(key=lambda path: path.name == last)
+        for path in files:
+            (folder / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            path.replace(folder / path.relative_to(aside))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

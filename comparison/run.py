@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from common.files import replacing_together
 from common.printable import one_line
 from comparison.claims.pairs import find_system
 from comparison.compare import Options, compare
@@ -14,7 +15,7 @@ from comparison.reading.families import DEFAULT, read_families
 from comparison.reading.results_folder import read
 from comparison.reading.selection import select
 from comparison.reading.systems import Reading, choose_baseline, only
-from comparison.report.tables.files import save
+from comparison.report.tables.files import check_no_study, not_writable, save
 from comparison.report.tables.markdown import as_markdown
 from comparison.report.words.wording import unescape
 from comparison.report.write import write_report
@@ -44,8 +45,14 @@ def run(args: argparse.Namespace) -> int:
         baseline = choose_baseline(reading, baseline)
     table = select(reading, families, args.tasks)
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
-    paths = save(comparison, args.output_dir, _origin(args, reading))
-    paths += write_report(comparison, reading.studies, args.output_dir, command_line(args))[:3]
+    check_no_study(args.output_dir)
+    try:
+        with replacing_together(args.output_dir, "report.html") as aside:
+            paths = save(comparison, aside, _origin(args, reading))
+            paths += write_report(comparison, reading.studies, aside, command_line(args))[:3]
+    except OSError as error:
+        raise not_writable(args.output_dir, error) from error
+    paths = [args.output_dir / path.relative_to(aside) for path in paths]
     print(unescape(as_markdown(comparison, whole=False)))
     if args.baseline is None and not args.all_pairs:
         first = "the first that has scores"

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from model_loaders.backbone.load import add_lora, choose_device, choose_dtype, load_backbone
+from model_loaders.backbone.load import choose_device, choose_dtype, embedding_rows, load_backbone
+from model_loaders.backbone.lora import add_lora
 from model_loaders.designs import Design, get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, Recipe
@@ -89,12 +90,13 @@ def create(
         attn_implementation=options.attn_implementation,
         quantisation=options.quantisation or None,
     )
+    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
+    tokenizer.check_rows(embedding_rows(backbone))
     with seeded(seed, device):
         if lora is not None:
             backbone = add_lora(backbone, lora, trainable=True)
         pooling = fresh_pooling(row, base, pooling_sizes or {})
     pooling = cast_pooling(pooling, device, None)
-    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
     return EmbedModel(design, backbone, pooling, tokenizer, recipe, base)
 
 

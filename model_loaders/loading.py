@@ -11,12 +11,13 @@ from torch import nn
 from common.errors import UserError
 from model_loaders.backbone.load import (
     DTYPES,
-    add_lora,
     choose_device,
     choose_dtype,
+    embedding_rows,
     load_backbone,
     rounds_by_batch,
 )
+from model_loaders.backbone.lora import add_lora, check_ranks
 from model_loaders.create import cast_pooling
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
@@ -28,6 +29,7 @@ from model_loaders.layouts.manifest import (
 )
 from model_loaders.layouts.source import Source, adapter_needs, check_base, open_base, read_source, tokenizer_and_recipe
 from model_loaders.layouts.tensors import (
+    LORA_CONFIG,
     LORA_WEIGHTS,
     POOLING_WEIGHTS,
     check_tensors,
@@ -127,7 +129,7 @@ def plan_loading(
     if options.quantisation not in ("", quantisation):
         raise UserError(f"{directory} was trained on a base model that is not in {options.quantisation}: leave it out")
     base_directory, base = open_base(base_model, options.cache_dir, quantisation)
-    check_base(source, base)
+    check_base(source, base, base_directory)
     device, dtype = choose_device(options.device), options.dtype
     if dtype is None and manifest is not None and manifest.dtype in DTYPES:
         dtype = manifest.dtype
@@ -152,7 +154,8 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
     """Put an adapter's tensors on a loaded base model; a published adapter without tokenizer files takes the base's."""
     if source.lora is not None:
         config, tensors = source.lora
-        backbone = add_lora(backbone, config, trainable=trainable)
+        check_ranks(config, tensors, str(source.directory / LORA_CONFIG))
+        backbone = add_lora(backbone, config, trainable=trainable, saved=True)
         load_lora(backbone, tensors, source.directory / LORA_WEIGHTS)
     pooling = None
     if source.pooling is not None and source.pooling_file is not None:
@@ -167,4 +170,5 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
             )
         pooling.load_state_dict(tensors)
     tokenizer, recipe = tokenizer_and_recipe(source, base_directory)
+    tokenizer.check_rows(embedding_rows(backbone))
     return EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)

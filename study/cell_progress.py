@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import read_json_or_empty
+from common.json_text import parse_json
+from common.lines import read_text
 from study.cells import Cell
 from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 
@@ -37,9 +38,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the whole lines of a JSON lines file, none where there is no file."""
     lines = []
     with contextlib.suppress(OSError):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path).splitlines():
             with contextlib.suppress(ValueError):  # a line that a kill cut short
-                lines.append(json.loads(line))
+                lines.append(parse_json(line))
     return lines
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from common.errors import UserError, nearest
 from common.file_hashes import file_hash
 from common.files import read_json_or_empty
 from common.hashes import digest
+from common.json_text import parse_json
+from common.lines import read_text
+from common.yaml_files import read_yaml
 from model_loaders.designs import get_design
 from study.config import ROOT, StudyConfig
 from study.inputs import Inputs
@@ -238,9 +238,9 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
             key[name] = value
     lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
     if isinstance(lora, str) and Path(lora).is_file():
-        lora = Path(lora).read_text(encoding="utf-8")
+        lora = read_text(Path(lora))
     if isinstance(lora, str) and lora.lstrip().startswith("{"):
-        lora = json.loads(lora)
+        lora = parse_json(lora)
     return {**key, "lora": lora}
 
 
@@ -248,7 +248,7 @@ def launch_key(path: str | None) -> dict[str, Any]:
     """Return what of an accelerate file decides the weights: the processes that share a batch, and the precision."""
     if path is None:
         return {}
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    content = read_yaml(path, "accelerate_config:")
     if not isinstance(content, dict):
         return {}
     return {name: content.get(name) for name in ("distributed_type", "num_processes", "mixed_precision")}

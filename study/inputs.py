@@ -15,7 +15,7 @@ from common.files import first_line
 from common.hashes import digest
 from common.locks import locked
 from evaluation.tasks.find import find_tasks
-from model_loaders.backbone.load import weights_hash
+from model_loaders.backbone.base_files import weights_hash
 from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
 from quickstart.corpus import build_corpus
 from quickstart.docstrings.split import LeakageError

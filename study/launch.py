@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.yaml_files import read_yaml
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-import yaml
 
 from common.errors import UserError
 
@@ -83,10 +84,7 @@ def read_accelerate(path: str | None) -> dict[str, Any]:
         UserError: it is no such file, or wants several machines, which are not this process's to start.
     """
     file = Path(path) if path is not None else ONE_PROCESS
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"accelerate_config: {file} cannot be read: {error}") from error
+    content = read_yaml(file, "accelerate_config:")
     if not isinstance(content, dict) or "distributed_type" not in content:
         raise UserError(f"accelerate_config: {file} is no file of `accelerate launch`; see configs/accelerate/")
     if int(content.get("num_machines") or 1) > 1:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.json_text import json_fault, parse_json
@@ -79,21 +79,54 @@ def _read_directory(directory: Path) -> Reading:
 def read_folder(directory: Path) -> Reading:
     """Read every result file below a directory; systems in the order of their names."""
     reading = Reading()
-    models: dict[str, dict[str, SystemRun]] = {}
+    folders: dict[str, list[Path]] = {}
+    runs: dict[Path, SystemRun] = {}
     for folder in _revision_folders(directory, reading.notes):
         run, notes = read_revision(folder)
         reading.notes += notes
         if run.scores or run.failed:
-            models.setdefault(_model_name(folder), {})[folder.name] = run
-    designs: dict[str, list[SystemRun]] = {}
-    for model, revisions in models.items():
+            runs[folder] = run
+            folders.setdefault(_model_name(folder), []).append(folder)
+    models: dict[tuple[str, Path], dict[str, SystemRun]] = {}
+    for (model, source), of_model in _apart(folders, directory, reading.notes).items():
+        models[model, source] = {folder.name: runs[folder] for folder in of_model}
+    designs: dict[tuple[str, Path], list[SystemRun]] = {}
+    for (model, source), revisions in models.items():
         for name, run in _join_external(model, revisions, reading.notes):
             match = SEED.match(name)
             if match:
                 name, run = match["name"], replace(run, label=f"seed {match['seed']}")
-            designs.setdefault(name, []).append(run)
-    reading.systems = [System(name, directory, tuple(runs)) for name, runs in designs.items()]
+            designs.setdefault((name, source), []).append(run)
+    reading.systems = [System(name, source, tuple(of_design)) for (name, source), of_design in designs.items()]
     return reading
+
+
+def _apart(folders: dict[str, list[Path]], directory: Path, notes: list[str]) -> dict[tuple[str, Path], list[Path]]:
+    """Return the revisions' folders by model and by where that is from: the directory, or a folder below it.
+
+    Where two revisions of one model have one name (mteb calls all local checkpoints alike), they are systems of their own.
+    """
+    twins = set()
+    for model, of_model in folders.items():
+        if len({folder.name for folder in of_model}) < len(of_model):
+            twins.add(_design(model))
+            places = ", ".join(str(folder.relative_to(directory)) for folder in of_model)
+            notes.append(f"{model} has results of one revision in several folders, each a system of its own: {places}")
+    groups: dict[tuple[str, Path], list[Path]] = {}
+    for model, of_model in folders.items():
+        bases = [folder.parent.parent for folder in of_model]
+        for folder, base in zip(of_model, bases, strict=True):
+            source = directory
+            if _design(model) in twins:
+                source = base if len(set(bases)) == len(bases) else folder.parent
+            groups.setdefault((model, source), []).append(folder)
+    return groups
+
+
+def _design(model: str) -> str:
+    """Return a model's name without its seed."""
+    match = SEED.match(model)
+    return match["name"] if match else model
 
 
 def _revision_folders(directory: Path, notes: list[str]) -> list[Path]:
@@ -191,9 +224,13 @@ def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
             continue
         for row in rows:
             if isinstance(row, dict):
-                entries[str(split), str(row.get("hf_subset", "default"))] = finite(row.get("main_score"))
+                cell = str(split), str(row.get("hf_subset", "default"))
+                if cell in entries:
+                    raise ComparisonError(f"{path}: the subset {cell[1]!r} of {cell[0]!r} stands there twice; remove one")
+                entries[cell] = finite(row.get("main_score"))
                 category = _category(row) or category
-    items = folder / "items" / f"{content['task_name']}.jsonl.gz"
+    file_name = PurePosixPath(f"{content['task_name']}.jsonl.gz").name  # a name with slashes must not lead out of the folder
+    items = folder / "items" / file_name
     return Score(
         task=one_line(content["task_name"]),
         entries=entries,

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes
 from common.number_check import finite
-from common.printable import one_line
+from common.printable import one_line, shown
 from comparison.errors import ComparisonError
 from comparison.reading.study_data import DIVERGED, FAILED, StudyData
 from comparison.reading.study_file import read_study_file
@@ -139,7 +139,7 @@ def _listed_cells(directory: Path, data: StudyData, notes: list[str]) -> list[Ce
     for cell in data.cells:
         folder = folders.get(cell.name)
         if cell.folder:
-            folder = directory / "cells" / cell.folder
+            folder = inside(directory / "cells", cell.folder, directory / "study.json")
         reason = None
         if cell.status in (FAILED, DIVERGED):
             reason = cell.reason or cell.status
@@ -178,7 +178,7 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
         category = str(entry.get("type") or "Other")
         score = None
         if entry.get("items"):
-            revision = (folder / entry["items"]).parent.parent
+            revision = inside(folder, entry["items"], folder / "scores.json").parent.parent
             if revision not in revisions:
                 revisions[revision], of_revision = read_revision(revision)
                 notes += of_revision
@@ -192,6 +192,18 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
         if one_line(name) not in scores:
             failed[one_line(name)] = str(reason)[:MOST_CHARACTERS]
     return SystemRun(label, scores, failed)
+
+
+def inside(folder: Path, name: object, record: Path) -> Path:
+    """Return the path that a record names below a folder.
+
+    Raises:
+        ComparisonError: the path leads out of the folder, or is none.
+    """
+    relative = PurePosixPath(str(name))
+    if not isinstance(name, str) or not name or relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        raise ComparisonError(f"{record}: {shown(name)} must be a path below {folder}; run the study again")
+    return folder / relative
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from common.files import write_whole
+from common.json_text import parse_json
+from common.lines import read_bytes
 
 INDEX = "index.json"
 
@@ -93,7 +95,7 @@ class EmbeddingFiles:
     def whole(self) -> bool:
         """Return whether all files of this stamp are there."""
         try:
-            index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
+            index = parse_json(read_bytes(self.folder / INDEX))
             for side in index["sides"]:
                 (self.folder / side["texts"]).stat()
                 if (self.folder / side["file"]).stat().st_size != _size(side["rows"], side["dim"]):

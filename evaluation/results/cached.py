@@ -17,6 +17,8 @@ from mteb.cache import ResultCache
 from common.disk import check_writable, not_writable
 from common.files import replacing
 from common.hashes import digest
+from common.json_text import parse_json
+from common.lines import read_bytes
 from evaluation.results.item_scores import items_path
 from evaluation.results.record import Record, record_path
 
@@ -110,7 +112,7 @@ class ResultFolder:
             origin = record.computed_as_revision or other.name
             replace(record, revision=self.path.name, computed_as_revision=origin, recipe=recipe).write(self.path)
             if not (self.path / META).exists() and (other / META).is_file():
-                meta = json.loads((other / META).read_text(encoding="utf-8"))
+                meta = parse_json(read_bytes(other / META))
                 (self.path / META).write_text(json.dumps(meta | {"revision": self.path.name}, indent=2), encoding="utf-8")
             return True
         return False
@@ -133,7 +135,7 @@ class ResultFolder:
     def mend_meta(self, result: TaskResult) -> None:
         """Write `model_meta.json` again where it is missing or damaged: mteb finds no result without it."""
         try:
-            json.loads((self.path / META).read_text(encoding="utf-8"))
+            parse_json(read_bytes(self.path / META))
         except (OSError, ValueError):
             if not not_writable(self.output_dir):
                 self.cache.save_to_cache(result, self.meta)

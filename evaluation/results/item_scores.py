@@ -41,6 +41,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
 from common.files import replacing
+from common.json_text import parse_json
+from common.lines import MOST_BYTES, iter_lines
 from evaluation.tasks.mteb_tasks import clustered
 
 if TYPE_CHECKING:
@@ -66,8 +68,7 @@ def read_items(path: Path) -> list[Item]:
     """
     if not path.is_file():
         return []
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    return [parse_json(line) for _, line in iter_lines(path, MOST_BYTES)]
 
 
 def keeps_items(task: AbsTask) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_whole
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
 
 LIBRARIES = ("mteb", "torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "scikit-learn", "datasets")
 # What a record must say so that its task can be scored again.
@@ -129,7 +131,7 @@ class Record:
     def read(cls, folder: Path, task_name: str) -> Record | None:
         """Return the record of a task in a results folder; None if there is none that can be read."""
         try:
-            content = json.loads(record_path(folder, task_name).read_text(encoding="utf-8"))
+            content = parse_json(read_bytes(record_path(folder, task_name)))
         except (OSError, ValueError):
             return None
         if not isinstance(content, dict) or misshapen(content):
@@ -144,12 +146,12 @@ class Record:
             UserError: it is missing, no record, or one that does not say enough.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_bytes(path))
         except OSError as error:
             where = "give a file recipes/TASK.json of a results folder"
             raise UserError(f"the record {path} cannot be read ({error.strerror}): {where}") from None
         except ValueError as error:
-            raise UserError(f"{path} is no valid JSON ({error})") from None
+            raise UserError(f"{path} is no valid JSON ({json_fault(error)})") from None
         missing = [key for key in NEEDED if not isinstance(content, dict) or key not in content]
         if missing:
             raise UserError(f"{path} is no record of a result that can be made again: it does not say {', '.join(missing)}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.files import replacing
+from common import csv_files
 from common.words import short
 from evaluation.results.outcome import repeated_texts
 
@@ -155,11 +154,10 @@ def write_csv(evaluation: Evaluation) -> Path:
     """
     path = evaluation.folder / "scores.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for score in evaluation.scores:
-            task_columns = [f"{score.seconds:.2f}", score.texts, score.tokens, score.cut, score.again, int(score.cached)]
-            for subset, value in score.subsets.items():
-                writer.writerow([score.name, score.type, subset, score.metric, f"{value:.6f}", *task_columns])
+    rows: list[list[object]] = [[*COLUMNS]]
+    for score in evaluation.scores:
+        task_columns = [f"{score.seconds:.2f}", score.texts, score.tokens, score.cut, score.again, int(score.cached)]
+        for subset, value in score.subsets.items():
+            rows.append([score.name, score.type, subset, score.metric, f"{value:.6f}", *task_columns])
+    csv_files.write_csv(path, rows)
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,13 +11,15 @@ from pathlib import Path
 
 from common.build import build
 from common.errors import UserError, nearest
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
 from evaluation.tasks.local_files import SUFFIXES, data_files, iter_rows, stem
 from evaluation.tasks.schemas import EVALUATED, SCHEMAS, SPLITS, Layout, TaskSchema, schema_named, schema_of_columns
 
 SETTINGS_FILE = "task.json"
 DEFAULT_SUBSET = "default"
 TOKENISED_SUBSET = "mteb_tok"  # mteb's tokenised copy, which stands for the default subset
-FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]*")
+FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f-\x9f\ud800-\udfff][^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
 MOST_BYTES = 230  # of a name, so that it names files with a suffix
 RESERVED = "model_meta"  # mteb's own file beside the results
 PIECE = 1 << 24  # bytes read at once
@@ -210,9 +211,9 @@ def read_settings(path: Path) -> FolderSettings:
         UserError: it is malformed, or has an unknown key, type or a name that files no result.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+        content = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not valid JSON: {json_fault(error)}") from None
     return build(FolderSettings, content, str(path))
 
 

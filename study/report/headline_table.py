@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from common import csv_files
 from common.errors import UserError
 from common.files import write_whole
 from comparison.stats.paired import Difference, paired_difference, run_interval
@@ -172,14 +171,12 @@ def save(rows: Sequence[HeadlineRow], headline: str, folder: Path) -> list[Path]
     """Write ``headline.md``, ``headline.csv`` and ``headline.json`` into the study's folder."""
     text, table, data = (folder / f"headline.{ending}" for ending in ("md", "csv", "json"))
     write_whole(text, as_text(rows, headline) + "\n")
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines)
-    writer.writerow(["system", "seeds", "task", "score", "untrained"])
+    lines: list[list[object]] = [["system", "seeds", "task", "score", "untrained"]]
     for row in rows:
         for task, score in row.scores.items():
             untrained = row.untrained if task == headline else None
-            writer.writerow([row.name, row.seeds, task, score, "" if untrained is None else untrained])
-    write_whole(table, lines.getvalue().encode())
+            lines.append([row.name, row.seeds, task, score, untrained])
+    csv_files.write_csv(table, lines)
     content = {"headline": headline, "rows": [asdict(row) for row in rows]}
     write_whole(data, json.dumps(content, indent=2) + "\n")
     return [text, table, data]

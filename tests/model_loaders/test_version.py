@@ -90,7 +90,7 @@ def test_notes_spare_peft_and_change_no_version(adapter, tmp_path, monkeypatch):
     plan = plan_loading(None, None, adapter, LoadOptions(device="cpu"))
     assert plan.version(notes) == plan.version()
     with monkeypatch.context() as patch:
-        patch.setattr("model_loaders.backbone.load.lora_config", None)
+        patch.setattr("model_loaders.backbone.lora.lora_config", None)
         assert plan.version(notes) == planned(adapter, notes)
         patch.setattr("importlib.metadata.version", lambda name: "99")  # another peft may have other defaults
         with pytest.raises(TypeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_json
+from common.json_text import parse_json
 from trainers.checkpoints.run_files import DIVERGED_FILE, METRICS_FILE, RESULT_FILE, STAGE, STATE_FILE, checkpoints, step_of
 from trainers.checkpoints.seal import RunIdentity, damage, read_seal
 from trainers.step.engines import Engine
@@ -159,7 +159,7 @@ def cut_later_metrics(path: Path, step: int, lines: int) -> None:
 def metrics_entry(line: bytes) -> dict[str, Any] | None:
     """Return a whole line of metrics, or None."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
         return entry if line.endswith(b"\n") and isinstance(entry.get("step"), int) else None
     except (ValueError, AttributeError):
         return None

@@ -6,13 +6,14 @@ It is the last file that is written. A file that is cut, changed or missing is n
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.files import write_json
+from common.json_text import parse_json
+from common.lines import read_bytes
 from trainers.checkpoints.run_files import SEAL_FILE
 
 FORMAT = 1
@@ -78,7 +79,7 @@ def read_seal(directory: Path) -> dict[str, Any]:
         ValueError: it is missing or damaged.
     """
     try:
-        content = json.loads((directory / SEAL_FILE).read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(directory / SEAL_FILE))
         for entry in content["files"].values():
             (entry["bytes"], entry["sha256"])
         (content["step"], content["processes"], content["data"])

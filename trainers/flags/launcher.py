@@ -6,7 +6,6 @@ precision.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
 
 Environment = Mapping[str, str]
 Values = Mapping[str, Any]
@@ -127,11 +128,11 @@ def _check_deepspeed(environment: Environment, values: Values) -> None:
 def _read_deepspeed_file(path: str) -> tuple[str, set[str]]:
     """Return the ZeRO stage of a DeepSpeed file, and the devices that it offloads to (``none`` for nowhere)."""
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        config = parse_json(read_bytes(Path(path)))
         zero = config.get("zero_optimization", {})
         offload = {zero.get(name, {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"the DeepSpeed file {path} cannot be read: {error}") from error
+        raise UserError(f"the DeepSpeed file {path} cannot be read: {json_fault(error)}") from error
     if "gradient_clipping" not in config:
         raise UserError(
             f'{path} has no "gradient_clipping", and DeepSpeed would clip to 1.0: write "gradient_clipping": "auto"'

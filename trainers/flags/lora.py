@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, nearest
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
 from trainers.flags.ranges import check_finite_options
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ def _read(config: str | Mapping[str, Any]) -> dict[str, Any]:
         return dict(config)
     path = Path(config)
     try:
-        options = json.loads(path.read_text(encoding="utf-8"))
+        options = parse_json(read_bytes(path))
     except OSError as error:
         raise UserError(f"--lora_config {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"--lora_config {path}: no valid JSON: {error}") from error
+        raise UserError(f"--lora_config {path}: no valid JSON: {json_fault(error)}") from error
     if not isinstance(options, dict):
         raise UserError(f"--lora_config {path}: expected an object with the fields of peft.LoraConfig")
     check_finite_options(options, f"--lora_config {path}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import UserError
+from common.number_check import is_number
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def check_finite_options(options: object, place: str) -> None:
     elif isinstance(options, list):
         entries = list(enumerate(options))
     for key, value in entries:
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and not is_number(value):
             raise UserError(f"{place}: {key} must be a finite number, got {value}")
         check_finite_options(value, place)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
+from model_loaders.backbone.lora import targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
@@ -93,7 +94,11 @@ def parameter_lines(trainer: ContrastiveTrainer) -> list[str]:
     if model.pooling is not None:
         pooling = sum(parameter.numel() for parameter in model.pooling.parameters())
     base = f"{model.base_model.name_or_path} ({frozen:,} frozen parameters, {model.dtype}, {model.device})"
-    return [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
+    lines = [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
+    targets = targets_of(model.backbone)
+    if targets:
+        lines.append(line("LoRA on", ", ".join(f"{name} x {count}" for name, count in sorted(targets.items()))))
+    return lines
 
 
 def data_lines(trainer: ContrastiveTrainer) -> list[str]:

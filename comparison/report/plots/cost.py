@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from comparison.claims.outcome import Comparison
 from comparison.reading.study_data import CellData
-from comparison.report.plots.drawing import COLOURS, MARKERS, SERIES, Plot, render
+from comparison.report.plots.drawing import COLOURS, MARKERS, MOST_SHOWN, SERIES, Plot, render
 from comparison.report.words.names import name, short_names
 from comparison.report.words.wording import DASH, hundredths, when
 
@@ -115,13 +115,19 @@ def overall_scores(comparison: Comparison) -> dict[str, float]:
 
 
 def values_of(cells: Sequence[CellData], measure: CostMeasure) -> list[float]:
-    """Return a measure of each cell that has it."""
+    """Return a measure of each cell that has it, and that an axis can show."""
     values = []
     for cell in cells:
         value = measure.value(cell)
-        if value is not None:
+        if value is not None and value <= MOST_SHOWN:
             values.append(float(value))
     return values
+
+
+def _is_beyond(cell: CellData) -> bool:
+    """Return whether a cell has a cost that no axis can show."""
+    values = [measure.value(cell) for measure in MEASURES]
+    return any(value is not None and value > MOST_SHOWN for value in values)
 
 
 def draw_cost(comparison: Comparison, cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | None:
@@ -149,6 +155,8 @@ def draw_cost(comparison: Comparison, cells: Mapping[str, Sequence[CellData]], s
         "means over runs, lines go from the least to the most expensive run. Times depend on the machine, which is named below."
     )
     caption += when(lacking, f" Without all tasks, so without a point: {lacking}.")
+    too_large = [cell.name for of_system in cells.values() for cell in of_system if _is_beyond(cell)]
+    caption += when(too_large, f" Costs beyond {MOST_SHOWN:g} are left out: {', '.join(map(name, too_large))}.")
     return Plot(stem, "Cost against score", alt, caption, svg, png, *_table(systems))
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from comparison.reading.study_data import DONE, CellData
-from comparison.report.plots.drawing import COLOURS, DASHES, SERIES, Plot, render
+from comparison.report.plots.drawing import COLOURS, DASHES, MOST_SHOWN, SERIES, Plot, render
 from comparison.report.tables.columns import Column, heads, texts
 from comparison.report.words.names import listed, name, short_names
 from comparison.report.words.wording import DASH
@@ -101,6 +101,9 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | No
         "take turns where lines lie on each other. Vectors have collapsed where the mean cosine of two different queries is "
         "above .99 while the margin is below .01, or where queries vary along fewer than two directions (dotted lines)."
     )
+    cut = [cell.name for cell in [*done, *stopped] if _is_cut(cell)]
+    if cut:
+        caption += f" Figures beyond {MOST_SHOWN:g} are cut to that, steps beyond it left out ({listed([*map(name, cut)])})."
     entries: list[tuple[str, CellData]] = []
     for entry in systems:
         entries += [(entry.system, cell) for cell in entry.runs]
@@ -149,9 +152,19 @@ def _values(cell: CellData, field: str) -> list[tuple[int, float]]:
     values = []
     for point in cell.curve:
         value = getattr(point, field)
-        if value is not None:
-            values.append((point.step, value))
+        if value is not None and abs(point.step) <= MOST_SHOWN:
+            values.append((point.step, min(max(value, -MOST_SHOWN), MOST_SHOWN)))
     return values
+
+
+def _is_cut(cell: CellData) -> bool:
+    """Return whether a run has figures that no axis can show."""
+    fields = [panel.field for panel in PANELS]
+    for point in cell.curve:
+        values = [point.step, *(getattr(point, field) for field in fields)]
+        if any(value is not None and abs(value) > MOST_SHOWN for value in values):
+            return True
+    return False
 
 
 def _line(cell: CellData, panel: Panel) -> Points:

@@ -54,6 +54,7 @@ COLOURS = {
 }
 VARIABLES = {value: variable for variable, value in COLOURS.items()}
 SERIES = [COLOURS[f"s{number}"] for number in range(8)]
+MOST_SHOWN = 1e30  # matplotlib cannot divide an axis up to the largest floats
 DASHES: list[str | tuple[float, Sequence[float]]] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1))]
 MARKERS = "osD^vPX*"
 FONTS = ["DejaVu Sans", "Noto Sans", "Arial", "sans-serif"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,12 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common import csv_files
+from common.files import PART
 from comparison.claims.outcome import Category, Comparison
 from comparison.errors import ComparisonError
 from comparison.report.tables.columns import COLUMNS, CSV, pairs_of, records
 from comparison.report.tables.markdown import as_markdown
 
-FORMULA = ("=", "+", "@", "\t", "\r")  # how a text begins that spreadsheets calculate
 UTF8: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # a name may hold half a surrogate pair
 
 
@@ -30,8 +30,7 @@ def save(comparison: Comparison, folder: Path, about: Mapping[str, Any]) -> list
     Raises:
         ComparisonError: the folder cannot be written, or is a study's, whose own `comparison.json` would be lost.
     """
-    if (folder / "cells").is_dir():
-        raise ComparisonError(f"--output_dir {folder} is a study's directory, which has files of these names; give another one")
+    check_no_study(folder)
     rows: list[dict[str, object]] = []
     scores: list[dict[str, object]] = []
     for category in comparison.categories:
@@ -50,8 +49,16 @@ def save(comparison: Comparison, folder: Path, about: Mapping[str, Any]) -> list
     return paths
 
 
+def check_no_study(folder: Path) -> None:
+    """Raise a `ComparisonError` if a folder is a study's, whose own `comparison.json` would be lost."""
+    if (folder / "cells").is_dir():
+        raise ComparisonError(f"--output_dir {folder} is a study's directory, which has files of these names; give another one")
+
+
 def not_writable(folder: Path, error: OSError) -> ComparisonError:
-    """Return the error of an output folder that cannot be written."""
+    """Return the error of an output folder that cannot be written, or of the folder in it where files are written aside."""
+    if folder.name.startswith(PART):
+        folder = folder.parent
     return ComparisonError(f"--output_dir {folder} cannot be written: {error.strerror}; give another directory")
 
 
@@ -89,14 +96,4 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     fields = ["category"]
     if rows:
         fields = list(rows[0])
-    with path.open("w", newline="", **UTF8) as stream:
-        writer = csv.DictWriter(stream, fieldnames=fields)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({field: _no_formula(value) for field, value in row.items()})
-
-
-def _no_formula(value: object) -> object:
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return value
+    csv_files.write_csv(path, [fields, *([row[field] for field in fields] for row in rows)])

@@ -102,7 +102,7 @@ def test_one_byte_of_a_trained_weight(world, name):
 
 
 def test_one_byte_of_the_base_llm(make_base, made, tmp_path, monkeypatch):
-    from model_loaders.backbone.load import weights_hash
+    from model_loaders.backbone.base_files import weights_hash
 
     base = make_base(vocab_size=1024)  # large enough for bytes that are not among those by which an adapter knows it
     save(new_model("model1", base), tmp_path / "one")

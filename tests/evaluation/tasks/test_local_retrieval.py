@@ -63,8 +63,8 @@ def test_only_hashed_files_are_read(data_dir, name, lines, missing):
 @pytest.mark.parametrize(
     "name, rows, message",
     [
-        ("qrels.test.jsonl", [{"query-id": "q0", "corpus-id": "none", "score": 1}], "lacks 1 documents that are judged: none"),
-        ("qrels.test.jsonl", [{"query-id": "none", "corpus-id": "d1", "score": 1}], r"judged queries are not in .*'none'"),
+        ("qrels.test.jsonl", [{"query-id": "q0", "corpus-id": "none", "score": 1}], "has none of the 1 documents"),
+        ("qrels.test.jsonl", [{"query-id": "none", "corpus-id": "d1", "score": 1}], r"none of its 1 queries is in .*'none'"),
         ("corpus.jsonl", [{"id": f"d{i}", "text": "a"} for i in (*range(60), 7)], "id 'd7' is not unique"),
         ("corpus.jsonl", [{"id": f"d{i}", "text": i} for i in range(60)], "text must be a text, found 0"),
         ("queries.jsonl", [{"id": f"q{i}", "text": "a"} for i in (*range(30), 7)], "id 'q7' is not unique"),
@@ -86,7 +86,7 @@ def test_judgements_need_a_header_and_whole_grades(tmp_path: Path) -> None:
     (folder / "corpus.jsonl").write_text('{"id": "d", "text": "a"}\n')
     (folder / "queries.jsonl").write_text('{"id": "q", "text": "a"}\n')
     for content, told in (("q\td\t1\n", "columns"), ("query-id\tcorpus-id\tscore\nq\td\t0.7\n", "whole number"),
-                          ("query-id\tcorpus-id\tscore\nq\td\tinf\n", "whole number")):  # fmt: skip
+                          ("query-id\tcorpus-id\tscore\nq\td\tinf\n", "finite number")):  # fmt: skip
         (folder / "qrels" / "test.tsv").write_text(content)
         (spec,) = find_tasks((), tmp_path)
         with pytest.raises(UserError, match=told):

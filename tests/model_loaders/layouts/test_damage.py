@@ -172,10 +172,10 @@ def test_a_broken_base_model(copy: Path, tmp_path: Path) -> None:
         refused(copy, "model.safetensors is no readable safetensors file", base_model=base)
     weights.write_bytes(content)
     edit(weights, lambda tensors: tensors.pop("model.layers.1.self_attn.q_proj.weight"))
-    with pytest.raises(UserError, match=r"lack 1 tensors that 'mistral' needs, such as layers.1.self_attn.q_proj.weight"):
+    with pytest.raises(UserError, match=r"lack 1 tensors that a 'mistral' model .* such as layers.1.self_attn.q_proj.weight"):
         new_model("model3", base)
     weights.unlink()
-    with pytest.raises(UserError, match=r"cannot be loaded"):
+    with pytest.raises(UserError, match=r"has no weights"):
         new_model("model3", base)
     (base / "config.json").write_text("{}")
     with pytest.raises(UserError, match="describes no model"):

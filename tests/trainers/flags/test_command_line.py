@@ -117,7 +117,8 @@ def test_own_flag_reaches_the_configuration(
     name: str, minimal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flag = OWN[name]
-    extra = {"eval_dataset_split": ["--eval_dataset", "e"], "max_eval_samples": ["--eval_dataset", "e"]}.get(name, [])
+    needs_evaluation = name in ("eval_dataset_split", "eval_dataset_config_name", "max_eval_samples")
+    extra = ["--eval_dataset", "e"] if needs_evaluation else []
     named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own"}
     value = {**named, "prompt_template": "instruct"}.get(name) or example(flag)
     if name.startswith("load_in"):

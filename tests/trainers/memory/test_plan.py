@@ -165,7 +165,7 @@ def test_a_plan_from_a_config_alone(base: Path, tmp_path: Path, capsys: pytest.C
     assert len({plain, told("--max_seq_length", "64"), told("--max_seq_length", "32", "--negatives", "5")}) == 3
     assert told("--max_seq_length", "32", "--dataset_name", "nowhere/data") == plain  # data may be named: none is read
     assert main([*argv, "--model_name_or_path", str(tmp_path / "missing")]) == 1
-    assert "cannot be read" in capsys.readouterr().err
+    assert "has no config that can be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("options", "first"), [([], "--chunk_tokens"), (["--chunk_tokens", "12"], "--gradient_checkpointing")])
