@@ -1,4 +1,4 @@
-"""Whether results can be written, known before anything is encoded; and which errors say that they cannot."""
+"""Checks that results can be written, before anything is encoded, and the errors that say they cannot."""
 
 from __future__ import annotations
 

@@ -19,6 +19,10 @@ class UserError(Exception):
         return escaped(super().__str__())
 
 
+class UsageError(UserError):
+    """An error in what the user asked for, found after the flags were parsed; scripts exit with status 2."""
+
+
 class SharedError(UserError):
     """An error that every process of a run raises; the first one says it for all."""
 

@@ -1,9 +1,11 @@
-"""The one check of a number that comes from a file."""
+"""Checks of numbers that come from a file or a flag."""
 
 from __future__ import annotations
 
 import math
-from typing import TypeGuard
+from typing import Any, TypeGuard
+
+from common.errors import UserError
 
 MOST_DIGITS = 308  # of a whole number that a float surely holds
 
@@ -41,3 +43,11 @@ def parse_number(value: object) -> float:
         return finite(float(value))
     except ValueError:
         return math.nan
+
+
+def check_positive(arguments: Any, *names: str) -> None:
+    """Raise `UserError` for the first of the fields ``names`` that is set and not above zero."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} must be above 0, got {value}")

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from common.errors import SharedError, UserError
+from common.errors import SharedError, UsageError, UserError
 from trainers.flags.command_line import parse
 from trainers.run.stopping import Stopped, stop_requests
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
             print(f"error: {error}", file=sys.stderr)
         elif not isinstance(error, SharedError):
             print(f"process {rank}: error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from common.checks import check_positive
 from common.errors import UserError
+from common.number_check import check_positive
 from triplets.data_sets import DataSet, label_of, resolve
 
 

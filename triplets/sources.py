@@ -1,4 +1,4 @@
-"""Where training data lies: files, folders and data sets of the hub, as rows before any check."""
+"""Sources of training data: files, folders and data sets of the hub, as rows before any check."""
 
 from __future__ import annotations
 

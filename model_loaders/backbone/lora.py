@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from common.errors import UserError, nearest
+from common.errors import UsageError, UserError, nearest
 from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.states import decoder_layers
 
@@ -184,7 +184,7 @@ def check_new(backbone: nn.Module, config: LoraConfig) -> None:
         UserError: it names what this model does not have, or it starts in a way that does not save or is not finite.
     """
     if config.init_lora_weights not in INITIALISATIONS:
-        raise UserError(
+        raise UsageError(
             f"init_lora_weights {config.init_lora_weights!r} changes the base model's weights in a way that cannot be "
             "repeated, or needs data that is not given: a saved adapter would not fit its base model. Take true, 'gaussian', "
             "'orthogonal', 'pissa' or 'olora'."
@@ -224,7 +224,7 @@ def check_names(backbone: nn.Module, config: LoraConfig) -> None:
         missing = [key for key in keys if not matched[key]]
         if missing:
             hint = nearest(missing[0], shown, 2)
-            raise UserError(
+            raise UsageError(
                 f"the LoRA config's {field}: this model has no {', '.join(missing)}{hint}. "
                 f"It has: {', '.join(shown) or 'none'}."
             )
@@ -243,7 +243,7 @@ def check_layers(backbone: nn.Module, config: LoraConfig) -> None:
     count = len(decoder_layers(backbone))
     outside = [index for index in ([wanted] if isinstance(wanted, int) else wanted) if not 0 <= index < count]
     if outside:
-        raise UserError(
+        raise UsageError(
             f"the LoRA config's layers_to_transform names the layers {outside}; this model has {count}, "
             f"counted from 0 to {count - 1}"
         )
@@ -255,7 +255,7 @@ def check_layers(backbone: nn.Module, config: LoraConfig) -> None:
     for pattern in patterns:
         if not matches_of([rf"(.*\.)?{pattern}"], lists, f"layers_pattern {pattern!r}")[0]:
             have = sorted({name.rsplit(".", 1)[-1] for name in lists})
-            raise UserError(
+            raise UsageError(
                 f"the LoRA config's layers_pattern {pattern!r}: this model has no such list of layers{nearest(pattern, have)}. "
                 f"It has: {', '.join(have)}."
             )
@@ -275,7 +275,7 @@ def refuse_zero_rows(backbone: nn.Module, config: LoraConfig) -> None:
             continue
         rows = int((weight.float().norm(dim=1) == 0).sum())
         if rows:
-            raise UserError(
+            raise UsageError(
                 f"use_dora: the base model's {name} has {rows} rows of zeros, and DoRA divides by the norm of each row: every "
                 "vector would be NaN. Leave use_dora out, or name it under exclude_modules."
             )

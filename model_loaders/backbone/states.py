@@ -1,4 +1,4 @@
-"""What a design's pooling reads of the backbone: ``(batch, items, hidden)`` states and their mask.
+"""Reads from the backbone what a design's pooling needs: ``(batch, items, hidden)`` states and their mask.
 
 Layer 0 (the token embeddings) is never read. The last layer is read after the final norm, the others before it: the
 input of decoder layer i + 1 is the output of layer i, so it is taken there as the layers run, and no list of all hidden

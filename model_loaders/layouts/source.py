@@ -1,4 +1,4 @@
-"""What an adapter directory says, read and checked before the base model is touched."""
+"""Reads an adapter directory of either layout and checks it, before the base model is touched."""
 
 from __future__ import annotations
 

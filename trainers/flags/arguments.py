@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from common.checks import check_positive
 from common.errors import UserError
+from common.number_check import check_positive
 from model_loaders.text.prompts import check_task_prompts, template_named
 from trainers.flags.flag import option
 from triplets.arguments import DataArguments

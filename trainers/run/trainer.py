@@ -204,9 +204,8 @@ class ContrastiveTrainer(Trainer):
         kind, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
         decayed = set(self.get_decay_parameter_names(trained))
         groups = parameter_groups(trained, decayed, weight_decay=self.args.weight_decay, pooling_rate=rate)
-        optimizer: torch.optim.Optimizer = kind(groups, **settings)
-        self.optimizer = optimizer
-        return optimizer
+        self.optimizer = kind(groups, **settings)
+        return self.optimizer
 
     # Evaluation of the loss
 
@@ -261,15 +260,19 @@ class ContrastiveTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         checkpoint = Path(os.fspath(resume_from_checkpoint))
         load_checkpoint(self.model, checkpoint)
-        seal = read_seal(checkpoint)
-        sums = seal.get("sums")
-        self.loss_record.go_on(LossSums.read(sums))
-        window = None if sums is None else sums["window"]
-        self.metrics.go_on(seal.get("seen"), window, first=self.is_world_process_zero())
+        resume_figures(self, read_seal(checkpoint))
 
     def sums(self) -> dict[str, Any]:
         """Return the sums that a run which goes on needs for its figures; called on every process."""
         return {"loss": dataclasses.asdict(LossSums.of(self)), "window": self.metrics.window(self.accelerator)}
+
+
+def resume_figures(trainer: ContrastiveTrainer, seal: dict[str, Any]) -> None:
+    """Go on with the sums that a checkpoint's seal holds; an older checkpoint has none."""
+    sums = seal.get("sums")
+    trainer.loss_record.go_on(LossSums.read(sums))
+    window = None if sums is None else sums["window"]
+    trainer.metrics.go_on(seal.get("seen"), window, first=trainer.is_world_process_zero())
 
 
 @torch.no_grad()
