@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from common.build import build
 from common.errors import UserError
@@ -111,11 +112,22 @@ def read_pooling(
     return (config, tensors), path
 
 
+class NoInitialisation(TorchFunctionMode):
+    """Leaves tensors as they are made: on the meta device, initial values would only import torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Skip the functions of ``torch.nn.init``."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def check_sizes(config: Sizes, tensors: dict[str, Tensor], directory: Path) -> None:
     """Raise a UserError unless a pooling of these sizes has these tensors; no memory of those sizes is asked for."""
     path = directory / POOLING_WEIGHTS
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), NoInitialisation():
             expected = build_pooling(config).state_dict()
     except (RuntimeError, OverflowError, MemoryError) as error:
         raise UserError(f"{directory / MANIFEST}: pooling has sizes beyond any memory, {path.name} has others") from error

@@ -195,7 +195,7 @@ def test_running_out_of_memory_says_what_to_turn(
 def test_running_out_of_memory_with_an_empty_share(base: Path) -> None:
     model = new_model("model1", base)
     nothing = TripletCollator(model.tokenizer, model.recipe)([])
-    args = SimpleNamespace(per_device_train_batch_size=2)
+    args = SimpleNamespace(per_device_train_batch_size=2, activation_checkpointing=False)
     for chunk_tokens in (None, 64):
         step = ContrastiveStep.of(model, SingleProcessEngine(), chunk_tokens=chunk_tokens)
         told = out_of_memory(torch.OutOfMemoryError("full"), nothing, number=3, step=step, args=args)

@@ -121,8 +121,19 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
 
 # Tested elsewhere: needs a GPU (its refusal is in test_arguments), a hub, several data sets (test_data_config) or
 # processes, or rows that stop the run.
-ELSEWHERE = {"load_in_4bit", "load_in_8bit", "cache_dir", "dataset_file_path", "on_invalid_rows", "dataset_config", "batching",
-             "dry_run", "negatives_across_processes"}  # fmt: skip
+ELSEWHERE = {
+    "load_in_4bit",
+    "load_in_8bit",
+    "cache_dir",
+    "dataset_file_path",
+    "dataset_config_name",
+    "eval_dataset_config_name",
+    "on_invalid_rows",
+    "dataset_config",
+    "batching",
+    "dry_run",
+    "negatives_across_processes",
+}
 
 
 def test_the_table_names_every_flag(world: dict[str, Path]) -> None:
