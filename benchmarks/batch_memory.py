@@ -36,6 +36,7 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
     import torch
     from accelerate import Accelerator
 
+    from model_loaders import LoadOptions
     from model_loaders.create import create
     from trainers.memory.live_bytes import LiveBytes
     from trainers.step.batch import TripletCollator
@@ -45,21 +46,22 @@ def measure(design: str, batch_size: int, chunk_tokens: int) -> dict[str, float]
 
     lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": "all-linear"}
     sizes = {"latents": 64, "heads": 4, "head_dim": 32}
-    model = create(design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, device="cpu", dtype="float32").train()
+    model = create(
+        design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, options=LoadOptions(device="cpu", dtype="float32")
+    ).train()
     collate = TripletCollator(model.tokenizer, model.recipe)
     step = ContrastiveStep.of(model, Engine(Accelerator(cpu=True)), chunk_tokens=chunk_tokens)
     step(model, collate(short_triplets(8)))  # what the first step alone allocates
     batch = collate(short_triplets(batch_size))
     before = resident()
-    with LiveBytes(
-        [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
-    ) as bytes_:
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    with LiveBytes([*model.parameters(), *model.buffers(), *gradients]) as live:
         result = step(model, batch)
     assert torch.isfinite(result.loss)
     rows = max(1, ContrastiveLoss().block_scores // (2 * batch_size))
     mib = 2.0**20
     return {
-        "tensors": bytes_.peak / mib,
+        "tensors": live.peak / mib,
         "resident": resident() - before,
         "vectors": len(batch) * model.dim * 4 / mib,
         "block": min(rows, batch_size) * 2 * batch_size * 4 / mib,
@@ -89,35 +91,29 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(args.design, args.one, args.chunk_tokens)))
         return
-    found = {}
+    peaks = {}
     print("triplets  tokens  tensors MiB  resident MiB  vectors MiB  block of scores MiB")
     for size in sorted(args.batches):
-        command = [
-            sys.executable,
-            __file__,
-            "--one",
-            str(size),
-            "--design",
-            args.design,
-            "--chunk_tokens",
-            str(args.chunk_tokens),
-        ]
+        command = [sys.executable, __file__, "--one", str(size), "--design", args.design]
+        command += ["--chunk_tokens", str(args.chunk_tokens)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[size] = one = json.loads(done.stdout.splitlines()[-1])
-        if one["chunks"] < 2:
-            least = filling(size, one["tokens"], args.chunk_tokens)
+        peaks[size] = peak = json.loads(done.stdout.splitlines()[-1])
+        if peak["chunks"] < 2:
+            least = filling(size, peak["tokens"], args.chunk_tokens)
             raise SystemExit(
                 f"error: {size} triplets are one chunk that is not full, and until it is, memory grows with the batch: "
                 f"give --batches of at least {least}, or a smaller --chunk_tokens"
             )
         print(
-            f"{size:8d} {one['tokens']:7.0f} {one['tensors']:12.1f} {one['resident']:13.1f} {one['vectors']:12.1f} "
-            f"{one['block']:20.1f}"
+            f"{size:8d} {peak['tokens']:7.0f} {peak['tensors']:12.1f} {peak['resident']:13.1f} {peak['vectors']:12.1f} "
+            f"{peak['block']:20.1f}"
         )
-    small, large = found[min(found)], found[max(found)]
+    small, large = peaks[min(peaks)], peaks[max(peaks)]
     times = (large["tensors"] - small["tensors"] - large["block"]) / large["vectors"]
-    print(f"{large['tensors'] / small['tensors']:.2f} x the memory for {max(found) / min(found):.0f} x the batch; "
-          f"the difference is one block of scores and {times:.1f} x the vectors")  # fmt: skip
+    print(
+        f"{large['tensors'] / small['tensors']:.2f} x the memory for {max(peaks) / min(peaks):.0f} x the batch; "
+        f"the difference is one block of scores and {times:.1f} x the vectors"
+    )
 
 
 if __name__ == "__main__":

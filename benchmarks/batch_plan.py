@@ -16,14 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from triplets.batch_plan import BatchPlan, Mixing, Share
+from triplets.batch_plan import BatchPlan, EpochShare, Mixing
 
 
 def measure(rows: int, batch_size: int, mixing: Mixing) -> None:
     """Make the plan of one epoch and print what it took."""
     sizes = [rows // 2, rows // 3, rows - rows // 2 - rows // 3]
     before, start = resident(), time.monotonic()
-    order = BatchPlan([Share(size, size) for size in sizes], batch_size, seed=1, mixing=mixing).order(0)
+    order = BatchPlan([EpochShare(size, size) for size in sizes], batch_size, seed=1, mixing=mixing).order(0)
     seconds, memory = time.monotonic() - start, resident() - before
     print(f"{mixing!s:>12} {len(order.rows):10,} {len(order.starts):9,} {seconds:8.1f} {memory:7.0f}")
 

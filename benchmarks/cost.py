@@ -1,4 +1,4 @@
-"""What a training step costs: a simple model of its time, memory and communication, and measured curves beside it.
+"""The cost of a training step: a simple model of its time, memory and communication, and measured curves beside it.
 
     python benchmarks/cost.py --shape mistral-7b --design model3 --triplets 64 --tokens 512 --rate 700e12 --efficiency 0.5
     python benchmarks/cost.py --measure [--threads 1]        # curves on this CPU, and what the model says of them
@@ -30,7 +30,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+import torch.distributed as dist
+from accelerate import Accelerator
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.clock import clock
@@ -40,14 +43,14 @@ from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.plan_config import give_device
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine, SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 TINY_POOLING = {"latents": 64, "heads": 4, "head_dim": 32}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process does in a step.
+    """The work of one process in a step.
 
     Attributes:
         operations: of matrix products and attention, padding included.
@@ -107,7 +110,7 @@ def cost(
 
 def plan(args: argparse.Namespace) -> None:
     """Print one line for each number of processes."""
-    found = cost(
+    planned = cost(
         args.design,
         args.shape,
         args.triplets,
@@ -115,21 +118,27 @@ def plan(args: argparse.Namespace) -> None:
         chunk_tokens=args.chunk_tokens,
         checkpointing=args.checkpointing,
     )
-    print(f"{args.design} on {args.shape}, {args.triplets} triplets of {args.tokens} tokens a text on each process: "
-          f"{found.operations / 1e12:.1f} T operations, {found.trained / 1e6:.0f} M trained parameters")  # fmt: skip
-    gradients = 4 * found.trained  # DDP's buckets
-    print(f"memory {(found.weights + found.above) / 1e9:.1f} GB, of it weights {found.weights / 1e9:.1f} GB; "
-          f"with several processes {gradients / 1e9:.1f} GB of buckets more")  # fmt: skip
+    print(
+        f"{args.design} on {args.shape}, {args.triplets} triplets of {args.tokens} tokens a text on each process: "
+        f"{planned.operations / 1e12:.1f} T operations, {planned.trained / 1e6:.0f} M trained parameters"
+    )
+    gradients = 4 * planned.trained  # DDP's buckets
+    print(
+        f"memory {(planned.weights + planned.above) / 1e9:.1f} GB, of it weights {planned.weights / 1e9:.1f} GB; "
+        f"with several processes {gradients / 1e9:.1f} GB of buckets more"
+    )
     print("nodes  GPUs  s a step  of it communication  triplets/s  candidates")
+    alone = planned.seconds(args.rate * args.efficiency)
     for nodes, gpus in [(1, 1), (1, 2), (1, 4), (1, 8), (2, 16), (4, 32), (8, 64)]:
         link = args.gpu_link if nodes == 1 else args.node_link
-        seconds = found.seconds(args.rate * args.efficiency, gpus, link)
-        alone = found.seconds(args.rate * args.efficiency)
-        print(f"{nodes:5} {gpus:5} {seconds:9.2f} {(seconds - alone) / seconds:20.1%} {gpus * args.triplets / seconds:11.1f} "
-              f"{2 * gpus * args.triplets:11,}")  # fmt: skip
+        seconds = planned.seconds(args.rate * args.efficiency, gpus, link)
+        print(
+            f"{nodes:5} {gpus:5} {seconds:9.2f} {(seconds - alone) / seconds:20.1%} {gpus * args.triplets / seconds:11.1f} "
+            f"{2 * gpus * args.triplets:11,}"
+        )
 
 
-# What is varied, and the values of the curves; the first of each is the point that all share.
+# The values of each curve; the first of each is the point that all curves share.
 POINT: dict[str, Any] = {"design": "model3", "triplets": 8, "tokens": 64, "num_hidden_layers": 4, "latents": 64}
 CURVES: dict[str, list[Any]] = {
     "triplets": [8, 16, 32],
@@ -193,10 +202,6 @@ def processes(count: int) -> None:
 
 def worker() -> None:
     """Be one of several processes; the first prints the time of a step, and of a reduction of its gradients alone."""
-    import torch.distributed as dist
-    from accelerate import Accelerator
-    from torch.nn.parallel import DistributedDataParallel
-
     accelerator = Accelerator(cpu=True)
     torch.set_num_threads(1)
     sizes = TINY_POOLING | {"latents": POINT["latents"]}
@@ -207,7 +212,7 @@ def worker() -> None:
     step = ContrastiveStep.of(
         model,
         Engine(accelerator),
-        processes=Processes(accelerator.num_processes, accelerator.process_index),
+        processes=ProcessGroup(accelerator.num_processes, accelerator.process_index),
     )
     flat = torch.zeros(sum(p.numel() for p in model.parameters() if p.requires_grad))
     times, reductions = [], []
@@ -221,8 +226,10 @@ def worker() -> None:
             dist.all_reduce(flat)
         reductions.append(time.perf_counter() - begin)
     if accelerator.is_main_process:
-        print(f"{accelerator.num_processes} processes: {statistics.median(times[1:]):.3f} s a step by the clock, "
-              f"a reduction of {4 * len(flat) / 1e6:.1f} MB alone {statistics.median(reductions[1:]):.3f} s")  # fmt: skip
+        print(
+            f"{accelerator.num_processes} processes: {statistics.median(times[1:]):.3f} s a step by the clock, "
+            f"a reduction of {4 * len(flat) / 1e6:.1f} MB alone {statistics.median(reductions[1:]):.3f} s"
+        )
     accelerator.end_training()
 
 

@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,14 @@ TOLERANCE = 1e-5  # of an entry of a vector of length 1; 1e-6 is seen
 
 def make_model(design: str) -> Any:
     """Make a design on the quickstart's base, with LoRA whose B is not zero and the quickstart's pooling."""
+    from model_loaders import LoadOptions
     from model_loaders.create import create
 
     lora = json.loads((ROOT / "configs" / "lora.json").read_text())
     sizes = {"latents": 32, "heads": 4, "head_dim": 32}
-    model = create(design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, device="cpu", dtype="float32")
+    model = create(
+        design, ROOT / "quickstart" / "base", lora=lora, pooling_sizes=sizes, options=LoadOptions(device="cpu", dtype="float32")
+    )
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -60,7 +64,7 @@ def make_model(design: str) -> Any:
 @torch.no_grad()
 def published(model: Any, texts: list[str], max_length: int) -> np.ndarray:
     """Encode texts as the published evaluation does."""
-    found = []
+    batches = []
     for start in range(0, len(texts), 64):
         rows = model.tokenizer.ids(texts[start : start + 64], max_length)
         width = -(-max(map(len, rows)) // 8) * 8
@@ -71,8 +75,8 @@ def published(model: Any, texts: list[str], max_length: int) -> np.ndarray:
             vectors = hidden[torch.arange(len(rows)), mask.sum(dim=1) - 1]
         else:
             vectors = (hidden * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        found.append(F.normalize(vectors, dim=-1).numpy())
-    return np.concatenate(found)
+        batches.append(F.normalize(vectors, dim=-1).numpy())
+    return np.concatenate(batches)
 
 
 def sentence_transformer(model: Any, max_length: int, *, merged: bool) -> Any:
@@ -131,22 +135,24 @@ def compare(design: str, name: str, texts: list[str], max_length: int, pairs: in
         "ours": lambda some: model.encode(some, max_length=max_length),
         "published": lambda some: published(model, some, max_length),
     }
-    sizes = {}
     for merged, peer in peers.items():
         few = texts[:: max(1, len(texts) // 256)]
-        seconds = {size: timed(lambda some: peer.encode(some, batch_size=size), few)[1] for size in PEER_BATCHES}  # noqa: B023
-        sizes[merged] = best = min(seconds, key=lambda size: seconds[size])
-        ways[f"sentence-transformers, LoRA {'merged' if merged else 'by peft'}, batches of {best}"] = (
-            lambda some, peer=peer, best=best: peer.encode(some, batch_size=best)  # type: ignore[misc]
-        )
+        seconds = {}
+        for size in PEER_BATCHES:
+            seconds[size] = timed(partial(peer.encode, batch_size=size), few)[1]
+        best = min(seconds, key=lambda size: seconds[size])
+        lora = "merged" if merged else "by peft"
+        ways[f"sentence-transformers, LoRA {lora}, batches of {best}"] = partial(peer.encode, batch_size=best)
     expected, most = ways["ours"](texts), 0.0
     for way, encode in ways.items():
         apart = float(np.abs(encode(texts) - expected).max())
         assert apart <= TOLERANCE, f"{way} does not give our vectors: an entry differs by {apart:.1e}"
         most = max(most, apart)
-    rounds = [{way: timed(encode, texts) for way, encode in ways.items()} for _ in range(pairs)]
+    rounds = []
+    for _ in range(pairs):
+        rounds.append({way: timed(encode, texts) for way, encode in ways.items()})
     lengths = model.encode_counted(texts, max_length=max_length).tokens
-    used = statistics.median(one["ours"][1] for one in rounds)
+    used = statistics.median(seconds["ours"][1] for seconds in rounds)
     floor = operations(model, lengths) / matmul_rate()
     print(
         f"\n{design}, {name}: {len(texts)} texts of {lengths.mean():.0f} tokens, longest {lengths.max()}; "
@@ -154,8 +160,11 @@ def compare(design: str, name: str, texts: list[str], max_length: int, pairs: in
     )
     faster = {}
     for way in ways:
-        passed, processor = (statistics.median(one[way][clock] for one in rounds) for clock in (0, 1))
-        ratios = [statistics.median(one[way][clock] / one["ours"][clock] for one in rounds) for clock in (0, 1)]
+        medians, ratios = [], []
+        for clock in (0, 1):  # the time passed, the processor's
+            medians.append(statistics.median(seconds[way][clock] for seconds in rounds))
+            ratios.append(statistics.median(seconds[way][clock] / seconds["ours"][clock] for seconds in rounds))
+        passed, processor = medians
         faster[way.split(", batches")[0]] = ratios[1]
         print(
             f"  {way:60} {len(texts) / passed:7.1f} texts/s, {len(texts) / processor:7.1f} a processor second; "
@@ -172,9 +181,9 @@ def peak(design: str, texts: list[str], max_length: int) -> float:
     from trainers.memory.live_bytes import LiveBytes
 
     model = make_model(design)
-    with LiveBytes([*model.parameters(), *model.buffers()]) as bytes_:
+    with LiveBytes([*model.parameters(), *model.buffers()]) as live:
         model.encode(texts, max_length=max_length)
-    return bytes_.peak / 2**20
+    return live.peak / 2**20
 
 
 def docstrings(corpus: Path | None, count: int) -> list[str]:
@@ -221,8 +230,11 @@ def main() -> None:
     cases = [(design, name) for design in args.designs for name in corpora]
     faster = {case: compare(*case, corpora[case[1]], args.max_length, args.pairs) for case in cases}
     for name, texts in corpora.items():
-        one, five = (peak(design, texts, args.max_length) for design in ("model1", "model5"))
-        print(f"\n{name}: peak beside the weights {one:.1f} MiB for design 1, {five:.1f} MiB for design 5: {five / one:.2f} x")
+        first, fifth = peak("model1", texts, args.max_length), peak("model5", texts, args.max_length)
+        print(
+            f"\n{name}: peak beside the weights {first:.1f} MiB for design 1, {fifth:.1f} MiB for design 5: "
+            f"{fifth / first:.2f} x"
+        )
     print("\nours, in times of processor time:")
     for (design, name), ratios in faster.items():
         print(f"  {design}, {name}: " + "; ".join(f"{ratio:.2f} x {way}" for way, ratio in ratios.items()))

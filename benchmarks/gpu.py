@@ -52,7 +52,7 @@ def median_seconds(run: Callable[[], Any], steps: int, device: torch.device) -> 
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -103,7 +103,7 @@ class Bench:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
 
-    def autocast(self) -> Any:
+    def autocast(self) -> torch.autocast:
         """Make the trainer's mixed precision."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
@@ -140,15 +140,15 @@ class Bench:
         def run() -> float:
             self.optimizer.zero_grad()
             with self.autocast():
-                found = loss()
-                found.backward()
+                value = loss()
+                value.backward()
             self.optimizer.step()
-            return float(found)
+            return float(value)
 
         return run
 
     def to_encode(self) -> Callable[[], None]:
-        """Return what encodes as many texts as a batch has, cut at ``--tokens``; the model can then no longer train."""
+        """Return a function that encodes a batch of texts, cut at ``--tokens``; the model can then no longer train."""
         model = self.model.to(self.dtype).eval()  # LoRA and pooling too, as a loaded adapter is
         texts = [f"{number} " + "the " * self.args.tokens for number in range(len(self.batch))]
 
@@ -221,8 +221,10 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     rate = matmul_rate(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     installed = [kernel for kernel in ("flash_attn", "flash_attn_interface") if importlib.util.find_spec(kernel)]
-    print(f"{name}, torch {torch.__version__}, {rate / 1e12:.1f} T operations/s; {args.attn}; compiled: {args.compile}; "
-          f"installed beside it: {', '.join(installed) or 'no flash attention'}")  # fmt: skip
+    print(
+        f"{name}, torch {torch.__version__}, {rate / 1e12:.1f} T operations/s; {args.attn}; compiled: {args.compile}; "
+        f"installed beside it: {', '.join(installed) or 'no flash attention'}"
+    )
     print(f"{args.shape}, {args.triplets} triplets of {args.tokens} tokens a text")
     print("design    s a step   tokens/s    share  peak GiB  x model1  texts/s encoded")
     first: float | None = None

@@ -1,4 +1,4 @@
-"""Which sizes of batches suit a device: ``batch_tokens`` in encoding and the grouping of texts in a training step.
+"""Find the sizes of batches that suit a device: ``batch_tokens`` in encoding, the grouping of texts in a training step.
 
     python benchmarks/gpu_batches.py [--shape mistral-7b] [--texts 1024] [--triplets 64]
     python benchmarks/gpu_batches.py --shape tiny --device cpu --texts 16 --triplets 4     # shows that it runs
@@ -46,15 +46,13 @@ def encoding(model: EmbedModel, name: str, texts: int, steps: int) -> None:
     words = [word for word in ("a", "the", "of", "and", "to", "in", "is", "for") if len(model.tokenizer.ids([word], 9)[0]) == 3]
     choose = np.random.default_rng(1)
     rows = [" ".join(choose.choice(words, max(1, length - 2))) for length in lengths_like(name, texts)]
-    found = {}
+    rates = {}
     for budget in BUDGETS:
         seconds = median_seconds(lambda: model.encode(rows, max_length=512, batch_tokens=budget), steps, model.device)  # noqa: B023
-        found[budget] = texts / seconds
-    best = max(found.values())
-    print(
-        f"encoding, {name}: " + ", ".join(f"{budget} {rate:.0f} ({rate / best:.2f})" for budget, rate in found.items()),
-        flush=True,
-    )
+        rates[budget] = texts / seconds
+    best = max(rates.values())
+    shown = [f"{budget} {rate:.0f} ({rate / best:.2f})" for budget, rate in rates.items()]
+    print(f"encoding, {name}: {', '.join(shown)}", flush=True)
 
 
 def training(model: EmbedModel, name: str, triplets: int, steps: int) -> None:
@@ -78,10 +76,10 @@ def training(model: EmbedModel, name: str, triplets: int, steps: int) -> None:
 
     step = ContrastiveStep.of(model, SingleProcessEngine())
     for grouping in GROUPINGS:
-        with_it = replace(step, chunker=replace(step.chunker, grouping=grouping))
-        groups = with_it.groups(lengths)
+        regrouped = replace(step, chunker=replace(step.chunker, grouping=grouping))
+        groups = regrouped.groups(lengths)
         padded = sum(lengths[group[0]] * len(group) for group in groups)
-        seconds = median_seconds(lambda: run(with_it), steps, model.device)  # noqa: B023
+        seconds = median_seconds(lambda: run(regrouped), steps, model.device)  # noqa: B023
         print(
             f"step of {model.design_name}, {name}: groups of {grouping.tokens:6d}, overhead {grouping.overhead:5d}: "
             f"{len(groups):3d} groups, {padded / sum(lengths):.2f} x the tokens, {seconds:.3f} s",
@@ -90,7 +88,7 @@ def training(model: EmbedModel, name: str, triplets: int, steps: int) -> None:
 
 
 def main() -> None:
-    """Print one line a corpus of encoding, and one line a grouping of training."""
+    """Print a line for each corpus that is encoded, and for each grouping of a training step."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shape", choices=list(SHAPES), default="mistral-7b")
     parser.add_argument("--device", default="cuda")
@@ -102,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     dtype = torch.bfloat16 if args.device.startswith("cuda") else torch.float32
     for design in args.designs:
-        sizes = {"latents": 64, "heads": 8, "head_dim": 64} if design != "model1" else {}  # the base LLM is what is asked about
+        sizes = {"latents": 64, "heads": 8, "head_dim": 64} if design != "model1" else {}  # only the base LLM matters
         model = random_model(design, args.shape, device=args.device, dtype=dtype, pooling_sizes=sizes)
         if design == args.designs[0]:
             for name in args.corpora:

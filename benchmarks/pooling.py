@@ -45,7 +45,9 @@ def floor(config: PoolingConfig, texts: int) -> float:
     return 4.0 * texts * config.latents * config.feed_forward_multiple * config.hidden_size**2
 
 
-def one(forward: Callable[[Tensor], Tensor], pooling: CrossAttentionPooling, states: Tensor, backward: bool) -> float:
+def seconds_of_pass(
+    forward: Callable[[Tensor], Tensor], pooling: CrossAttentionPooling, states: Tensor, backward: bool
+) -> float:
     """Return the seconds of one pass."""
     pooling.zero_grad(set_to_none=True)
     states.grad = None
@@ -57,9 +59,9 @@ def one(forward: Callable[[Tensor], Tensor], pooling: CrossAttentionPooling, sta
     return clock() - begin
 
 
-def off(found: Tensor, expected: Tensor) -> float:
+def off(actual: Tensor, expected: Tensor) -> float:
     """Return the norm of the difference, relative to the expected."""
-    return float((found - expected).norm() / expected.norm().clamp(min=1e-12))
+    return float((actual - expected).norm() / expected.norm().clamp(min=1e-12))
 
 
 def agree(pooling: CrossAttentionPooling, states: Tensor, backward: bool) -> None:
@@ -74,9 +76,9 @@ def agree(pooling: CrossAttentionPooling, states: Tensor, backward: bool) -> Non
     for forward in (lambda x: published(pooling, x), pooling):
         pooling.zero_grad(set_to_none=True)
         states.grad = None
-        with LiveBytes([*pooling.parameters(), states]) as bytes_:
+        with LiveBytes([*pooling.parameters(), states]) as live:
             forward(states).square().sum().backward()
-        peaks.append(bytes_.peak / 2**20)
+        peaks.append(live.peak / 2**20)
         gradients.append({name: tensor.grad for name, tensor in pooling.named_parameters()} | {"states": states.grad})
     # Where the exact gradient is zero (queries and keys of one key), the reference has rounding: compare with the largest.
     largest = max(float(gradient.norm()) for gradient in gradients[0].values())
@@ -95,13 +97,13 @@ def full_size() -> None:
     pooling = build_pooling(config)
     torch.set_default_dtype(torch.float32)
     states = torch.randn(1, 24, 4096).bfloat16()
-    with LiveBytes([*pooling.parameters(), states]) as bytes_, torch.no_grad():
+    with LiveBytes([*pooling.parameters(), states]) as live, torch.no_grad():
         begin = clock()
         vectors = pooling(states)
         seconds = clock() - begin
     assert torch.isfinite(vectors).all()
-    print(f"{sum(p.numel() for p in pooling.parameters()):,} parameters, one text: {seconds:.1f} s, "
-          f"{bytes_.peak / 2**20:.0f} MiB above weights")  # fmt: skip
+    parameters = sum(parameter.numel() for parameter in pooling.parameters())
+    print(f"{parameters:,} parameters, one text: {seconds:.1f} s, {live.peak / 2**20:.0f} MiB above weights")
 
 
 def main() -> None:
@@ -125,12 +127,13 @@ def main() -> None:
     pooling = build_pooling(config)
     states = torch.randn(args.texts, args.keys, args.hidden_size, requires_grad=True)
     fold_value, fold_query = plan(config, args.texts, args.keys, torch.float32)
-    print(f"{args.keys} keys: values {'' if fold_value else 'not '}folded, queries {'' if fold_query else 'not '}folded")
+    words = {True: "folded", False: "not folded"}
+    print(f"{args.keys} keys: values {words[bool(fold_value)]}, queries {words[bool(fold_query)]}")
     agree(pooling, states, args.backward)
-    pairs = [
-        (one(lambda x: published(pooling, x), pooling, states, args.backward), one(pooling, pooling, states, args.backward))
-        for _ in range(args.pairs)
-    ]
+    pairs = []
+    for _ in range(args.pairs):
+        reference_seconds = seconds_of_pass(lambda x: published(pooling, x), pooling, states, args.backward)
+        pairs.append((reference_seconds, seconds_of_pass(pooling, pooling, states, args.backward)))
     reference, ours = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratios = sorted(a / b for a, b in pairs)
     a, b = torch.randn(config.latents, config.hidden_size), torch.randn(8 * config.hidden_size, config.hidden_size)
@@ -140,9 +143,12 @@ def main() -> None:
     least = clock() - begin
     print(f"published {reference:.2f} s, ours {ours:.2f} s, per pair {ratios[0]:.2f} to {ratios[-1]:.2f}")
     if not args.backward:
-        print(f"the feed-forward's first map alone, {floor(config, args.texts) / 1e12:.2f} T operations, takes {least:.2f} s: "
-              f"ours is {ours / least:.2f} x that")  # fmt: skip
-    print(f"{reference / ours:.2f} x {'forward+backward' if args.backward else 'forward'}, {args.keys} keys")
+        print(
+            f"the feed-forward's first map alone, {floor(config, args.texts) / 1e12:.2f} T operations, takes {least:.2f} s: "
+            f"ours is {ours / least:.2f} x that"
+        )
+    passes = "forward+backward" if args.backward else "forward"
+    print(f"{reference / ours:.2f} x {passes}, {args.keys} keys")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from model_loaders.backbone.attention import set_attention
-from model_loaders.backbone.load import add_lora
+from model_loaders.backbone.lora import add_lora
 from model_loaders.create import fresh_pooling
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
@@ -69,7 +69,8 @@ def random_model(
     lora = json.loads((ROOT / "configs" / "lora.json").read_text(encoding="utf-8")) | {"lora_dropout": dropout}
     torch.manual_seed(0)
     with torch.device(device):
-        backbone = AutoModel.from_config(config, dtype=dtype, attn_implementation=attn_implementation).requires_grad_(False)
+        backbone = AutoModel.from_config(config, dtype=dtype, attn_implementation=attn_implementation, trust_remote_code=False)
+        backbone.requires_grad_(False)
         backbone = add_lora(backbone, lora, trainable=True)
         pooling = fresh_pooling(row, about, pooling_sizes or {})
     for name, parameter in backbone.named_parameters():

@@ -1,4 +1,4 @@
-"""How much memory and time the search of a corpus takes, by its size: vectors by a stub, everything else as in an evaluation.
+"""Memory and time of the search of a corpus, by its size: vectors by a stub, everything else as in an evaluation.
 
     python benchmarks/search_memory.py                                 # 100,000 and 1,000,000 documents, 1,000 queries
     python benchmarks/search_memory.py --documents 10000 30000 --queries 50
@@ -63,9 +63,12 @@ class Peak:
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
             status = Path("/proc/self/status").read_text()
-            found = {name: int(value) * 1024 for name, value in re.findall(r"(RssAnon|RssFile):\s+(\d+) kB", status)}
-            self.anonymous = max(self.anonymous, found.get("RssAnon", 0))
-            self.mapped = max(self.mapped, found.get("RssFile", 0))
+            for name, value in re.findall(r"(RssAnon|RssFile):\s+(\d+) kB", status):
+                size = int(value) * 1024
+                if name == "RssAnon":
+                    self.anonymous = max(self.anonymous, size)
+                else:
+                    self.mapped = max(self.mapped, size)
 
     def stop(self) -> None:
         """Stop watching."""
@@ -80,9 +83,10 @@ def write_folder(folder: Path, documents: int, queries: int) -> int:
     with (folder / "corpus.jsonl").open("w") as file:
         for begin in range(0, documents, 100_000):
             words = rng.integers(len(WORDS), size=(min(100_000, documents - begin), 8))
-            for row, chosen in enumerate(words, begin):
+            for row, numbers in enumerate(words, begin):
                 number = row * 7_919 % documents if documents % 7_919 else row
-                file.write(json.dumps({"id": str(number), "text": f"{' '.join(WORDS[w] for w in chosen)} {number}"}) + "\n")
+                text = " ".join(WORDS[word] for word in numbers)
+                file.write(json.dumps({"id": str(number), "text": f"{text} {number}"}) + "\n")
     with (folder / "queries.jsonl").open("w") as file:
         file.writelines(json.dumps({"id": f"q{n}", "text": f"query {n}"}) + "\n" for n in range(queries))
     with (folder / "qrels.test.jsonl").open("w") as file:
@@ -157,12 +161,15 @@ def main() -> int:
         if done.returncode:
             print(done.stderr, file=sys.stderr)
             return 1
-        one = json.loads(done.stdout.splitlines()[-1])
-        sizes.append(one)
-        memory = "  ".join(f"{one[key] / 1e6:{width}.0f}" for key, width in (("peak", 8), ("needed", 6), ("mapped", 6)))
-        rest = one["all"] - one["loading"] - one["encoding"]
-        print(f"{documents:>11,} {one['corpus'] / 1e6:6.0f} MB  {memory} MB  {one['all']:5.1f} s  {one['loading']:5.1f} s  "
-              f"{one['encoding']:6.1f} s  {rest:6.1f} s")  # fmt: skip
+        result = json.loads(done.stdout.splitlines()[-1])
+        sizes.append(result)
+        megabytes = {name: result[name] / 1e6 for name in ("corpus", "peak", "needed", "mapped")}
+        rest = result["all"] - result["loading"] - result["encoding"]
+        print(
+            f"{documents:>11,} {megabytes['corpus']:6.0f} MB  {megabytes['peak']:8.0f}  {megabytes['needed']:6.0f}  "
+            f"{megabytes['mapped']:6.0f} MB  {result['all']:5.1f} s  {result['loading']:5.1f} s  "
+            f"{result['encoding']:6.1f} s  {rest:6.1f} s"
+        )
     if len(sizes) > 1:
         many = 100_000_000
         for key, what in (("needed", "needed memory"), ("mapped", "mapped files")):

@@ -1,4 +1,4 @@
-"""What it costs to keep vectors on the disk: the time to write and to read a shard, beside its bytes.
+"""The cost of vectors on the disk: the time to write and to read a shard, beside its bytes.
 
 python benchmarks/shards.py --folder runs --dims 192 4096
 """
@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -47,8 +46,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for dim in args.dims:
             store = ShardStore(Path(folder))
-            times = zip(*(seconds(dim, store, number) for number in range(args.times)), strict=True)
-            hashing, writing, reading = (1000 * median(of_all) for of_all in times)
+            times = np.array([seconds(dim, store, number) for number in range(args.times)])
+            hashing, writing, reading = 1000 * np.median(times, axis=0)
             print(
                 f"{SHARD_TEXTS} texts, vectors of {dim}: {4 * dim * SHARD_TEXTS / 1e6:.1f} MB; "
                 f"hash {hashing:.0f} ms, write {writing:.0f} ms, read {reading:.0f} ms"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.clock import clock
 from benchmarks.pooling import published
 from benchmarks.random_models import SHAPES, TINY_BASE, random_model
+from model_loaders import LoadOptions
 from model_loaders.create import create
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import Recipe
@@ -51,17 +53,25 @@ def read_triplets(path: Path, count: int, seed: int = 0) -> list[dict[str, Any]]
     """Return ``count`` random rows with one negative each."""
     text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     rows = [json.loads(line) for line in text.splitlines()]
-    first = lambda texts: texts if isinstance(texts, str) else texts[0]  # noqa: E731
-    rows = [row for row in rows if row.get("negative")]
-    chosen = random.Random(seed).sample(rows, count)
-    return [{"query": r["query"], "positive": first(r["positive"]), "negatives": [first(r["negative"])]} for r in chosen]
+    with_negatives = [row for row in rows if row.get("negative")]
+    triplets = []
+    for row in random.Random(seed).sample(with_negatives, count):
+        triplets.append({"query": row["query"], "positive": first(row["positive"]), "negatives": [first(row["negative"])]})
+    return triplets
+
+
+def first(texts: str | list[str]) -> str:
+    """Return a text, or the first of several."""
+    return texts if isinstance(texts, str) else texts[0]
 
 
 def tiny_model(design: str, dropout: float, sizes: dict[str, int], max_length: int) -> EmbedModel:
     """Load the quickstart's base with LoRA whose second matrices are not 0."""
     lora = json.loads((ROOT / "configs" / "lora.json").read_text()) | {"lora_dropout": dropout}
     recipe = Recipe(max_length=max_length)
-    model = create(design, TINY_BASE, lora=lora, pooling_sizes=sizes, recipe=recipe, device="cpu", dtype="float32")
+    model = create(
+        design, TINY_BASE, lora=lora, pooling_sizes=sizes, recipe=recipe, options=LoadOptions(device="cpu", dtype="float32")
+    )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.01)
@@ -131,23 +141,27 @@ class Peer(torch.nn.Module):
 
         device = self.model.device
 
-        def run(loss: Any) -> Loss:
-            def one() -> Tensor:
-                parts = [[part.to(device) for part in padded(rows, self.pad)] for rows in split(batch)]
-                columns = [dict(zip(("input_ids", "attention_mask"), part, strict=True)) for part in parts]
-                found: Tensor = loss(columns, torch.arange(batch.queries, device=device))
-                return found
+        def run(loss: torch.nn.Module) -> Loss:
+            def value() -> Tensor:
+                columns = []
+                for rows in split(batch):
+                    ids, mask = padded(rows, self.pad)
+                    columns.append({"input_ids": ids.to(device), "attention_mask": mask.to(device)})
+                result: Tensor = loss(columns, torch.arange(batch.queries, device=device))
+                return result
 
-            return one
+            return value
 
-        made = {"plain": MultipleNegativesRankingLoss(self.model, scale=SCALE)}
+        settings = {"plain": MultipleNegativesRankingLoss(self.model, scale=SCALE)}
         for size in (32, 128):
-            made[f"cached, {size} texts"] = CachedMultipleNegativesRankingLoss(self.model, scale=SCALE, mini_batch_size=size)
+            settings[f"cached, {size} texts"] = CachedMultipleNegativesRankingLoss(
+                self.model, scale=SCALE, mini_batch_size=size
+            )
         for tokens in (2048, 8192):
-            made[f"cached, {tokens} tokens"] = CachedMultipleNegativesRankingLoss(
+            settings[f"cached, {tokens} tokens"] = CachedMultipleNegativesRankingLoss(
                 self.model, scale=SCALE, mini_batch_num_tokens=tokens
             )
-        return {name: run(loss) for name, loss in made.items()}
+        return {name: run(loss) for name, loss in settings.items()}
 
 
 class Steps:
@@ -162,8 +176,11 @@ class Steps:
         """Return loss and the whole gradient, flat."""
         self.optimizer.zero_grad()
         loss = run()
-        parts = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.trained]
-        return loss, torch.cat([part.flatten() for part in parts])
+        parts = []
+        for parameter in self.trained:
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parts.append(gradient.flatten())
+        return loss, torch.cat(parts)
 
     def timed(self, run: Callable[[], float]) -> float:
         """Return the seconds of one step."""
@@ -178,9 +195,9 @@ def backward(loss: Loss) -> Callable[[], float]:
     """Make a function that computes a loss and its gradient."""
 
     def run() -> float:
-        found = loss()
-        found.backward()
-        return float(found.detach())
+        value = loss()
+        value.backward()
+        return float(value.detach())
 
     return run
 
@@ -211,8 +228,8 @@ def operations(model: EmbedModel, batch: TripletBatch) -> float:
     return batch.tokens * (4.0 * frozen + 6.0 * trained) + attention
 
 
-def main() -> None:
-    """Compare, time, and print the ratios."""
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--triplets", type=Path, required=True, help="JSON lines with query, positive, negative")
     parser.add_argument("--design", default="model1")
@@ -225,9 +242,45 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only_ours", action="store_true", help="only the own step and the floor")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    return parser.parse_args()
 
+
+def quickest(settings: dict[str, Callable[[], float]], steps: Steps) -> Callable[[], float]:
+    """Try each setting once, print the times, and return the quickest."""
+    seconds = {name: steps.timed(run) for name, run in settings.items()}
+    print("sentence-transformers:", ", ".join(f"{name} {time:.2f} s" for name, time in seconds.items()))
+    return settings[min(seconds, key=lambda name: seconds[name])]
+
+
+def compare_gradients(sides: dict[str, Callable[[], float]], steps: Steps) -> None:
+    """Compare the loss and gradient of every side with the first one's; exits where they differ."""
+    reference: tuple[float, Tensor] | None = None
+    for name, run in sides.items():
+        loss, gradient = steps.gradient(run)
+        reference = reference or (loss, gradient)
+        off = float((gradient - reference[1]).norm() / reference[1].norm())
+        print(f"{name}: loss {loss:.6f}, gradient differs by {off:.1e} (relative norm)")
+        assert off <= 1e-4 and abs(loss - reference[0]) <= 1e-4
+
+
+def compare_times(sides: dict[str, Callable[[], float]], steps: Steps, pairs: int, tokens: int) -> dict[str, float]:
+    """Take steps of all sides in turn, print their times, and return the medians in seconds."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    steps.timed(sides["ours"])
+    for _ in range(pairs):
+        for name, run in sides.items():
+            times[name].append(steps.timed(run))
+    medians = {}
+    for name, seconds in times.items():
+        medians[name] = median = statistics.median(seconds)
+        print(f"{name}: {median:.2f} s a step ({min(seconds):.2f} to {max(seconds):.2f}), {tokens / median:,.0f} tokens/s")
+    return medians
+
+
+def main() -> None:
+    """Compare, time, and print the ratios."""
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
     sizes = {"latents": args.latents, "heads": 4, "head_dim": 64}
     if args.shape:
         model = random_model(args.design, args.shape, dropout=args.dropout, pooling_sizes=sizes, max_length=args.max_length)
@@ -236,47 +289,26 @@ def main() -> None:
     model.train()
     peer = Peer(model) if model.pooling is None and model.design.tokens == "last" else None
     batch = TripletCollator(model.tokenizer, model.recipe)(read_triplets(args.triplets, args.batch))
-    from accelerate import Accelerator
-
     loss = ContrastiveLoss(scale=SCALE, mask_duplicates=False)  # the others do not mask them
-    step = ContrastiveStep.of(
-        model,
-        Engine(Accelerator(cpu=True)),
-        loss=loss,
-        chunk_tokens=args.chunk_tokens,
-    )
+    step = ContrastiveStep.of(model, Engine(Accelerator(cpu=True)), loss=loss, chunk_tokens=args.chunk_tokens)
     steps = Steps(model)
     sides: dict[str, Callable[[], float]] = {"ours": lambda: float(step(model, batch).loss)}
     if not args.only_ours:
         sides["published"] = backward(lambda: published_loss(model, batch))
         if peer is not None:
-            settings = {name: backward(one) for name, one in peer.losses(batch).items()}
-            tried = {name: steps.timed(run) for name, run in settings.items()}
-            best = min(tried, key=lambda name: tried[name])
-            print("sentence-transformers:", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in tried.items()))
-            sides["sentence-transformers"] = settings[best]
+            settings = {name: backward(peer_loss) for name, peer_loss in peer.losses(batch).items()}
+            sides["sentence-transformers"] = quickest(settings, steps)
     print(f"{args.design}, {args.batch} triplets, {batch.tokens} real tokens, {len(batch)} texts; LoRA dropout {args.dropout}")
-    reference: tuple[float, Tensor] | None = None
-    for name, run in sides.items() if not args.dropout else ():
-        found = steps.gradient(run)
-        reference = reference or found
-        off = float((found[1] - reference[1]).norm() / reference[1].norm())
-        print(f"{name}: loss {found[0]:.6f}, gradient differs by {off:.1e} (relative norm)")
-        assert off <= 1e-4 and abs(found[0] - reference[0]) <= 1e-4
-
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    steps.timed(sides["ours"])
-    for _ in range(args.pairs):
-        for name, run in sides.items():
-            times[name].append(steps.timed(run))
-    medians = {name: statistics.median(found) for name, found in times.items()}
-    for name, found in times.items():
-        print(f"{name}: {medians[name]:.2f} s a step ({min(found):.2f} to {max(found):.2f}), "
-              f"{batch.tokens / medians[name]:,.0f} tokens/s")  # fmt: skip
+    if not args.dropout:
+        compare_gradients(sides, steps)
+    medians = compare_times(sides, steps, args.pairs, batch.tokens)
     rate, needed = matmul_rate(model.dim), operations(model, batch)
     if model.pooling is None:
-        print(f"floor {needed / rate:.2f} s ({needed / 1e12:.3f} T operations at {rate / 1e9:.0f} G/s): "
-              f"{needed / rate / medians['ours']:.0%} of it reached")  # fmt: skip
+        least = needed / rate
+        print(
+            f"floor {least:.2f} s ({needed / 1e12:.3f} T operations at {rate / 1e9:.0f} G/s): "
+            f"{least / medians['ours']:.0%} of it reached"
+        )
     for name in list(sides)[1:]:
         print(f"{medians[name] / medians['ours']:.2f} x {name} ({args.design}, batch {args.batch}, {args.triplets.name})")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
 import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
 from common.errors import UserError, nearest
+from common.number_check import is_number
+from common.printable import shown
 
 Built = TypeVar("Built")
 NAMES = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false", type(None): "nothing"}
@@ -36,7 +37,7 @@ def build(kind: type[Built], content: object, place: str) -> Built:
         UserError: a key is unknown or missing, or a value of another type; it names the file, the key and the nearest key.
     """
     if not isinstance(content, dict):
-        raise UserError(f"{place}: expected an object for {kind.__name__}, found {content!r:.40}")
+        raise UserError(f"{place}: expected an object for {kind.__name__}, found {shown(content)}")
     hints = _hints(kind)  # type: ignore[arg-type]
     for key in content:
         if key not in hints:
@@ -74,7 +75,7 @@ def _value(hint: Any, value: object, place: str) -> Any:
         return {key: _value(parts[1], item, f"{place}.{key}") for key, item in value.items()}
     if _fits(hint, value):
         return float(typing.cast(float, value)) if hint is float else value
-    raise UserError(f"{place} is {value!r:.40}, not {type_name(hint)}")
+    raise UserError(f"{place} is {shown(value)}, not {type_name(hint)}")
 
 
 def _one_of(parts: tuple[Any, ...], value: object, place: str) -> Any:
@@ -88,7 +89,7 @@ def _one_of(parts: tuple[Any, ...], value: object, place: str) -> Any:
         except UserError:
             continue
     names = " or ".join(type_name(part) for part in parts)
-    raise UserError(f"{place} is {value!r:.40}, not {names}")
+    raise UserError(f"{place} is {shown(value)}, not {names}")
 
 
 def _fits(hint: Any, value: object) -> bool:
@@ -96,7 +97,7 @@ def _fits(hint: Any, value: object) -> bool:
     if typing.get_origin(hint) is typing.Literal:
         return value in typing.get_args(hint)
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(typing.cast(float, value))
+        return is_number(value)
     return type(value) is hint
 
 

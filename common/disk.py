@@ -1,8 +1,10 @@
-"""Whether results can be written, known before anything is encoded; and which errors say that they cannot."""
+"""Checks that results can be written, before anything is encoded, and the errors that say they cannot."""
 
 from __future__ import annotations
 
 import errno
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -31,6 +33,14 @@ def check_writable(folder: Path, flag: str = "--output_dir") -> None:
     """
     if why := not_writable(folder):
         raise UserError(f"{why}; give another {flag}")
+
+
+def as_os_error(error: Exception) -> OSError:
+    """Return an error of a library written in Rust, which has the operating system's number in its text, as an OSError."""
+    number = re.search(r"os error (\d+)", str(error))
+    if number is None:
+        return OSError(str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])))
 
 
 def chain(error: BaseException) -> list[BaseException]:

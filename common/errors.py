@@ -5,9 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from common.printable import escaped
+
 
 class UserError(Exception):
-    """What is wrong, where, why, and what to do next. Scripts print it and exit with a non-zero status."""
+    """What is wrong, where, why, and what to do next. Scripts print it and exit with a non-zero status.
+
+    Keys, values, names and paths of users stand in messages; what a terminal would obey is escaped here, once for all.
+    """
+
+    def __str__(self) -> str:
+        """Return the message without control characters."""
+        return escaped(super().__str__())
+
+
+class UsageError(UserError):
+    """An error in what the user asked for, found after the flags were parsed; scripts exit with status 2."""
 
 
 class SharedError(UserError):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
 
+PART = ".part-"  # how folders begin in which files are written aside
 MOST_NAMES = 12  # of a directory in a message
 
 
@@ -27,6 +31,24 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(folder: Path, last: str) -> Iterator[Path]:
+    """Write several files all or not at all: yield a folder in ``folder``, whose files take their places after it.
+
+    An error inside the block leaves ``folder`` as it was. The file named ``last`` is moved last: where it is new, all are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as name:
+        aside = Path(name)
+        yield aside
+        files = sorted(path for path in aside.rglob("*") if path.is_file())
+        files.sort(key=lambda path: path.name == last)
+        for path in files:
+            (folder / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            path.replace(folder / path.relative_to(aside))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -55,11 +77,11 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: no such file, no JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(path))
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} has no {path.name}; it holds: {listing(path.parent)}") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no valid JSON ({error}); take a fresh copy") from error
+        raise UserError(f"{path} is no valid JSON ({json_fault(error)}); take a fresh copy") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object")
     return content
@@ -72,11 +94,11 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
         UserError: the file holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it, and what it holds is made again") from error
+        raise UserError(f"{path} cannot be read ({json_fault(error)}); delete it, and what it holds is made again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object; delete it, and what it holds is made again")
     return content

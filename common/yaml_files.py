@@ -11,12 +11,63 @@ from typing import Any
 import yaml
 
 from common.errors import UserError
+from common.lines import read_text
+from common.number_check import MOST_DIGITS, is_number
+from common.printable import shown
 
 MERGE = "tag:yaml.org,2002:merge"
 
 
+MOST_VALUES = 1_000_000  # of a file, those counted twice that stand in it twice by alias
+DEEPEST = 100  # mappings and lists in each other
+
+
 class OnceLoader(yaml.SafeLoader):
-    """YAML's safe loader, to which a key that stands twice in a mapping is an error."""
+    """YAML's safe loader, to which a key that stands twice in a mapping is an error.
+
+    So are values that do not fit their tags, lists and mappings that hold themselves, and aliases that multiply without end.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._sizes: dict[yaml.Node, int] = {}  # values in a node that is whole
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node, and count what it holds."""
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {DEEPEST} levels deep", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is None or node in self._sizes:
+            return node
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            children = node.value
+        elif isinstance(node, yaml.MappingNode):
+            for pair in node.value:
+                children += pair
+        if not isinstance(node.end_mark, yaml.Mark) or not all(child in self._sizes for child in children):
+            raise yaml.constructor.ConstructorError(None, None, "an alias stands inside of what it names", mark)
+        self._sizes[node] = 1 + sum(self._sizes[child] for child in children)
+        if self._sizes[node] > MOST_VALUES:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {MOST_VALUES:,} values", mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return a node's value; whatever YAML cannot make of a scalar is an error of YAML, with its place."""
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{shown(node.value)} is no value of the kind {kind}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+        if type(value) is int and not is_number(value):
+            problem = f"a whole number of more than {MOST_DIGITS} digits"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         """Compose a mapping as it is written: what is merged into it (``<<``) may have its keys, too."""
@@ -42,10 +93,18 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is malformed, or a key stands twice in one mapping.
     """
-    try:
-        return yaml.load(text, Loader=OnceLoader)
-    except (TypeError, ValueError) as error:  # a value does not fit its tag
-        raise yaml.YAMLError(str(error)) from error
+    return yaml.load(text, Loader=OnceLoader)
+
+
+def read_yaml(path: str | Path, flag: str) -> Any:
+    """Return what a file of one YAML document holds.
+
+    Raises:
+        UserError: no such file, no UTF-8, no YAML, or a key that stands twice; it names file and line. ``flag`` is how the
+            error calls a file that cannot be read.
+    """
+    with _opened(str(path), flag) as (loader, root):
+        return None if root is None else loader.construct_document(root)
 
 
 @dataclass(frozen=True)
@@ -93,18 +152,27 @@ def read_list(path: str, flag: str) -> list[tuple[str, dict[str, Entry]]]:
 def _opened(path: str, flag: str) -> Iterator[tuple[OnceLoader, yaml.Node | None]]:
     """Yield a file's loader and the root of its document; errors of YAML inside the block name file and line."""
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{flag} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    loader = OnceLoader(text)
+        text = read_text(Path(path).expanduser())
+    except OSError as error:
+        raise UserError(f"{flag} {path} cannot be read: {error.strerror or error}") from error
     try:
-        yield loader, loader.get_single_node()
+        loader = OnceLoader(text)
+        try:
+            yield loader, loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise UserError(f"{path}{line}: no valid YAML: {getattr(error, 'problem', None) or error}") from error
-    finally:
-        loader.dispose()
+        raise UserError(f"{path}{_fault(error, text)}") from error
+
+
+def _fault(error: yaml.YAMLError, text: str) -> str:
+    """Return the line and the reason of an error of YAML."""
+    if isinstance(error, yaml.reader.ReaderError):
+        number = text.count("\n", 0, error.position) + 1
+        return f":{number}: no valid YAML: the character {chr(error.character)!r} is not allowed"
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark is not None else ""
+    return f"{line}: no valid YAML: {getattr(error, 'problem', None) or error}"
 
 
 def _entries(loader: OnceLoader, node: yaml.MappingNode, path: str) -> dict[str, Entry]:

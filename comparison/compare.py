@@ -29,7 +29,7 @@ Names = tuple[str, str]  # of two systems
 
 @dataclass(frozen=True)
 class Options:
-    """How to compare.
+    """Options of a comparison.
 
     Attributes:
         baseline: the system that the others are compared with; None for all pairs.
@@ -46,6 +46,13 @@ class Options:
 
 def compare(table: Table, families: Families, options: Options) -> Comparison:
     """Compare the systems of a table.
+
+    >>> from comparison.reading.families import read_families
+    >>> from comparison.reading.results_folder import read
+    >>> from comparison.reading.selection import select
+    >>> families = read_families()
+    >>> compare(select(read([results]), families), families, Options(baseline="plain")).categories[0].name
+    'Retrieval'
 
     Raises:
         ComparisonError: there is no such baseline, or a file of item scores is damaged.
@@ -105,9 +112,8 @@ def _tests_of_table(categories: Sequence[Category]) -> int:
 
 def _adjust_over_table(categories: Sequence[Category], tests_of_table: int, all_pairs: bool) -> list[Category]:
     """Set the p-values over the whole table, the marks, and where all pairs are compared the letters."""
-    published = []
-    for category in categories:
-        published += [contrast.as_published.p for contrast in category.contrasts]
+    every = chain.from_iterable(category.contrasts for category in categories)
+    published = [contrast.as_published.p for contrast in every]
     holm_over_table = iter(holm(published))
     adjusted = []
     for category in categories:
@@ -158,14 +164,16 @@ def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]
 
 def _overall(table: Table, categories: Sequence[Category], pairs: Sequence[Names], seed: int) -> list[Overall]:
     """Compare over categories."""
-    parts: dict[Names, dict[str, CategoryPart]] = {names: {} for names in pairs}
-    families: dict[Names, dict[str, list[list[str]]]] = {names: {} for names in pairs}
+    parts: dict[Names, dict[str, CategoryPart]] = {}
+    families: dict[Names, dict[str, list[list[str]]]] = {}
+    for names in pairs:
+        parts[names], families[names] = {}, {}
     for category in categories:
         for contrast in category.contrasts:
             sign = float(np.sign(contrast.by_family.mean)) if contrast.starred else 0.0
             means = []
             for tasks in contrast.families:
-                means.append(np.mean([contrast.differences[task] for task in tasks]))
+                means.append(np.mean(list(map(contrast.differences.__getitem__, tasks))))
             named = _named_families(category, contrast.families, means)
             parts[contrast.a, contrast.b][category.name] = CategoryPart(named, sign)
             families[contrast.a, contrast.b][category.name] = contrast.families

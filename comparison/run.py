@@ -6,15 +6,16 @@ import argparse
 import sys
 from typing import Any
 
+from common.files import replacing_together
+from common.printable import one_line
 from comparison.claims.pairs import find_system
 from comparison.compare import Options, compare
 from comparison.places import from_project
 from comparison.reading.families import DEFAULT, read_families
-from comparison.reading.printable import one_line
 from comparison.reading.results_folder import read
+from comparison.reading.selection import select
 from comparison.reading.systems import Reading, choose_baseline, only
-from comparison.reading.table import select
-from comparison.report.tables.files import save
+from comparison.report.tables.files import check_no_study, not_writable, save
 from comparison.report.tables.markdown import as_markdown
 from comparison.report.words.wording import unescape
 from comparison.report.write import write_report
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """
     families = read_families(args.families)
     reading = read(args.directories)
-    names = [system.name for system in reading.systems]
+    names = reading.names
     baseline = None
     if args.baseline:
         baseline = find_system(args.baseline, names)
@@ -44,15 +45,21 @@ def run(args: argparse.Namespace) -> int:
         baseline = choose_baseline(reading, baseline)
     table = select(reading, families, args.tasks)
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
-    paths = save(comparison, args.output_dir, _origin(args, reading))
-    paths += write_report(comparison, reading.studies, args.output_dir, command_line(args))[:3]
+    check_no_study(args.output_dir)
+    try:
+        with replacing_together(args.output_dir, "report.html") as aside:
+            paths = save(comparison, aside, _origin(args, reading))
+            paths += write_report(comparison, reading.studies, aside, command_line(args))[:3]
+    except OSError as error:
+        raise not_writable(args.output_dir, error) from error
+    paths = [args.output_dir / path.relative_to(aside) for path in paths]
     print(unescape(as_markdown(comparison, whole=False)))
     if args.baseline is None and not args.all_pairs:
         first = "the first that has scores"
         if baseline == reading.systems[0].name:
             first = "the first"
         print(f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs.")
-    print("saved " + ", ".join(str(path) for path in paths))
+    print("saved " + ", ".join(map(str, paths)))
     for damaged in reading.damaged:
         print(f"error: {damaged}", file=sys.stderr)
     return min(1, len(reading.damaged))
@@ -61,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 def _origin(args: argparse.Namespace, reading: Reading) -> dict[str, Any]:
     """Return the facts at the head of the JSON file; names that could not be printed as they are stand there unchanged."""
     origin: dict[str, Any] = {
-        "directories": [from_project(directory) for directory in args.directories],
+        "directories": list(map(from_project, args.directories)),
         "families_file": from_project(args.families or DEFAULT),
         "seed": args.seed,
         "same_revision": args.same_revision,
@@ -88,4 +95,7 @@ def command_line(args: argparse.Namespace) -> list[str]:
         if not isinstance(value, list):
             value = [value]
         words += [f"--{name}", *map(str, value)]
-    return words + [f"--{name}" for name in SWITCHES if getattr(args, name)]
+    for name in SWITCHES:
+        if getattr(args, name):
+            words.append(f"--{name}")
+    return words

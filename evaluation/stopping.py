@@ -15,14 +15,14 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def sigterm_stops() -> Iterator[None]:
-    """Raise `Terminated` in the block when SIGTERM comes; one that is ignored stays so."""
+    """Raise `Terminated` in the block when SIGTERM comes; a process that ignores SIGTERM goes on ignoring it."""
     before = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not end what is being put in order
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the clean-up
         raise Terminated("Stopped by SIGTERM")
 
     signal.signal(signal.SIGTERM, stop)
@@ -33,6 +33,6 @@ def sigterm_stops() -> Iterator[None]:
 
 
 def leave_signals_to_the_first_process() -> None:
-    """End this process at once when it is told to stop: it holds nothing that must be kept, and says nothing."""
+    """Let signals end this process at once and silently: it holds nothing that must be kept."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
-from model_loaders.designs import DESIGNS
+from model_loaders import DESIGNS, load_design
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def convert(args: argparse.Namespace) -> None:
     """Load the published adapter and save it in our layout."""
-    from model_loaders.loading import load_design
     from model_loaders.saving import save
 
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
-from model_loaders.backbone.load import add_lora, choose_device, choose_dtype, load_backbone
+from model_loaders.backbone.load import choose_device, choose_dtype, embedding_rows, load_backbone
+from model_loaders.backbone.lora import add_lora
 from model_loaders.designs import Design, get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, Recipe
 from model_loaders.layouts.source import open_base
+from model_loaders.options import LoadOptions
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from pooling import Pooling, build_pooling, new_config, size_names
 
@@ -54,50 +56,47 @@ def cast_pooling(pooling: Pooling | None, device: torch.device, dtype: torch.dty
 def create(
     design: str,
     base_model: str | Path,
-    cache_dir: str | Path | None = None,
     *,
     lora: dict[str, Any] | None,
     pooling_sizes: Mapping[str, int] | None = None,
     recipe: Recipe | None = None,
     seed: int = 42,
-    dtype: str | torch.dtype | None = None,
-    attn_implementation: str | None = None,
-    device: str | torch.device | None = None,
-    quantisation: str = "",
+    options: LoadOptions | None = None,
 ) -> EmbedModel:
     """Make a new, untrained model of a design; LoRA and pooling are initialised from ``seed`` alone.
+
+    >>> create("causal_mean", base, lora=None).encode(["word1 word2"]).shape
+    (1, 32)
 
     Args:
         design: row of the table.
         base_model: hub name or directory.
-        cache_dir: hub cache.
         lora: LoRA config (``configs/lora.json``), or ``None`` for the base model as it is.
-        pooling_sizes: ``latents``, ``heads``, ``head_dim``; published sizes by default.
+        pooling_sizes: sizes of the pooling (``pooling.size_names``); published ones by default.
         recipe: prompts and lengths that the model will carry.
         seed: of the initial weights.
-        dtype: of the base model; LoRA and pooling are fp32.
-        attn_implementation: attention kernel; see ``backbone.choose_kernel``.
-        device: ``None`` for the GPU where there is one.
-        quantisation: ``4bit`` or ``8bit``.
+        options: how the base model is loaded; LoRA and pooling are fp32 whatever its dtype.
     """
     row = get_design(design)
-    directory, base = open_base(base_model, cache_dir, quantisation)
-    chosen_device = choose_device(device)
+    options = options or LoadOptions()
+    recipe = recipe or Recipe()
+    directory, base = open_base(base_model, options.cache_dir, options.quantisation)
+    device = choose_device(options.device)
     backbone = load_backbone(
         directory,
         row,
-        dtype=choose_dtype(dtype, chosen_device),
-        device=chosen_device,
-        attn_implementation=attn_implementation,
-        quantisation=quantisation or None,
+        dtype=choose_dtype(options.dtype, device),
+        device=device,
+        attn_implementation=options.attn_implementation,
+        quantisation=options.quantisation or None,
     )
-    with seeded(seed, chosen_device):
+    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
+    tokenizer.check_rows(embedding_rows(backbone))
+    with seeded(seed, device):
         if lora is not None:
             backbone = add_lora(backbone, lora, trainable=True)
         pooling = fresh_pooling(row, base, pooling_sizes or {})
-    pooling = cast_pooling(pooling, chosen_device, None)
-    recipe = recipe or Recipe()
-    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
+    pooling = cast_pooling(pooling, device, None)
     return EmbedModel(design, backbone, pooling, tokenizer, recipe, base)
 
 

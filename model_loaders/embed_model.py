@@ -191,16 +191,11 @@ class EmbedModel(nn.Module):
         if (activation_checkpointing_kwargs or {}).get("use_reentrant"):
             raise UserError("reentrant checkpointing loses the gradients of a frozen base model: leave use_reentrant out")
         model: Any = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False}, **options)
-
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Do the same: its name before transformers 5.23."""
-        self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
+        model.activation_checkpointing_enable({"use_reentrant": False}, **options)
 
 
 def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:
-    """Pool a batch of ``tokens`` padded tokens; where texts are encoded, in parts that need no more memory than it did.
+    """Pool a batch of ``tokens`` padded tokens; without gradients, in parts that fit the memory that the backbone's pass used.
 
     Args:
         pooling: of the model.

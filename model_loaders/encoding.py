@@ -1,4 +1,4 @@
-"""How texts become vectors: tokenised once, sorted by length, in batches under a budget of tokens, back in their order.
+"""Texts become vectors: tokenised once, sorted by length, in batches under a budget of tokens, back in their order.
 
 The way of a batch is chosen for speed where that changes no vector: no attention mask where no token can see padding, LoRA
 in one matrix product (``merged_lora``), nothing kept that the design does not read, and on a GPU little waiting: ids are copied

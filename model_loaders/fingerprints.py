@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # All of these are differences of a cosine from 1.
 FLOOR = 1e-4  # allowed in any dtype: fp32 on another device, with other libraries
-OLD_FLOOR, OLD_FLOOR_OTHER_DTYPE = 1e-3, 1e-2  # of manifests without a measured noise: what they were checked by then
+OLD_FLOOR, OLD_FLOOR_OTHER_DTYPE = 1e-3, 1e-2  # of manifests without a measured noise: the limits they were saved under
 CEILING = 0.1  # never allowed, however noisy the model is: a lost pooling or another base LLM is farther away
 FACTOR = 4.0  # times the noise: two computations have an error each, and the noise is known from few draws and texts
 SAMPLES = 2

@@ -12,6 +12,8 @@ from common.files import first_line, listing, neighbour
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "vocab*", "merges.txt", "attn_pool.pt"]
 
 
+OWN_CODE = "it needs code of its own, which this toolkit does not run: take a model whose type transformers itself knows"
+ADAPTER_FILES = ("embedder.json", "adapter_config.json")
 HUB_TIMEOUT = 8  # seconds
 
 
@@ -32,11 +34,28 @@ def resolve(name: str | Path, *, what: str, cache_dir: str | Path | None = None,
         if not path.is_dir():
             raise UserError(f"the {what} {name} is a file; give the directory that holds {needs}")
         if not (path / needs).is_file():
+            adapter = [name for name in ADAPTER_FILES if (path / name).is_file()]
+            if what == "base model" and adapter:
+                raise UserError(
+                    f"the base model directory {name} has no {needs} but {adapter[0]}: it is an adapter. Give the base "
+                    "model that it stands on; the adapter is loaded with model_loaders.load, or trained on with "
+                    "--peft_model_name_or_path."
+                )
+            if what == "adapter" and (path / "config.json").is_file():
+                raise UserError(
+                    f"the adapter directory {name} has no {needs} but config.json: it is a model of its own; it holds: "
+                    f"{listing(path)}"
+                )
             raise UserError(f"the {what} directory {name} has no {needs}; it holds: {listing(path)}")
         return path
     if looks_local(str(name)):
         raise UserError(f"there is no {what} directory {name}{neighbour(path)}")
     return download(str(name), what=what, cache_dir=cache_dir)
+
+
+def needs_own_code(error: BaseException) -> bool:
+    """Whether transformers refused to run code of a model's folder."""
+    return "trust_remote_code" in str(error)
 
 
 def looks_local(name: str) -> bool:

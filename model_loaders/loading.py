@@ -1,4 +1,4 @@
-"""Make an ``EmbedModel``: from an adapter directory (ours or published), or new for training; and save it."""
+"""An adapter directory, ours or published, becomes an ``EmbedModel`` on its base LLM."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from torch import nn
 
 from common.errors import UserError
 from model_loaders.backbone.load import (
-    add_lora,
+    DTYPES,
     choose_device,
     choose_dtype,
+    embedding_rows,
     load_backbone,
     rounds_by_batch,
 )
+from model_loaders.backbone.lora import add_lora, check_ranks
 from model_loaders.create import cast_pooling
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
@@ -27,42 +29,42 @@ from model_loaders.layouts.manifest import (
 )
 from model_loaders.layouts.source import Source, adapter_needs, check_base, open_base, read_source, tokenizer_and_recipe
 from model_loaders.layouts.tensors import (
+    LORA_CONFIG,
     LORA_WEIGHTS,
     POOLING_WEIGHTS,
     check_tensors,
     load_lora,
 )
+from model_loaders.options import LoadOptions
 from model_loaders.version import as_computed, hash_of, lora_facts, read_lora_config
 from pooling import build_pooling
 
 
-def load_design(
+def load_model(
     design: str | None,
     base_model: str | Path | None,
     adapter_path: str | Path,
-    cache_dir: str | Path | None = None,
+    options: LoadOptions,
     *,
-    dtype: str | torch.dtype | None = None,
-    attn_implementation: str | None = None,
-    device: str | torch.device | None = None,
     num_heads: int | None = None,
     trainable: bool = False,
 ) -> EmbedModel:
-    """Load an adapter directory, ours or published, on its base model; see ``model_loaders.load``."""
-    plan = plan_loading(design, base_model, adapter_path, cache_dir, dtype=dtype, device=device, num_heads=num_heads)
+    """Load an adapter directory, ours or published, on its base model; see ``model_loaders.load_design``."""
+    plan = plan_loading(design, base_model, adapter_path, options, num_heads=num_heads)
+    manifest = plan.source.manifest
     backbone = load_backbone(
         plan.base_directory,
         get_design(plan.source.design_name),
         dtype=plan.dtype,
         device=plan.device,
-        attn_implementation=attn_implementation or saved_kernel(plan.source.manifest, plan.dtype, plan.device),
+        attn_implementation=options.attn_implementation or saved_kernel(manifest, plan.dtype, plan.device),
         quantisation=plan.base.quantisation or None,
     )
     model = assemble(plan.source, backbone, plan.base, plan.base_directory, trainable=trainable)
     model.pooling = cast_pooling(model.pooling, plan.device, None if trainable else plan.dtype)
     model.train(trainable)
-    if plan.source.manifest is not None:
-        check_fingerprints(plan.source.manifest, model, plan.source.directory)
+    if manifest is not None:
+        check_fingerprints(manifest, model, plan.source.directory)
     return model
 
 
@@ -110,25 +112,28 @@ def plan_loading(
     design: str | None,
     base_model: str | Path | None,
     adapter_path: str | Path,
-    cache_dir: str | Path | None = None,
+    options: LoadOptions,
     *,
-    dtype: str | torch.dtype | None = None,
-    device: str | torch.device | None = None,
     num_heads: int | None = None,
 ) -> Plan:
-    """Find and check what ``load_design`` would load, without the base LLM's weights."""
-    directory = resolve(adapter_path, what="adapter", cache_dir=cache_dir, needs=adapter_needs(Path(adapter_path)))
+    """Find and check what ``load_model`` would load, without the base LLM's weights."""
+    needs = adapter_needs(Path(adapter_path))
+    directory = resolve(adapter_path, what="adapter", cache_dir=options.cache_dir, needs=needs)
     source = read_source(directory, design, num_heads)
-    name = base_model or (source.manifest.base_model.name_or_path if source.manifest else None)
-    if name is None:
+    manifest = source.manifest
+    if manifest is not None:
+        base_model = base_model or manifest.base_model.name_or_path
+    if base_model is None:
         raise UserError(f"{directory} is in the published layout, which does not name its base model: give base_model")
-    quantisation = source.manifest.base_model.quantisation if source.manifest else ""
-    base_directory, base = open_base(name, cache_dir, quantisation)
-    check_base(source, base)
-    chosen_device = choose_device(device)
-    if dtype is None and source.manifest is not None and source.manifest.dtype in ("float32", "bfloat16", "float16"):
-        dtype = source.manifest.dtype
-    return Plan(source, base, base_directory, choose_dtype(dtype, chosen_device), chosen_device)
+    quantisation = "" if manifest is None else manifest.base_model.quantisation
+    if options.quantisation not in ("", quantisation):
+        raise UserError(f"{directory} was trained on a base model that is not in {options.quantisation}: leave it out")
+    base_directory, base = open_base(base_model, options.cache_dir, quantisation)
+    check_base(source, base, base_directory)
+    device, dtype = choose_device(options.device), options.dtype
+    if dtype is None and manifest is not None and manifest.dtype in DTYPES:
+        dtype = manifest.dtype
+    return Plan(source, base, base_directory, choose_dtype(dtype, device), device)
 
 
 def saved_kernel(manifest: Manifest | None, dtype: torch.dtype, device: torch.device) -> str | None:
@@ -149,7 +154,8 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
     """Put an adapter's tensors on a loaded base model; a published adapter without tokenizer files takes the base's."""
     if source.lora is not None:
         config, tensors = source.lora
-        backbone = add_lora(backbone, config, trainable=trainable)
+        check_ranks(config, tensors, str(source.directory / LORA_CONFIG))
+        backbone = add_lora(backbone, config, trainable=trainable, saved=True)
         load_lora(backbone, tensors, source.directory / LORA_WEIGHTS)
     pooling = None
     if source.pooling is not None and source.pooling_file is not None:
@@ -164,4 +170,5 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
             )
         pooling.load_state_dict(tensors)
     tokenizer, recipe = tokenizer_and_recipe(source, base_directory)
+    tokenizer.check_rows(embedding_rows(backbone))
     return EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)

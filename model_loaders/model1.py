@@ -9,4 +9,5 @@ from functools import partial
 
 from model_loaders import load_design
 
+# Not the class: the published scripts import a loader under this name.
 EmbedModel = partial(load_design, "model1")

@@ -12,6 +12,7 @@ from model_loaders.layouts.manifest import (
     MANIFEST,
     Manifest,
     library_versions,
+    without_home,
 )
 from model_loaders.layouts.tensors import (
     LORA_CONFIG,
@@ -35,29 +36,35 @@ def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
         noise, effect = rounding_noise(model, fingerprints), lora_effect(model, fingerprints)
     if not write:
         return
+    base, relative = without_home(model.base_model, directory)
     stage = directory / ".partial"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
-    for name, content in tensors.items():
-        write_tensors(content, stage / name)
-    if model.has_lora:
-        config = lora_config_dict(model.backbone) | {"base_model_name_or_path": model.base_model.name_or_path}
-        (stage / LORA_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    model.tokenizer.save(stage)
-    Manifest(
-        design=model.design_name,
-        base_model=model.base_model,
-        pooling=None if model.pooling is None else model.pooling.config.to_dict(),
-        recipe=model.recipe,
-        end_token=model.tokenizer.end_token,
-        dtype=model.dtype,
-        fingerprints=[[round(float(value), 7) for value in row] for row in fingerprints],
-        lora=model.has_lora,
-        versions=library_versions(),
-        attn_implementation=model.attn_implementation,
-        noise=float(f"{noise:.3g}"),
-        lora_effect=float(f"{effect:.3g}"),
-    ).write(stage)
+    try:
+        for name, content in tensors.items():
+            write_tensors(content, stage / name)
+        if model.has_lora:
+            config = lora_config_dict(model.backbone) | {"base_model_name_or_path": base.name_or_path}
+            (stage / LORA_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        model.tokenizer.save(stage)
+        Manifest(
+            design=model.design_name,
+            base_model=base,
+            base_relative=relative,
+            pooling=None if model.pooling is None else model.pooling.config.to_dict(),
+            recipe=model.recipe,
+            end_token=model.tokenizer.end_token,
+            dtype=model.dtype,
+            fingerprints=[[round(float(value), 7) for value in row] for row in fingerprints],
+            lora=model.has_lora,
+            versions=library_versions(),
+            attn_implementation=model.attn_implementation,
+            noise=float(f"{noise:.3g}"),
+            lora_effect=float(f"{effect:.3g}"),
+        ).write(stage)
+    except BaseException:  # a full disk: half an adapter is of no use
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
     (directory / MANIFEST).unlink(missing_ok=True)
     for file in sorted(stage.iterdir(), key=lambda file: file.name == MANIFEST):
         file.replace(directory / file.name)

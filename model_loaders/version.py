@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from common.file_hashes import Notes, file_hash, file_state
+from model_loaders.backbone.base_files import CONFIG, weight_files
 from model_loaders.layouts.manifest import BaseModel, Recipe
 from model_loaders.layouts.tensors import plain
 
@@ -37,7 +38,6 @@ NOT_DECISIVE = (
 )
 # Initialisations that draw A and B alone. The others (pissa, olora, …) change the base's weights too, each time peft adds LoRA.
 DRAWN = (True, False, None, "gaussian", "orthogonal", "eva")
-BASE_FILES = ("*.safetensors", "*.bin", "config.json")
 
 
 def hash_of(
@@ -87,7 +87,7 @@ def read_lora_config(content: Mapping[str, Any], notes: Path | None = None) -> d
         content: of the file.
         notes: a file that remembers this, since peft takes seconds to import.
     """
-    from model_loaders.backbone.load import lora_config
+    from model_loaders.backbone.lora import lora_config
 
     noted = Notes(notes)
     key = f"peft {metadata.version('peft')}|{json.dumps(content, sort_keys=True)}"
@@ -107,14 +107,15 @@ def as_computed(tensors: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype)
 
 
 def content_hash(directory: Path, notes: Path | None = None) -> str:
-    """Return a hash of every byte of a base model's weights and of its ``config.json``.
+    """Return a hash of every byte of the weights that are loaded of a base model, and of its ``config.json``.
 
     Args:
         directory: of the base model.
         notes: a file that remembers hashes by path, size, inode and times of change, so that 14 GB are read once.
     """
     noted = Notes(notes)
-    files = sorted({path for pattern in BASE_FILES for path in directory.glob(pattern)})
+    weights = [path for path in weight_files(directory) if path.suffix != ".json"]  # an index only says where tensors are
+    files = sorted([directory / CONFIG, *weights])
     known = {path: noted.get(file_state(path)) for path in files}
     missing = [path for path in files if known[path] is None]
     with ThreadPoolExecutor(max_workers=8) as threads:  # hashing lets other threads run

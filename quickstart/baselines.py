@@ -1,4 +1,4 @@
-"""What any embedder must be compared with: TF-IDF, and a trained table of token vectors without a transformer.
+"""Baselines: TF-IDF, and a trained table of token vectors without a transformer.
 
 Both are fitted on the same triplets as the designs and offer the same ``encode``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import math
 import random
@@ -15,12 +16,13 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FloatArray = npt.NDArray[np.float32]
 WORD_COLUMNS = 6144
@@ -28,28 +30,29 @@ HASHED_COLUMNS = 2048
 COLUMN_STD = 0.05
 QUERY_TOKENS = 32
 DOCUMENT_TOKENS = 64
+Role = Literal["query", "document"]
 
 
-class Encoder(Protocol):
-    """What the evaluation calls; ``version`` changes whenever the vectors may."""
+class BaselineEncoder(Protocol):
+    """The interface that the evaluation calls; ``version`` changes whenever the vectors may."""
 
     version: str
 
     def encode(
         self,
         texts: list[str],
-        role: str = "document",
+        role: Role = "document",
         *,
         prompt: str | None = None,
-        max_length: int = 512,
+        max_length: int | None = 512,
         batch_size: int = 64,
-        show_progress: bool = False,
     ) -> FloatArray:
-        """Unit vectors ``(texts, dim)``; a text without a known term is the zero vector."""
+        """Return unit vectors ``(texts, dim)``; a text without a known term is the zero vector."""
+        ...
 
 
-def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 0) -> Encoder:
-    """Fits a baseline on training triplets.
+def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 0) -> BaselineEncoder:
+    """Fit a baseline on training triplets.
 
     Args:
         name: ``"tfidf"`` or ``"static_bag"``.
@@ -68,20 +71,21 @@ def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 
 
 
 def read_triplets(train_file: str | Path) -> list[tuple[str, str, str]]:
-    """(query, positive, negative) of each line, the first where there are several, "" where there is no negative."""
-
-    def first(value: Any) -> str:
-        if isinstance(value, list):
-            return str(value[0]) if value else ""
-        return str(value or "")
-
+    """Return (query, positive, negative) of each line, the first of several negatives, "" where there is none."""
     triplets = []
     path = Path(train_file)
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            triplets.append((first(row["query"]), first(row["positive"]), first(row.get("negative"))))
+            triplets.append((first_text(row["query"]), first_text(row["positive"]), first_text(row.get("negative"))))
     return triplets
+
+
+def first_text(value: Any) -> str:
+    """Return a text, or the first of a list of texts; "" for none."""
+    if isinstance(value, list):
+        value = next(iter(value), None)
+    return str(value or "")
 
 
 class TfIdf:
@@ -93,8 +97,13 @@ class TfIdf:
     """
 
     def __init__(self, triplets: Sequence[tuple[str, str, str]]) -> None:
-        texts = sorted({text for query, positive, _ in triplets for text in (query, positive)})
-        frequency = Counter(word for text in texts for word in set(words(text)))
+        different: set[str] = set()
+        for query, positive, _ in triplets:
+            different |= {query, positive}
+        texts = sorted(different)
+        frequency: Counter[str] = Counter()
+        for text in texts:
+            frequency.update(set(words(text)))
         frequent = sorted(frequency, key=lambda word: (-frequency[word], word))[:WORD_COLUMNS]
         self.columns = {word: column for column, word in enumerate(frequent)}
         self.idf = {word: math.log((1 + len(texts)) / (1 + count)) + 1 for word, count in frequency.items()}
@@ -104,14 +113,13 @@ class TfIdf:
     def encode(
         self,
         texts: list[str],
-        role: str = "document",
+        role: Role = "document",
         *,
         prompt: str | None = None,
-        max_length: int = 512,
+        max_length: int | None = 512,
         batch_size: int = 64,
-        show_progress: bool = False,
     ) -> FloatArray:
-        """Unit vectors ``(texts, WORD_COLUMNS + HASHED_COLUMNS)``; prompt and lengths mean nothing here."""
+        """Return unit vectors ``(texts, WORD_COLUMNS + HASHED_COLUMNS)``; prompt and lengths mean nothing here."""
         vectors = np.zeros((len(texts), WORD_COLUMNS + HASHED_COLUMNS), dtype=np.float32)
         for row, text in enumerate(texts):
             for word, count in Counter(words(text)).items():
@@ -125,7 +133,7 @@ class TfIdf:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of two characters or more, as scikit-learn's vectorisers take them."""
+    """Return the lower-case words of two characters or more, as scikit-learn's vectorisers take them."""
     return re.findall(r"(?u)\b\w\w+\b", text.lower())
 
 
@@ -146,29 +154,29 @@ class StaticBag:
         temperature: float = 0.1,
         seed: int = 0,
     ) -> None:
-        from transformers import AutoTokenizer
-
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(base_model))
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(base_model), trust_remote_code=False)
         self.table = torch.nn.Parameter(_input_embeddings(base_model))
         optimizer = torch.optim.Adam([self.table], lr=learning_rate)
         rng = random.Random(seed)
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * max(0.05, 1 - step / steps)
             batch = rng.sample(list(triplets), min(batch_size, len(triplets)))
-            queries = self._embed([query for query, _, _ in batch], QUERY_TOKENS)
-            documents = [positive for _, positive, _ in batch] + [negative for _, _, negative in batch if negative]
-            scores = queries @ self._embed(documents, DOCUMENT_TOKENS).T / temperature  # (batch, documents)
+            queries, positives, negatives = zip(*batch, strict=True)
+            documents = [*positives, *filter(None, negatives)]
+            scores = (
+                self._embed(list(queries), QUERY_TOKENS) @ self._embed(documents, DOCUMENT_TOKENS).T / temperature
+            )  # (batch, documents)
             loss = F.cross_entropy(scores, torch.arange(len(batch)))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         self.version = _digest(self.table.detach().numpy().tobytes())
 
-    def _embed(self, texts: list[str], max_length: int) -> torch.Tensor:
-        """Unit means of token vectors ``(texts, dim)``."""
+    def _embed(self, texts: list[str], max_length: int | None) -> torch.Tensor:
+        """Return unit means of token vectors ``(texts, dim)``."""
         rows = self.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=max_length)["input_ids"]
-        lengths = torch.tensor([len(row) for row in rows])
-        flat = torch.tensor([token for row in rows for token in row], dtype=torch.long)
+        lengths = torch.tensor(list(map(len, rows)))
+        flat = torch.tensor(list(itertools.chain.from_iterable(rows)), dtype=torch.long)
         text_of = torch.repeat_interleave(torch.arange(len(rows)), lengths)
         sums = torch.zeros(len(rows), self.table.shape[1]).index_add(0, text_of, F.embedding(flat, self.table))
         return F.normalize(sums, dim=-1)
@@ -177,27 +185,26 @@ class StaticBag:
     def encode(
         self,
         texts: list[str],
-        role: str = "document",
+        role: Role = "document",
         *,
         prompt: str | None = None,
-        max_length: int = 512,
+        max_length: int | None = 512,
         batch_size: int = 64,
-        show_progress: bool = False,
     ) -> FloatArray:
-        """Unit vectors ``(texts, hidden)``; a prompt would only add the same words to every text and is ignored."""
-        parts = [self._embed(texts[start : start + 1024], max_length) for start in range(0, len(texts), 1024)]
-        return np.concatenate([part.numpy() for part in parts]).astype(np.float32)
+        """Return unit vectors ``(texts, hidden)``; a prompt would only add the same words to every text and is ignored."""
+        parts = []
+        for start in range(0, len(texts), 1024):
+            parts.append(self._embed(texts[start : start + 1024], max_length).numpy())
+        return np.concatenate(parts).astype(np.float32)
 
 
 def _input_embeddings(base_model: str | Path) -> torch.Tensor:
-    """Input embeddings in fp32 ``(vocabulary, hidden)``, each column centred and scaled to ``COLUMN_STD``.
+    """Return the input embeddings in fp32 ``(vocabulary, hidden)``, each column centred and scaled to ``COLUMN_STD``.
 
     A causal language model lets some columns grow that matter for the next word and not for the topic: as they are,
     training starts from nDCG@10 0.19 and ends at 0.51 on the dev split; scaled, it ends at 0.54 to 0.57 (two seeds).
     """
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(str(base_model), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(str(base_model), dtype=torch.float32, trust_remote_code=False)
     table = model.get_input_embeddings().weight.detach().clone()
     table -= table.mean(dim=0)
     return torch.as_tensor(COLUMN_STD * table / table.std(dim=0).clamp(min=1e-3))
@@ -208,6 +215,6 @@ def _digest(data: bytes) -> str:
 
 
 def unit_rows(vectors: FloatArray) -> FloatArray:
-    """Rows scaled to length one; zero rows stay zero."""
+    """Scale rows to length one; zero rows stay zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(norms == 0, 1, norms), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Builds the quickstart's corpus from the Python documentation that is installed on this machine.
+"""Build the quickstart's corpus from the Python documentation that is installed on this machine.
 
 Command::
 
@@ -20,22 +20,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quickstart.docstrings.cleaning import Docstring, clean
+from quickstart.docstrings.cleaning import Docstring, clean_all
 from quickstart.docstrings.deduplicate import deduplicate
-from quickstart.docstrings.sources import CORE_PACKAGES, package_root, package_versions, read_packages
+from quickstart.docstrings.sources import CORE_PACKAGES, find_roots, package_versions, read_packages
 from quickstart.docstrings.split import Split, held_out_first, measure_leakage, require_apart, split_of
-from quickstart.docstrings.tasks import Task, classification_task, clustering_task, pair_task, reranking_task, retrieval_task
+from quickstart.docstrings.tasks import (
+    TaskFiles,
+    classification_task,
+    clustering_task,
+    pair_task,
+    reranking_task,
+    retrieval_task,
+)
 from quickstart.docstrings.triplets import make_triplets
 
 FORMAT = 1
-"""Goes up when the code changes what it writes, so that an older cache is built anew."""
+"""Increment when the code changes the files that it writes; an older cache is then built anew."""
 INFO_FILE = "corpus.json"
 MIN_TEST_DOCUMENTS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Where the parts of a built corpus lie.
+    """The parts of a built corpus.
 
     Attributes:
         train_file: JSON lines of ``query``, ``positive``, ``negative``.
@@ -60,7 +67,7 @@ def build_corpus(
     seed: int = 0,
     progress: bool = False,
 ) -> Corpus:
-    """Builds the corpus, or returns the one in ``output_dir`` when it was made from the same versions and settings.
+    """Build the corpus, or return the one in ``output_dir`` when it was made from the same versions and settings.
 
     The folder is built aside and renamed, so it is either whole or not there.
 
@@ -79,10 +86,10 @@ def build_corpus(
         ValueError: too few docstrings for the tasks.
     """
     if roots is None:
-        roots = {package: root for package in packages if (root := package_root(package)) is not None}
+        roots = find_roots(packages)
     key = {"format": FORMAT, "versions": package_versions(list(roots)), "pool": pool, "seed": seed}
     cached = _read_info(output_dir)
-    if cached is not None and cached["key"] == key and cached["roots"] == _fingerprint(roots):
+    if cached is not None and cached["key"] == key and cached["roots"] == _paths(roots):
         return _corpus(output_dir, cached)
     if cached is None and output_dir.exists() and any(output_dir.iterdir()):
         raise FileExistsError(
@@ -107,7 +114,7 @@ def build_corpus(
 def _build(
     folder: Path, key: dict[str, Any], roots: dict[str, Path], pool: int, workers: int, seed: int, progress: bool
 ) -> None:
-    """Writes a whole corpus into an empty folder."""
+    """Write a whole corpus into an empty folder."""
     began = time.monotonic()
 
     def say(message: str) -> None:
@@ -116,13 +123,13 @@ def _build(
 
     say(f"reading docstrings of {', '.join(roots)} ...")
     raw = read_packages(roots, workers)
-    docs = [doc for found in raw.values() for doc in map(clean, found) if doc is not None]
+    docs = []
+    for of_package in raw.values():
+        docs += clean_all(of_package)
     say(f"{len(docs)} docstrings; removing copies ...")
-    before = {name: [doc for doc in docs if split_of(doc.module) == name] for name in ("train", "dev", "test")}
+    before = by_split(docs)
     kept, counts = deduplicate(held_out_first(docs))
-    parts: dict[Split, list[Docstring]] = {"train": [], "dev": [], "test": []}
-    for doc in kept:
-        parts[split_of(doc.module)].append(doc)
+    parts = by_split(kept)
     leakage = measure_leakage(parts["train"], [*parts["test"], *parts["dev"]])
     require_apart(leakage)
     say(f"{len(kept)} left; {leakage.ngram_overlap:.1%} of held-out 8-grams stand in train; writing tasks ...")
@@ -139,7 +146,7 @@ def _build(
     rows[dev.name] = _write_task(folder / "dev", dev)
     info = {
         "key": key,
-        "roots": _fingerprint(roots),
+        "roots": _paths(roots),
         "content_hash": _content_hash(folder),
         "triplets": len(triplets),
         "tasks": rows,
@@ -154,8 +161,16 @@ def _build(
     say(f"{len(triplets)} triplets, {len(tasks)} tasks")
 
 
-def make_tasks(docs: Sequence[Docstring], pool: int, seed: int) -> list[Task]:
-    """The evaluation tasks of held-out docstrings; one without items is left out, retrieval always stands first."""
+def by_split(docs: Iterable[Docstring]) -> dict[Split, list[Docstring]]:
+    """Return the docstrings of each split, in their order."""
+    parts: dict[Split, list[Docstring]] = {"train": [], "dev": [], "test": []}
+    for doc in docs:
+        parts[split_of(doc.module)].append(doc)
+    return parts
+
+
+def make_tasks(docs: Sequence[Docstring], pool: int, seed: int) -> list[TaskFiles]:
+    """Return the evaluation tasks of held-out docstrings, retrieval first; another task without items is left out."""
     tasks = [
         retrieval_task(docs, "DocstringRetrieval", pool, seed),
         reranking_task(docs, size=80, negatives=6, seed=seed),
@@ -167,13 +182,15 @@ def make_tasks(docs: Sequence[Docstring], pool: int, seed: int) -> list[Task]:
 
 
 def _write_rows(file: Path, rows: Iterable[object]) -> None:
-    """JSON lines; gzip without a time stamp where the name ends in ``.gz``, so equal rows are equal files."""
+    """Write JSON lines; gzip has no time stamp, so that equal rows make equal files."""
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    file.write_bytes(gzip.compress(data, mtime=0) if file.suffix == ".gz" else data)
+    if file.suffix == ".gz":
+        data = gzip.compress(data, mtime=0)
+    file.write_bytes(data)
 
 
-def _write_task(parent: Path, task: Task) -> dict[str, int]:
-    """Writes a task folder and returns the number of rows of each file."""
+def _write_task(parent: Path, task: TaskFiles) -> dict[str, int]:
+    """Write a task folder; return the number of rows of each file."""
     folder = parent / task.name
     folder.mkdir(parents=True)
     for name, rows in task.files.items():
@@ -188,18 +205,20 @@ def _write_task(parent: Path, task: Task) -> dict[str, int]:
     return {name: len(rows) for name, rows in task.files.items()}
 
 
-def _fingerprint(roots: dict[str, Path]) -> dict[str, str]:
+def _paths(roots: dict[str, Path]) -> dict[str, str]:
     return {package: str(root) for package, root in roots.items()}
 
 
 def _content_hash(folder: Path) -> str:
-    """SHA-256 of all files' names and uncompressed contents."""
+    """Return the SHA-256 of all files' names and uncompressed contents."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             data = file.read_bytes()
+            if file.suffix == ".gz":
+                data = gzip.decompress(data)
             digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
-            digest.update(gzip.decompress(data) if file.suffix == ".gz" else data)
+            digest.update(data)
     return digest.hexdigest()
 
 
@@ -216,7 +235,7 @@ def _corpus(folder: Path, info: dict[str, Any]) -> Corpus:
 
 
 def main() -> None:
-    """Command line."""
+    """Parse the arguments, build, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--packages", nargs="+", default=list(CORE_PACKAGES), help='"python" is the standard library')

@@ -21,13 +21,13 @@ from transformers import MistralForCausalLM
 from quickstart.base_model.initialise import BaseSize, make_config
 from quickstart.base_model.model_card import render_card
 from quickstart.base_model.perplexity import bigram_loss, unigram_loss
-from quickstart.pretrain import Recipe, evenly_spaced, held_out_loss
+from quickstart.pretrain import Schedule, evenly_spaced, held_out_loss
 
 HELD_OUT_WINDOWS = 2000
 
 
 def load_checkpoint(work_dir: Path) -> tuple[MistralForCausalLM, int]:
-    """The newest checkpoint's model and its step."""
+    """Return the newest checkpoint's model and its step."""
     facts = json.loads((work_dir / "prepared.json").read_text())
     ids = facts["special_ids"]
     config = make_config(BaseSize(vocabulary=facts["vocabulary"]), pad_id=ids["pad"], bos_id=ids["bos"], eos_id=ids["eos"])
@@ -38,10 +38,10 @@ def load_checkpoint(work_dir: Path) -> tuple[MistralForCausalLM, int]:
 
 
 def export(work_dir: Path, output_dir: Path, schedule_tokens: int, notes: str = "") -> None:
-    """Writes the base model directory and prints what the card says about perplexity."""
+    """Write the base model directory and print the perplexity on its card."""
     model, step = load_checkpoint(work_dir)
     facts = json.loads((work_dir / "prepared.json").read_text())
-    recipe = replace(Recipe(), tokens=schedule_tokens)
+    schedule = replace(Schedule(), tokens=schedule_tokens)
     model = model.to(torch.bfloat16)
     output_dir.mkdir(parents=True, exist_ok=True)
     for file in (work_dir / "base").iterdir():
@@ -50,19 +50,19 @@ def export(work_dir: Path, output_dir: Path, schedule_tokens: int, notes: str = 
     with np.load(work_dir / "data.npz") as data:
         held_out, train = data["held_out"], np.concatenate([data["docstrings"], data["books"]])
     model = model.float()  # the shipped, rounded weights
-    windows = min(HELD_OUT_WINDOWS, (len(held_out) - 1) // recipe.sequence_length)
-    scored = evenly_spaced(held_out, windows, recipe.sequence_length)
+    windows = min(HELD_OUT_WINDOWS, (len(held_out) - 1) // schedule.sequence_length)
+    scored = evenly_spaced(held_out, windows, schedule.sequence_length)
     measured = {
-        "model": math.exp(held_out_loss(model, held_out, windows, recipe.sequence_length)),
+        "model": math.exp(held_out_loss(model, held_out, windows, schedule.sequence_length)),
         "unigram": math.exp(unigram_loss(train, scored, facts["vocabulary"])),
         "bigram": math.exp(bigram_loss(train, scored, facts["vocabulary"])),
     }
     facts |= {
         "step": step,
-        "trained_tokens": step * recipe.step_tokens,
+        "trained_tokens": step * schedule.step_tokens,
         "perplexity": {name: round(value, 1) for name, value in measured.items()},
-        "held_out_tokens": windows * recipe.sequence_length,
-        "recipe": asdict(recipe),
+        "held_out_tokens": windows * schedule.sequence_length,
+        "recipe": asdict(schedule),
         "sizes": {
             "layers": model.config.num_hidden_layers,
             "hidden": model.config.hidden_size,
@@ -78,11 +78,11 @@ def export(work_dir: Path, output_dir: Path, schedule_tokens: int, notes: str = 
 
 
 def main() -> None:
-    """Command line."""
+    """Parse the arguments and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work_dir", type=Path, required=True)
     parser.add_argument("--output_dir", type=Path, default=Path(__file__).parent / "base")
-    parser.add_argument("--tokens", type=float, default=Recipe().tokens, help="as given to the pretraining")
+    parser.add_argument("--tokens", type=float, default=Schedule().tokens, help="as given to the pretraining")
     parser.add_argument("--notes", type=Path, help="Markdown file that the card takes in: what was measured with the model")
     arguments = parser.parse_args()
     notes = arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else ""

@@ -1,4 +1,4 @@
-"""Pretrains the quickstart's base model as a causal language model and writes ``quickstart/base``.
+"""Pretrain the quickstart's base model as a causal language model and write ``quickstart/base``.
 
 Command, resumable at any time (add ``--stop_tokens N`` to end earlier than planned)::
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 from transformers import MistralForCausalLM
 
 from quickstart.base_model.initialise import LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
@@ -31,8 +32,8 @@ TokenArray = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How the base model is trained; the defaults are what the shipped one used."""
+class Schedule:
+    """Length, batches and rates of the pretraining; the defaults are those of the shipped base."""
 
     tokens: int = 8_400_000
     sequence_length: int = 128
@@ -56,14 +57,14 @@ class Recipe:
         return self.tokens // self.step_tokens
 
     def rate(self, step: int) -> float:
-        """Warm-up, constant, then linear decay to a tenth over the last ``decay_share`` of the steps."""
+        """Return the rate: warm-up, constant, then linear decay to a tenth over the last ``decay_share`` of the steps."""
         warm = min(1.0, (step + 1) / self.warmup_steps)
         left = (self.steps - step) / max(1.0, self.decay_share * self.steps)
         return self.learning_rate * min(warm, max(0.1, min(1.0, left)))
 
 
 def prepare(work_dir: Path, corpus_files: list[Path], seed: int) -> None:
-    """Reads the text, trains the tokenizer, encodes, and fits the LSA vectors; does nothing where that was done."""
+    """Read the text, train the tokenizer, encode, and fit the LSA vectors; do nothing where that was done."""
     if (work_dir / "prepared.json").is_file():
         return
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -74,8 +75,9 @@ def prepare(work_dir: Path, corpus_files: list[Path], seed: int) -> None:
     save_tokenizer(tokenizer, work_dir / "base")
     print("encoding ...", flush=True)
     encoded = {
-        name: [np.array(item.ids, dtype=np.uint16) for item in tokenizer.encode_batch(texts)]
-        for name, texts in (("docstrings", text.docstrings), ("held_out", text.held_out), ("books", books))
+        "docstrings": encode(tokenizer, text.docstrings),
+        "held_out": encode(tokenizer, text.held_out),
+        "books": encode(tokenizer, books),
     }
     size = BaseSize(vocabulary=tokenizer.get_vocab_size())
     counts = count_matrix([*encoded["docstrings"], *encoded["books"]], size.vocabulary)
@@ -103,21 +105,26 @@ def prepare(work_dir: Path, corpus_files: list[Path], seed: int) -> None:
     (work_dir / "prepared.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def batch_of(step: int, data: dict[str, TokenArray], recipe: Recipe) -> torch.Tensor:
-    """Token ids ``(batch, length + 1)`` of one step: a function of the step alone, so that resuming changes nothing.
+def encode(tokenizer: Tokenizer, texts: list[str]) -> list[TokenArray]:
+    """Return the token ids of each text."""
+    return [np.array(item.ids, dtype=np.uint16) for item in tokenizer.encode_batch(texts)]
+
+
+def batch_of(step: int, data: dict[str, TokenArray], schedule: Schedule) -> torch.Tensor:
+    """Return the token ids ``(batch, length + 1)`` of a step: a function of the step alone, so that resuming changes nothing.
 
     Each source is read epoch by epoch in windows of ``sequence_length``, in an order drawn anew for every epoch.
     """
-    books = round(recipe.book_share * recipe.batch_size)
+    books = round(schedule.book_share * schedule.batch_size)
     rows = []
-    for name, share in (("docstrings", recipe.batch_size - books), ("books", books)):
+    for name, share in (("docstrings", schedule.batch_size - books), ("books", books)):
         tokens = data[name]
-        windows = (len(tokens) - 1) // recipe.sequence_length
+        windows = (len(tokens) - 1) // schedule.sequence_length
         for index in range(step * share, (step + 1) * share):
             epoch, position = divmod(index, windows)
-            order = _epoch_order(windows, recipe.seed * 1000 + epoch)
-            start = int(order[position]) * recipe.sequence_length
-            rows.append(tokens[start : start + recipe.sequence_length + 1].astype(np.int64))
+            order = _epoch_order(windows, schedule.seed * 1000 + epoch)
+            start = int(order[position]) * schedule.sequence_length
+            rows.append(tokens[start : start + schedule.sequence_length + 1].astype(np.int64))
     return torch.from_numpy(np.stack(rows))
 
 
@@ -131,7 +138,7 @@ def _epoch_order(windows: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def language_loss(model: MistralForCausalLM, batch: torch.Tensor) -> torch.Tensor:
-    """Mean next-token cross-entropy in nats; matrix products in bf16, the softmax in fp32."""
+    """Return the mean next-token cross-entropy in nats; matrix products in bf16, the softmax in fp32."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(batch[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden)
@@ -139,20 +146,20 @@ def language_loss(model: MistralForCausalLM, batch: torch.Tensor) -> torch.Tenso
 
 
 def evenly_spaced(tokens: TokenArray, windows: int, length: int) -> npt.NDArray[np.int64]:
-    """Windows ``(windows, length + 1)``: the tokens that are read and, shifted by one, those that are predicted."""
+    """Return windows ``(windows, length + 1)``: the tokens that are read and, shifted by one, those that are predicted."""
     starts = np.linspace(0, len(tokens) - length - 1, windows).astype(int)
     return np.stack([tokens[start : start + length + 1].astype(np.int64) for start in starts])
 
 
 @torch.no_grad()
 def held_out_loss(model: MistralForCausalLM, tokens: TokenArray, windows: int, length: int) -> float:
-    """Mean cross-entropy in nats over evenly spaced windows of held-out text."""
+    """Return the mean cross-entropy in nats over evenly spaced windows of held-out text."""
     rows = torch.from_numpy(evenly_spaced(tokens, windows, length))
     return float(np.mean([language_loss(model, chunk).item() for chunk in torch.split(rows, 32)]))
 
 
-def train(work_dir: Path, recipe: Recipe, stop_tokens: int, save_minutes: float) -> MistralForCausalLM:
-    """Trains from the newest checkpoint in ``work_dir`` to ``stop_tokens``."""
+def train(work_dir: Path, schedule: Schedule, stop_tokens: int, save_minutes: float) -> MistralForCausalLM:
+    """Train from the newest checkpoint in ``work_dir`` to ``stop_tokens``."""
     facts = json.loads((work_dir / "prepared.json").read_text())
     with np.load(work_dir / "data.npz") as arrays:
         data = {name: arrays[name] for name in arrays.files}
@@ -162,12 +169,16 @@ def train(work_dir: Path, recipe: Recipe, stop_tokens: int, save_minutes: float)
         bos_id=facts["special_ids"]["bos"],
         eos_id=facts["special_ids"]["eos"],
     )
-    model = build_model(config, data["lsa"], data["idf"], data["unigram"], recipe.seed)
+    model = build_model(config, data["lsa"], data["idf"], data["unigram"], schedule.seed)
     keep_meaning(model)
-    matrices = [p for p in model.parameters() if p.ndim == 2 and p is not model.model.embed_tokens.weight]
-    others = [p for p in model.parameters() if p.ndim != 2 or p is model.model.embed_tokens.weight]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
+    matrices, others = [], []
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and parameter is not model.model.embed_tokens.weight:
+            matrices.append(parameter)
+        else:
+            others.append(parameter)
+    groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.95), fused=True)
     step, checkpoint = 0, work_dir / "checkpoint.pt"
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -175,25 +186,25 @@ def train(work_dir: Path, recipe: Recipe, stop_tokens: int, save_minutes: float)
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
     began, first, saved = time.monotonic(), step, time.monotonic()
-    last = min(recipe.steps, stop_tokens // recipe.step_tokens)
+    last = min(schedule.steps, stop_tokens // schedule.step_tokens)
     running = math.nan
     while step < last:
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step)
-        loss = language_loss(model, batch_of(step, data, recipe))
+            group["lr"] = schedule.rate(step)
+        loss = language_loss(model, batch_of(step, data, schedule))
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_norm)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
         step += 1
         running = loss.item() if math.isnan(running) else 0.98 * running + 0.02 * loss.item()
         if step % 50 == 0:
-            speed = (step - first) * recipe.step_tokens / (time.monotonic() - began)
-            left = (last - step) * recipe.step_tokens / speed / 60
+            speed = (step - first) * schedule.step_tokens / (time.monotonic() - began)
+            left = (last - step) * schedule.step_tokens / speed / 60
             print(f"step {step}/{last} loss {running:.3f} {speed:.0f} tokens/s {left:.0f} min left", flush=True)
         if step == last or time.monotonic() - saved > save_minutes * 60:
-            held = held_out_loss(model, data["held_out"], 64, recipe.sequence_length)
-            print(f"step {step} tokens {step * recipe.step_tokens} held-out {held:.3f} nats", flush=True)
+            held = held_out_loss(model, data["held_out"], 64, schedule.sequence_length)
+            print(f"step {step} tokens {step * schedule.step_tokens} held-out {held:.3f} nats", flush=True)
             partial = checkpoint.with_suffix(".partial")
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial)
             partial.replace(checkpoint)
@@ -202,19 +213,19 @@ def train(work_dir: Path, recipe: Recipe, stop_tokens: int, save_minutes: float)
 
 
 def main() -> None:
-    """Prepares, trains and reports."""
+    """Prepare, train and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus_files", type=Path, nargs="+", required=True, help="gzip JSON lines: source, text")
     parser.add_argument("--work_dir", type=Path, required=True, help="data, checkpoints")
-    parser.add_argument("--tokens", type=float, default=Recipe().tokens, help="length of the schedule in tokens")
-    parser.add_argument("--stop_tokens", type=float, default=math.inf, help="end early at so many tokens")
+    parser.add_argument("--tokens", type=float, default=Schedule().tokens, help="length of the schedule in tokens")
+    parser.add_argument("--stop_tokens", type=float, default=math.inf, help="end early at this number of tokens")
     parser.add_argument("--save_minutes", type=float, default=4)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = Recipe(tokens=int(arguments.tokens))
-    prepare(arguments.work_dir, arguments.corpus_files, recipe.seed)
-    train(arguments.work_dir, recipe, int(min(arguments.stop_tokens, recipe.tokens)), arguments.save_minutes)
+    schedule = Schedule(tokens=int(arguments.tokens))
+    prepare(arguments.work_dir, arguments.corpus_files, schedule.seed)
+    train(arguments.work_dir, schedule, int(min(arguments.stop_tokens, schedule.tokens)), arguments.save_minutes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a multi-layer pooling looks at: its attention over the layers, on real texts, averaged for a report."""
+"""The attention of a multi-layer pooling over the layers, on real texts, averaged for a report."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from common.files import read_json_or_empty, write_json
+from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder
 from evaluation.tasks.local_retrieval import corpus_file, judged_split, queries_file
 from evaluation.tasks.schemas import Layout, TaskRow
 from model_loaders.embed_model import EmbedModel
-from model_loaders.text.prompts import Role
+from model_loaders.text.prompts import ROLES, Role
 from pooling import ShowsAttention
 from study.cells import Cell
-from study.config import StudyConfig
-from study.inputs import Inputs
+from study.study import Study
+from triplets.arguments import DataArguments
+from triplets.read import read_triplets
 
 FILE = "attention_mass.json"
 TEXTS = 256  # of each task
@@ -30,7 +32,7 @@ Texts = list[tuple[Role, str]]
 
 
 def attention_mass(model: EmbedModel, texts: Sequence[str], role: Role = "document") -> tuple[Tensor, Tensor]:
-    """Encode texts and average where the pooling looks.
+    """Encode texts and sum the attention of their pooling.
 
     Args:
         model: with a trainable multi-layer pooling.
@@ -65,70 +67,87 @@ def in_order(parts: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def keep_attention(model: EmbedModel, cell: Cell, config: StudyConfig, inputs: Inputs) -> None:
+def keep_attention(study: Study, cell: Cell, model: EmbedModel) -> None:
     """Write a cell's ``attention_mass.json``, if its pooling attends to several layers and the file is not there."""
     if model.design.layers == "last" or not isinstance(model.pooling, ShowsAttention):
         return
     if read_json_or_empty(cell.folder / FILE).get("evaluation") == cell.evaluation_key:
         return
     entries = []
-    for name, texts in real_texts(config, inputs).items():
-        parts = [attention_mass(model, [text for side, text in texts if side == role], role)
-                 for role in ("query", "document") if any(side == role for side, _ in texts)]  # fmt: skip
-        for by, at in (("head", 0), ("latent", 1)):
-            mass = torch.stack([part[at] for part in parts]).sum(dim=0) / len(texts)
-            if by == "head" or len(mass) <= MOST_LATENTS:
-                rows = [[round(float(value), 6) for value in row] for row in mass]
-                entries.append({"texts": name, "by": by, "mass": rows, "count": len(texts)})
+    for name, texts in real_texts(study).items():
+        by_head, by_latent = mean_attention(model, texts)
+        entries.append(attention_entry(name, "head", by_head, len(texts)))
+        if len(by_latent) <= MOST_LATENTS:
+            entries.append(attention_entry(name, "latent", by_latent, len(texts)))
     write_json({"evaluation": cell.evaluation_key, "attention": entries}, cell.folder / FILE)
 
 
-def real_texts(config: StudyConfig, inputs: Inputs) -> dict[str, Texts]:
-    """Return texts of the first local task of each type with their sides; without local tasks, of the training data."""
-    from evaluation.tasks.find import find_tasks
+def mean_attention(model: EmbedModel, texts: Texts) -> tuple[Tensor, Tensor]:
+    """Return the mean attention over texts of both sides, ``(heads, layers)`` and ``(latents, layers)``."""
+    by_head: list[Tensor] = []
+    by_latent: list[Tensor] = []
+    for role in ROLES:
+        of_role = [text for side, text in texts if side == role]
+        if of_role:
+            head_sums, latent_sums = attention_mass(model, of_role, role)
+            by_head.append(head_sums)
+            by_latent.append(latent_sums)
+    return torch.stack(by_head).sum(dim=0) / len(texts), torch.stack(by_latent).sum(dim=0) / len(texts)
 
-    found: dict[str, Texts] = {}
+
+def attention_entry(texts: str, by: str, mass: Tensor, count: int) -> dict[str, Any]:
+    """Return one table of attention as ``study.json`` holds it."""
+    rows = []
+    for row in mass:
+        rows.append([round(float(value), 6) for value in row])
+    return {"texts": texts, "by": by, "mass": rows, "count": count}
+
+
+def real_texts(study: Study) -> dict[str, Texts]:
+    """Return texts of the first local task of each type with their sides; without local tasks, of the training data."""
+    texts: dict[str, Texts] = {}
     types: set[str] = set()
-    for spec in find_tasks(config.tasks, inputs.eval_dir):
+    for spec in find_tasks(study.config.tasks, study.inputs.eval_dir):
         if spec.local is None or spec.type in types:
             continue
         types.add(spec.type)
-        found[spec.name] = task_texts(spec.local)
-    return {name: texts for name, texts in found.items() if texts} or {"training data": training_texts(config, inputs)}
+        of_task = task_texts(spec.local)
+        if of_task:
+            texts[spec.name] = of_task
+    return texts or {"training data": training_texts(study)}
 
 
 def task_texts(folder: LocalFolder) -> Texts:
     """Return evenly spaced texts of a local task; of retrieval, queries and documents in halves."""
     schema = folder.schema
     if schema.layout is Layout.CORPUS:
-        queries = _spaced_texts(queries_file(folder, judged_split(folder)), _text, TEXTS // 2)
-        documents = _spaced_texts(corpus_file(folder), _text, TEXTS // 2)
-        return [*(("query", text) for text in queries), *(("document", text) for text in documents)]
+        queries = queries_file(folder, judged_split(folder))
+        documents = corpus_file(folder)
+        return spaced_texts(queries, "query", text_of, TEXTS // 2) + spaced_texts(documents, "document", text_of, TEXTS // 2)
     for files in folder.subsets("test").values():
-        return [("query", text) for text in _spaced_texts(files["test"], schema.texts, TEXTS)]
+        return spaced_texts(files["test"], "query", schema.texts, TEXTS)
     return []
 
 
-def _text(row: TaskRow) -> list[str]:
+def text_of(row: TaskRow) -> list[str]:
+    """Return the text of a query or a document, without its title."""
     return [row["text"]] if row.get("text") else []
 
 
-def _spaced_texts(path: Path, texts_of: Callable[[TaskRow], list[str]], count: int) -> list[str]:
+def spaced_texts(path: Path, role: Role, texts_of: Callable[[TaskRow], list[str]], count: int) -> Texts:
+    """Return at most ``count`` texts of a file at equal distances."""
     texts: list[str] = []
     for row in islice(iter_rows(path), MOST_ROWS):
         texts += texts_of(row)
     step = max(1, len(texts) // count)
-    return texts[::step][:count]
+    return [(role, text) for text in texts[::step][:count]]
 
 
-def training_texts(config: StudyConfig, inputs: Inputs) -> Texts:
+def training_texts(study: Study) -> Texts:
     """Return the first positives of the training data."""
-    from triplets.arguments import DataArguments
-    from triplets.read import read_triplets
-
-    recipe = config.recipe_names[0]
-    given: dict[str, Any] = {
-        "dataset_config" if "dataset_config" in config.flags(recipe) else "dataset_name": inputs.train[recipe]
-    }
-    rows = read_triplets(DataArguments(**given), cache_dir=config.flags(recipe).get("cache_dir"))
+    first = study.config.recipe_names[0]
+    flags = study.config.flags(first)
+    name = "dataset_config" if "dataset_config" in flags else "dataset_name"
+    data: dict[str, Any] = {name: study.inputs.train[first]}
+    rows = read_triplets(DataArguments(**data), cache_dir=flags.get("cache_dir"))
     return [("document", str(rows[number]["positive"])) for number in range(min(TEXTS, len(rows)))]

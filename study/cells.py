@@ -1,50 +1,52 @@
-"""The cells of a study: what each one is, where it keeps what it makes, and how far it is."""
+"""The cells of a study: one trained design or baseline each, with a folder and a state."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import itertools
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from common.errors import UserError, nearest
+from common.file_hashes import file_hash
 from common.files import read_json_or_empty
 from common.hashes import digest
+from common.json_text import parse_json
+from common.lines import read_text
+from common.yaml_files import read_yaml
 from model_loaders.designs import get_design
 from study.config import ROOT, StudyConfig
 from study.inputs import Inputs
+from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
 # Flags that decide which texts a baseline sees.
 OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
 # Flags that decide how the mean-pooled base LLM computes; only those given are in its key, so that older cells keep theirs.
 OF_THE_COMPUTATION = ("torch_dtype", "attn_implementation")
-# Flags that change how often a run says or saves something, and not what comes out.
+# Flags that do not affect the trained weights.
 WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
 State = Literal["done", "failed", "diverged", "unfinished"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One design trained with one seed, recipe and base model, or one baseline.
+    """One design trained with one seed, base model and set of flags, or one baseline.
 
     Attributes:
-        index: its number in the study, from 0.
+        number: its place in the study, from 0.
         name: such as ``model3-seed42``; unlike any other of the study.
         system: what it is compared as; cells of one system are its runs.
         kind: ``design`` or ``baseline``.
         design: row of the table of designs, or the baseline's name.
         seed: of a trained design; None for a baseline.
         base: base model, as the study file names it.
-        recipe: training recipe; empty where the study has one without a name.
+        recipe: the name of its flags under ``recipes``; empty where the study has none there.
         folder: where the cell keeps what it makes; its name holds a hash of everything that decides its weights, so that a
             changed setting makes a new cell and never mixes with an old one.
         evaluation_key: hash of tasks, data and lengths: scores under another key are not this study's.
     """
 
-    index: int
+    number: int
     name: str
     system: str
     kind: str
@@ -62,22 +64,22 @@ class Cell:
 
     @property
     def scores_file(self) -> Path:
-        """Written last: a cell with it, for the study's tasks, is done."""
+        """The scores, written last: a cell that has them for the study's tasks is done."""
         return self.folder / "scores.json"
 
     @property
     def failure_file(self) -> Path:
-        """Why the cell's last attempt failed."""
+        """The reason why the last attempt failed."""
         return self.folder / "failure.json"
 
     @property
     def log_file(self) -> Path:
-        """What the cell's processes printed."""
+        """The output of the cell's processes."""
         return self.folder / "log.txt"
 
     @property
     def training_log(self) -> Path:
-        """What the last attempt to train it printed."""
+        """The output of the last attempt to train it."""
         return self.folder / "training.log"
 
     @property
@@ -88,15 +90,11 @@ class Cell:
     @property
     def trained(self) -> bool:
         """Whether the cell's training has ended with an adapter."""
-        from trainers.checkpoints.run_files import RESULT_FILE
-
         return (self.adapter / RESULT_FILE).is_file()
 
     @property
     def state(self) -> State:
-        """How the cell stands, from what its folder holds."""
-        from trainers.checkpoints.run_files import DIVERGED_FILE
-
+        """The cell's state, by what its folder holds."""
         if (self.adapter / DIVERGED_FILE).is_file():
             return "diverged"
         if self.failure_file.is_file():
@@ -109,9 +107,7 @@ class Cell:
 
     @property
     def reason(self) -> str:
-        """Why the cell failed or diverged, or that its scores are damaged; empty otherwise."""
-        from trainers.checkpoints.run_files import DIVERGED_FILE
-
+        """The reason why the cell failed or diverged, or that its scores are damaged; empty otherwise."""
         if self.state == "diverged":
             return str(read_json_or_empty(self.adapter / DIVERGED_FILE).get("reason", "training diverged"))
         if self.state == "failed":
@@ -123,60 +119,112 @@ class Cell:
         return ""
 
 
+class CellMaker:
+    """Makes the cells of a study one after the other."""
+
+    def __init__(self, config: StudyConfig, inputs: Inputs) -> None:
+        self.config = config
+        self.inputs = inputs
+        self.cells: list[Cell] = []
+        names = distinct([Path(name).name for name in config.base_models])
+        self.base_names = dict(zip(config.base_models, names, strict=True))
+        self.launch = launch_key(inputs.accelerate)
+        self.evaluation_key = evaluation_key(config, inputs)
+
+    def add_baseline(self, design: str, base: str) -> None:
+        """Add a baseline; its key has the flags that decide which texts it sees and how it computes."""
+        first = self.config.recipe_names[0]
+        flags = self.config.flags(first)
+        key: dict[str, Any] = {"baseline": design, "texts": {flag: flags.get(flag) for flag in OF_THE_TEXTS}}
+        if design == "mean_pooling":
+            key |= {flag: flags[flag] for flag in OF_THE_COMPUTATION if flags.get(flag) is not None}
+        else:
+            key["data"] = self.inputs.train_keys[first]
+        if design != "tfidf":
+            key["base"] = self.inputs.base_keys[base]
+        base_name = self._shown_base(base)
+        if design == "tfidf":
+            base_name = ""
+        self._add("baseline", design, base, "", None, key, base_name)
+
+    def add_design(self, design: str, base: str, recipe: str, seed: int) -> None:
+        """Add a design that is trained; its key has everything that decides its weights."""
+        key = {
+            "base": self.inputs.base_keys[base],
+            "data": self.inputs.train_keys[recipe],
+            "training": training_key(flags_of(self.config, recipe, design)),
+            "design": asdict(get_design(design)),
+            "seed": seed,
+            "launch": self.launch,
+        }
+        self._add("design", design, base, recipe, seed, key, self._shown_base(base))
+
+    def _shown_base(self, base: str) -> str:
+        """Return the name that tells a base model from the study's others; empty where it is the only one."""
+        return self.base_names[base] if len(self.base_names) > 1 else ""
+
+    def _add(
+        self, kind: str, design: str, base: str, recipe: str, seed: int | None, key: dict[str, Any], base_name: str
+    ) -> None:
+        run = "" if seed is None else f"-seed{seed}"
+        system = design
+        if base_name:
+            system += f" on {base_name}"
+        if recipe:
+            system += f", {recipe}"
+        cell = Cell(
+            number=len(self.cells),
+            name="-".join(filter(None, [design, base_name, recipe])) + run,
+            system=system,
+            kind=kind,
+            design=design,
+            seed=seed,
+            base=base,
+            recipe=recipe,
+            folder=Path(self.config.output_dir) / "cells" / f"{design}{run}-{digest(key, 8)}",
+            evaluation_key=self.evaluation_key,
+        )
+        self.cells.append(cell)
+
+
 def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
-    """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on."""
-    root = Path(config.output_dir) / "cells"
-    prompts = hash_of_file(inputs.prompts) or config.eval_prompts
-    about: dict[str, Any] = {
+    """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on.
+
+    Raises:
+        UserError: the comparison's baseline is none of the systems.
+    """
+    maker = CellMaker(config, inputs)
+    for name in config.baselines:
+        bases = config.base_models[:1] if name == "tfidf" else config.base_models
+        for base in bases:
+            maker.add_baseline(name, base)
+    for seed, base, recipe, design in itertools.product(config.seeds, config.base_models, config.recipe_names, config.designs):
+        maker.add_design(design, base, recipe, seed)
+    systems = list(dict.fromkeys(cell.system for cell in maker.cells))
+    baseline = config.comparison.get("baseline")
+    if baseline is not None and baseline not in systems:
+        hint = nearest(baseline, systems)
+        raise UserError(f"comparison: baseline: there is no {baseline!r}{hint}; there are {', '.join(systems)}")
+    return maker.cells
+
+
+def evaluation_key(config: StudyConfig, inputs: Inputs) -> str:
+    """Return a hash of everything that decides the scores of given weights."""
+    facts = {
         "tasks": inputs.tasks,
         "headline": config.headline,
         "max_length": config.max_length,
-        "prompts": prompts,
+        "prompts": hash_of_file(inputs.prompts) or config.eval_prompts,
     }
-    evaluation = digest(about)[:16]
-    bases, recipes = distinct([Path(name).name for name in config.base_models]), config.recipe_names
-    cells: list[Cell] = []
-
-    def add(kind: str, design: str, base: int, recipe: str, seed: int | None, key: dict[str, Any]) -> None:
-        of_base = bases[base] if len(bases) > 1 and design != "tfidf" else ""
-        named = [part for part in (of_base, recipe if kind == "design" else "") if part]
-        run = "" if seed is None else f"-seed{seed}"
-        folder = root / f"{design}{run}-{digest(key)[:8]}"
-        system = design + (f" on {of_base}" if of_base else "") + (f", {recipe}" if recipe and kind == "design" else "")
-        cells.append(Cell(len(cells), "-".join([design, *named]) + run, system, kind, design, seed,
-                          config.base_models[base], recipe, folder, evaluation))  # fmt: skip
-
-    for name in config.baselines:
-        first = config.flags(recipes[0])
-        key: dict[str, Any] = {"baseline": name, "texts": {flag: first.get(flag) for flag in OF_THE_TEXTS}}
-        if name == "mean_pooling":
-            key |= {flag: first[flag] for flag in OF_THE_COMPUTATION if first.get(flag) is not None}
-        else:
-            key["data"] = inputs.train_keys[recipes[0]]
-        for number, base in enumerate(config.base_models[:1] if name == "tfidf" else config.base_models):
-            add("baseline", name, number, "", None, key if name == "tfidf" else {**key, "base": inputs.base_keys[base]})
-    launch = launch_key(inputs.accelerate)
-    for seed in config.seeds:
-        for number, base in enumerate(config.base_models):
-            for recipe in recipes:
-                for design in config.designs:
-                    training = training_key(flags_of(config, recipe, design))
-                    key = {"base": inputs.base_keys[base], "data": inputs.train_keys[recipe], "training": training,
-                           "design": asdict(get_design(design)), "seed": seed, "launch": launch}  # fmt: skip
-                    add("design", design, number, recipe, seed, key)
-    systems = list(dict.fromkeys(cell.system for cell in cells))
-    baseline = config.comparison.get("baseline")
-    if baseline is not None and baseline not in systems:
-        raise UserError(
-            f"comparison: baseline: there is no {baseline!r}{nearest(baseline, systems)}; there are {', '.join(systems)}"
-        )
-    return cells
+    return digest(facts, 16)
 
 
 def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
-    """Return a recipe's flags for a design: the trainer refuses those of the pooling where there is none."""
-    flags, pooling = config.flags(recipe), get_design(design).pooling
-    return {name: value for name, value in flags.items() if pooling != "none" or not name.startswith("pooling_")}
+    """Return the trainers' flags for a design: those of the pooling are refused where there is none."""
+    flags = config.flags(recipe)
+    if get_design(design).pooling != "none":
+        return flags
+    return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
 
 
 def training_key(flags: dict[str, Any]) -> dict[str, Any]:
@@ -184,42 +232,57 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
 
     The data's content has a key of its own, also that of the files behind ``dataset_config``.
     """
-    kept = {name: value for name, value in flags.items() if name != "dataset_config" and not name.startswith(WITHOUT_EFFECT)}
-    lora = kept.pop("lora_config", str(ROOT / "configs" / "lora.json"))
-    text = Path(lora).read_text(encoding="utf-8") if isinstance(lora, str) and Path(lora).is_file() else lora
-    return {**kept, "lora": json.loads(text) if isinstance(text, str) and text.lstrip().startswith("{") else text}
+    key = {}
+    for name, value in flags.items():
+        if name != "dataset_config" and not name.startswith(WITHOUT_EFFECT):
+            key[name] = value
+    lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
+    if isinstance(lora, str) and Path(lora).is_file():
+        lora = read_text(Path(lora))
+    if isinstance(lora, str) and lora.lstrip().startswith("{"):
+        lora = parse_json(lora)
+    return {**key, "lora": lora}
 
 
 def launch_key(path: str | None) -> dict[str, Any]:
-    """Return what of an accelerate file decides the weights: how many processes share a batch, and the precision."""
+    """Return what of an accelerate file decides the weights: the processes that share a batch, and the precision."""
     if path is None:
         return {}
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    names = ("distributed_type", "num_processes", "mixed_precision")
-    return {name: content.get(name) for name in names} if isinstance(content, dict) else {}
+    content = read_yaml(path, "accelerate_config:")
+    if not isinstance(content, dict):
+        return {}
+    return {name: content.get(name) for name in ("distributed_type", "num_processes", "mixed_precision")}
 
 
 def hash_of_file(path: str | None) -> str | None:
     """Return a hash of a small file's bytes."""
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return None if path is None else file_hash(Path(path))
 
 
 def distinct(names: list[str]) -> list[str]:
-    """Return the names with numbers behind those that stand there twice."""
-    return [name if names.count(name) == 1 else f"{name}-{names[: at + 1].count(name)}" for at, name in enumerate(names)]
+    """Return the names, each that stands there twice with a number behind it.
+
+    >>> distinct(["base", "other", "base"])
+    ['base-1', 'other', 'base-2']
+    """
+    different = []
+    for place, name in enumerate(names):
+        number = names[: place + 1].count(name)
+        different.append(name if names.count(name) == 1 else f"{name}-{number}")
+    return different
 
 
-def find_cell(cells: list[Cell], asked: str) -> Cell:
+def find_cell(cells: list[Cell], label: str) -> Cell:
     """Return a cell by its number or name.
 
     Raises:
         UserError: there is none.
     """
     for cell in cells:
-        if asked in (cell.name, str(cell.index)):
+        if label in (cell.name, str(cell.number)):
             return cell
-    names = [one.name for one in cells]
+    names = [cell.name for cell in cells]
     raise UserError(
-        f"--cell {asked}: there is no such cell{nearest(asked, names)}; give a number from 0 to {len(cells) - 1} or one of the "
+        f"--cell {label}: there is no such cell{nearest(label, names)}; give a number from 0 to {len(cells) - 1} or one of the "
         f"names {', '.join(names)}"
     )

@@ -1,16 +1,15 @@
-"""What a study file says; `study/cells.py` makes cells of it."""
+"""The study file: its keys, their defaults, and checks of what can be known without data or models."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from common.build import build
 from common.errors import UserError, nearest
-from common.yaml_files import load_yaml
+from common.yaml_files import read_yaml
 from model_loaders.designs import GRID, get_design
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,13 +75,10 @@ class StudyConfig:
         Raises:
             UserError: naming the key.
         """
-        if self.designs == "grid":  # type: ignore[comparison-overlap]
-            object.__setattr__(self, "designs", list(GRID))
         if self.base_model is not None and self.base_models in ([], [self.base_model]):
             object.__setattr__(self, "base_models", [self.base_model])
         elif self.base_model is not None or not self.base_models:
             raise UserError("base_model (one) or base_models (a list): give one of them")
-        self._check_types()
         for name in self.designs:
             get_design(name)
         if not self.designs or not self.seeds:
@@ -94,38 +90,23 @@ class StudyConfig:
             raise UserError(f"jobs: at least 1, not {self.jobs}")
         if self.headline and self.tasks and self.headline not in self.tasks:
             raise UserError(f"headline: {self.headline} is none of the tasks{nearest(self.headline, self.tasks)}")
-        self._check_flags()
+        self._check_flags("training", self.training)
+        for name, flags in self.recipes.items():
+            self._check_flags(f"recipes, {name}", flags)
         self._check_data()
         self._check_comparison()
 
-    def _check_types(self) -> None:
-        """Raise a UserError for a value of another type than its field's."""
-        kinds = {"str": str, "int": int, "list[str]": list, "list[int]": list, "dict[str, Any]": dict}
-        for name, entry in self.__dataclass_fields__.items():
-            value, hint = getattr(self, name), str(entry.type)
-            if value is None and hint.endswith("| None"):
-                continue
-            kind = kinds[hint.removesuffix(" | None")]
-            member = int if hint == "list[int]" else str
-            members_fit = kind is not list or (isinstance(value, list) and all(type(one) is member for one in value))
-            if type(value) is not kind or not members_fit:
-                raise UserError(f"{name}: expected {hint}, found {value!r}")
-
-    def _check_flags(self) -> None:
-        for name, flags in {
-            "training": self.training,
-            **{f"recipes, {name}": one for name, one in self.recipes.items()},
-        }.items():
-            if not isinstance(flags, dict):
-                raise UserError(f"{name}: expected flags of the trainers and their values, found {flags!r}")
-            for key in OF_THE_CELL:
-                if key in flags:
-                    raise UserError(f"{name}: {key} is set by the study for each cell; leave it out")
-            mix = flags.get("dataset_config")
-            if mix is not None and not isinstance(mix, str):
-                raise UserError(f"{name}: dataset_config takes the path of a file, not {mix!r}")
-            if mix is not None and (self.train_file or self.corpus):
-                raise UserError(f"{name}: dataset_config names the training data: leave train_file and corpus out")
+    def _check_flags(self, key: str, flags: object) -> None:
+        if not isinstance(flags, dict):
+            raise UserError(f"{key}: expected flags of the trainers and their values, found {flags!r}")
+        for flag in OF_THE_CELL:
+            if flag in flags:
+                raise UserError(f"{key}: {flag} is set by the study for each cell; leave it out")
+        mix = flags.get("dataset_config")
+        if mix is not None and not isinstance(mix, str):
+            raise UserError(f"{key}: dataset_config takes the path of a file, not {mix!r}")
+        if mix is not None and (self.train_file or self.corpus):
+            raise UserError(f"{key}: dataset_config names the training data: leave train_file and corpus out")
 
     def _check_data(self) -> None:
         if self.corpus not in (None, "docstrings"):
@@ -136,7 +117,7 @@ class StudyConfig:
         if self.corpus is None and not (self.eval_dir or self.tasks):
             raise UserError("give eval_dir (a folder of task folders), tasks (names of mteb's tasks), or corpus: docstrings")
         for name in self.baselines:
-            _one_of(name, BASELINES, "baselines")
+            _check_choice("baselines", name, BASELINES)
         lexical = [name for name in self.baselines if name != "mean_pooling"]
         train_file = self.train_file or mixes[0]
         if lexical and train_file is not None and not train_file.endswith((".jsonl", ".jsonl.gz")):
@@ -144,7 +125,7 @@ class StudyConfig:
 
     def _check_comparison(self) -> None:
         for key, value in self.comparison.items():
-            _one_of(key, COMPARISON, "comparison")
+            _check_choice("comparison", key, COMPARISON)
             kind = COMPARISON[key]
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise UserError(f"comparison: {key}: expected {kind.__name__}, found {value!r}")
@@ -155,45 +136,33 @@ class StudyConfig:
 
     @property
     def recipe_names(self) -> list[str]:
-        """Names of the training recipes; one without a name where the file has none."""
+        """The names under ``recipes``; one empty name where the file has none."""
         return list(self.recipes) or [""]
 
     def flags(self, recipe: str) -> dict[str, Any]:
-        """Return the trainers' flags of a recipe, those of ``training`` included."""
+        """Return the trainers' flags under a name in ``recipes``, those of ``training`` included."""
         return {**self.training, **self.recipes.get(recipe, {})}
 
 
-def _one_of(name: str, valid: Collection[str], key: str) -> None:
-    if name not in valid:
-        raise UserError(f"{key}: there is no {name!r}{nearest(str(name), valid)}; choose from {', '.join(valid)}")
+def _check_choice(key: str, name: str, choices: Collection[str]) -> None:
+    if name not in choices:
+        raise UserError(f"{key}: there is no {name!r}{nearest(str(name), choices)}; choose from {', '.join(choices)}")
 
 
-def read_study(path: Path, **changes: Any) -> StudyConfig:
-    """Read a study file.
-
-    Args:
-        path: of the file.
-        changes: keys that go before those in the file.
+def read_study_config(path: Path, overrides: Mapping[str, Any]) -> StudyConfig:
+    """Read a study file; ``overrides`` are keys and values that go before those in the file.
 
     Raises:
-        UserError: no such file, no valid YAML, an unknown or a missing key.
+        UserError: no such file, no valid YAML, an unknown or a missing key, or a value that no key takes.
     """
-    try:
-        data = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"no study file can be read at {path} ({error.strerror}); try configs/quickstart.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
-    if not isinstance(data, dict):
+    if not path.is_file():
+        raise UserError(f"no study file can be read at {path}; try configs/quickstart.yaml")
+    content = read_yaml(path, "the study file")
+    if not isinstance(content, dict):
         raise UserError(f"{path} holds no keys; see configs/quickstart.yaml")
-    fields = StudyConfig.__dataclass_fields__
-    for key in data:
-        if key not in fields:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(str(key), fields)}; the keys are {', '.join(fields)}")
-    try:
-        return StudyConfig(**{**data, **changes})
-    except (TypeError, UserError) as error:
-        raise UserError(f"{path}: {str(error).removeprefix('StudyConfig.__init__() ')}") from error
+    if content.get("designs") == "grid":
+        content["designs"] = list(GRID)
+    return build(StudyConfig, {**content, **overrides}, str(path))
 
 
 def find_path(name: str, study_file: Path) -> str:

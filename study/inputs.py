@@ -1,4 +1,4 @@
-"""What a study starts from: base models, training data, tasks; where they are, and hashes of what is in them."""
+"""The inputs of a study: base models, training data and tasks, where they are, and hashes of their contents."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+import huggingface_hub
+
+from common.errors import UserError, nearest
 from common.file_hashes import FileHashes
+from common.files import first_line
 from common.hashes import digest
 from common.locks import locked
+from evaluation.tasks.find import find_tasks
+from model_loaders.backbone.base_files import weights_hash
+from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
+from quickstart.corpus import build_corpus
+from quickstart.docstrings.split import LeakageError
 from study.config import StudyConfig, find_path
+from triplets.arguments import DataArguments
 
 PROMPTS = ("own", "mteb", "none")
 
@@ -23,8 +32,8 @@ class Inputs:
     Attributes:
         bases: base model as the study file names it -> directory or hub name.
         base_keys: the same -> hash of its weights, or the hub name.
-        train: recipe -> training file, or file of several data sets.
-        train_keys: recipe -> hash of the training data.
+        train: name under ``recipes`` -> training file, or file of several data sets.
+        train_keys: the same -> hash of the training data.
         train_files: training data as the study names them -> hash of content.
         eval_dir: folder of task folders, if any.
         tasks: name -> hash of its data, or ``mteb:<name>`` for a task that mteb brings itself.
@@ -45,6 +54,15 @@ class Inputs:
     out_of_reach: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class TrainingData:
+    """The training data of a study, by name under ``recipes`` and by file; the fields are those of `Inputs`."""
+
+    train: dict[str, str] = field(default_factory=dict)
+    train_keys: dict[str, str] = field(default_factory=dict)
+    train_files: dict[str, str] = field(default_factory=dict)
+
+
 def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> Inputs:
     """Find what the study file names, make the embedded corpus if it asks for it, and hash what decides results.
 
@@ -63,34 +81,37 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output_dir: {output_dir} cannot be made: {error.strerror}; give another directory") from error
-    hashes = FileHashes(output_dir / "hashes.json")
     bases = {name: find_base(name, study_file) for name in config.base_models}
-    asked = {name: beyond_reach(place, config.training.get("cache_dir")) for name, place in bases.items() if look_up}
-    out_of_reach = {name: said for name, said in asked.items() if said}
-    for said in out_of_reach.values():  # before a corpus is made, which takes minutes
-        print(f"warning: {said}", file=sys.stderr, flush=True)
+    out_of_reach: dict[str, str] = {}
+    if look_up:
+        out_of_reach = look_up_bases(bases, config.training.get("cache_dir"))
     base_keys = {name: base_key(place) for name, place in bases.items()}
-    corpus_train, eval_dir = None, config.eval_dir
-    if config.corpus is not None:
+    corpus_train: str | None = None
+    eval_dir: str | None
+    if config.corpus is None:
+        eval_dir = find_eval_dir(config, study_file)
+    else:
         corpus_train, eval_dir = make_corpus(output_dir)
-    elif eval_dir is not None:
-        eval_dir = find_path(eval_dir, study_file)
-        if not Path(eval_dir).is_dir():
-            raise UserError(f"eval_dir: there is no folder {eval_dir}")
-    train: dict[str, str] = {}
-    train_keys: dict[str, str] = {}
-    train_files: dict[str, str] = {}
-    for recipe in config.recipe_names:
-        mix = config.flags(recipe).get("dataset_config")
-        place = corpus_train or find_path(mix or str(config.train_file), study_file)
-        found, key = of_mix(place, hashes) if mix else ({place: hashes.hash_of(Path(place))}, hashes.hash_of(Path(place)))
-        train[recipe], train_keys[recipe] = place, key
-        train_files |= found
-    inputs = Inputs(bases, base_keys, train, train_keys, train_files, eval_dir, task_keys(config, eval_dir, hashes),
-                    None if config.eval_prompts in PROMPTS else named_file(config.eval_prompts, "eval_prompts", study_file),
-                    named_file(config.accelerate_config, "accelerate_config", study_file), out_of_reach)  # fmt: skip
+    hashes = FileHashes(output_dir / "hashes.json")
+    data = training_data(config, study_file, corpus_train, hashes)
+    tasks = task_keys(config, eval_dir, hashes)
     hashes.save()
-    return inputs
+    prompts = None
+    if config.eval_prompts not in PROMPTS:
+        prompts = named_file("eval_prompts", config.eval_prompts, study_file)
+    accelerate = named_file("accelerate_config", config.accelerate_config, study_file)
+    return Inputs(
+        bases,
+        base_keys,
+        data.train,
+        data.train_keys,
+        data.train_files,
+        eval_dir,
+        tasks,
+        prompts,
+        accelerate,
+        out_of_reach,
+    )
 
 
 def find_base(name: str, study_file: Path) -> str:
@@ -99,8 +120,6 @@ def find_base(name: str, study_file: Path) -> str:
     Raises:
         UserError: it can only be meant as a directory, and there is none, or one without a model.
     """
-    from model_loaders.hub import looks_local, resolve
-
     place = find_path(name, study_file)
     if Path(place).exists() or looks_local(place):
         try:
@@ -110,13 +129,22 @@ def find_base(name: str, study_file: Path) -> str:
     return place
 
 
+def look_up_bases(bases: dict[str, str], cache_dir: str | None) -> dict[str, str]:
+    """Return the base models that cannot be had, each with a sentence; print the sentences at once.
+
+    A corpus, which takes minutes, is made after it.
+    """
+    out_of_reach = {}
+    for name, place in bases.items():
+        sentence = beyond_reach(place, cache_dir)
+        if sentence:
+            out_of_reach[name] = sentence
+            print(f"warning: {sentence}", file=sys.stderr, flush=True)
+    return out_of_reach
+
+
 def beyond_reach(place: str, cache_dir: str | None = None) -> str:
-    """Return why a base model cannot be had, as far as a look at the hub says it; empty for one that is here."""
-    import huggingface_hub
-
-    from common.files import first_line
-    from model_loaders.hub import HUB_TIMEOUT
-
+    """Return why a base model cannot be had, as far as a look at the hub tells; empty for one that is here."""
     if Path(place).exists() or isinstance(huggingface_hub.try_to_load_from_cache(place, "config.json", cache_dir), str):
         return ""
     try:
@@ -131,16 +159,11 @@ def beyond_reach(place: str, cache_dir: str | None = None) -> str:
 
 def base_key(place: str) -> str:
     """Return a hash of a base model's weights, or its hub name."""
-    from model_loaders.backbone.load import weights_hash
-
     return weights_hash(Path(place)) if Path(place).is_dir() else place
 
 
 def make_corpus(output_dir: Path) -> tuple[str, str]:
-    """Make the embedded corpus if it is not there; returns its training file and its folder of tasks."""
-    from quickstart.corpus import build_corpus
-    from quickstart.docstrings.split import LeakageError
-
+    """Make the embedded corpus if it is not there; return its training file and its folder of tasks."""
     folder = output_dir / "corpus"
     with locked(output_dir / ".corpus.lock", str(folder), patience=600):
         try:
@@ -150,39 +173,61 @@ def make_corpus(output_dir: Path) -> tuple[str, str]:
     return str(corpus.train_file), str(corpus.eval_dir)
 
 
-def of_mix(path: str, hashes: FileHashes) -> tuple[dict[str, str], str]:
-    """Return the data sets behind ``dataset_config`` with their hashes, and a hash of how they are mixed and treated."""
-    from triplets.arguments import DataArguments
+def find_eval_dir(config: StudyConfig, study_file: Path) -> str | None:
+    """Return the folder of task folders, if the study names one."""
+    if config.eval_dir is None:
+        return None
+    eval_dir = find_path(config.eval_dir, study_file)
+    if not Path(eval_dir).is_dir():
+        raise UserError(f"eval_dir: there is no folder {eval_dir}")
+    return eval_dir
 
+
+def training_data(config: StudyConfig, study_file: Path, corpus_train: str | None, hashes: FileHashes) -> TrainingData:
+    """Find and hash the training data of each name under ``recipes``; ``corpus_train`` is the embedded corpus's file."""
+    data = TrainingData()
+    for recipe in config.recipe_names:
+        mix = config.flags(recipe).get("dataset_config")
+        place = corpus_train or find_path(mix or str(config.train_file), study_file)
+        if mix:
+            files, key = hash_mix(place, hashes)
+        else:
+            key = hashes.hash_of(Path(place))
+            files = {place: key}
+        data.train[recipe] = place
+        data.train_keys[recipe] = key
+        data.train_files |= files
+    return data
+
+
+def hash_mix(path: str, hashes: FileHashes) -> tuple[dict[str, str], str]:
+    """Return the data sets behind ``dataset_config`` with their hashes, and a hash of how they are mixed and treated."""
     entries: Any = DataArguments(dataset_config=path).dataset_config
-    found = {}
+    files = {}
     for entry in entries:
         place = Path(entry["name"])
         if entry.get("file") and place.is_dir():
             place /= entry["file"]
-        found[str(place)] = hashes.hash_of(place)
-        entry["name"], entry["file"] = found[str(place)], entry.get("file") if not place.exists() else None
-    return found, digest(entries)
+        files[str(place)] = hashes.hash_of(place)
+        entry["name"] = files[str(place)]
+        entry["file"] = entry.get("file") if not place.exists() else None
+    return files, digest(entries)
 
 
 def task_keys(config: StudyConfig, eval_dir: str | None, hashes: FileHashes) -> dict[str, str]:
     """Return the study's tasks, each with a hash of its data."""
-    from evaluation.tasks.find import find_tasks
-
     keys = {}
     for spec in find_tasks(config.tasks, eval_dir):
         keys[spec.name] = f"mteb:{spec.name}"
         if spec.local is not None:
             keys[spec.name] = digest([[path.name, hashes.hash_of(path)] for path in spec.local.content])
     if config.headline is not None and config.headline not in keys:
-        from common.errors import nearest
-
         raise UserError(f"headline: {config.headline} is none of the tasks{nearest(config.headline, keys)}")
     return keys
 
 
-def named_file(name: str | None, key: str, study_file: Path) -> str | None:
-    """Return the path of a file that the study names."""
+def named_file(key: str, name: str | None, study_file: Path) -> str | None:
+    """Return the path of a file that a key of the study names, if it names one."""
     if name is None:
         return None
     path = find_path(name, study_file)

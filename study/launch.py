@@ -1,4 +1,4 @@
-"""How a cell's training is started: `accelerate launch`, in an environment without traces of an outer launcher.
+"""The launcher of a cell's training: `accelerate launch`, in an environment without traces of an outer launcher.
 
 Started as a script it is `accelerate launch` itself, which ends when the process that started it does.
 """
@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.yaml_files import read_yaml
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-import yaml
 
 from common.errors import UserError
 
@@ -24,15 +25,38 @@ ROOT = Path(__file__).resolve().parents[1]
 ONE_PROCESS = ROOT / "configs" / "accelerate" / "one_process.yaml"
 # What launchers leave in the environment of the processes that they start, by beginnings of names.
 OF_LAUNCHERS = (
-    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_", "CROSS_",
-    "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_", "ACCELERATE_", "FSDP_", "PARALLELISM_CONFIG_", "DEEPSPEED_", "MEGATRON_LM_",
-    "OMPI_", "PMI_", "PMIX_", "MV2_", "MPI_", "KMP_", "FORK_LAUNCHED",
-)  # fmt: skip
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "GROUP_WORLD_SIZE",
+    "ROLE_",
+    "CROSS_",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_",
+    "ACCELERATE_",
+    "FSDP_",
+    "PARALLELISM_CONFIG_",
+    "DEEPSPEED_",
+    "MEGATRON_LM_",
+    "OMPI_",
+    "PMI_",
+    "PMIX_",
+    "MV2_",
+    "MPI_",
+    "KMP_",
+    "FORK_LAUNCHED",
+)
 
 
 def cores() -> int:
-    """Return how many cores this process may use: a scheduler or `taskset` may give fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use: a scheduler or `taskset` may give fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def clean_environment(
@@ -45,25 +69,22 @@ def clean_environment(
         threads: CPU threads of each process; None for what is there.
         devices: ``CUDA_VISIBLE_DEVICES``; None for what is there.
     """
-    kept = {name: value for name, value in environment.items() if not name.startswith(OF_LAUNCHERS)}
+    clean = {name: value for name, value in environment.items() if not name.startswith(OF_LAUNCHERS)}
     if threads is not None:
-        kept |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        clean |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if devices is not None:
-        kept["CUDA_VISIBLE_DEVICES"] = devices
-    return kept
+        clean["CUDA_VISIBLE_DEVICES"] = devices
+    return clean
 
 
 def read_accelerate(path: str | None) -> dict[str, Any]:
-    """Return what an accelerate file says.
+    """Read an accelerate file.
 
     Raises:
         UserError: it is no such file, or wants several machines, which are not this process's to start.
     """
     file = Path(path) if path is not None else ONE_PROCESS
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"accelerate_config: {file} cannot be read: {error}") from error
+    content = read_yaml(file, "accelerate_config:")
     if not isinstance(content, dict) or "distributed_type" not in content:
         raise UserError(f"accelerate_config: {file} is no file of `accelerate launch`; see configs/accelerate/")
     if int(content.get("num_machines") or 1) > 1:
@@ -86,13 +107,13 @@ def launcher_arguments(accelerate: str | None, script: str, arguments: list[str]
     return ["--config_file", accelerate or str(ONE_PROCESS), "--main_process_port", "0", script, *arguments]
 
 
-def end_with_parent(parent: int, how: Callable[[], None]) -> None:
-    """Watch for the end of the process that started this one, however it ended, and call ``how`` then."""
+def end_with_parent(parent: int, end: Callable[[], None]) -> None:
+    """Watch for the end of the process that started this one, however it ended, and call ``end`` then."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        how()
+        end()
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -109,10 +130,9 @@ def main() -> None:
     # processes have a handler of their own.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    from accelerate.commands.launch import launch_command as launch
-    from accelerate.commands.launch import launch_command_parser
+    from accelerate.commands.launch import launch_command, launch_command_parser  # slow: the parent is watched first
 
-    launch(launch_command_parser().parse_args())
+    launch_command(launch_command_parser().parse_args())
 
 
 if __name__ == "__main__":

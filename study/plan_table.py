@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.errors import UserError
-from common.files import read_json_or_empty
+from common.files import one_line, read_json_or_empty
+from common.words import gigabytes
+from evaluation.results.record import Record
+from study.cell_progress import progress_of, read_scores
 from study.cells import Cell
-from study.config import StudyConfig
-from study.estimate import Estimate, estimate
-from study.inputs import Inputs
-from study.run_cell import progress_of, read_scores
+from study.estimate import estimate
 from study.scheduler import duration, make_slots
+from study.study import Study
 from study.training import COST_FILE
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a finished cell took: seconds of training and of evaluation, peak bytes."""
+    """Time and memory of a finished cell: seconds of training and of evaluation, peak bytes."""
 
     cell: Cell
     training: float
@@ -32,81 +33,134 @@ class Taken:
         return self.training + self.evaluation
 
 
-def print_plan(cells: Sequence[Cell], config: StudyConfig, inputs: Inputs) -> list[str]:
-    """Print the table; returns what cells would stop with, as far as a try shows it."""
-    problems: list[str] = []
-    done = {cell.name: taken(cell) for cell in cells if cell.done}
-    rows, left, sources = [], [], []
-    for cell in cells:
+@dataclass(frozen=True)
+class Outlook:
+    """Time and memory of a cell, measured or expected.
+
+    Attributes:
+        seconds: from start to end, None if not known.
+        memory: as text.
+        source: of the seconds, as text.
+    """
+
+    seconds: float | None
+    memory: str
+    source: str
+
+
+@dataclass
+class PlanTable:
+    """The rows of the table, and what it leaves to do.
+
+    Attributes:
+        rows: number, state, name, time and memory of each cell, as text.
+        left: seconds that each unfinished cell will take, None if not known.
+        sources: of these seconds.
+        problems: errors that would stop cells.
+    """
+
+    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    left: list[float | None] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, study: Study, cell: Cell, done: Sequence[Taken]) -> None:
+        """Add a cell's row."""
         try:
-            seconds, memory, how = outlook(cell, list(done.values()), config, inputs)
+            view = outlook(study, cell, done)
         except UserError as error:
-            seconds, memory, how = None, "", "cells that cannot start are not counted"
-            problems.append(str(error))
+            view = Outlook(None, "", "cells that cannot start are not counted")
+            self.problems.append(str(error))
         share = progress_of(cell)
         if cell.state not in ("done", "diverged"):
-            left.append(None if seconds is None else seconds * (1 - share))
-            sources.append(how)
-        state = f"started {share:.0%}" if cell.state == "unfinished" and share > 0 else cell.state
-        rows.append((str(cell.index), state, cell.name, "" if seconds is None else duration(seconds), memory))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for number, state, name, time, memory in rows:
-        line = f"{number:>{widths[0]}}  {state:{widths[1]}}  {name:{widths[2]}}  {time:>{widths[3]}}  {memory}"
-        print(line.rstrip())
+            self.left.append(None if view.seconds is None else view.seconds * (1 - share))
+            self.sources.append(view.source)
+        state: str = cell.state
+        if state == "unfinished" and share > 0:
+            state = f"started {share:.0%}"
+        time = "" if view.seconds is None else duration(view.seconds)
+        self.rows.append((str(cell.number), state, cell.name, time, view.memory))
+
+    def print_rows(self) -> None:
+        """Print the rows in columns."""
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        for number, state, name, time, memory in self.rows:
+            line = f"{number:>{widths[0]}}  {state:{widths[1]}}  {name:{widths[2]}}  {time:>{widths[3]}}  {memory}"
+            print(line.rstrip())
+
+    def print_time_left(self, slots: int) -> None:
+        """Print the time left with ``slots`` cells at a time, and where the figures come from."""
+        known = [seconds for seconds in self.left if seconds is not None]
+        if known:
+            whole = sum(known)
+            together = max(whole / slots, *known) if len(known) > 1 else whole
+            unknown = ""
+            if len(known) < len(self.left):
+                unknown = f", {len(self.left) - len(known)} cells not counted"
+            times = f"about {duration(whole)} one after the other, {duration(together)} with {slots} at a time"
+            print(f"time left: {times}{unknown}")
+        sources = "; ".join(dict.fromkeys(self.sources))
+        print(f"times: {sources}. The start of each process, half a minute or less, comes on top")
+        print(
+            "memory: of one process of a training run, as measured; or as planned: tensors of a step, every text at its longest"
+        )
+
+
+def print_plan(study: Study) -> list[str]:
+    """Print the table; return the errors that would stop cells, as far as a try shows them."""
+    cells = study.cells
+    done = [taken(cell) for cell in cells if cell.done]
+    table = PlanTable()
+    for cell in cells:
+        table.add(study, cell, done)
+    table.print_rows()
     for cell in cells:
         if cell.reason:
-            print(f"{cell.name} {cell.state}: {' '.join(cell.reason.split())[:200]}")
+            print(f"{cell.name} {cell.state}: {one_line(cell.reason)[:200]}")
     states = [cell.state for cell in cells]
-    print(f"\n{len(cells)} cells: " + ", ".join(f"{states.count(one)} {one}" for one in dict.fromkeys(states)))
-    if not left:
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    print(f"\n{len(cells)} cells: {counts}")
+    if not table.left:
         return []
-    slots = make_slots(config.jobs, inputs.accelerate)
-    known = [one for one in left if one is not None]
-    if known:
-        whole = sum(known)
-        together = max(whole / len(slots.devices), *known) if len(known) > 1 else whole
-        unknown = f", {len(left) - len(known)} cells not counted" if len(known) < len(left) else ""
-        count = len(slots.devices)
-        print(f"time left: about {duration(whole)} one after the other, {duration(together)} with {count} at a time{unknown}")
-    print(f"times: {'; '.join(dict.fromkeys(sources))}. The start of each process, half a minute or less, comes on top")
-    print("memory: of one process of a training run, as measured; or as planned: tensors of a step, every text at its longest")
-    return list(dict.fromkeys(problems))
+    table.print_time_left(len(make_slots(study.config.jobs, study.inputs.accelerate).devices))
+    return list(dict.fromkeys(table.problems))
 
 
 def taken(cell: Cell) -> Taken:
-    """Return what a finished cell took, by its records."""
+    """Return the time and memory of a finished cell, by its records."""
     scores = read_scores(cell)
     evaluation = 0.0
     for task in scores["scores"]:
-        record = read_json_or_empty(cell.folder / scores["results"] / "recipes" / f"{task}.json")
-        evaluation += float(record.get("seconds") or 0.0)
-    return Taken(
-        cell,
-        float(scores["training_seconds"] or 0.0),
-        evaluation,
-        read_json_or_empty(cell.folder / COST_FILE).get("peak_memory_bytes"),
-    )
+        record = Record.read(cell.folder / scores["results"], task)
+        if record is not None:
+            evaluation += record.seconds
+    training = float(scores["training_seconds"] or 0.0)
+    memory = read_json_or_empty(cell.folder / COST_FILE).get("peak_memory_bytes")
+    return Taken(cell, training, evaluation, memory)
 
 
-def outlook(cell: Cell, done: Sequence[Taken], config: StudyConfig, inputs: Inputs) -> tuple[float | None, str, str]:
-    """Return a cell's seconds from start to end, its memory as text, and where the time comes from.
+def outlook(study: Study, cell: Cell, done: Sequence[Taken]) -> Outlook:
+    """Return the time and memory of a cell, from finished cells or from a try.
 
-    Finished cells decide, the likest ones first: other seeds of the same; other designs of the same base and recipe; any.
+    Finished cells decide, the likest ones first: other seeds of the same; other designs of the same base and flags; any.
     """
-    from common.words import gigabytes
-
-    own = [one for one in done if one.cell == cell]
-    same = [one for one in done if (one.cell.system, one.cell.kind) == (cell.system, cell.kind)]
-    near = [one for one in done if one.cell.kind == cell.kind and (one.cell.base, one.cell.recipe) == (cell.base, cell.recipe)]
-    some = own or same or near or [one for one in done if one.cell.kind == cell.kind]
-    measured = [one.memory for one in own or same if one.memory]
-    memory = f"{gigabytes(statistics.median(measured))} measured" if measured else ""
-    if some:
-        count = len([one for one in done if one.cell.kind == "design"])
-        return statistics.mean(one.seconds for one in some), memory, f"from {count} finished cells of this study"
+    kin = [other for other in done if other.cell.kind == cell.kind]
+    own = [other for other in kin if other.cell == cell]
+    same = [other for other in kin if other.cell.system == cell.system]
+    near = [other for other in kin if (other.cell.base, other.cell.recipe) == (cell.base, cell.recipe)]
+    peaks = [other.memory for other in own or same if other.memory]
+    memory = f"{gigabytes(statistics.median(peaks))} measured" if peaks else ""
+    likest = own or same or near or kin
+    if likest:
+        trained = [other for other in done if other.cell.kind == "design"]
+        source = f"from {len(trained)} finished cells of this study"
+        return Outlook(statistics.mean(other.seconds for other in likest), memory, source)
     if cell.kind == "baseline":
-        return None, "", "baselines not counted"
-    found: Estimate = estimate(cell, config, inputs)
-    seconds = None if found.training is None else found.training + (found.evaluation or 0.0)
-    without = "" if found.evaluation or found.training is None else " (evaluation not counted)"
-    return seconds, f"{gigabytes(found.memory)} planned" if found.memory else "", found.how + without
+        return Outlook(None, "", "baselines not counted")
+    expected = estimate(study, cell)
+    memory = f"{gigabytes(expected.memory)} planned" if expected.memory else ""
+    if expected.training is None:
+        return Outlook(None, memory, expected.how)
+    if not expected.evaluation:
+        return Outlook(expected.training, memory, f"{expected.how} (evaluation not counted)")
+    return Outlook(expected.training + expected.evaluation, memory, expected.how)

@@ -23,7 +23,7 @@ from common.errors import UserError
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.schemas import SCHEMAS
 
-# Texts with labels are a clustering task too; of these there are fewer than five with sources of their own.
+# Texts with labels are a clustering task too; fewer than five have sources of their own.
 CLUSTERINGS = {"NewsClustering": "NewsClassification"}
 # Rows of each training file at most: no source is more than a few times as large as another one.
 MOST_ROWS = 6000
@@ -44,7 +44,8 @@ def lay_out(data: Path, output_dir: Path) -> tuple[Path, Path]:
     Raises:
         UserError: ``data`` holds something else.
     """
-    tasks, files = sorted((data / "eval").glob("*/")), sorted((data / "train").glob("*.jsonl*"))
+    tasks = sorted((data / "eval").glob("*/"))
+    files = sorted((data / "train").glob("*.jsonl*"))
     if not tasks or not files:
         raise UserError(f"{data} has no eval/<task> folders or no train/*.jsonl files")
     evaluation = output_dir / "eval"
@@ -54,12 +55,13 @@ def lay_out(data: Path, output_dir: Path) -> tuple[Path, Path]:
     for name, source in CLUSTERINGS.items():
         if (data / "eval" / source).is_dir():
             make_clustering(evaluation / name, data / "eval" / source)
-    chosen = [file for file in files if file.name.partition(".")[0] not in WITHOUT]
+    entries = []
+    for file in files:
+        label = file.name.partition(".")[0]
+        if label not in WITHOUT:
+            entry = {"name": str(file.resolve()), "label": label, "max_train_samples": MOST_ROWS, "max_negatives": 1}
+            entries.append(entry)
     mix = output_dir / "mix.yaml"
-    entries = [
-        {"name": str(file.resolve()), "label": file.name.partition(".")[0], "max_train_samples": MOST_ROWS, "max_negatives": 1}
-        for file in chosen
-    ]
     mix.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
     return evaluation, mix
 
@@ -73,15 +75,15 @@ def link(place: Path, target: Path) -> None:
 
 def make_clustering(folder: Path, source: Path) -> None:
     """Write a clustering task of a classification task's test texts; equal rows make equal files."""
-    columns = SCHEMAS["classification"].columns
-    rows = [{"sentence": row["text"], "label": row["label"]} for row in iter_rows(source / "test.jsonl.gz", columns)]
+    text = ""
+    for row in iter_rows(source / "test.jsonl.gz", SCHEMAS["classification"].columns):
+        text += json.dumps({"sentence": row["text"], "label": row["label"]}, ensure_ascii=False) + "\n"
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / "test.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+    """Parse the arguments and lay out; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with eval/ and train/")
     parser.add_argument("--output_dir", type=Path, required=True, help="gets eval/ and mix.yaml")

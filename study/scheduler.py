@@ -1,4 +1,4 @@
-"""Run a study's cells, some at a time, each in a process of its own, and show how far it is."""
+"""Run a study's cells, some at a time, each in a process of its own, and show the progress."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+import torch
+
+from study.cell_progress import last_lines, progress_of
 from study.cells import Cell
 from study.launch import clean_environment, cores, read_accelerate
-from study.run_cell import last_lines, progress_of
 
-ENTRY = Path(__file__).resolve().parents[1] / "run_study.py"
 SECONDS_BETWEEN_LINES = 15.0
+SECONDS_BETWEEN_LOOKS = 0.3
 IN_USE = 75  # exit status of a cell that another process runs: EX_TEMPFAIL
 
 
@@ -39,21 +40,28 @@ def make_slots(jobs: int | None, accelerate: str | None) -> Slots:
         jobs: cells at a time, if the study says so.
         accelerate: the launcher's file, which says how many processes a cell has.
     """
-    import torch
-
-    asked = read_accelerate(accelerate)
-    processes, free = int(asked.get("num_processes") or 1), cores()
-    if asked.get("use_cpu") or not torch.cuda.is_available():
+    settings = read_accelerate(accelerate)
+    processes = int(settings.get("num_processes") or 1)
+    free = cores()
+    if settings.get("use_cpu") or not torch.cuda.is_available():
         count = jobs or max(1, min(2, free // processes))
         return Slots([None] * count, max(1, free // (count * processes)))
-    if asked.get("gpu_ids") not in (None, "all"):  # the file says which: two cells would share them
+    if settings.get("gpu_ids") not in (None, "all"):  # the file says which: two cells would share them
         return Slots([None] * (jobs or 1), None)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
-    shares = [",".join(names[at : at + processes]) for at in range(0, len(names) - processes + 1, processes)]
-    shares = shares or [",".join(names)]  # fewer GPUs than processes, which the trainer refuses with the reason
+    shares = gpu_shares(processes)
     count = jobs or len(shares)
     return Slots([shares[number % len(shares)] for number in range(count)], None)
+
+
+def gpu_shares(processes: int) -> list[str]:
+    """Return the visible GPUs in shares of one for each process, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    names = list(map(str, range(torch.cuda.device_count())))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        names = visible.split(",")
+    if len(names) < processes:  # which the trainer refuses with the reason
+        return [",".join(names)]
+    return [",".join(names[start : start + processes]) for start in range(0, len(names) - processes + 1, processes)]
 
 
 def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots: Slots) -> dict[str, str]:
@@ -67,8 +75,9 @@ def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots
     Returns:
         Cells that are not done now, and why: name and reason. One failing cell does not stop the others.
     """
-    # Cells of two recipes may be the same training: one that differs in flags of the pooling alone, for a design without.
-    waiting = list({cell.folder: cell for cell in cells if cell.state not in ("done", "diverged")}.values())
+    # Two cells may be one training: where they differ in flags of the pooling alone, and the design has none.
+    by_folder = {cell.folder: cell for cell in cells if cell.state not in ("done", "diverged")}
+    waiting = list(by_folder.values())
     free = list(range(len(slots.devices)))
     running: dict[int, tuple[Cell, subprocess.Popen[bytes]]] = {}
     display = Display(cells)
@@ -79,7 +88,7 @@ def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots
                 cell, slot = waiting.pop(0), free.pop(0)
                 running[slot] = (cell, start(command(cell), cell, slots, slot))
                 display.line(f"{cell.name}: started")
-            time.sleep(0.3)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
             for slot, (cell, process) in list(running.items()):
                 if process.poll() is None:
                     continue
@@ -99,20 +108,24 @@ def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots
         display.close()
     left = {}
     for cell in cells:
-        if not cell.done:
-            left[cell.name] = "another process runs it" if cell.name in elsewhere else why(cell)
+        if cell.name in elsewhere and not cell.done:
+            left[cell.name] = "another process runs it"
+        elif not cell.done:
+            left[cell.name] = why(cell)
     return left
 
 
 def outcome(cell: Cell) -> str:
-    """Return a line that says how a cell's process ended."""
-    return {"done": f"{cell.name}: done", "diverged": f"{cell.name}: DIVERGED, see {cell.training_log}"}.get(
-        cell.state, f"{cell.name}: FAILED, see {cell.log_file}"
-    )
+    """Return a line on the end of a cell's process."""
+    if cell.state == "done":
+        return f"{cell.name}: done"
+    if cell.state == "diverged":
+        return f"{cell.name}: DIVERGED, see {cell.training_log}"
+    return f"{cell.name}: FAILED, see {cell.log_file}"
 
 
 def why(cell: Cell) -> str:
-    """Return why a cell is not done."""
+    """Return the reason why a cell is not done."""
     if cell.state == "diverged":
         return f"{cell.reason} (It stands in the comparison as diverged; to train it again, delete {cell.folder}.)"
     if not cell.reason and not cell.log_file.is_file():
@@ -151,9 +164,11 @@ class Display:
         self.last = now
         done, elapsed = self.fraction(), now - self.started
         rate = (done - self.before) / elapsed
-        left = f"about {duration((1.0 - done) / rate)} left" if rate > 0 else "estimating the time left"
-        names = ", ".join(f"{cell.name} {progress_of(cell):.0%}" for cell in running)
-        text = f"{done:4.0%} · {duration(elapsed)} elapsed, {left} · {names}"
+        left = "estimating the time left"
+        if rate > 0:
+            left = f"about {duration((1.0 - done) / rate)} left"
+        shares = ", ".join(f"{cell.name} {progress_of(cell):.0%}" for cell in running)
+        text = f"{done:4.0%} · {duration(elapsed)} elapsed, {left} · {shares}"
         if self.terminal:
             print(f"\r\033[K{text}", end="", flush=True)
         else:

@@ -1,4 +1,4 @@
-"""A trainer's process in a study: `trainers/train.py` on one cell, which ends when the study does, and says its peak memory.
+"""A trainer's process in a study: `trainers/train.py` on one cell, which ends with the study and records its peak memory.
 
 ``study/training.py CELL_FOLDER <flags of trainers/train.py>``
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -26,15 +27,15 @@ GRACE = 60.0  # seconds to save a checkpoint when the study is gone
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train; returns the exit status."""
+    """Train; return the exit status."""
     folder, *flags = sys.argv[1:] if argv is None else argv
     end_with_parent(os.getppid(), stop)
     with locked(Path(folder) / LOCK_FILE, f"the training in {folder}", patience=GRACE, shared=True):
-        from trainers.train import main as train
+        from trainers import train  # slow: the study may end meanwhile, which is watched from here on
 
         if os.environ.get("RANK", "0") == "0":
             threading.Thread(target=keep_cost, args=[Path(folder)], daemon=True).start()
-        status = train(flags)
+        status = train.main(flags)
         if os.environ.get("RANK", "0") == "0":
             note_cost(Path(folder))
         return status
@@ -57,19 +58,16 @@ def stop() -> None:
 
 def note_cost(folder: Path) -> None:
     """Write peak memory and device; of several attempts the highest peak."""
-    import torch
+    import torch  # as above
 
-    about: dict[str, Any] = {}
     if torch.cuda.is_available():
-        about = {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "device": torch.cuda.get_device_name()}
+        about: dict[str, Any] = {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "device": torch.cuda.get_device_name()}
     else:
-        import resource
-
         unit = 1 if sys.platform == "darwin" else 1024
         threads = torch.get_num_threads()
         about = {
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-            "device": f"CPU, {threads} thread{'s' if threads != 1 else ''}",
+            "device": "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads",
         }
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.contracts.warm import Warm
 from tests.tiny import PARITY, write_base
 
 
@@ -42,3 +43,10 @@ def make_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Starts training commands as processes of their own, quickly."""
+    with Warm() as server:
+        yield server

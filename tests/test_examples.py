@@ -18,7 +18,7 @@ from model_loaders.saving import save
 from tests.comparison.conftest import write_items, write_result
 from tests.evaluation.conftest import make_tasks
 from tests.test_imports import MAY_IMPORT, modules
-from tests.tiny import new_model, triplets
+from tests.tiny import ROOT, new_model, triplets
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SCORES = {"plain": (0.50, 0.40, 0.60), "better": (0.55, 0.48, 0.63), "worse": (0.40, 0.35, 0.52)}
@@ -39,7 +39,10 @@ def names(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     """The names that examples use: paths of small things of every kind."""
     root = tmp_path_factory.mktemp("examples")
     rows = root / "triplets.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in triplets(40)), encoding="utf-8")
+    with rows.open("w", encoding="utf-8") as file:
+        for row in triplets(40):
+            content = {"query": row["query"], "positive": row["positive"], "negative": row["negatives"]}
+            file.write(json.dumps(content) + "\n")
     adapter = root / "adapter"
     save(new_model("model3", base), adapter)
     results = root / "results"
@@ -78,6 +81,16 @@ def test_examples_of(module: str, names: dict[str, Any], tmp_path: Path, capsys:
     finally:
         os.chdir(here)
     assert outcome.attempted, f"no example of {module} was found: is it in the docstring of a public name?"
+    assert not outcome.failed, capsys.readouterr().out
+
+
+def test_the_library_page(names: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    outcome = doctest.testfile(
+        str(ROOT / "docs" / "library.md"), module_relative=False, globs=names | {"scratch": scratch}, optionflags=OPTIONS
+    )
+    assert outcome.attempted > 20
     assert not outcome.failed, capsys.readouterr().out
 
 

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # here is of the last line, "*": the scripts and files that users open first.
 ORDER: dict[str, list[str]] = {
     "model_loaders": [
-        "designs",
+        "designs options",
         "hub",
         "text",
         "backbone",
@@ -52,9 +52,18 @@ ORDER: dict[str, list[str]] = {
         "loading",
         "*",
     ],
-    "triplets": ["formats triplet data_sets batch_plan", "arguments dataset", "read", "check", "*"],
+    "triplets": [
+        "keys printed_lists formats batch_plan",
+        "triplet data_sets",
+        "arguments dataset",
+        "sources",
+        "prepare",
+        "read",
+        "check",
+        "*",
+    ],
     "trainers": ["step checkpoints.run_files", "flags", "memory monitor checkpoints", "run", "*"],
-    "evaluation": ["progress paper_tasks", "tasks", "encode", "results", "evaluate", "rerun", "*"],
+    "evaluation": ["time_left", "progress paper_tasks options", "tasks", "encode", "results", "evaluate", "rerun", "*"],
     "comparison": ["errors places", "reading", "stats", "claims", "report", "compare", "*"],
     "comparison.report": ["words", "tables plots", "*"],
 }

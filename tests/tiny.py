@@ -11,6 +11,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 
+from model_loaders import LoadOptions
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 PARITY = SHARED / "parity"
@@ -66,8 +68,12 @@ def new_model(design: str, base: Path, **options: Any) -> Any:
     """Make an untrained model of a design with a small pooling, and LoRA whose B is not zero."""
     from model_loaders.create import create
 
-    settings: dict[str, Any] = {"lora": LORA, "pooling_sizes": POOLING, "device": "cpu", "dtype": "float32", **options}
-    model = create(design, base, **settings)
+    about_base = {"device": "cpu", "dtype": "float32"}
+    settings: dict[str, Any] = {"lora": LORA, "pooling_sizes": POOLING}
+    for name, value in options.items():
+        target = about_base if name in LoadOptions.__dataclass_fields__ else settings
+        target[name] = value
+    model = create(design, base, options=LoadOptions(**about_base), **settings)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
@@ -22,11 +22,23 @@ from common.errors import UserError
 from trainers.flags.command_line import parse
 
 
+def number(least: int, most: int) -> Callable[[str], int]:
+    """Return a type for argparse: a whole number from ``least`` to ``most``."""
+
+    def convert(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"it must be from {least} to {most}, not {text}")
+        return value
+
+    return convert
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the plan of a command line for ``trainers/train.py``; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--negatives", type=int, default=1, help="hard negatives of each query (1)")
-    parser.add_argument("--processes", type=int, default=1, help="processes that share a batch (1)")
+    parser.add_argument("--negatives", type=number(0, 2**16), default=1, help="hard negatives of each query (1)")
+    parser.add_argument("--processes", type=number(1, 2**20), default=1, help="processes that share a batch (1)")
     own, rest = parser.parse_known_args(argv)
     config = parse([*rest, "--output_dir", tempfile.gettempdir()], needs_data=False)
 
@@ -41,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, longest = config.model.model_name_or_path, config.data.max_seq_length
     print(f"{config.design} on {name}, {own.processes} processes of {size}, every text at its longest ({longest} tokens)")
     print(plan)
+    if config.contrastive.chunk_tokens == "auto":
+        print("--chunk_tokens auto: of the whole batch at once; a run takes chunks where that does not fit its device")
     print("tensors of one process; memory inside kernels and rounding by the allocator come on top")
     return 0
 

@@ -1,1 +1,1 @@
-"""Files become checked triplets, and triplets become batches."""
+"""Files as checked triplets, and triplets as batches."""

@@ -1,12 +1,12 @@
-"""Flags that name the training data and say what is taken of it."""
+"""Flags that name the training data and choose the rows to use."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from common.checks import check_positive
 from common.errors import UserError
+from common.number_check import check_positive
 from triplets.data_sets import DataSet, label_of, resolve
 
 
@@ -16,28 +16,38 @@ class DataArguments:
 
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "Triplets: a hub name, or a local file or folder of JSONL (.gz), Parquet or CSV with the keys "
-                          "query, positive, negative (a string or a list). A local path wins over a hub name."},
-    )  # fmt: skip
+        metadata={
+            "help": "Triplets: a hub name, or a local file or folder of JSONL (.gz), Parquet, CSV or TSV with the keys "
+            "query, positive, negative (a string or a list; or negative_1, negative_2, ...). A local path wins over a hub name."
+        },
+    )
     dataset_config: str | list[dict[str, Any]] | None = field(
         default=None,
-        metadata={"help": "Several data sets instead of --dataset_name: a YAML list, see configs/data/example.yaml. What an "
-                          "entry does not say (split, max_negatives, ...) is what the flags here say."},
-    )  # fmt: skip
+        metadata={
+            "help": "Several data sets instead of --dataset_name: a YAML list, see configs/data/example.yaml. The "
+            "flags here fill in the keys that an entry leaves out (split, max_negatives, ...)."
+        },
+    )
     batching: str = field(
         default="homogeneous",
-        metadata={"help": "With --dataset_config: homogeneous for batches of one data set, on all processes; blended for "
-                          "batches of all rows mixed; a number between 0 and 1 for that share of homogeneous batches."},
-    )  # fmt: skip
+        metadata={
+            "help": "With --dataset_config: homogeneous for batches of one data set, on all processes; blended for "
+            "batches of all rows mixed; a number between 0 and 1 for that share of homogeneous batches."
+        },
+    )
     dataset_file_path: str | None = field(
         default=None,
         metadata={"help": "A local file or folder instead of --dataset_name; beside a --dataset_name: the file in it."},
     )
+    dataset_config_name: str | None = field(
+        default=None, metadata={"help": "The configuration of a hub data set that has several, such as triplet."}
+    )
     dataset_split: str = field(
         default="train",
-        metadata={"help": "Split of a hub data set; in a folder with files called train*, validation*, test*, those of "
-                          "this split."},
-    )  # fmt: skip
+        metadata={
+            "help": "Split of a hub data set; in a folder with files called train*, validation*, test*, those of this split."
+        },
+    )
     max_seq_length: int = field(
         default=512, metadata={"help": "Longest text in tokens, EOS included; longer ones are cut before the EOS."}
     )
@@ -50,28 +60,37 @@ class DataArguments:
     )
     in_batch_negatives: bool = field(
         default=True,
-        metadata={"help": "Texts of other rows are negatives too. False for rows that share positives, such as class "
-                          "labels: each query is then compared with its own negatives alone, and needs at least one."},
-    )  # fmt: skip
+        metadata={
+            "help": "Texts of other rows are negatives too. False for rows that share positives, such as class "
+            "labels: each query is then compared with its own negatives alone, and needs at least one."
+        },
+    )
     eval_dataset: str | None = field(
         default=None,
-        metadata={"help": "Triplets to evaluate the loss on, named as in --dataset_name. They are evaluated after each "
-                          "epoch, or as --eval_strategy and --eval_steps say."},
-    )  # fmt: skip
+        metadata={
+            "help": "Triplets to evaluate the loss on, named as in --dataset_name. They are evaluated after each "
+            "epoch, or as --eval_strategy and --eval_steps say."
+        },
+    )
+    eval_dataset_config_name: str | None = field(
+        default=None, metadata={"help": "As --dataset_config_name, for --eval_dataset."}
+    )
     eval_dataset_split: str = field(
         default="validation", metadata={"help": "As --dataset_split, for --eval_dataset when it is a hub data set."}
     )
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first N triplets. Unset: all."})
     on_invalid_rows: Literal["error", "skip"] = field(
         default="error",
-        metadata={"help": "Rows with a missing key, a wrong type or an empty query or positive: error lists them and "
-                          "stops, skip leaves them out and counts them. A line that is no JSON is always an error."},
-    )  # fmt: skip
+        metadata={
+            "help": "Rows with a missing key, a wrong type or an empty query or positive: error lists them and "
+            "stops, skip leaves them out and counts them. A line that is no JSON is always an error."
+        },
+    )
 
     def __post_init__(self) -> None:
-        """Check that there is data, and that the numbers make sense.
+        """Check that data is named, and that the numbers make sense.
 
-        The entries of ``dataset_config`` are read here, and stand in it resolved, so that the record of a run holds them.
+        ``dataset_config`` is replaced by its resolved entries, so that the record of a run holds them.
 
         Raises:
             UserError: naming the flags, or ``file:line`` of a data set.
@@ -80,6 +99,10 @@ class DataArguments:
             raise UserError("--dataset_config names the data: leave --dataset_name and --dataset_file_path out")
         if not (self.dataset_name or self.dataset_file_path or self.dataset_config):
             raise UserError("no training data: give --dataset_name (hub name, local file or folder), or --dataset_config")
+        if self.dataset_config is not None and self.dataset_config_name is not None:
+            raise UserError("--dataset_config names the data: give --dataset_config_name as the key config_name of an entry")
+        if self.eval_dataset is None and self.eval_dataset_config_name is not None:
+            raise UserError("--eval_dataset_config_name has nothing to choose from: give --eval_dataset too")
         mixing(self.batching)
         check_positive(self, "max_seq_length", "query_max_length", "max_train_samples", "max_eval_samples")
         if self.max_negatives is not None and self.max_negatives < 0:
@@ -87,13 +110,14 @@ class DataArguments:
         if not self.in_batch_negatives and self.max_negatives == 0:
             raise UserError("--in_batch_negatives false and --max_negatives 0 leave no negatives at all: give one of them")
         if self.dataset_config is not None:
-            self.dataset_config = resolve(self.dataset_config, DataSet(None, split=self.dataset_split, **_defaults(self)))
+            defaults = DataSet(None, split=self.dataset_split, **_treatment(self))
+            self.dataset_config = resolve(self.dataset_config, defaults)
         if self.eval_dataset is None and self.max_eval_samples is not None:
             raise UserError("--max_eval_samples has nothing to limit: give --eval_dataset too")
 
 
 def mixing(batching: str) -> Literal["homogeneous", "blended"] | float:
-    """Return what ``--batching`` means: one of its names, or a share of batches in (0, 1)."""
+    """Return the meaning of ``--batching``: one of its names, or a share of batches in (0, 1)."""
     if batching == "homogeneous":
         return "homogeneous"
     if batching == "blended":
@@ -113,18 +137,21 @@ def data_sets(data: DataArguments) -> list[DataSet]:
         return [DataSet(**entry) for entry in data.dataset_config]
     name, file = data.dataset_name, data.dataset_file_path
     label = label_of(name, file if name is None else None)
-    return [DataSet(name, file, data.dataset_split, label, repeat=1.0, **_defaults(data))]
+    config = data.dataset_config_name
+    return [DataSet(name, file, data.dataset_split, label, repeat=1.0, config_name=config, **_treatment(data))]
 
 
 def evaluation_set(data: DataArguments) -> DataSet | None:
     """Return the data set that the loss is evaluated on; None if there is none."""
     if data.eval_dataset is None:
         return None
-    treated = {**_defaults(data), "max_train_samples": data.max_eval_samples}
-    return DataSet(data.eval_dataset, None, data.eval_dataset_split, label_of(data.eval_dataset, None), **treated)
+    treatment = {**_treatment(data), "max_train_samples": data.max_eval_samples}
+    label = label_of(data.eval_dataset, None)
+    config = data.eval_dataset_config_name
+    return DataSet(data.eval_dataset, None, data.eval_dataset_split, label, config_name=config, **treatment)
 
 
-def _defaults(data: DataArguments) -> dict[str, Any]:
-    """Return how the run's flags treat a data set that says nothing else. Prompts stay None: the run's recipe has them."""
+def _treatment(data: DataArguments) -> dict[str, Any]:
+    """Return the run's treatment of a data set without its own. Prompts stay None: the run's recipe has them."""
     names = ("in_batch_negatives", "max_negatives", "max_train_samples")
     return {name: getattr(data, name) for name in names}

@@ -1,6 +1,6 @@
-"""Which data sets a run trains on, and how each is treated: the file behind ``--dataset_config``, or the flags of a single one.
+"""The data sets of a run and how each is treated: the file behind ``--dataset_config``, or the flags for a single one.
 
-The file is a YAML list; each entry is one data set. What an entry does not say is what the flags of the run say.
+The file is a YAML list of data sets. The flags of the run fill in the keys that an entry leaves out.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,18 @@ class DataSet:
     """One data set of a run.
 
     Attributes:
-        name: hub name, file or folder; None where ``file`` alone says it.
+        name: hub name, file or folder; None where ``file`` alone names it.
         file: a file in it.
+        config_name: the configuration of a hub data set that has several.
         split: of a hub data set, or of a folder with files named after splits.
-        label: what logs and tables call it.
-        repeat: how often an epoch sees every row; 0.5 is half of the rows in one epoch and the others in the next.
+        label: its name in logs and tables.
+        repeat: number of times that an epoch sees every row; 0.5 is half of the rows in one epoch and the others in the next.
         weight: its part of an epoch's rows, beside the other data sets' weights; instead of ``repeat``.
         query_prompt: of its queries; None for the run's.
         document_prompt: of its positives and negatives; None for the run's.
         in_batch_negatives: whether other rows' documents are negatives of its queries.
-        max_negatives: negatives of a row that are used; None for all.
-        max_train_samples: its first N triplets; None for all.
+        max_negatives: number of a row's negatives that are used; None for all.
+        max_train_samples: number of its first triplets that are used; None for all.
     """
 
     name: str | None
@@ -48,12 +49,13 @@ class DataSet:
     in_batch_negatives: bool = True
     max_negatives: int | None = None
     max_train_samples: int | None = None
+    config_name: str | None = None
 
 
 KEYS = tuple(field.name for field in fields(DataSet))
-FROM_THE_FLAGS = ("split", "in_batch_negatives", "max_negatives", "max_train_samples")  # where an entry does not say them
+FROM_THE_FLAGS = ("split", "in_batch_negatives", "max_negatives", "max_train_samples")  # unless an entry has them
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("name", "file", "split", "label", "query_prompt", "document_prompt"), ((str,), "a text")),
+    **dict.fromkeys(("name", "file", "config_name", "split", "label", "query_prompt", "document_prompt"), ((str,), "a text")),
     **dict.fromkeys(("repeat", "weight"), ((int, float), "a number above 0")),
     "in_batch_negatives": ((bool,), "true or false"),
     "max_negatives": ((int,), "a whole number, 0 or more"),
@@ -61,88 +63,95 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def resolve(given: str | Sequence[Any], defaults: DataSet) -> list[dict[str, Any]]:
+def resolve(config: str | Sequence[Any], defaults: DataSet) -> list[dict[str, Any]]:
     """Read and check the data sets.
 
     Args:
-        given: the path of the YAML file, whose folder relative paths are taken from; or the list itself, as a recipe of the
+        config: the path of the YAML file, whose folder relative paths start from; or the list itself, as the record of a
             run holds it, with paths from the working directory.
-        defaults: what holds for an entry that does not say it.
+        defaults: values for keys that an entry leaves out.
 
     Returns:
-        The entries with every key, ready for JSON; given again, they are returned as they are.
+        The entries with every key (``config_name`` where there is one), ready for JSON; resolving them again returns the same.
 
     Raises:
         UserError: naming ``file:line``.
     """
-    if isinstance(given, str):
-        folder = Path(given).expanduser().resolve().parent
-        entries = [_read(where, entry, folder, defaults) for where, entry in read_list(given, "--dataset_config")]
+    data_sets = []
+    if isinstance(config, str):
+        where = config
+        folder = Path(config).expanduser().resolve().parent
+        for place, entry in read_list(config, "--dataset_config"):
+            data_sets.append(_data_set(place, entry, folder, defaults))
     else:
-        entries = [_read(f"dataset_config, entry {number}", _inline(number, one), Path(), defaults)
-                   for number, one in enumerate(given, start=1)]  # fmt: skip
-    if not entries:
+        where = "dataset_config"
+        for number, content in enumerate(config, start=1):
+            place = f"dataset_config, entry {number}"
+            data_sets.append(_data_set(place, _entries(place, content), Path(), defaults))
+    if not data_sets:
         raise UserError("--dataset_config is an empty list: it takes the path of a YAML file, see configs/data/example.yaml")
-    where = given if isinstance(given, str) else "dataset_config"
-    if any(one.weight is not None for one in entries):
-        for one in entries:
-            if one.weight is None:
-                raise UserError(f"{where}: {one.label} has no weight, but others have: give all a weight, or all a repeat")
-    else:
-        entries = [DataSet(**{**asdict(one), "repeat": 1.0 if one.repeat is None else one.repeat}) for one in entries]
-    return [asdict(one) for one in _labelled(entries, where)]
+    entries = []
+    for data_set in _with_labels(_with_repeats(data_sets, where), where):
+        entry = asdict(data_set)
+        if data_set.config_name is None:  # as in the records of runs that knew no such key
+            del entry["config_name"]
+        entries.append(entry)
+    return entries
 
 
-def _inline(number: int, entry: Any) -> dict[str, Entry]:
-    where = f"dataset_config, entry {number}"
-    if not isinstance(entry, Mapping):
-        raise UserError(f"{where}: expected keys and values, got {entry!r}")
-    return {str(key): Entry(value, where) for key, value in entry.items()}
+def _entries(place: str, content: object) -> dict[str, Entry]:
+    if not isinstance(content, Mapping):
+        raise UserError(f"{place}: expected keys and values, got {content!r}")
+    return {str(key): Entry(value, place) for key, value in content.items()}
 
 
-def _read(where: str, entry: Mapping[str, Entry], folder: Path, defaults: DataSet) -> DataSet:
-    """Check one entry and fill in what it does not say."""
+def _data_set(place: str, entries: Mapping[str, Entry], folder: Path, defaults: DataSet) -> DataSet:
+    """Check the keys of one data set and fill in those that are left out."""
     values: dict[str, Any] = {name: getattr(defaults, name) for name in FROM_THE_FLAGS}
-    for key, one in entry.items():
+    for key, entry in entries.items():
         if key not in _KINDS:
-            raise UserError(f"{one.where}: there is no key {key!r}{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}")
-        if one.value is None:
-            continue
-        kinds, expected = _KINDS[key]
-        fits = isinstance(one.value, kinds) and (bool in kinds or not isinstance(one.value, bool))
-        if fits and not isinstance(one.value, str | bool):
-            fits = math.isfinite(one.value) and (one.value > 0 or (key == "max_negatives" and one.value == 0))
-        if not fits:
-            raise UserError(f"{one.where}: {key}: expected {expected}, got {one.value!r}")
-        values[key] = one.value
+            raise UserError(f"{entry.where}: there is no key {key!r}{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}")
+        if entry.value is not None:
+            values[key] = _checked(key, entry)
     if "name" not in values:
-        raise UserError(f"{where}: there is no `name` (hub name, local file or folder) in this entry")
-    for key in ("repeat", "weight"):
-        values[key] = None if values.get(key) is None else float(values[key])
-    if values["repeat"] is not None and values["weight"] is not None:
-        raise UserError(f"{entry['weight'].where}: repeat and weight exclude each other: give one of them")
+        raise UserError(f"{place}: there is no `name` (hub name, local file or folder) in this entry")
+    if "repeat" in values and "weight" in values:
+        raise UserError(f"{entries['weight'].where}: repeat and weight exclude each other: give one of them")
     if not values["in_batch_negatives"] and values["max_negatives"] == 0:
-        raise UserError(f"{where}: no negatives and no in-batch negatives: nothing is left to tell a positive from")
+        raise UserError(f"{place}: no negatives and no in-batch negatives: nothing is left to tell a positive from")
     if not values.get("label"):
         values["label"] = label_of(values["name"], values.get("file"))
-    values["name"] = _located(values["name"], values.get("file"), folder, entry)
+    values["name"] = _located(values["name"], values.get("file"), folder, entries)
     return DataSet(**values)
 
 
-def _located(name: str, file: str | None, folder: Path, entry: Mapping[str, Entry]) -> str:
-    """Return the path that a name stands for, or the name itself if it can only be meant as a hub name."""
+def _checked(key: str, entry: Entry) -> str | float | bool:
+    """Return the value of a key, if it is of the right type and in its range."""
+    value = entry.value
+    kinds, expected = _KINDS[key]
+    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if fits and not isinstance(value, str | bool):
+        fits = math.isfinite(value) and (value > 0 or (key == "max_negatives" and value == 0))
+    if not fits:
+        raise UserError(f"{entry.where}: {key}: expected {expected}, got {value!r}")
+    checked: str | float | bool = float(value) if key in ("repeat", "weight") else value
+    return checked
+
+
+def _located(name: str, file: str | None, folder: Path, entries: Mapping[str, Entry]) -> str:
+    """Return the path that a name stands for, or the name itself if it can only be a hub name."""
     path = folder / Path(name).expanduser()
     if path.is_dir() and file is not None and not (path / file).exists():
-        raise UserError(f"{entry['file'].where}: there is no {file} in {path}{neighbour(path / file)}")
+        raise UserError(f"{entries['file'].where}: there is no {file} in {path}{neighbour(path / file)}")
     if path.exists():
         return str(path)
     if looks_local(name) or is_data_file(name):
-        raise UserError(f"{entry['name'].where}: there is no data file or folder {path}{neighbour(path)}")
+        raise UserError(f"{entries['name'].where}: there is no data file or folder {path}{neighbour(path)}")
     return name
 
 
 def label_of(name: str | None, file: str | None) -> str:
-    """Return a short name: of a path its last part without the format, of the hub its own."""
+    """Return a short name: the last part of a path without its format, or the hub name."""
     if file is None and name is not None and not is_data_file(name) and not Path(name).expanduser().exists():
         return name
     last = Path(file or name or "").name
@@ -152,16 +161,33 @@ def label_of(name: str | None, file: str | None) -> str:
     return last
 
 
-def _labelled(entries: Sequence[DataSet], where: str) -> list[DataSet]:
-    """Return the data sets with labels of which none is there twice."""
-    counts = Counter(one.label for one in entries)
-    seen: Counter[str] = Counter()
+def _with_repeats(data_sets: Sequence[DataSet], where: str) -> list[DataSet]:
+    """Return the data sets, all with a weight or all with a repeat."""
+    weighted = any(data_set.weight is not None for data_set in data_sets)
     result = []
-    for one in entries:
-        seen[one.label] += 1
-        label = one.label if counts[one.label] == 1 else f"{one.label}-{seen[one.label]}"
-        result.append(DataSet(**{**asdict(one), "label": label}))
-    twice = [label for label, count in Counter(one.label for one in result).items() if count > 1]
-    if twice:
-        raise UserError(f"{where}: two data sets have the label {twice[0]!r}: give one of them another `label`")
+    for data_set in data_sets:
+        if weighted and data_set.weight is None:
+            raise UserError(f"{where}: {data_set.label} has no weight, but others have: give all a weight, or all a repeat")
+        if not weighted and data_set.repeat is None:
+            result.append(replace(data_set, repeat=1.0))
+        else:
+            result.append(data_set)
+    return result
+
+
+def _with_labels(data_sets: Sequence[DataSet], where: str) -> list[DataSet]:
+    """Return the data sets with different labels: equal ones are numbered."""
+    counts = Counter(data_set.label for data_set in data_sets)
+    numbers: Counter[str] = Counter()
+    labels: set[str] = set()
+    result = []
+    for data_set in data_sets:
+        label = data_set.label
+        if counts[label] > 1:
+            numbers[label] += 1
+            label = f"{label}-{numbers[label]}"
+        if label in labels:
+            raise UserError(f"{where}: two data sets have the label {label!r}: give one of them another `label`")
+        labels.add(label)
+        result.append(replace(data_set, label=label))
     return result

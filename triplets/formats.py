@@ -1,24 +1,187 @@
-"""Data files in, rows out: JSON lines (.gz), Parquet and CSV, streamed, each row with the place it comes from."""
+"""Data files as rows with their places: JSON lines (.gz), Parquet, CSV and TSV, streamed. `FORMATS` is the table of formats."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
-import io
-import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.files import listing
+from common.json_text import json_decoder, json_fault, parse_json
+from common.lines import decoded_line, open_unpacked
 
-# A .json file is read when it is named, not when it lies in a folder, where it is mostly somebody's metadata.
-FOLDER_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".csv", ".csv.gz")
-SUFFIXES = (*FOLDER_SUFFIXES, ".json", ".json.gz")
+if TYPE_CHECKING:
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+PlacedRow = tuple[str, object]  # the place of a row (``file:line``), and its content as the file has it
+LONGEST_CELL = 2**31 - 1  # csv's default of 128 KiB is shorter than some documents
+PARQUET_ROWS = 200  # rows of a Parquet file that are in memory at once, and their bytes
+PARQUET_BYTES = 2**25
+
+
+class _Repeating(dict[str, object]):
+    """A JSON object in which a key stands twice; `repeated` is the first such key."""
+
+    repeated = ""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) == len(pairs):
+        return content
+    repeating = _Repeating(content)
+    counts = Counter(key for key, _ in pairs)
+    repeating.repeated = counts.most_common(1)[0][0]
+    return repeating
+
+
+_ROW_DECODER = json_decoder(_object)
+
+
+def _json_rows(path: Path) -> Iterator[PlacedRow]:
+    with open_unpacked(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            place = f"{path}:{number}"
+            text = decoded_line(line, place, first=number == 1).strip()
+            if not text:
+                continue
+            try:
+                row = parse_json(text, _ROW_DECODER)
+            except ValueError as error:
+                hint = ""
+                if number == 1 and text.startswith("["):
+                    hint = "; one object a line is expected, not one array"
+                raise UserError(f"{place}: no valid JSON: {json_fault(error)}{hint}") from error
+            if isinstance(row, _Repeating):
+                raise UserError(f"{place}: the key {row.repeated!r} stands twice in the row: remove one of them")
+            yield place, row
+
+
+class _CsvLines:
+    """The lines of a CSV file as texts, and the number of the last one; ends of lines inside quotes stay as they are."""
+
+    def __init__(self, path: Path, lines: Iterable[bytes]) -> None:
+        self.path, self.lines, self.number = path, lines, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.lines:
+            pieces = line.splitlines(keepends=True) if b"\r" in line else [line]
+            for piece in pieces:
+                self.number += 1
+                yield decoded_line(piece, f"{self.path}:{self.number}", first=self.number == 1)
+
+
+def _csv_rows(path: Path) -> Iterator[PlacedRow]:
+    return _table_rows(path, ",")
+
+
+def _tsv_rows(path: Path) -> Iterator[PlacedRow]:
+    return _table_rows(path, "\t")
+
+
+def _table_rows(path: Path, delimiter: str) -> Iterator[PlacedRow]:
+    limit = csv.field_size_limit(LONGEST_CELL)
+    try:
+        with open_unpacked(path) as stream:
+            cells = _placed_cells(path, _CsvLines(path, stream), delimiter)
+            place, header = next(cells, ("", []))
+            _check_header(place, header)
+            for place, row in cells:
+                if len(row) > len(header):
+                    raise UserError(
+                        f"{place}: more cells than the header has columns; quote texts that hold a {_name_of(delimiter)}"
+                    )
+                # A row that ends early lacks keys, an empty cell is "": both are keys without a value.
+                yield place, dict(zip(header, row, strict=False))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _placed_cells(path: Path, lines: _CsvLines, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the cells of each row with the line in which it begins; blank lines are no rows."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        first = lines.number + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            inside = "" if lines.number <= first else f" in line {lines.number}, of a row that begins here"
+            hint = "; is a quotation mark not closed?" if inside or "unexpected end" in str(error) else ""
+            raise UserError(f"{path}:{first}: no valid CSV: {error}{inside}{hint}") from error
+        if cells is None:
+            return
+        if cells and (len(cells) > 1 or cells[0].strip()):
+            yield f"{path}:{first}", cells
+
+
+def _check_header(place: str, header: list[str]) -> None:
+    """Raise `UserError` for two columns of one name; columns without a name are not read."""
+    for name, count in Counter(header).items():
+        if name and count > 1:
+            raise UserError(f"{place}: {count} columns have the name {name!r}: remove or rename all but one")
+
+
+def _name_of(delimiter: str) -> str:
+    return "tab" if delimiter == "\t" else "comma"
+
+
+def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
+    import pyarrow  # type: ignore[import-untyped]  # not at the top: the flags import this module
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        with contextlib.closing(pyarrow.parquet.ParquetFile(path)) as file:
+            _check_header(str(path), file.schema_arrow.names)
+            number = 0
+            for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}:row {number}", row
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path}: no valid Parquet: {error}") from error
+
+
+def _rows_at_once(metadata: pyarrow.parquet.FileMetaData) -> int:
+    """Return the number of rows to hold in memory: few, where the rows of a group are large on average."""
+    result = PARQUET_ROWS
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        largest = max(1, group.total_byte_size // max(1, group.num_rows))
+        result = min(result, max(1, PARQUET_BYTES // largest))
+    return result
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of data files.
+
+    Attributes:
+        suffixes: ends of file names.
+        rows: reads a file row by row.
+        in_folders: whether such a file is read when it lies in a folder, and not only when it is named itself.
+    """
+
+    suffixes: tuple[str, ...]
+    rows: Callable[[Path], Iterator[PlacedRow]]
+    in_folders: bool = True
+
+
+FORMATS = (
+    FileFormat((".jsonl", ".jsonl.gz"), _json_rows),
+    FileFormat((".parquet",), _parquet_rows),
+    FileFormat((".csv", ".csv.gz"), _csv_rows),
+    FileFormat((".tsv", ".tsv.gz"), _tsv_rows, in_folders=False),  # in a folder it is mostly a list of judgements
+    FileFormat((".json", ".json.gz"), _json_rows, in_folders=False),  # in a folder it is mostly somebody's metadata
+)
+SUFFIXES = tuple(suffix for file_format in FORMATS for suffix in file_format.suffixes)
+FOLDER_SUFFIXES = tuple(suffix for file_format in FORMATS if file_format.in_folders for suffix in file_format.suffixes)
 
 # File names as data sets on the hub have them: train-00000-of-00002.parquet, validation.jsonl, test.csv.
 _SPLIT_NAME = re.compile(r"(train|validation|valid|val|dev|test)(?![a-z])", re.IGNORECASE)
@@ -30,16 +193,30 @@ def is_data_file(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def rows(path: Path) -> Iterator[PlacedRow]:
+    """Yield every row of a file with its place (``file:line``; in Parquet ``file:row N``), one at a time.
+
+    Raises:
+        UserError: the file cannot be read, or a line is damaged; the message names it.
+    """
+    name = path.name.lower()
+    file_format = next(candidate for candidate in FORMATS if name.endswith(candidate.suffixes))
+    try:
+        yield from file_format.rows(path)
+    except (OSError, EOFError, zlib.error) as error:  # a cut or damaged .gz is an EOFError, BadGzipFile or zlib.error
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
 def data_files(path: Path, split: str | None = None) -> list[Path]:
     """Return the data files that ``path`` stands for, in the order in which they are read.
 
-    A folder is all its data files, subfolders included, in the order of their names. Where some are named after a
+    A folder stands for all its data files, subfolders included, in the order of their names. Where some are named after a
     split (``test.jsonl``), only those of ``split`` count, so that a folder that holds a whole data set is not trained
     on with its test set; files with other names then count for ``train``.
 
     Args:
         path: a file or a folder.
-        split: the split that was asked for; None where it makes no difference.
+        split: the split to read; None where it makes no difference.
 
     Raises:
         UserError: a file of another format, or a folder without data files (of this split).
@@ -48,101 +225,29 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
         if not is_data_file(path.name):
             raise UserError(f"{path}: no data format is known by this name; it must end in {', '.join(SUFFIXES)}")
         return [path]
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.name.lower().endswith(FOLDER_SUFFIXES) and file.is_file() and not _is_hidden(file.relative_to(path))
-    )
+    files = _files_in(path)
     if not files:
         raise UserError(f"{path}: no data files ({', '.join(FOLDER_SUFFIXES)}) in this folder; it holds {listing(path)}")
     if split is None or not any(_SPLIT_NAME.match(file.name) for file in files):
         return files
-    chosen = [file for file in files if _split_of(file) == _SAME_SPLIT.get(split, split)]
-    if not chosen:
+    files_of_split = [file for file in files if _split_of(file) == _SAME_SPLIT.get(split, split)]
+    if not files_of_split:
         names = ", ".join(file.name for file in files[:8])
         raise UserError(f"{path}: none of the {len(files)} data files belongs to the split {split!r}: {names}")
-    return chosen
+    return files_of_split
 
 
-def _is_hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
+def _files_in(folder: Path) -> list[Path]:
+    """Return the data files in a folder, sorted; files and folders whose names begin with a dot are left out."""
+    files = []
+    for file in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.name.lower().endswith(FOLDER_SUFFIXES) and not hidden and file.is_file():
+            files.append(file)
+    return sorted(files)
 
 
 def _split_of(file: Path) -> str:
     match = _SPLIT_NAME.match(file.name)
     name = match.group(1).lower() if match else "train"
     return _SAME_SPLIT.get(name, name)
-
-
-def rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield every row of a file with its place (``file:line``; in Parquet ``file:row N``), one at a time.
-
-    Raises:
-        UserError: the file cannot be read, or a line is damaged; the message names it.
-    """
-    name = path.name.lower()
-    try:
-        if name.endswith(".parquet"):
-            yield from _parquet_rows(path)
-        elif name.endswith((".csv", ".csv.gz")):
-            yield from _csv_rows(path)
-        else:
-            yield from _json_rows(path)
-    except (OSError, EOFError, zlib.error) as error:  # a cut or damaged .gz is an EOFError, BadGzipFile or zlib.error
-        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    with _open(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}:{number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield where, json.loads(text)
-            except UnicodeDecodeError as error:
-                raise UserError(f"{where}: no UTF-8: {error.reason} at byte {error.start}") from error
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-                hint = "; one object a line is expected, not one array" if number == 1 and text.startswith("[") else ""
-                raise UserError(f"{where}: no valid JSON: {reason}{hint}") from error
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    limit = csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is shorter than some documents
-    try:
-        with _open(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
-            while True:
-                try:
-                    row = next(reader, None)
-                except (csv.Error, UnicodeDecodeError) as error:
-                    raise UserError(f"{path}:{reader.line_num + 1}: no valid CSV: {error}") from error
-                if row is None:
-                    return
-                where = f"{path}:{reader.line_num}"
-                if None in row:
-                    raise UserError(f"{where}: more cells than the header has columns; quote texts that hold a comma")
-                # A row that ends early has None, an empty cell "": both are keys without a value.
-                yield where, {key: value for key, value in row.items() if value is not None}
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
-    try:
-        with contextlib.closing(pyarrow.parquet.ParquetFile(path)) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}:row {number}", row
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: no valid Parquet: {error}") from error

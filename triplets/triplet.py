@@ -1,19 +1,26 @@
-"""One row of training data in, checked triplets out."""
+"""The schema of a row of training data: its keys, the triplets that it gives, and its errors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
-# Names that other toolkits use. One of these instead of ours is an error that names ours: not reading it would
-# silently train without negatives.
-LOOKALIKES: dict[str, str] = {
-    **dict.fromkeys(("query", "queries", "anchor", "question", "qry", "sentence1"), "query"),
-    **dict.fromkeys(("positive", "positives", "pos", "answer", "passage", "document", "sentence2"), "positive"),
-    **dict.fromkeys(("negative", "negatives", "neg", "negs", "hard_negative", "hard_negatives"), "negative"),
+from triplets.keys import KEYS, MISSPELT, is_read, label_key, misnamed, names, numbered_negatives
+from triplets.printed_lists import is_printed_list
+
+CORRECTED: dict[object, object] = {MISSPELT: "positive"}
+LISTED_KEYS = 100  # keys that are not read which a report lists
+PRINTED = "a list that was printed into a text: lists need JSON lines or Parquet, where they are lists"
+MOST_CHARACTERS = 2**28  # of a row's texts together; a column of Arrow holds 2**31 bytes
+TYPE_NAMES: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    type(None): "null",
 }
-KEYS = ("query", "positive", "negative")
-MISSPELT = "postive"  # as the published README prints it
 
 
 class InvalidRowError(ValueError):
@@ -22,7 +29,7 @@ class InvalidRowError(ValueError):
 
 @dataclass(frozen=True)
 class Triplet:
-    """A query, a text that answers it, 0..k texts that do not, and where they stand (``file:line``)."""
+    """A query, a text that answers it, 0..k texts that do not, and their place (``file:line``)."""
 
     query: str
     positive: str
@@ -30,22 +37,56 @@ class Triplet:
     place: str = ""
 
 
+COLUMNS = tuple(column.name for column in fields(Triplet))  # of prepared data
+
+
 @dataclass
-class Report:
-    """What was found while reading, to be said once at the end and kept beside prepared data."""
+class ReadReport:
+    """Counts of one reading, logged once at its end and kept beside the prepared data.
+
+    Attributes:
+        rows: rows read.
+        triplets: triplets made of them.
+        invalid: rows that cannot be used.
+        examples: the first invalid rows, as ``file:line: reason``.
+        misspelt: rows with the key ``postive``.
+        several_positives: rows with more than one positive.
+        negatives: number of triplets with 0, 1, 2, … negatives.
+        ignored_keys: the first keys that are not read, with the number of rows that have them.
+        numbered: rows whose negatives stand under ``negative_1``, ``negative_2``, …
+        damaged: files that could not be read to their end, each with the reason; only where reading goes on after them.
+    """
 
     rows: int = 0
     triplets: int = 0
     invalid: int = 0
-    examples: list[str] = field(default_factory=list)  # the first invalid rows: file:line: reason
+    examples: list[str] = field(default_factory=list)
     misspelt: int = 0
     several_positives: int = 0
-    negatives: list[int] = field(default_factory=list)  # triplets with 0, 1, 2, … negatives
-    ignored_keys: list[str] = field(default_factory=list)
+    negatives: list[int] = field(default_factory=list)
+    ignored_keys: dict[str, int] = field(default_factory=dict)
+    numbered: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+    def count(self, triplet: Triplet) -> None:
+        """Count a triplet by its number of negatives."""
+        self.triplets += 1
+        missing = len(triplet.negatives) + 1 - len(self.negatives)
+        self.negatives += [0] * missing
+        self.negatives[len(triplet.negatives)] += 1
+
+    def count_ignored(self, row: Mapping[object, object]) -> None:
+        """Count the keys of a row that are not read."""
+        for key in row:
+            if is_read(key):
+                continue
+            name = str(key)
+            if name in self.ignored_keys or len(self.ignored_keys) < LISTED_KEYS:
+                self.ignored_keys[name] = self.ignored_keys.get(name, 0) + 1
 
 
 def triplets_of(
-    row: Any, report: Report, max_negatives: int | None = None, *, in_batch: bool = True, place: str = ""
+    row: object, report: ReadReport, max_negatives: int | None = None, *, in_batch: bool = True, place: str = ""
 ) -> list[Triplet]:
     """Return the triplets of one row: one for each positive, each with the row's first ``max_negatives`` negatives.
 
@@ -53,59 +94,99 @@ def triplets_of(
 
     Raises:
         InvalidRowError: with the reason.
+
+    >>> triplets_of({"query": "q", "positive": ["a", "b"], "negative": "c"}, ReadReport())[1]
+    Triplet(query='q', positive='b', negatives=['c'], place='')
     """
     if not isinstance(row, dict):
         raise InvalidRowError(f"expected an object with the keys {', '.join(KEYS)}, found {_type_name(row)}")
     if MISSPELT in row:
         if "positive" in row:
             raise InvalidRowError(f"both 'positive' and {MISSPELT!r} are there")
-        row = {("positive" if key == MISSPELT else key): value for key, value in row.items()}
+        row = dict(zip((CORRECTED.get(key, key) for key in row), row.values(), strict=True))
         report.misspelt += 1
-    _check_keys(row, report)
+    _check_keys(row)
     query = _text(row["query"], "query")
-    value = row["positive"]
-    if isinstance(value, list):
-        if not value:
-            raise InvalidRowError("'positive' is an empty list")
-        positives = [_text(part, f"positive[{index}]") for index, part in enumerate(value)]
-        report.several_positives += len(positives) > 1
-    else:
-        positives = [_text(value, "positive")]
-    negatives = _negatives(row.get("negative"))[:max_negatives]
+    positives = _positives(row["positive"])
+    every_negative, from_columns = _row_negatives(row)
+    negatives = every_negative[:max_negatives]
     if not negatives and not in_batch:
         raise InvalidRowError("no 'negative', and without in-batch negatives nothing else to tell the positive from")
+    _check_size(query, positives, negatives)
+    report.several_positives += len(positives) > 1
+    report.numbered += from_columns
+    report.count_ignored(row)
     return [Triplet(query, positive, negatives, place) for positive in positives]
 
 
-def _check_keys(row: dict[Any, Any], report: Report) -> None:
-    for key in row:
-        if key in KEYS:
-            continue
-        meant = LOOKALIKES.get(str(key).strip().lower())
-        if meant is not None and meant not in row:
-            raise InvalidRowError(f"no key {meant!r}: rename {key!r} to {meant!r} (the keys are: {_names(row)})")
-        if key not in report.ignored_keys and len(report.ignored_keys) < 20:
-            report.ignored_keys.append(str(key))
+def _check_keys(row: Mapping[object, object]) -> None:
+    """Raise `InvalidRowError` for a row whose keys say that it is no triplet, or a triplet under other names."""
+    label = label_key(row)
+    if label is not None:
+        raise InvalidRowError(
+            f"the row carries a label ({label!r}), and a pair with label 0 or a low score is no positive: keep the pairs that "
+            f"match (label 1), without {label!r}; the others may be made 'negative' of a row with the same query "
+            f"(the keys are: {names(row)})"
+        )
+    advice = misnamed(row)
+    if advice is not None:
+        raise InvalidRowError(f"{advice} (the keys are: {names(row)})")
     for key in ("query", "positive"):
         if key not in row:
-            raise InvalidRowError(f"no key {key!r} (the keys are: {_names(row)})")
+            raise InvalidRowError(f"no key {key!r} (the keys are: {names(row)})")
 
 
-def _negatives(value: Any) -> list[str]:
+def _check_size(query: str, positives: list[str], negatives: list[str]) -> None:
+    characters = len(query) + max(map(len, positives)) + sum(map(len, negatives))
+    if characters > MOST_CHARACTERS:
+        raise InvalidRowError(f"its texts have {characters:,} characters together, {MOST_CHARACTERS:,} are the most")
+
+
+def _row_negatives(row: Mapping[object, object]) -> tuple[list[str], bool]:
+    """Return the negatives of a row, and whether they stand under numbered keys; an empty cell of those is none."""
+    negatives = _negatives(row.get("negative"), "negative")
+    numbered: list[str] = []
+    for key in numbered_negatives(row):
+        value = row[key]
+        if isinstance(value, list):
+            raise InvalidRowError(f"{key!r} must be a text, found a list: make one list 'negative' of it and its like")
+        numbered += _negatives(value, key)
+        if numbered and negatives:
+            raise InvalidRowError(f"both 'negative' and {key!r} are there: make one list 'negative' of them")
+    return (negatives or numbered), bool(numbered)
+
+
+def _positives(value: object) -> list[str]:
+    if not isinstance(value, list):
+        return [_text(value, "positive")]
+    if not value:
+        raise InvalidRowError("'positive' is an empty list")
+    return _texts(value, "positive")
+
+
+def _negatives(value: object, name: str) -> list[str]:
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
+    if isinstance(value, str) and value.strip() == "[]":
+        raise InvalidRowError(f"{name!r} is {PRINTED}")
     if isinstance(value, list):
-        return [_text(part, f"negative[{index}]") for index, part in enumerate(value)]
-    return [_text(value, "negative")]
+        return _texts(value, name)
+    return [_text(value, name)]
 
 
-def _text(value: Any, name: str) -> str:
+def _texts(values: list[object], name: str) -> list[str]:
+    return [_text(value, f"{name}[{index}]") for index, value in enumerate(values)]
+
+
+def _text(value: object, name: str) -> str:
     if value is None:
         raise InvalidRowError(f"{name!r} is null")
     if not isinstance(value, str):
         raise InvalidRowError(f"{name!r} must be a text, found {_type_name(value)}")
     if not value.strip():
         raise InvalidRowError(f"{name!r} is empty")
+    if is_printed_list(value):
+        raise InvalidRowError(f"{name!r} is {PRINTED}")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -113,10 +194,5 @@ def _text(value: Any, name: str) -> str:
     return value
 
 
-def _names(row: dict[Any, Any]) -> str:
-    return ", ".join(str(key) for key in row) or "none"
-
-
-def _type_name(value: Any) -> str:
-    names = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number"}
-    return names.get(type(value), "null" if value is None else "a text" if isinstance(value, str) else type(value).__name__)
+def _type_name(value: object) -> str:
+    return TYPE_NAMES.get(type(value), type(value).__name__)

@@ -1,1 +1,1 @@
-"""What can be claimed of a table of scores."""
+"""The claims that a table of scores supports."""

@@ -53,10 +53,12 @@ class CategoryMaker:
             else:
                 skipped.append((pair.a, pair.b))
         scores = _mean_scores(self.table, tasks)
-        complete = {system: by_task for system, by_task in scores.items() if len(by_task) == len(tasks)}
+        complete: dict[str, dict[str, float]] = {}
         means: dict[str, float | None] = dict.fromkeys(scores)
-        for system, by_task in complete.items():
-            means[system] = float(np.mean(list(by_task.values())))
+        for system, by_task in scores.items():
+            if len(by_task) == len(tasks):
+                complete[system] = by_task
+                means[system] = float(np.mean(list(by_task.values())))
         return Category(
             name=name,
             tasks=list(tasks),
@@ -106,7 +108,10 @@ def _mean_scores(table: Table, tasks: Sequence[str]) -> dict[str, dict[str, floa
     """Return system -> task -> mean score over runs, where there is one."""
     scores: dict[str, dict[str, float]] = {}
     for system in table.systems:
-        scores[system] = {task: mean_score(table, system, task) for task in tasks if (system, task) in table.scores}
+        scores[system] = {}
+        for task in tasks:
+            if (system, task) in table.scores:
+                scores[system][task] = mean_score(table, system, task)
     return scores
 
 
@@ -157,10 +162,9 @@ def _variances(table: Table, tasks: Sequence[str]) -> Variances | None:
     """Return where scores vary, over systems with the same number of runs, at least two, and all tasks."""
     by_runs: dict[int, list[np.ndarray]] = {}
     for system in table.systems:
-        if table.runs[system] > 1 and all((system, task) in table.scores for task in tasks):
-            scores = np.array([table.scores[system, task] for task in tasks]).T  # (runs, tasks)
-            if np.isfinite(scores).all():
-                by_runs.setdefault(len(scores), []).append(scores)
+        scores = table.stack(system, tasks)
+        if scores is not None and table.runs[system] > 1 and np.isfinite(scores).all():
+            by_runs.setdefault(table.runs[system], []).append(scores.T)  # (runs, tasks)
     if not by_runs:
         return None
     systems = by_runs[max(by_runs)]

@@ -1,4 +1,4 @@
-"""What a comparison found, as plain data: tables, files and reports are made from this and from nothing else.
+"""Results of a comparison, as plain data: tables, files and reports are made from this and from nothing else.
 
 Three claims are kept apart. `TheseTasks`: other queries, pairs or texts of the same tasks. `OtherTasks`: other tasks of this
 kind. `AnotherRun`: other training runs, on other tasks of this kind. A difference is always a - b in score units (0 to 1).
@@ -22,7 +22,7 @@ class TheseTasks:
     """Claim A, tasks fixed: units resampled within each task, task differences averaged.
 
     Attributes:
-        tasks: those with comparable scores item by item, and what was found on each.
+        tasks: those with comparable scores item by item, and the result on each.
         mean: mean of their differences.
         interval: 95 %, of the mean.
         p: two-sided, this comparison alone.
@@ -47,10 +47,10 @@ class OtherTasks:
     """Claim B, tasks as a sample: exact sign flips by family of related tasks.
 
     Attributes:
-        families: how many independent families the comparison is over.
+        families: number of independent families in the comparison.
         p: step-down max-T over the category's comparisons.
         p_alone: this comparison alone.
-        p_floor: smallest p that so many families can reach.
+        p_floor: smallest p that this number of families can reach.
         p_table: p times the number of categories that could reach it: for a claim over the whole table.
         new_task: where the difference on one new task may fall, 95 %.
         p_equivalent: two one-sided t tests over families against the margin, Holm over the comparisons; None below three
@@ -67,7 +67,7 @@ class OtherTasks:
 
     @property
     def decidable(self) -> bool:
-        """Whether so many families can reach .05 at all."""
+        """True where this number of families can reach .05 at all."""
         return self.families >= FEWEST_FAMILIES
 
 
@@ -112,7 +112,7 @@ class AsPublished:
         p: exact, zeros as Pratt, uncorrected.
         p_holm: over the category's comparisons.
         p_holm_table: over all comparisons of all categories.
-        p_floor: smallest p that so many tasks can reach.
+        p_floor: smallest p that this number of tasks can reach.
         p_by_family: the same statistic, the signs of a family's tasks flipped together.
         p_max_t: step-down max-T of the mean, flips by task.
         p_max_t_ranks: step-down max-T of signed ranks, flips by task.
@@ -154,7 +154,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Failure:
-    """What failed of a system in one category: runs that diverged, tasks that ran out of memory, scores that are no number.
+    """Failures of a system in one category: runs that diverged, tasks that ran out of memory, scores that are no number.
 
     Attributes:
         runs: of the system.
@@ -211,17 +211,17 @@ class Contrast:
 
     @property
     def starred(self) -> bool:
-        """Whether one is shown to be better on other tasks, and in other runs where those were repeated."""
+        """True where a system is shown to be better on other tasks, and in other runs where those were repeated."""
         return self.mark in ("*", "**")
 
     @property
     def equivalent(self) -> bool:
-        """Whether the difference is shown to be within the margin, and in other runs where those were repeated."""
+        """True where the difference is shown to be within the margin, and in other runs where those were repeated."""
         return is_equivalent(self.other_tasks, self.another_run)
 
     @property
     def carried(self) -> bool:
-        """Whether a star stands with failed runs counted as losses; true where none failed."""
+        """True where a star stands with failed runs counted as losses, and where none failed."""
         return self.sensitivity is None or self.sensitivity.carries(self.by_family.mean)
 
 
@@ -231,7 +231,7 @@ class Ranks:
 
     Attributes:
         systems: those with all tasks, and their mean rank, 1 the best.
-        tasks: how many.
+        tasks: number of tasks.
         chi2: Friedman's statistic.
         p: of the chi-squared approximation.
         critical_difference: Nemenyi's, at .05.
@@ -256,7 +256,7 @@ class Category:
         means: system -> mean over all the category's tasks; None where it lacks one.
         contrasts: the comparisons, which are one family of tests.
         skipped: pairs without a common task.
-        failures: what failed, of each system of which anything did.
+        failures: of each system that has any.
         groups: system -> letters; systems that share one are not separated. Only where all pairs are compared and decidable.
         ranks: of complete systems, if there are three.
         variances: where scores vary, if runs were repeated.
@@ -286,7 +286,7 @@ class Comparison:
         categories: in the order in which tasks were read.
         overall: over the categories that both systems have; empty with one category.
         counted: categories that a claim over the whole table counts (Tarone).
-        notes: what was left out, or needs saying.
+        notes: sentences on what was left out, and on what a reader should know.
     """
 
     systems: dict[str, int]

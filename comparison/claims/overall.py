@@ -52,7 +52,7 @@ class Overall:
 
     @property
     def carried(self) -> bool:
-        """Whether the same one is better with failed runs counted as losses, and less than half of its runs failed."""
+        """True where the same system is better with failed runs counted as losses, and less than half of its runs failed."""
         if self.p_failures is None:
             return True
         return self.p_failures <= ALPHA and self.mean * (self.mean_failures or 0.0) > 0 and self.shares[self.mean < 0] < 0.5
@@ -141,16 +141,20 @@ def compare_overall(
 def _draft(names: tuple[str, str], of_pair: Parts, interval: Interval | None) -> Overall:
     """Return a comparison whose p-values are still to come."""
     means = _means(of_pair)
-    signs = {part.sign for part in of_pair.values()} - {0.0}
+    families = 0
+    signs = set[float]()
+    for part in of_pair.values():
+        families += len(part.families)
+        signs.add(part.sign)
     return Overall(
         a=names[0],
         b=names[1],
         categories=means,
         mean=float(np.mean(list(means.values()))),
-        families=sum(len(part.families) for part in of_pair.values()),
+        families=families,
         p=1.0,
         p_run=None,
-        opposed=len(signs) > 1,
+        opposed=len(signs - {0.0}) > 1,
         interval=interval,
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, repeat
 
 import numpy as np
 
+from common.printable import one_line
 from comparison.errors import ComparisonError, nearest
 from comparison.reading.families import Families
-from comparison.reading.printable import one_line
 from comparison.reading.table import Table
 
 DIGITS = 6  # differences are rounded: scores are stored so, and equal ones should differ by 0
@@ -63,7 +63,8 @@ def choose_pairs(systems: Sequence[str], baseline: str | None) -> list[tuple[str
     if baseline is None:
         return list(combinations(systems, 2))
     baseline = find_system(baseline, systems)
-    return [(name, baseline) for name in systems if name != baseline]
+    others = [name for name in systems if name != baseline]
+    return list(zip(others, repeat(baseline)))
 
 
 def find_system(name: str, systems: Sequence[str]) -> str:
@@ -131,9 +132,9 @@ def run_means(table: Table, system: str, families: Sequence[Sequence[str]]) -> n
     """Return the mean over families of each run that has all their tasks, ``(runs,)``; none where tasks are missing."""
     by_family = []
     for family in families:
-        if not all((system, task) in table.scores for task in family):
+        scores = table.stack(system, family)
+        if scores is None:
             return np.empty(0)
-        scores = [table.scores[system, task] for task in family]  # (tasks, runs)
         by_family.append(np.mean(scores, axis=0))
     means = np.mean(by_family, axis=0)
     return np.asarray(means[np.isfinite(means)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import chain, islice
 
 import numpy as np
 
@@ -79,11 +78,14 @@ def _mean_of_tasks(tasks: Mapping[str, Within], runs: tuple[int, int]) -> Measur
 
 def _adjusted_by_task(evidence: Sequence[Mapping[str, Within]]) -> list[dict[str, float]]:
     """Return Holm's p-values of single tasks, corrected over all tasks of all comparisons."""
-    raw = []
-    for tasks in evidence:
-        raw += [within.p for within in tasks.values()]
-    adjusted = iter(holm(raw))
-    return [dict(zip(tasks, islice(adjusted, len(tasks)), strict=True)) for tasks in evidence]
+    raw: dict[tuple[int, str], float] = {}
+    for number, tasks in enumerate(evidence):
+        for task, within in tasks.items():
+            raw[number, task] = within.p
+    adjusted: list[dict[str, float]] = [{} for _ in evidence]
+    for (number, task), p in zip(raw, holm(list(raw.values())), strict=True):
+        adjusted[number][task] = p
+    return adjusted
 
 
 def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin: float, seed: int = 0) -> list[OtherTasks]:
@@ -122,8 +124,12 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
     Without the variance over runs it says only how large that would have to be to overturn the result.
     """
     runs, tests = _cross_with_runs(table, pairs)
-    adjusted = _holm({number: test.p for number, test in tests.items()})
-    equivalent = _holm({number: within_p(test.mean, test.error, test.df, margin) for number, test in tests.items()})
+    p_crossed: dict[int, float] = {}
+    p_within: dict[int, float] = {}
+    for number, test in tests.items():
+        p_crossed[number] = test.p
+        p_within[number] = within_p(test.mean, test.error, test.df, margin)
+    adjusted, equivalent = _holm(p_crossed), _holm(p_within)
     without_runs: dict[int, Measured] = {}
     for number, pair in enumerate(pairs):
         if len(pair.families) > 1:
@@ -237,10 +243,15 @@ def _by_task(pairs: Sequence[Pair], tasks: Sequence[str], change: Callable[[np.n
 def sensitivities(counted: Sequence[Counted], families: Families, seed: int = 0) -> list[Sensitivity | None]:
     """Return each comparison with failed runs counted as losses; None where none failed, or nothing is there to compare."""
     results: list[Sensitivity | None] = [None] * len(counted)
-    if not any(comparison.failed for comparison in counted):
+    pairs: list[Pair] = []
+    tasks: dict[str, None] = {}
+    failed = 0
+    for comparison in counted:
+        pairs.append(comparison.pair)
+        tasks |= dict.fromkeys(comparison.pair.differences)
+        failed += comparison.failed
+    if not failed:
         return results
-    pairs = [comparison.pair for comparison in counted]
-    tasks = dict.fromkeys(chain.from_iterable(pair.differences for pair in pairs))
     joint = step_down_max_t(family_matrix(pairs, families.group(tasks)), seed)
     for number, comparison in enumerate(counted):
         pair = comparison.pair

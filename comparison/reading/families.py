@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from common.yaml_files import load_yaml
+from common.errors import UserError
+from common.printable import one_line
+from common.yaml_files import read_yaml
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 
 DEFAULT = Path(__file__).resolve().parents[1] / "families.yaml"
 
@@ -53,6 +52,9 @@ def root(task: str) -> str:
 
 def read_families(path: Path | None = None) -> Families:
     """Return the map of `families.yaml`, changed by the file at `path` where one is given.
+
+    >>> read_families().group(["NQ", "FEVER", "ClimateFEVER"])
+    [['NQ'], ['FEVER', 'ClimateFEVER']]
 
     Raises:
         ComparisonError: the file cannot be read, or is no mapping of categories to lists of tasks.
@@ -97,8 +99,6 @@ def parse_families(content: Any, source: str = "the families") -> Families:
 
 def _read(path: Path) -> Any:
     try:
-        return load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ComparisonError(f"the families cannot be read from {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ComparisonError(f"{path} is no valid YAML: {error}") from error
+        return read_yaml(path, "--families")
+    except UserError as error:
+        raise ComparisonError(str(error)) from error

@@ -15,9 +15,6 @@ Every line has `subset`, `split` and `id`. Its other keys announce the items' ki
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import UserError
+from common.json_text import parse_json
+from common.lines import DAMAGED, MOST_BYTES, iter_lines
 from comparison.errors import ComparisonError
 
 Row = dict[str, Any]
@@ -74,16 +74,17 @@ def read_items(path: Path, cells: Collection[tuple[str, str]], main_score: float
     """
     try:
         rows = []
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                if (row["split"], row["subset"]) in cells:
-                    rows.append(row)
+        for _, line in iter_lines(path, MOST_BYTES):
+            row = parse_json(line)
+            if (row["split"], row["subset"]) in cells:
+                rows.append(row)
         if not rows:
             return None
         rows.sort(key=lambda row: (row["subset"], _level(row), str(row["id"])))
         return _items(rows, main_score)
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+    except UserError as error:
+        raise ComparisonError(f"{error}; remove the file, or score the task again") from error
+    except (*DAMAGED, ValueError, KeyError, TypeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ComparisonError(f"{path} is damaged ({reason}); remove it, or score the task again") from error
 

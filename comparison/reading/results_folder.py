@@ -7,19 +7,21 @@ of a model are several systems; models named `<name>-seed<number>` are runs of o
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
+from common.number_check import finite
+from common.printable import one_line
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 from comparison.reading.study_folder import is_study, read_study
-from comparison.reading.systems import Reading, Score, System, SystemRun, finite, merge
+from comparison.reading.systems import Reading, Score, System, SystemRun, merge
 
 EXTERNAL = "external"
 # Folders that hold no result files.
@@ -42,16 +44,19 @@ METRICS = (
 def read(directories: Sequence[Path]) -> Reading:
     """Read all directories, studies of ours and folders in mteb's layout.
 
+    >>> read([results]).names
+    ['better', 'plain', 'worse']
+
     Raises:
         ComparisonError: a directory is missing, given twice or without results; a file is damaged; one system only.
     """
-    resolved = [directory.resolve() for directory in directories]
+    resolved = list(map(Path.resolve, directories))
     for number, directory in enumerate(directories):
         if not directory.is_dir():
             raise ComparisonError(f"there is no directory {directory}")
         if resolved[number] in resolved[:number]:
             raise ComparisonError(f"{directory} is given twice")
-    return merge([_read_directory(directory) for directory in directories])
+    return merge(list(map(_read_directory, directories)))
 
 
 def _read_directory(directory: Path) -> Reading:
@@ -74,21 +79,54 @@ def _read_directory(directory: Path) -> Reading:
 def read_folder(directory: Path) -> Reading:
     """Read every result file below a directory; systems in the order of their names."""
     reading = Reading()
-    models: dict[str, dict[str, SystemRun]] = {}
+    folders: dict[str, list[Path]] = {}
+    runs: dict[Path, SystemRun] = {}
     for folder in _revision_folders(directory, reading.notes):
         run, notes = read_revision(folder)
         reading.notes += notes
         if run.scores or run.failed:
-            models.setdefault(_model_name(folder), {})[folder.name] = run
-    designs: dict[str, list[SystemRun]] = {}
-    for model, revisions in models.items():
+            runs[folder] = run
+            folders.setdefault(_model_name(folder), []).append(folder)
+    models: dict[tuple[str, Path], dict[str, SystemRun]] = {}
+    for (model, source), of_model in _apart(folders, directory, reading.notes).items():
+        models[model, source] = {folder.name: runs[folder] for folder in of_model}
+    designs: dict[tuple[str, Path], list[SystemRun]] = {}
+    for (model, source), revisions in models.items():
         for name, run in _join_external(model, revisions, reading.notes):
             match = SEED.match(name)
             if match:
                 name, run = match["name"], replace(run, label=f"seed {match['seed']}")
-            designs.setdefault(name, []).append(run)
-    reading.systems = [System(name, directory, tuple(runs)) for name, runs in designs.items()]
+            designs.setdefault((name, source), []).append(run)
+    reading.systems = [System(name, source, tuple(of_design)) for (name, source), of_design in designs.items()]
     return reading
+
+
+def _apart(folders: dict[str, list[Path]], directory: Path, notes: list[str]) -> dict[tuple[str, Path], list[Path]]:
+    """Return the revisions' folders by model and by where that is from: the directory, or a folder below it.
+
+    Where two revisions of one model have one name (mteb calls all local checkpoints alike), they are systems of their own.
+    """
+    twins = set()
+    for model, of_model in folders.items():
+        if len({folder.name for folder in of_model}) < len(of_model):
+            twins.add(_design(model))
+            places = ", ".join(str(folder.relative_to(directory)) for folder in of_model)
+            notes.append(f"{model} has results of one revision in several folders, each a system of its own: {places}")
+    groups: dict[tuple[str, Path], list[Path]] = {}
+    for model, of_model in folders.items():
+        bases = [folder.parent.parent for folder in of_model]
+        for folder, base in zip(of_model, bases, strict=True):
+            source = directory
+            if _design(model) in twins:
+                source = base if len(set(bases)) == len(bases) else folder.parent
+            groups.setdefault((model, source), []).append(folder)
+    return groups
+
+
+def _design(model: str) -> str:
+    """Return a model's name without its seed."""
+    match = SEED.match(model)
+    return match["name"] if match else model
 
 
 def _revision_folders(directory: Path, notes: list[str]) -> list[Path]:
@@ -120,8 +158,8 @@ def _result_files(folder: Path) -> list[Path]:
 
 def _join_external(name: str, revisions: dict[str, SystemRun], notes: list[str]) -> list[tuple[str, SystemRun]]:
     """Return systems' names and runs: the external scores fill the gaps of a model's only own revision."""
-    own = {revision: run for revision, run in revisions.items() if revision != EXTERNAL}
-    external = revisions.get(EXTERNAL)
+    own = dict(revisions)
+    external = own.pop(EXTERNAL, None)
     if len(own) > 1:
         notes.append(f"{name} has {len(own)} revisions with results: each is a system of its own")
         if external:
@@ -186,9 +224,13 @@ def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
             continue
         for row in rows:
             if isinstance(row, dict):
-                entries[str(split), str(row.get("hf_subset", "default"))] = finite(row.get("main_score"))
+                cell = str(split), str(row.get("hf_subset", "default"))
+                if cell in entries:
+                    raise ComparisonError(f"{path}: the subset {cell[1]!r} of {cell[0]!r} stands there twice; remove one")
+                entries[cell] = finite(row.get("main_score"))
                 category = _category(row) or category
-    items = folder / "items" / f"{content['task_name']}.jsonl.gz"
+    file_name = PurePosixPath(f"{content['task_name']}.jsonl.gz").name  # a name with slashes must not lead out of the folder
+    items = folder / "items" / file_name
     return Score(
         task=one_line(content["task_name"]),
         entries=entries,
@@ -217,10 +259,9 @@ def _category(row: dict[str, Any]) -> str | None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ComparisonError(f"{path} is damaged ({reason}); remove it or score the task again") from error
+        content = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{path} is damaged ({json_fault(error)}); remove it or score the task again") from error
     if not isinstance(content, dict):
         return {}
     return content

@@ -7,17 +7,42 @@ by field. Nothing of it enters a test; the report shows it. Whatever is unknown 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
-STATUSES = (DONE, FAILED, DIVERGED, UNFINISHED)
-KINDS = ("design", "baseline")
-BY = ("head", "latent")
-UNITS = ("texts", "pairs")
+TOLERANCE = 0.01  # of the sum of a row of attention mass
+COUNTS = (
+    "step",
+    "trainable_parameters",
+    "training_seconds",
+    "evaluation_texts_per_second",
+    "evaluation_tokens_per_second",
+    "peak_memory_bytes",
+    "count",
+    "total",
+    "texts",
+    "cut",
+    "max_length",
+)
+
+
+class _Counted:
+    """Facts of which some are counts, which are not negative."""
+
+    def __post_init__(self) -> None:
+        """Check the fields that are counts.
+
+        Raises:
+            ValueError: a count is negative.
+        """
+        for name in COUNTS:
+            value = getattr(self, name, None)
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(f"{name}: {value} is negative")
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class CurvePoint(_Counted):
     """One line of a run's `metrics.jsonl` that has a loss; figures that the line lacks, or that are not finite, are None.
 
     Attributes:
@@ -42,7 +67,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class CellData:
+class CellData(_Counted):
     """One cell: a design trained with one seed, or a baseline.
 
     Attributes:
@@ -70,12 +95,12 @@ class CellData:
     design: str
     system: str = ""
     folder: str = ""
-    kind: str = "design"
+    kind: Literal["design", "baseline"] = "design"
     attention: str = ""
     pooling: str = ""
     base_model: str = ""
     seed: int | None = None
-    status: str = DONE
+    status: Literal["done", "failed", "diverged", "unfinished"] = "done"
     reason: str = ""
     trainable_parameters: int | None = None
     training_seconds: float | None = None
@@ -99,8 +124,8 @@ class CellData:
 
 
 @dataclass(frozen=True)
-class AttentionMass:
-    """Where a multi-layer pooling looks: attention averaged over texts, ``(rows, layers)``, each row adding up to 1.
+class AttentionMass(_Counted):
+    """Attention of a multi-layer pooling over layers, averaged over texts, ``(rows, layers)``, each row adding up to 1.
 
     Attributes:
         cell: its name.
@@ -112,13 +137,27 @@ class AttentionMass:
 
     cell: str
     texts: str
-    by: str
+    by: Literal["head", "latent"]
     mass: list[list[float]]
     count: int | None = None
 
+    def __post_init__(self) -> None:
+        """Check the rows, too.
+
+        Raises:
+            ValueError: rows of several lengths, or a row that is no distribution.
+        """
+        super().__post_init__()
+        widths = {len(row) for row in self.mass}
+        if len(widths) != 1 or 0 in widths:
+            raise ValueError("mass: expected rows of equal length, one number a layer")
+        for number, row in enumerate(self.mass):
+            if min(row) < 0 or abs(sum(row) - 1) > TOLERANCE:
+                raise ValueError(f"mass[{number}]: a row's masses are positive and add up to 1, not {sum(row):.4g}")
+
 
 @dataclass(frozen=True)
-class LeakedTexts:
+class LeakedTexts(_Counted):
     """Texts of an evaluation task that stand in the training data.
 
     Attributes:
@@ -134,12 +173,22 @@ class LeakedTexts:
     task: str
     count: int
     total: int | None = None
-    unit: str = "texts"
+    unit: Literal["texts", "pairs"] = "texts"
     examples: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the count against the total, too.
+
+        Raises:
+            ValueError: more texts than there are.
+        """
+        super().__post_init__()
+        if self.total is not None and self.count > self.total:
+            raise ValueError(f"{self.count} of {self.total} {self.unit} are found")
 
 
 @dataclass(frozen=True)
-class Truncation:
+class Truncation(_Counted):
     """Texts that were cut.
 
     Attributes:
@@ -155,6 +204,16 @@ class Truncation:
     texts: int
     cut: int
     max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the cut texts against all, too.
+
+        Raises:
+            ValueError: more texts were cut than read.
+        """
+        super().__post_init__()
+        if self.cut > self.texts:
+            raise ValueError(f"{self.cut} of {self.texts} texts are cut")
 
 
 @dataclass(frozen=True)

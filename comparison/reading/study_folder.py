@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
+from common.number_check import finite
+from common.printable import one_line, shown
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 from comparison.reading.study_data import DIVERGED, FAILED, StudyData
 from comparison.reading.study_file import read_study_file
-from comparison.reading.systems import Reading, Score, Study, System, SystemRun, finite
+from comparison.reading.systems import Reading, Score, StudyResults, System, SystemRun
 
 ReadRevision = Callable[[Path], tuple[SystemRun, list[str]]]
 CELL = re.compile(r"^(?P<cell>.+)-[0-9a-f]{8}$")
@@ -72,10 +74,11 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
         cells = _unlisted_cells(directory, reading.notes)
     else:
         cells = _listed_cells(directory, data, reading.notes)
-        reading.studies = [Study(data, directory)]
-    runs: dict[str, list[SystemRun]] = {cell.system: [] for cell in cells}  # in the study's order, whatever failed
+        reading.studies = [StudyResults(data, directory)]
+    runs: dict[str, list[SystemRun]] = {}  # in the study's order, whatever failed
     without_scores = []
     for cell in cells:
+        runs.setdefault(cell.system, [])
         if cell.scored_folder is None:
             without_scores.append(cell)
             continue
@@ -130,15 +133,13 @@ def _unlisted_cells(directory: Path, notes: list[str]) -> list[CellFolder]:
 
 def _listed_cells(directory: Path, data: StudyData, notes: list[str]) -> list[CellFolder]:
     """Return the cells that `study.json` lists."""
-    named = None
-    if all(cell.folder for cell in data.cells):
-        named = [cell.folder for cell in data.cells]
-    folders = _folders(directory, named, notes)
+    named = [cell.folder for cell in data.cells]
+    folders = _folders(directory, named if all(named) else None, notes)
     cells = []
     for cell in data.cells:
         folder = folders.get(cell.name)
         if cell.folder:
-            folder = directory / "cells" / cell.folder
+            folder = inside(directory / "cells", cell.folder, directory / "study.json")
         reason = None
         if cell.status in (FAILED, DIVERGED):
             reason = cell.reason or cell.status
@@ -177,7 +178,7 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
         category = str(entry.get("type") or "Other")
         score = None
         if entry.get("items"):
-            revision = (folder / entry["items"]).parent.parent
+            revision = inside(folder, entry["items"], folder / "scores.json").parent.parent
             if revision not in revisions:
                 revisions[revision], of_revision = read_revision(revision)
                 notes += of_revision
@@ -193,6 +194,18 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
     return SystemRun(label, scores, failed)
 
 
+def inside(folder: Path, name: object, record: Path) -> Path:
+    """Return the path that a record names below a folder.
+
+    Raises:
+        ComparisonError: the path leads out of the folder, or is none.
+    """
+    relative = PurePosixPath(str(name))
+    if not isinstance(name, str) or not name or relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        raise ComparisonError(f"{record}: {shown(name)} must be a path below {folder}; run the study again")
+    return folder / relative
+
+
 def _mapping(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {}
@@ -201,8 +214,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ComparisonError(f"{path} is damaged ({reason}); run the study again") from error
+        content = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{path} is damaged ({json_fault(error)}); run the study again") from error
     return _mapping(content)

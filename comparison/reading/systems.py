@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from common.printable import one_line
 from comparison.errors import ComparisonError
-from comparison.reading.printable import one_line
 from comparison.reading.study_data import StudyData
 
 
@@ -42,9 +41,9 @@ class Score:
         """Splits that the file has."""
         return {split for split, _ in self.entries}
 
-    def subsets(self, split: str) -> set[str]:
-        """Return the subsets that the file has of a split."""
-        return {subset for other, subset in self.entries if other == split}
+    def subsets(self, split: str | None = None) -> set[str]:
+        """Return the subsets that the file has of a split, or of any."""
+        return {subset for other, subset in self.entries if split in (other, None)}
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class System:
 
     @property
     def why_no_scores(self) -> str:
-        """Why no run has a score; empty where one has."""
+        """The reason for having no score; empty where a run has one."""
         if self.tasks:
             return ""
         for run in self.runs:
@@ -96,7 +95,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """The facts of a study beside its scores; nothing of it enters a test.
 
     Attributes:
@@ -123,8 +122,13 @@ class Reading:
 
     systems: list[System] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    studies: list[Study] = field(default_factory=list)
+    studies: list[StudyResults] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the systems."""
+        return [system.name for system in self.systems]
 
 
 def merge(readings: Sequence[Reading]) -> Reading:
@@ -185,7 +189,7 @@ def only(reading: Reading, names: Sequence[str]) -> Reading:
     if len(names) < 2:
         raise ComparisonError(f"a comparison needs two systems, --systems names one: {names[0]}")
     by_name = {system.name: system for system in reading.systems}
-    return replace(reading, systems=[by_name[name] for name in names])
+    return replace(reading, systems=list(map(by_name.__getitem__, names)))
 
 
 def choose_baseline(reading: Reading, wish: str | None) -> str:
@@ -250,10 +254,3 @@ def _apart(system: System, systems: Sequence[System]) -> str:
         if all(other[-count:] != parts[-count:] for other in others):
             return "/".join(parts[-count:])
     return str(system.source)
-
-
-def finite(value: object) -> float:
-    """Return a JSON value as a float, NaN where it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return math.nan
-    return float(value)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from comparison.reading.families import root
 from comparison.reading.systems import System
 
 
-def one_version(
-    every: Sequence[str], systems: Sequence[System], category_of: Callable[[str], str], notes: list[str]
-) -> list[str]:
+def one_version(categories: Mapping[str, str], systems: Sequence[System], notes: list[str]) -> list[str]:
     """Keep one version of each task.
 
     Scores of two versions do not mix well: they are other data, and often of other checkpoints. So a category's tasks are
@@ -21,41 +20,40 @@ def one_version(
     two systems have in that version takes the next one.
 
     Args:
-        every: names of tasks.
+        categories: task -> its category, of all tasks.
         systems: with their scores.
-        category_of: returns a task's category.
         notes: gets a sentence for each category with a choice.
     """
     owners: Counter[str] = Counter()  # task -> number of systems that have it
     for system in systems:
         owners.update(system.tasks)
-    dropped: set[str] = set()
-    for category, choices in _choices(every, category_of).items():
-        of_category = [task for task in every if category_of(task) == category]
-        offered: list[str] = []
-        for versions in choices:
-            offered += versions
+    remaining = list(categories)
+    for category, choices in _choices(categories).items():
+        of_category = [task for task, other in categories.items() if other == category]
+        offered = list(chain.from_iterable(choices))
         order = _kinds_by_worth(offered, of_category, owners)
-        chosen = []
-        for versions in choices:
-            ranks = [(owners[task] < 2, order.index(_kind(task))) for task in versions]
-            chosen.append(versions[ranks.index(min(ranks))])
+
+        def preference(task: str, order: Sequence[str] = order) -> tuple[bool, int]:
+            return owners[task] < 2, order.index(_kind(task))
+
+        chosen = [min(versions, key=preference) for versions in choices]
         left_out = [task for task in offered if task not in chosen]
         only = [task for task in of_category if task not in offered and _kind(task) != order[0]]
-        dropped.update(left_out)
+        for task in left_out:
+            remaining.remove(task)
         notes.append(_note(category, chosen, left_out, only, owners))
-    return [task for task in every if task not in dropped]
+    return remaining
 
 
-def _choices(every: Sequence[str], category_of: Callable[[str], str]) -> dict[str, list[list[str]]]:
+def _choices(categories: Mapping[str, str]) -> dict[str, list[list[str]]]:
     """Return, by category, the versions of each task that has several."""
     versions: dict[str, list[str]] = {}
-    for task in every:
+    for task in categories:
         versions.setdefault(root(task), []).append(task)
     choices: dict[str, list[list[str]]] = {}
     for names in versions.values():
         if len(names) > 1:
-            choices.setdefault(category_of(names[0]), []).append(names)
+            choices.setdefault(categories[names[0]], []).append(names)
     return choices
 
 
@@ -67,7 +65,7 @@ def _kinds_by_worth(offered: Sequence[str], of_category: Sequence[str], owners: 
         of_category: all tasks of the category.
         owners: task -> number of systems that have it.
     """
-    kinds_of_category = Counter(_kind(task) for task in of_category)
+    kinds_of_category = Counter(map(_kind, of_category))
     pairs: Counter[str] = Counter()  # kind -> pairs of systems that have a task in it, over tasks
     scores: Counter[str] = Counter()
     for task in offered:

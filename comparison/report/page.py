@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from common.printable import printable
 from comparison.claims.outcome import Comparison
-from comparison.reading.study_data import CellData
-from comparison.reading.systems import Study
+from comparison.reading.systems import StudyResults
+from comparison.report.facts import facts
 from comparison.report.plots.drawing import COLOURS, Plot, inline
-from comparison.report.tables import paper_table
+from comparison.report.tables.paper_table import make_table
+from comparison.report.tables.paper_text import caption, notes, published_note
 from comparison.report.words import answer, cautions
-from comparison.report.words.names import name, printable
+from comparison.report.words.names import name
+from comparison.report.words.wording import hundredths
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = (
@@ -32,13 +36,19 @@ SECTIONS = (
 )
 NOTHING = "No two compared systems have a common task, so nothing can be compared."
 ABSENT = {
-    **dict.fromkeys(("answer", "table", "forest", "tasks"), NOTHING),
-    "cost": "No costs are known. In study.json, trainable_parameters, training_seconds and evaluation_texts_per_second of the "
-    "cells would fill this.",
-    "training": "No training curves are known. In study.json, curve of the cells (path of a metrics.jsonl) would fill this.",
-    "attention": "No attention is known. In study.json, attention (its mass by layer, of multi-layer poolings) would fill "
-    "this.",
-    "recipe": "Recipe, versions and data are not known. In study.json, cells, recipe, versions and data would fill this.",
+    "answer": NOTHING,
+    "table": NOTHING,
+    "forest": NOTHING,
+    "tasks": NOTHING,
+    "cost": (
+        "No costs are known. In study.json, trainable_parameters, training_seconds and evaluation_texts_per_second of the "
+        "cells would fill this."
+    ),
+    "training": ("No training curves are known. In study.json, curve of the cells (path of a metrics.jsonl) would fill this."),
+    "attention": (
+        "No attention is known. In study.json, attention (its mass by layer, of multi-layer poolings) would fill this."
+    ),
+    "recipe": ("Recipe, versions and data are not known. In study.json, cells, recipe, versions and data would fill this."),
 }
 WIDEST, LARGEST = 940, 1.9  # pixels, and pixels a point, that a plot is drawn at most
 SMALLEST = 1.05  # pixels a point; a wider plot scrolls
@@ -46,57 +56,88 @@ MOST_IN_LINE = 4  # a sentence that lists more is shown as a list
 NARROW = 350  # pixels that a phone has for a plot
 
 
+@dataclass
+class Illustrations:
+    """Plots of each section, and the sentences that stand before them."""
+
+    plots: dict[str, list[Plot]] = field(default_factory=dict)
+    sentences: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShownPlot:
+    """A plot as it stands in the page.
+
+    Attributes:
+        plot: the plot.
+        inside: its SVG without the first tag; the template marks it safe, since matplotlib escapes texts.
+        style: its width in CSS.
+        wide: whether it is wider than a phone.
+    """
+
+    plot: Plot
+    inside: str
+    style: str
+    wide: bool
+
+
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
+        finalize=_printable_text,
     )
-    made.filters["name"] = name
-    made.filters["itemised"] = itemised
-    made.filters["cell_notes"] = paper_table.notes
-    made.tests["list"] = lambda value: isinstance(value, list | tuple)
-    return made
+    environment.filters["name"] = name
+    environment.filters["itemised"] = itemised
+    environment.filters["cell_notes"] = notes
+    return environment
+
+
+def _printable_text(value: object) -> object:
+    """Make texts printable before they are escaped; what is marked safe is HTML already."""
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return printable(value)
+    return value
 
 
 def make_page(
-    found: Comparison,
-    studies: Sequence[Study],
-    plots: Mapping[str, Sequence[Plot]],
-    sayings: Mapping[str, Sequence[str]],
-    commands: Sequence[tuple[str, str]],
+    comparison: Comparison, studies: Sequence[StudyResults], illustrations: Illustrations, commands: Sequence[tuple[str, str]]
 ) -> str:
     """Return the page.
 
     Args:
-        found: the outcome.
+        comparison: the outcome.
         studies: what is known beside scores.
-        plots: by section.
-        sayings: sentences of a section, before its plots.
+        illustrations: plots by section, and sentences before them.
         commands: (what, line) to make everything again.
     """
-    answers = [answer.answer(category, found) for category in found.categories]
-    table = paper_table.make_table(found)
+    answers = [answer.answer(category, comparison) for category in comparison.categories]
+    table = make_table(comparison)
+    published = ""
+    if comparison.baseline is not None:
+        published = published_note(table.rows)
+    titles = [name(study.data.title) for study in studies if study.data.title]
+    shown = {section: list(map(_shown, plots)) for section, plots in illustrations.plots.items()}
     context: dict[str, Any] = {
-        "title": " and ".join(name(study.data.title) for study in studies if study.data.title) or "Comparison",
+        "title": " and ".join(titles) or "Comparison",
         "sections": SECTIONS,
         "absent": ABSENT,
-        "found": found,
+        "comparison": comparison,
         "answers": answers,
         "short": answer.in_short(answers),
-        "whose": answer.whose(found),
-        "overall": answer.overall(found),
+        "whose": answer.whose(comparison),
+        "overall": answer.overall(comparison),
         "table": table,
-        "caption": paper_table.caption(table),
-        "published": paper_table.published_note(table.rows) if found.baseline is not None else "",
-        "plots": {section: [_shown(plot) for plot in of_section] for section, of_section in plots.items()},
-        "sayings": sayings,
-        "variances": variances(found),
-        "cautions": cautions.cautions(found, studies, found.notes),
+        "caption": caption(table),
+        "published": published,
+        "plots": shown,
+        "sentences": illustrations.sentences,
+        "variances": variances(comparison),
+        "cautions": cautions.cautions(comparison, studies, comparison.notes),
         "quiet": cautions.quiet(studies),
         "facts": facts(studies),
         "commands": commands,
@@ -105,86 +146,49 @@ def make_page(
     return _environment().get_template("page.html").render(context)
 
 
-def itemised(said: str) -> tuple[str, list[str]]:
+def make_empty_page(title: str, reason: str, cells: Sequence[Sequence[str]]) -> str:
+    """Return the page of a study in which nothing can be compared.
+
+    Args:
+        title: of the study.
+        reason: why nothing can be compared.
+        cells: name, state and reason of each cell of the study.
+    """
+    context = {"title": title, "reason": reason, "cells": cells, "style": _style()}
+    return _environment().get_template("empty.html").render(context)
+
+
+def itemised(sentence: str) -> tuple[str, list[str]]:
     """Return a sentence's beginning and what it lists, where that is more than `MOST_IN_LINE`; else all of it and nothing."""
-    before, between, _ = said.partition("; ")
-    start = before.rfind(": ") + 2 if ": " in before else 0
-    parts = said[start:].split("; ")
-    return (said[:start].rstrip(), parts) if between and len(parts) > MOST_IN_LINE else (said, [])
+    first, _, _ = sentence.partition("; ")
+    start = 0
+    if ": " in first:
+        start = first.rfind(": ") + 2
+    parts = sentence[start:].split("; ")
+    if len(parts) > MOST_IN_LINE:
+        return sentence[:start].rstrip(), parts
+    return sentence, []
 
 
-def variances(found: Comparison) -> list[list[str]]:
+def variances(comparison: Comparison) -> list[list[str]]:
     """Return where scores vary, by kind of task, in points; empty where runs were not repeated."""
-    known = [(category.name, category.variances) for category in found.categories if category.variances]
-    return [
-        [name(kind), *(f"{100 * part:.2f}" for part in (of.task, of.design_by_task, of.run, of.run_by_task))]
-        for kind, of in known
-    ]
+    rows = []
+    for category in comparison.categories:
+        parts = category.variances
+        if parts:
+            values = (parts.task, parts.design_by_task, parts.run, parts.run_by_task)
+            rows.append([name(category.name), *map(hundredths, values)])
+    return rows
 
 
-def _shown(plot: Plot) -> dict[str, Any]:
+def _shown(plot: Plot) -> ShownPlot:
     inside, width = inline(plot.svg, plot.name)
     least = SMALLEST * width
-    style = f"max-width: {max(least, min(LARGEST * width, WIDEST)):.0f}px; min-width: {least:.0f}px"
-    # `inside` is marked safe by the template: matplotlib escapes texts
-    return {"plot": plot, "inside": inside, "style": style, "wide": least > NARROW}
+    most = max(least, min(LARGEST * width, WIDEST))
+    return ShownPlot(plot, inside, f"max-width: {most:.0f}px; min-width: {least:.0f}px", least > NARROW)
 
 
 def _style() -> str:
-    colours = "".join(f"--{variable}:{value};" for variable, value in COLOURS.items())
+    colours = [f"--{variable}:{value};" for variable, value in COLOURS.items()]
     text = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return text.replace("/*colours*/", colours)
-
-
-def facts(studies: Sequence[Study]) -> list[dict[str, Any]]:
-    """Return the tables of the section on recipe, versions and data; empty where nothing is known."""
-    made: list[dict[str, Any]] = []
-    for study in studies:
-        data, of = study.data, f" of {name(study.data.title)}" if len(studies) > 1 and study.data.title else ""
-        if data.cells:
-            made.append({"title": f"Cells{of}", "head": CELL_HEAD, "rows": [_cell(cell) for cell in data.cells]})
-        if data.recipe:
-            made.append({"title": f"Recipe{of}", "head": ["setting", "value"], "rows": flat(data.recipe)})
-        if data.versions:
-            made.append({"title": f"Versions{of}", "head": ["what", "version"], "rows": flat(data.versions)})
-        if data.data:
-            rows = [
-                [name(one.name), name(one.role), "–" if one.rows is None else f"{one.rows:,}", name(one.hash)]
-                for one in data.data
-            ]
-            made.append({"title": f"Data{of}", "head": ["what", "role", "rows", "hash of the content"], "rows": rows})
-        if data.truncation:
-            rows = [
-                [
-                    name(one.task),
-                    name(one.side),
-                    f"{one.texts:,}",
-                    f"{one.cut:,}",
-                    "–" if one.max_length is None else str(one.max_length),
-                ]
-                for one in data.truncation
-            ]
-            made.append({"title": f"Cut texts{of}", "head": ["task", "side", "texts", "cut", "to tokens"], "rows": rows})
-    return made
-
-
-CELL_HEAD = ["cell", "design", "attention", "pooling", "base model", "seed", "status"]
-
-
-def _cell(cell: CellData) -> list[str]:
-    seed = "–" if cell.seed is None else str(cell.seed)
-    known = [name(text) or "–" for text in (cell.name, cell.design, cell.attention, cell.pooling, cell.base_model)]
-    return [*known, seed, f"{cell.status}: {name(cell.reason)}" if cell.reason else cell.status]
-
-
-def flat(value: Any, before: str = "") -> list[list[str]]:
-    """Return nested settings as rows of a dotted name and a value."""
-    if isinstance(value, Mapping) and value:
-        return [
-            row for key, one in value.items() for row in flat(one, f"{before}.{name(str(key))}" if before else name(str(key)))
-        ]
-    if isinstance(value, list | tuple) and any(isinstance(one, Mapping | list | tuple) for one in value):
-        return [row for number, one in enumerate(value, 1) for row in flat(one, f"{before}[{number}]")]
-    if isinstance(value, list | tuple):
-        return [[before, ", ".join(map(str, value))]]
-    return [[before, "–" if value is None or value == {} else str(value)]]
+    return text.replace("/*colours*/", "".join(colours))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from comparison.claims.outcome import Category, Comparison
-from comparison.errors import ComparisonError
 from comparison.reading.study_data import AttentionMass, CellData
-from comparison.reading.systems import Study
-from comparison.report import page
+from comparison.reading.systems import StudyResults
+from comparison.report.page import Illustrations, make_page
 from comparison.report.plots import attention
 from comparison.report.plots.cost import draw_cost
 from comparison.report.plots.curves import draw_curves
@@ -18,18 +18,22 @@ from comparison.report.plots.drawing import Plot, style
 from comparison.report.plots.forest import draw_forest, how_to_read
 from comparison.report.plots.heat_map import draw_heat_map
 from comparison.report.plots.matrix import MOST_IN_FOREST, draw_matrix
-from comparison.report.tables import paper_table
-from comparison.report.tables.files import UTF8, write_csv
+from comparison.report.tables.files import UTF8, not_writable, write_csv
+from comparison.report.tables.paper_table import as_rows, make_table
+from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.names import called, slugs
 
 PLOTS = "plots"
+Entry = TypeVar("Entry")
 
 
-def write_report(found: Comparison, studies: Sequence[Study], folder: Path, command: Sequence[str] = ()) -> list[Path]:
+def write_report(
+    comparison: Comparison, studies: Sequence[StudyResults], folder: Path, command: Sequence[str] = ()
+) -> list[Path]:
     """Write the report into a folder, made if missing.
 
     Args:
-        found: the outcome.
+        comparison: the outcome.
         studies: what is known beside scores.
         folder: where to.
         command: the words of the command line that compared; shown last.
@@ -40,76 +44,115 @@ def write_report(found: Comparison, studies: Sequence[Study], folder: Path, comm
     Raises:
         ComparisonError: the folder cannot be written.
     """
-    plots, sayings = draw(found, studies)
-    commands = [(one.what, one.line) for study in studies for one in study.data.commands]
+    illustrations = draw(comparison, studies)
+    commands = []
+    for study in studies:
+        for step in study.data.commands:
+            commands.append((step.what, step.line))
     if command:
         commands.append(("this report", shlex.join(command)))
-    table = paper_table.make_table(found)
-    text = page.make_page(found, studies, plots, sayings, commands)
-    paths = [folder / "report.html", folder / "table.tex", folder / "table.csv"]
+    table = make_table(comparison)
+    text = make_page(comparison, studies, illustrations, commands)
+    page, tex, csv = folder / "report.html", folder / "table.tex", folder / "table.csv"
     try:
         (folder / PLOTS).mkdir(parents=True, exist_ok=True)
-        paths[0].write_text(text, **UTF8)
-        paths[1].write_text(paper_table.as_latex(table), **UTF8)
-        write_csv(paths[2], paper_table.as_rows(table))
-        for plot in (one for of_section in plots.values() for one in of_section):
-            vector, raster = folder / PLOTS / f"{plot.name}.svg", folder / PLOTS / f"{plot.name}.png"
-            vector.write_text(plot.svg, **UTF8)
-            raster.write_bytes(plot.png)
-            paths += [vector, raster]
+        page.write_text(text, **UTF8)
+        tex.write_text(as_latex(table), **UTF8)
+        write_csv(csv, as_rows(table))
+        paths = [page, tex, csv]
+        for plots in illustrations.plots.values():
+            for plot in plots:
+                paths += _write_plot(plot, folder / PLOTS)
     except OSError as error:
-        raise ComparisonError(f"--output_dir {folder} cannot be written: {error.strerror}; give another directory") from error
+        raise not_writable(folder, error) from error
     return paths
 
 
-def draw(found: Comparison, studies: Sequence[Study]) -> tuple[dict[str, list[Plot]], dict[str, list[str]]]:
+def _write_plot(plot: Plot, folder: Path) -> list[Path]:
+    vector, raster = folder / f"{plot.name}.svg", folder / f"{plot.name}.png"
+    vector.write_text(plot.svg, **UTF8)
+    raster.write_bytes(plot.png)
+    return [vector, raster]
+
+
+def draw(comparison: Comparison, studies: Sequence[StudyResults]) -> Illustrations:
     """Return the plots of each section, and the sentences that stand before them."""
-    cells = cells_of(found, studies)
-    looks = attention_of(found, studies)
-    stems = slugs([category.name for category in found.categories])
-    systems = slugs(list(looks))
+    cells = cells_of(comparison, studies)
+    masses = attention_of(comparison, studies)
+    stems = slugs([category.name for category in comparison.categories])
+    illustrations = Illustrations()
     with style():
-        plots: dict[str, list[Plot | None]] = {
-            "forest": [draw_differences(category, found, stems[category.name]) for category in found.categories],
-            "tasks": [draw_heat_map(found, "tasks") if found.categories else None],
-            "cost": [draw_cost(found, cells, "cost")],
-            "training": [draw_curves(cells, "training")],
-            "attention": [
-                plot
-                for system, by in attention.by_system(looks).items()
-                for plot in (
-                    attention.draw_profile(system, looks[system], f"attention-{systems[system]}"),
-                    *(attention.draw_rows(system, what, of, f"attention-{what}-{systems[system]}") for what, of in by.items()),
-                )
-            ],
+        forests = [draw_differences(category, comparison, stems[category.name]) for category in comparison.categories]
+        heat_maps = []
+        if comparison.categories:
+            heat_maps = [draw_heat_map(comparison, "tasks")]
+        illustrations.plots = {
+            "forest": forests,
+            "tasks": heat_maps,
+            "cost": _drawn(draw_cost(comparison, cells, "cost")),
+            "training": _drawn(draw_curves(cells, "training")),
+            "attention": _draw_attention(masses),
         }
-    forests = any(plot and plot.name.startswith("forest") for plot in plots["forest"])
-    sayings = {"forest": [how_to_read(found)] if forests else []}
-    sayings |= {"attention": [f"{called(system)}: {' '.join(attention.say(of))}" for system, of in looks.items()]}
-    return {section: [plot for plot in of_section if plot] for section, of_section in plots.items()}, sayings
+    illustrations.sentences["forest"] = []
+    if any(plot.name.startswith("forest") for plot in forests):
+        illustrations.sentences["forest"] = [how_to_read(comparison)]
+    illustrations.sentences["attention"] = []
+    for system, of_system in masses.items():
+        illustrations.sentences["attention"].append(f"{called(system)}: {' '.join(attention.describe(of_system))}")
+    return illustrations
 
 
-def draw_differences(category: Category, found: Comparison, slug: str) -> Plot:
+def _drawn(plot: Plot | None) -> list[Plot]:
+    """Return a plot as the list that a section has; empty where there was nothing to draw."""
+    if plot is None:
+        return []
+    return [plot]
+
+
+def _draw_attention(masses: Mapping[str, Sequence[AttentionMass]]) -> list[Plot]:
+    """Draw each system's attention by layer, then by head and by latent."""
+    stems = slugs(list(masses))
+    plots = []
+    for system, of_system in masses.items():
+        plots.append(attention.draw_profile(system, of_system, f"attention-{stems[system]}"))
+        for kind in ("head", "latent"):
+            of_kind = [mass for mass in of_system if mass.by == kind]
+            if of_kind:
+                plots.append(attention.draw_rows(system, kind, of_kind, f"attention-{kind}-{stems[system]}"))
+    return plots
+
+
+def draw_differences(category: Category, comparison: Comparison, slug: str) -> Plot:
     """Draw a category's comparisons as a forest plot, or as a matrix where there are too many."""
-    if len(category.contrasts) > MOST_IN_FOREST and found.baseline is None:
-        return draw_matrix(category, found, f"matrix-{slug}")
-    return draw_forest(category, found, f"forest-{slug}")
+    if len(category.contrasts) > MOST_IN_FOREST and comparison.baseline is None:
+        return draw_matrix(category, comparison, f"matrix-{slug}")
+    return draw_forest(category, comparison, f"forest-{slug}")
 
 
-def cells_of(found: Comparison, studies: Sequence[Study]) -> dict[str, list[CellData]]:
+def cells_of(comparison: Comparison, studies: Sequence[StudyResults]) -> dict[str, list[CellData]]:
     """Return the cells of each compared system, in the comparison's order."""
-    made: dict[str, list[CellData]] = {}
+    cells: dict[str, list[CellData]] = {}
     for study in studies:
         for cell in study.data.cells:
-            made.setdefault(study.names.get(cell.compared_as, cell.compared_as), []).append(cell)
-    return {system: made[system] for system in found.systems if system in made}
+            cells.setdefault(_system(cell, study), []).append(cell)
+    return _in_order(cells, comparison)
 
 
-def attention_of(found: Comparison, studies: Sequence[Study]) -> dict[str, list[AttentionMass]]:
-    """Return what the poolings of each compared system look at."""
-    made: dict[str, list[AttentionMass]] = {}
+def _system(cell: CellData, study: StudyResults) -> str:
+    """Return the name under which a cell was compared."""
+    return study.names.get(cell.compared_as, cell.compared_as)
+
+
+def attention_of(comparison: Comparison, studies: Sequence[StudyResults]) -> dict[str, list[AttentionMass]]:
+    """Return the attention of each compared system's poolings."""
+    masses: dict[str, list[AttentionMass]] = {}
     for study in studies:
-        system = {cell.name: study.names.get(cell.compared_as, cell.compared_as) for cell in study.data.cells}
-        for one in study.data.attention:
-            made.setdefault(system[one.cell], []).append(one)
-    return {system: made[system] for system in found.systems if system in made}
+        systems = {cell.name: _system(cell, study) for cell in study.data.cells}
+        for mass in study.data.attention:
+            masses.setdefault(systems[mass.cell], []).append(mass)
+    return _in_order(masses, comparison)
+
+
+def _in_order(entries: Mapping[str, list[Entry]], comparison: Comparison) -> dict[str, list[Entry]]:
+    """Return entries by system in the comparison's order, without systems that were not compared."""
+    return {system: entries[system] for system in comparison.systems if system in entries}

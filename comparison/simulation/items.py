@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def make_items(kind: str, values: np.ndarray) -> Items:
     count = len(values)
     return Items(
         kind=kind,
-        ids=tuple(("default", str(number)) for number in range(count)),
+        ids=tuple(zip(repeat("default"), map(str, range(count)))),
         subsets=np.zeros(count, dtype=int),
         values=values.reshape(count, -1),
         gold=np.array([]),

@@ -36,10 +36,10 @@ def share_with_marks(world: World, baseline: str | None, repetitions: int, seed:
         judged = judge(table, families, baseline)
         marks_of_table: set[str] = set()
         for category, comparisons in judged.items():
-            marks = {frozenset((comparison.pair.a, comparison.pair.b)): comparison.mark for comparison in comparisons}
-            counts[category] += any(marks.values())
-            counts[f"model5 {category}"] += bool(marks.get(frozenset(("model1", "model5"))))
-            marks_of_table.update(marks.values())
+            marks = {comparison.mark for comparison in comparisons}
+            counts[category] += any(marks)
+            counts[f"model5 {category}"] += any(comparison.mark and comparison.of_model5 for comparison in comparisons)
+            marks_of_table |= marks
         counts["** in the table"] += "**" in marks_of_table
         counts["overall"] += any(overall_marks(table, judged))
     return {name: count / repetitions for name, count in counts.items()}
@@ -62,10 +62,14 @@ def share_equivalent(
     generator, families, counts = np.random.default_rng(seed), map_of(CATEGORIES), Counter[str]()
     for _ in range(repetitions):
         for category, comparisons in judge(simulate_table(world, generator), families, "model1").items():
-            if over_runs:
-                counts[category] += any(is_equivalent(comparison.other, comparison.run) for comparison in comparisons)
-            else:
-                counts[category] += any(is_equivalent_over_families(comparison.other) for comparison in comparisons)
+            for comparison in comparisons:
+                if over_runs:
+                    equivalent = is_equivalent(comparison.other, comparison.run)
+                else:
+                    equivalent = is_equivalent_over_families(comparison.other)
+                if equivalent:
+                    counts[category] += 1
+                    break
     return {category: counts[category] / repetitions for category in CATEGORIES}
 
 
@@ -128,9 +132,13 @@ def _over_runs(world: World, category: str, pair: Pair, table: Table, families: 
 
 
 def _over_categories(world: World, pairs: Mapping[str, Pair], table: Table) -> Truths:
-    strata = [pair.of_families for pair in pairs.values()]
-    runs = runs_of(table, ("model5", "model1"), {category: pair.families for category, pair in pairs.items()})
-    truth = float(np.mean([effects[4] - effects[0] for effects in world.effects.values()]))
+    strata, families, truths = [], {}, []
+    for category, pair in pairs.items():
+        strata.append(pair.of_families)
+        families[category] = pair.families
+        truths.append(_true_difference(world, category))
+    runs = runs_of(table, ("model5", "model1"), families)
+    truth = float(np.mean(truths))
     crossing = crossed_mean(strata, runs.counts, runs.variances)
     if crossing is None:
         return {"mean over families, t": (over_families(strata), truth)}

@@ -125,7 +125,9 @@ def map_of(structure: Structure) -> Families:
 def simulate_table(world: World, generator: np.random.Generator) -> Table:
     """Return one study's scores."""
     table = Table(DESIGNS, dict(zip(DESIGNS, world.runs, strict=True)), [])
-    checkpoints = [world.run_sd * generator.normal(size=(runs, 1)) for runs in world.runs]  # each moves all its tasks
+    checkpoints = []  # each moves all its tasks
+    for runs in world.runs:
+        checkpoints.append(world.run_sd * generator.normal(size=(runs, 1)))
     for category, (sizes, correlation, sd) in world.families.items():
         tasks = task_names(sizes, category)
         table.categories[category] = tasks
@@ -149,6 +151,11 @@ class Judged:
     other: OtherTasks
     run: AnotherRun
     mark: str = ""
+
+    @property
+    def of_model5(self) -> bool:
+        """True for model5 with model1."""
+        return {self.pair.a, self.pair.b} == {"model1", "model5"}
 
 
 def judge(table: Table, families: Families, baseline: str | None) -> dict[str, list[Judged]]:

@@ -32,7 +32,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether it lies on one side of zero."""
+        """True where it lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -41,7 +41,7 @@ class Effect:
     """Differences a - b over units.
 
     Attributes:
-        units: how many tasks or families.
+        units: number of tasks or families.
         wins: units where a is better.
         losses: units where b is better.
         ties: units with the same score, to 1e-6.
@@ -60,7 +60,7 @@ class Effect:
         rank_biserial: consistency of the sign, -1 to 1.
         p_wilcoxon: exact two-sided, zeros as Pratt.
         p_sign_flip: two-sided, of the mean, under all flips of signs.
-        p_floor: smallest p that so many units can reach.
+        p_floor: smallest p that this number of units can reach.
     """
 
     units: int
@@ -87,7 +87,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class _StudentT:
-    """What Student's t says of the mean of several units; every figure is None for one unit, whose spread is unknown."""
+    """Student's t for the mean of several units; every figure is None for one unit, whose spread is unknown."""
 
     sd: float | None = None
     interval: Interval | None = None
@@ -209,7 +209,7 @@ def new_task_interval(families: Sequence[Sequence[float]]) -> Interval | None:
     count = len(families)
     if count < 2:
         return None
-    means = np.array([np.mean(tasks) for tasks in families])
+    means = np.array(list(map(np.mean, families)))
     mean = float(means.mean())
     variance_of_mean = float(means.var(ddof=1)) / count
     squared_distances = []

@@ -91,7 +91,11 @@ def sign_patterns(units: int, seed: int = 0) -> np.ndarray:
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """Return the two-sided p-value of the mean of ``(units,)`` differences under flips of their signs."""
+    """Return the two-sided p-value of the mean of ``(units,)`` differences under flips of their signs.
+
+    >>> sign_flip(np.array([0.01, 0.02, 0.01, 0.03, 0.02, 0.01]))
+    0.03125
+    """
     values = np.asarray(differences, dtype=np.float64)
     if not values.any():
         return 1.0

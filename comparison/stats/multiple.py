@@ -10,13 +10,17 @@ from comparison.stats.exact import TOLERANCE, sign_patterns
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values in the order given; right for any dependence (Holm 1979)."""
+    """Return Holm's adjusted p-values in the order given; right for any dependence (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1.0, stepped)
-    return [float(p) for p in adjusted]
+    return list(map(float, adjusted))
 
 
 def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
@@ -38,7 +42,7 @@ def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
     shares = (highest >= flipped[0, order] - TOLERANCE).mean(axis=0)
     adjusted = np.empty(len(values))
     adjusted[order] = np.maximum.accumulate(shares)
-    return [float(p) for p in adjusted]
+    return list(map(float, adjusted))
 
 
 def reachable(floors: Collection[float], alpha: float) -> int:

@@ -26,7 +26,7 @@ class Difference:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
+        """True where the whole interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
 

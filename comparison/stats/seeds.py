@@ -112,7 +112,8 @@ def crossed_mean(strata: Sequence[np.ndarray], runs: tuple[int, int], variances:
     from_runs = run_parts((first, second), runs)
     mean = mean_of_means(strata)
     error, df = combine([*unit_parts(strata), *from_runs])
-    df_of_runs = sum(df_of_part for _, df_of_part in from_runs)
+    _, dfs_of_runs = zip(*from_runs, strict=True)
+    df_of_runs = sum(dfs_of_runs)
     if df_of_runs < ENOUGH:
         df = min(df, float(df_of_runs))
     source = "pooled"
@@ -123,7 +124,7 @@ def crossed_mean(strata: Sequence[np.ndarray], runs: tuple[int, int], variances:
 
 def mean_of_means(strata: Sequence[np.ndarray]) -> float:
     """Return the mean of the strata's means, so that each stratum counts the same."""
-    return float(np.mean([np.mean(units) for units in strata]))
+    return float(np.mean(list(map(np.mean, strata))))
 
 
 def unit_parts(strata: Sequence[np.ndarray]) -> list[tuple[float, float]]:
@@ -201,7 +202,7 @@ def corrected_seed_sds(tests: Sequence[Measured], alpha: float) -> list[float]:
         limits = [_tipping_sd(tests[number], alpha / len(left)) for number in left]
         highest = min(highest, max(limits))
         tipping[left.pop(int(np.argmax(limits)))] = highest
-    return [float(limit) for limit in tipping]
+    return list(map(float, tipping))
 
 
 def _tipping_sd(test: Measured, level: float) -> float:

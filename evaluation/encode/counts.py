@@ -1,13 +1,15 @@
-"""What was encoded for each task and side: prompts, lengths, texts, tokens and cuts, for the record and the table."""
+"""Counts of what was encoded, by task and side: prompts, lengths, texts, tokens and cuts, for the record and the table."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from model_loaders.text.prompts import Role
+
+if TYPE_CHECKING:
+    from evaluation.encode.sharded_encoder import ShardCounts
+    from evaluation.encode.vector_store import Shard
 
 FIRST_CHARACTERS = 1000  # of a side's first text, in the record
 
@@ -24,16 +26,16 @@ class Side:
     """One side of a task: its queries, its documents, or (`text`) the texts of a task without sides.
 
     Attributes:
-        role: whose prompt and maximum length it has in the encoder.
-        prompt: put before each text, or a template with `{text}`; None where the encoder is asked with none and names none.
-        prompt_source: who gave it.
+        role: the encoder's role, which decides its own prompt and maximum length.
+        prompt: put before each text, or a template with `{text}`; None where the encoder gets none and names none.
+        prompt_source: the origin of the prompt (`evaluation.encode.prompt_plan.SidePrompt`).
         max_length: tokens a text at most; None where the encoder does not say.
         first_text: the first text, as the model got it, or its beginning (`beginning`); to be read, no key knows it.
-        texts: that mteb asked for.
-        tokens: of these texts as encoded; None where the encoder does not count them.
-        cut: texts that were longer than the maximum length; None where the encoder does not count them.
-        reused: texts whose vectors were in the store.
-        again: texts that had been encoded before a kill and were encoded once more.
+        texts: number of texts that mteb had encoded.
+        tokens: number of tokens of these texts; None where the encoder does not count them.
+        cut: number of texts longer than the maximum length; None where the encoder does not count them.
+        reused: number of texts whose vectors were in the store.
+        again: number of texts that were encoded before a kill, and once more after it.
         seconds: in which the vectors were made, or read from the store.
     """
 
@@ -49,27 +51,20 @@ class Side:
     again: int = 0
     seconds: float = 0.0
 
-    def add(
-        self,
-        texts: int,
-        tokens: np.ndarray | None,
-        cut: np.ndarray | None,
-        seconds: float,
-        *,
-        reused: int = 0,
-        again: int = 0,
-    ) -> None:
-        """Count the texts of one call; what is not known of one call is not known of the sum."""
-        self.texts += texts
-        self.tokens = None if self.tokens is None or tokens is None else self.tokens + int(tokens.sum())
-        self.cut = None if self.cut is None or cut is None else self.cut + int(cut.sum())
-        self.reused += reused
-        self.again += again
+    def add(self, encoded: Shard, counts: ShardCounts, seconds: float) -> None:
+        """Count the texts of one call; a count that one call does not know is not known of the sum."""
+        self.texts += len(encoded.vectors)
+        if self.tokens is not None:
+            self.tokens = None if encoded.tokens is None else self.tokens + int(encoded.tokens.sum())
+        if self.cut is not None:
+            self.cut = None if encoded.cut is None else self.cut + int(encoded.cut.sum())
+        self.reused += counts.reused
+        self.again += counts.again
         self.seconds += seconds
 
 
-class Ledger:
-    """The sides of all tasks, by task."""
+class SideCounts:
+    """The sides of all tasks, by task and name of the side."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, dict[str, Side]] = {}
@@ -79,7 +74,7 @@ class Ledger:
         return self.tasks.get(task, {}).get(name)
 
     def open(self, task: str, name: str, side: Side) -> Side:
-        """Add a side."""
+        """Add a side and return it."""
         return self.tasks.setdefault(task, {}).setdefault(name, side)
 
     def forget(self, task: str) -> None:
@@ -88,4 +83,7 @@ class Ledger:
 
     def record(self, task: str) -> dict[str, dict[str, Any]]:
         """Return a task's sides as JSON values."""
-        return {name: asdict(side) | {"seconds": round(side.seconds, 3)} for name, side in self.tasks.get(task, {}).items()}
+        values = {}
+        for name, side in self.tasks.get(task, {}).items():
+            values[name] = asdict(side) | {"seconds": round(side.seconds, 3)}
+        return values

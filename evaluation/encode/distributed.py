@@ -2,14 +2,20 @@
 
     accelerate launch --num_processes 4 run_mteb.py --adapter_path …
 
-The first process runs the evaluation: it alone reads data, scores and writes. The others hold the model too, and wait for
-their share of a shard's texts. What is sent goes through a gloo group on the CPU, whatever the GPUs; a process that waits
-for hours while the first one scores is no error. One that is gone ends the run.
+1. Every process loads the model; `agree` checks that it is the same everywhere.
+2. The first process runs the evaluation: it alone reads data, scores and writes. The others wait in `serve`.
+3. For each shard the first process scatters the texts, all encode their share, and it gathers the vectors.
+4. `close` lets the others go. A process that is gone ends the run, and one that is frozen does so after some minutes
+   (`common.heartbeat`).
+
+Texts and vectors go through a gloo group on the CPU, whatever the GPUs; a process may wait for hours while the first one
+scores.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,31 +23,42 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from common.errors import UserError
+from common.heartbeat import Heartbeat, Store
 from evaluation.encode.lazy_model import NotLoaded
-from evaluation.encode.rank import Place, ProcessLost
+from evaluation.encode.rank import ProcessLost, Rank
 from evaluation.encode.sharded_encoder import Encode, OnBatch
 from evaluation.encode.vector_store import Shard, check
 from model_loaders.text.prompts import Role
 
 MEETING = timedelta(minutes=30)  # until all processes have begun
-WAITING = timedelta(days=30)  # for the next share, while the first process reads data or scores
+WAITING = timedelta(days=30)  # for the next share, while the first process reads data or scores and gives signs of life
+FROZEN = timedelta(minutes=5)  # without a sign of life
+ADVICE = "Results that are written are whole: end what is left of the run, and the same command computes the others"
 
 
-def deal(texts: Sequence[str], hands: int) -> list[list[int]]:
-    """Deal texts so that all hands get as many and as long ones: by falling length, there and back again."""
+def split_texts(texts: Sequence[str], processes: int) -> list[list[int]]:
+    """Split texts into balanced shares: rows sorted by length, assigned in snake order (0, 1, 2, 2, 1, 0, …).
+
+    >>> split_texts(["a", "bbb", "cc"], 2)
+    [[1], [2, 0]]
+    """
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
-    dealt: list[list[int]] = [[] for _ in range(hands)]
+    shares: list[list[int]] = [[] for _ in range(processes)]
     for turn, row in enumerate(order):
-        there, place = divmod(turn, hands)
-        dealt[hands - 1 - place if there % 2 else place].append(row)
-    return dealt
+        lap, place = divmod(turn, processes)
+        if lap % 2:
+            place = processes - 1 - place
+        shares[place].append(row)
+    return shares
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a process is to encode."""
+class TextShare:
+    """The texts of a shard that a process encodes, and their settings."""
 
     texts: list[str]
     role: Role
@@ -50,8 +67,8 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What went wrong in a process: the message, the error to raise of it, and the traceback."""
+class ProcessFailure:
+    """The error of a process: the message, the type to raise, and the traceback."""
 
     message: str
     error: type[Exception]
@@ -62,115 +79,144 @@ class Processes:
     """The group of all processes. The first one calls `encode` and, at the end, `close`; the others call `serve`.
 
     Args:
-        place: of this process.
+        rank: of this process.
         encode: encodes a share here.
     """
 
-    def __init__(self, place: Place, encode: Encode) -> None:
-        import torch.distributed as dist
-
-        self.place = place
+    def __init__(self, rank: Rank, encode: Encode) -> None:
+        self.rank = rank
         self.encode_here = encode
-        self.busy = False  # with a shard that not all processes have answered for
+        self.busy = False  # with a shard that some process has not answered for
         if not dist.is_initialized():
             dist.init_process_group("gloo", timeout=MEETING)
         self.group = dist.new_group(backend="gloo", timeout=WAITING)
-        self._dist = dist
+        self.heartbeat: Heartbeat | None = None
+        if rank.size > 1 and "MASTER_ADDR" in os.environ:
+            self.heartbeat = Heartbeat(connect, rank.rank, rank.size, patience=FROZEN.total_seconds(), advice=ADVICE)
+            self.heartbeat.place = "work on the evaluation"
 
-    def agree(self, version: str | None, trouble: str | None) -> None:
+    def agree(self, version: str | None, failure: str | None) -> None:
         """Check that all processes have loaded the same model.
 
         Args:
             version: of the model in this process.
-            trouble: why there is none.
+            failure: the reason why it has none.
 
         Raises:
             UserError: on all processes: one has no model, or another one.
         """
-        found: list[Any] = [None] * self.place.size
-        self._talk(self._dist.all_gather_object, found, (version, trouble))
-        for rank, (_, text) in enumerate(found):
-            if text:
-                raise UserError(text if rank == 0 else f"process {rank}: {text}")
-        other = next((rank for rank, (theirs, _) in enumerate(found) if theirs != found[0][0]), None)
-        if other is not None:
-            raise UserError(
-                f"process {other} has loaded another model (version {found[other][0]}) than the first one (version "
-                f"{found[0][0]}): all machines need the same adapter, base LLM and code"
-            )
+        answers: list[Any] = [None] * self.rank.size
+        self._communicate(dist.all_gather_object, answers, (version, failure))
+        for rank, (_, message) in enumerate(answers):
+            if message:
+                raise UserError(_from_process(rank, message))
+        first_version = answers[0][0]
+        for rank, (other_version, _) in enumerate(answers):
+            if other_version != first_version:
+                raise UserError(
+                    f"process {rank} has loaded another model (version {other_version}) than the first one (version "
+                    f"{first_version}): all machines need the same adapter, base LLM and code"
+                )
 
     def encode(
         self, texts: list[str], role: Role, prompt: str | None, max_length: int | None, on_batch: OnBatch | None = None
     ) -> Shard:
-        """Encode a shard's texts on all processes; `on_batch` hears of this one's.
+        """Encode a shard's texts on all processes; `on_batch` hears of those of this process.
 
         Raises:
-            UserError, RuntimeError: what a process raised, with its number.
+            UserError, RuntimeError: the error of a process, with its number.
             ProcessLost: a process is gone.
         """
-        hands = deal(texts, self.place.size)
-        shares = [Share([texts[row] for row in rows], role, prompt, max_length) for rows in hands]
+        rows_of_processes = split_texts(texts, self.rank.size)
+        shares = []
+        for rows in rows_of_processes:
+            shares.append(TextShare([texts[row] for row in rows], role, prompt, max_length))
         self.busy = True
-        self._talk(self._dist.scatter_object_list, [None], shares, src=0)
-        mine = self._answer(shares[0], on_batch)
-        answers: list[Any] = [None] * self.place.size
-        self._talk(self._dist.gather_object, mine, answers, dst=0)
+        self._communicate(dist.scatter_object_list, [None], shares, src=0)
+        own_answer = self._answer(shares[0], on_batch)
+        answers: list[Any] = [None] * self.rank.size
+        self._communicate(dist.gather_object, own_answer, answers, dst=0)
         self.busy = False
         for rank, answer in enumerate(answers):
-            if isinstance(answer, Trouble):
+            if isinstance(answer, ProcessFailure):
                 _raise(rank, answer)
-        return joined(len(texts), hands, answers)
+        return joined(len(texts), rows_of_processes, answers)
 
     def serve(self) -> None:
-        """Encode shares until the first process says that there are no more, or is gone."""
+        """Encode shares until the first process sends None instead of a share, or is gone."""
         while True:
             received: list[Any] = [None]
-            self._talk(self._dist.scatter_object_list, received, None, src=0)
+            self._communicate(dist.scatter_object_list, received, None, src=0)
             if received[0] is None:
+                self._leave()
                 return
-            self._talk(self._dist.gather_object, self._answer(received[0], None), None, dst=0)
+            self._communicate(dist.gather_object, self._answer(received[0], None), None, dst=0)
 
     def close(self) -> None:
-        """Let the other processes go. Those that are at a shard when this one is stopped see that it is gone."""
-        if self.busy:
-            return
-        nothing = [None] * self.place.size
-        with contextlib.suppress(ProcessLost):
-            self._talk(self._dist.scatter_object_list, [None], nothing, src=0)
+        """Let the other processes go. Those that encode a shard when this one is stopped see that it is gone."""
+        if not self.busy:
+            no_shares = [None] * self.rank.size
+            with contextlib.suppress(ProcessLost):
+                self._communicate(dist.scatter_object_list, [None], no_shares, src=0)
+        self._leave()
 
-    def _answer(self, share: Share, on_batch: OnBatch | None) -> Shard | Trouble | None:
+    def _leave(self) -> None:
+        """End the signs of life of this process."""
+        if self.heartbeat is not None:
+            self.heartbeat.leave()
+            self.heartbeat = None
+
+    def _answer(self, share: TextShare, on_batch: OnBatch | None) -> Shard | ProcessFailure | None:
+        """Return the vectors of a share, the error, or None for a share without texts."""
         if not share.texts:
             return None
         try:
             encoded = self.encode_here(share.texts, share.role, share.prompt, share.max_length, on_batch)
             return check(encoded, len(share.texts))
         except Exception as error:
+            trace = traceback.format_exc()
+            if isinstance(error, NotLoaded):
+                return ProcessFailure(str(error), NotLoaded, trace)
             if isinstance(error, UserError):
-                return Trouble(str(error), NotLoaded if isinstance(error, NotLoaded) else UserError, traceback.format_exc())
-            return Trouble(f"{type(error).__name__}: {error}", RuntimeError, traceback.format_exc())
+                return ProcessFailure(str(error), UserError, trace)
+            return ProcessFailure(f"{type(error).__name__}: {error}", RuntimeError, trace)
 
-    def _talk(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    def _communicate(self, call: Callable[..., Any], *arguments: object, **options: object) -> None:
+        """Call a collective operation of the group.
+
+        Raises:
+            ProcessLost: a connection is closed.
+        """
         try:
             call(*arguments, **options, group=self.group)
         except RuntimeError as error:  # gloo's, when a connection is closed
             self.busy = True
             raise ProcessLost(
-                "another process of this run is gone; what it said last, or its launcher says, is the reason"
+                "another process of this run is gone; its last line, or the launcher's report, has the reason"
             ) from error
 
 
-def joined(texts: int, hands: Sequence[Sequence[int]], answers: Sequence[Shard | None]) -> Shard:
-    """Put the shards of all hands together in the order of the texts."""
-    parts = [(list(rows), shard) for rows, shard in zip(hands, answers, strict=True) if shard is not None]
+def connect() -> Store:
+    """Return a connection of its own to the store that the processes have met at."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10), wait_for_workers=False)
+
+
+def joined(texts: int, rows_of_processes: Sequence[Sequence[int]], answers: Sequence[Shard | None]) -> Shard:
+    """Put the shards of all processes together in the order of the texts."""
+    parts: list[tuple[list[int], Shard]] = []
+    for rows, shard in zip(rows_of_processes, answers, strict=True):
+        if shard is not None:
+            parts.append((list(rows), shard))
 
     def whole(name: str) -> np.ndarray | None:
         arrays = [getattr(shard, name) for _, shard in parts]
         if any(array is None for array in arrays):
             return None
-        made = np.empty((texts, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+        result = np.empty((texts, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
         for (rows, _), array in zip(parts, arrays, strict=True):
-            made[rows] = array
-        return made
+            result[rows] = array
+        return result
 
     vectors = whole("vectors")
     assert vectors is not None
@@ -181,6 +227,12 @@ class _Trace(Exception):
     """Another process's traceback, as the cause of an error here."""
 
 
-def _raise(rank: int, trouble: Trouble) -> None:
-    where = f"process {rank}: " if rank else ""
-    raise trouble.error(where + trouble.message) from _Trace(f"\n{trouble.trace}")
+def _from_process(rank: int, message: str) -> str:
+    """Return a message with the number of its process, unless that is the first one."""
+    if rank == 0:
+        return message
+    return f"process {rank}: {message}"
+
+
+def _raise(rank: int, failure: ProcessFailure) -> None:
+    raise failure.error(_from_process(rank, failure.message)) from _Trace(f"\n{failure.trace}")

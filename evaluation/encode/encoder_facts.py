@@ -1,15 +1,19 @@
-"""What the record says of an encoder."""
+"""Facts of an encoder for the record of a result."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluation.encode.sharded_encoder import TextEncoder
 
 
-def encoder_facts(encoder: Any) -> dict[str, Any]:
-    """Return what is known of an encoder; an `EmbedModel` says all of it, None stands for what another one does not say."""
-    names = ("design_name", "version", "dtype", "dim", "device")
-    facts: dict[str, Any] = {name: _plain(getattr(encoder, name, None)) for name in names}
-    facts["normalised"] = True  # evaluation.encode.mteb_encoder.TextEncoder's contract
+def encoder_facts(encoder: TextEncoder) -> dict[str, Any]:
+    """Return the facts of an encoder; an `EmbedModel` has all of them, None stands for those that another one lacks."""
+    facts: dict[str, Any] = {}
+    for name in ("design_name", "version", "dtype", "dim", "device"):
+        facts[name] = _plain(getattr(encoder, name, None))
+    facts["normalised"] = True  # the contract of TextEncoder
     facts["similarity"] = "cosine"
     facts["dtype_of_scores"] = "float32"
     design = getattr(encoder, "design", None)
@@ -23,14 +27,17 @@ def encoder_facts(encoder: Any) -> dict[str, Any]:
     backbone = getattr(encoder, "backbone", None)
     config = getattr(backbone, "config", None)
     facts["attention_kernel"] = getattr(config, "_attn_implementation", None)
-    # A quantised base says its kind as its dtype; what its products are computed in is another matter.
+    # The dtype of a quantised base is its kind of quantisation; its products are computed in another one.
     compute_dtype = getattr(backbone, "dtype", None)
     facts["compute_dtype"] = None if compute_dtype is None else str(compute_dtype).removeprefix("torch.")
     for name in ("recipe", "base_model"):
         value = getattr(encoder, name, None)
-        facts[name] = dict(vars(value)) if hasattr(value, "__dataclass_fields__") else None
+        facts[name] = None
+        if hasattr(value, "__dataclass_fields__"):
+            facts[name] = dict(vars(value))
     return facts
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str | float | None:
+    """Return a value of JSON."""
     return value if value is None or isinstance(value, str | int | float) else str(value)

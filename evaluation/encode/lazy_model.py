@@ -1,42 +1,49 @@
-"""An adapter on its base LLM as an evaluation takes it: known by its files at once, loaded when a text must be encoded."""
+"""A lazy adapter: its metadata at once from its files, its weights when the first text must be encoded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import model_loaders
 from common.errors import UserError
+from evaluation.encode.sharded_encoder import TextEncoder
+from model_loaders.layouts.source import tokenizer_and_recipe
+from model_loaders.loading import plan_loading
+from model_loaders.options import LoadOptions
+from model_loaders.version import content_hash
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from model_loaders.embed_model import EmbedModel
+    from model_loaders.encoding import Encoded
     from model_loaders.loading import Plan
 
-NOTES = ".base_hashes"  # in the output directory: hashes of base LLMs' files, and what peft makes of an adapter's config
+Loader = Callable[..., TextEncoder]
+NOTES = ".base_hashes"  # in the output directory: hashes of base LLMs' files, and peft's reading of an adapter's config
 
 
 class NotLoaded(UserError):
     """The model cannot be loaded: no task can be scored."""
 
 
-class Unloaded:
-    """What an evaluation asks of an encoder before it encodes, from the adapter's files; its results may all be there.
+class LazyModel:
+    """An `EmbedModel` that is loaded with the first text; its results may all be there.
 
     Attributes:
         design_name: row of the table of designs.
-        version: what `EmbedModel.version` will be.
+        version: the later `EmbedModel.version`.
         dtype: in which the model will compute.
         dim: width of the vectors.
         recipe: prompts and lengths.
         base_model: the base LLM.
-        result_facts: what results depend on beside the version.
+        result_facts: facts beside the version that results depend on.
     """
 
     def __init__(self, plan: Plan, version: str, loader: Callable[[], EmbedModel]) -> None:
-        from model_loaders.layouts.source import tokenizer_and_recipe
-
         self.design_name = plan.source.design_name
         self.version = version
         self.dtype = str(plan.dtype).removeprefix("torch.")
@@ -51,7 +58,7 @@ class Unloaded:
         """Return the model, loaded once.
 
         Raises:
-            NotLoaded: it cannot be loaded, or is not what its files were a moment ago.
+            NotLoaded: it cannot be loaded, or its files have changed since the metadata were read.
         """
         if self._model is None:
             try:
@@ -63,50 +70,57 @@ class Unloaded:
                 raise NotLoaded("the adapter's files changed while they were read: start again when they are whole")
         return self._model
 
-    def encode(self, *arguments: Any, **options: Any) -> Any:
+    def encode(self, *arguments: Any, **options: Any) -> np.ndarray:
         """Encode as `EmbedModel.encode` does."""
         return self.load().encode(*arguments, **options)
 
-    def encode_counted(self, *arguments: Any, **options: Any) -> Any:
+    def encode_counted(self, *arguments: Any, **options: Any) -> Encoded:
         """Encode as `EmbedModel.encode_counted` does."""
         return self.load().encode_counted(*arguments, **options)
 
 
-def open_adapter(loader: Callable[..., Any], output_dir: Path | None, **options: Any) -> Any:
-    """Return an encoder; `result_facts` of it are what results depend on beside its version.
+def open_adapter(loader: Loader, output_dir: Path | None, **options: Any) -> TextEncoder:
+    """Return an encoder; its `result_facts` are the facts beside its version that results depend on.
 
     Args:
-        loader: `model_loaders.load` or `load_design` of a design; anything else is called, and says nothing beforehand.
-        output_dir: where what takes seconds to find out is noted; None for no `result_facts`, where the first process has them.
-        options: `base_model`, `adapter_path` and what `load_design` takes.
+        loader: `model_loaders.load` or `load_design` of a design; another loader is called at once.
+        output_dir: keeps notes of facts that take seconds to find out; None for no `result_facts`, where the first process
+            has them.
+        options: `base_model`, `adapter_path` and the options of `load_design`.
 
     Raises:
         UserError: the adapter or its base LLM is missing, broken, or of another one.
     """
     if not _is_ours(loader):
         return loader(**options)
-    from model_loaders.loading import plan_loading
-    from model_loaders.version import content_hash
-
-    planned = {name: value for name, value in options.items() if name != "attn_implementation"}
-    plan = plan_loading(design_of(loader), **planned)
-    notes = output_dir / NOTES if output_dir is not None else None
-    facts = {} if notes is None else {"base_content": content_hash(plan.base_directory, notes)}
+    settings = dict(options)
+    base_model, adapter_path = settings.pop("base_model", None), settings.pop("adapter_path")
+    num_heads = settings.pop("num_heads", None)
+    plan = plan_loading(design_of(loader), base_model, adapter_path, LoadOptions(**settings), num_heads=num_heads)
+    notes = None
+    facts = {}
+    if output_dir is not None:
+        notes = output_dir / NOTES
+        facts["base_content"] = content_hash(plan.base_directory, notes)
     version = plan.version(notes)
-    encoder: Any = Unloaded(plan, version, partial(loader, **options)) if version is not None else loader(**options)
-    encoder.result_facts = facts
+    encoder: LazyModel | EmbedModel
+    if version is None:  # known of the loaded model alone
+        encoder = cast("EmbedModel", loader(**options))
+    else:
+        encoder = LazyModel(plan, version, partial(cast("Callable[..., EmbedModel]", loader), **options))
+    encoder.result_facts = facts  # type: ignore[union-attr]
     return encoder
 
 
-def _is_ours(loader: Callable[..., Any]) -> bool:
+def _is_ours(loader: Loader) -> bool:
     return loader is model_loaders.load or (isinstance(loader, partial) and loader.func is model_loaders.load_design)
 
 
-def design_of(loader: Callable[..., Any]) -> str | None:
-    """Return the design that a loader is for; None where the adapter's manifest says it."""
+def design_of(loader: Loader) -> str | None:
+    """Return the design that a loader is for; None where the adapter's manifest decides."""
     return str(loader.args[0]) if isinstance(loader, partial) and _is_ours(loader) else None
 
 
-def loaded(encoder: Any) -> Any:
+def loaded(encoder: TextEncoder) -> TextEncoder:
     """Return the model of an encoder, loaded if it was not."""
-    return encoder.load() if isinstance(encoder, Unloaded) else encoder
+    return encoder.load() if isinstance(encoder, LazyModel) else encoder

@@ -1,6 +1,6 @@
-"""Which prompt each side of each task gets, and who said so.
+"""The prompt of each side of each task, and who gave it.
 
-The first that speaks of a side decides:
+The first that has a prompt for a side decides:
 
 1. the prompts file (`evaluation/encode/prompts_file.py`): task, type, default;
 2. mteb's prompt of the task, if the plan's source is `mteb`: a string is for queries and for texts of tasks without sides, a
@@ -8,16 +8,16 @@ The first that speaks of a side decides:
    is given (`model_loaders.text.prompts.in_template`);
 3. the adapter's own prompt, from its manifest (source `mteb` or `own`), or nothing (source `none`).
 
-The source is what the user says, else what the manifest says (`Recipe.evaluation_prompts`): an adapter that was trained with
-prompts of its own is evaluated with them. Texts of tasks without sides (STS, pairs, classification, clustering, …) get the
-prompt of queries, and the maximum length of documents.
+The user names the source, else the manifest does (`Recipe.evaluation_prompts`): an adapter that was trained with prompts of
+its own is evaluated with them. Texts of tasks without sides (STS, pairs, classification, clustering, …) get the prompt of
+queries, and the maximum length of documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import UserError, nearest
 from evaluation.encode.prompts_file import Prompts, choose, normalise
@@ -25,9 +25,14 @@ from evaluation.tasks.mteb_tasks import official_prompt
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.text.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
 
+if TYPE_CHECKING:
+    from evaluation.encode.sharded_encoder import TextEncoder
 
-class Task(Protocol):
-    """What a choice depends on; mteb's `TaskMetadata` is one, and `evaluation.tasks.find.TaskSpec`."""
+LISTED = 3  # tasks named in the line on prompts unlike those of the training
+
+
+class PromptedTask(Protocol):
+    """The facts of a task that decide its prompts; mteb's `TaskMetadata` has them, and `evaluation.tasks.find.TaskSpec`."""
 
     @property
     def name(self) -> str:
@@ -43,15 +48,15 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A prompt as `model_loaders.text.prompts.render` takes it.
+class SidePrompt:
+    """The prompt of a side, as `model_loaders.text.prompts.render` takes it.
 
     Attributes:
-        prompt: None for the encoder's own, where that is not known.
+        text: None for the encoder's own, where that is not known.
         source: `file: KEY`, `mteb`, `adapter` or `none`.
     """
 
-    prompt: str | None
+    text: str | None
     source: str
 
 
@@ -71,74 +76,93 @@ class PromptPlan:
     template: str = ""
     recipe: Recipe | None = None
 
-    def choose(self, task: Task, role: Role) -> Chosen:
+    def choose(self, task: PromptedTask, role: Role) -> SidePrompt:
         """Return the prompt of one side of a task."""
-        found = choose(self.overrides, task.name, task.type, role)
-        if found is not None:
-            key, prompt = found
-            return Chosen(in_template(prompt, self.template) if self.template else prompt, f"file: {key}")
+        override = choose(self.overrides, task.name, task.type, role)
+        if override is not None:
+            key, text = override
+            if self.template:
+                text = in_template(text, self.template)
+            return SidePrompt(text, f"file: {key}")
         if self.source == "mteb":
-            asked = task.prompt or official_prompt(task.name)
-            given = asked if isinstance(asked, Mapping) else {"query": asked}
-            if instruction := given.get(role):
-                return Chosen(in_template(instruction, self.template), "mteb")
+            instruction = _instruction(task, role)
+            if instruction:
+                return SidePrompt(in_template(instruction, self.template), "mteb")
         if self.source == "none":
-            return Chosen("", "none")
-        return Chosen(self.recipe.prompt(role) if self.recipe else None, "adapter")
+            return SidePrompt("", "none")
+        return SidePrompt(self.recipe.prompt(role) if self.recipe else None, "adapter")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the user or the manifest said; part of the revision."""
+        """The settings of the user or the manifest; part of the revision."""
         return {"overrides": self.overrides, "source": self.source, "template": self.template}
 
-    def of(self, task: Task) -> dict[str, str | None]:
+    def prompts_of(self, task: PromptedTask) -> dict[str, str | None]:
         """Return the prompt of each side of a task; part of the key of its result."""
-        return {role: self.choose(task, role).prompt for role in ROLES}
+        return {role: self.choose(task, role).text for role in ROLES}
 
-    def unlike_training(self, tasks: Sequence[Task]) -> str:
-        """Return a line that says which tasks get prompts that the adapter was not trained with; empty if none does."""
+    def unlike_training(self, tasks: Sequence[PromptedTask]) -> str:
+        """Return a line on the tasks that get prompts the adapter was not trained with; empty if none does."""
         recipe = self.recipe
         if recipe is None:
             return ""
-        asked = self.source == recipe.task_prompts and self.template == template_named(recipe.prompt_template)
-        if asked and not self.overrides:
+        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(recipe.prompt_template)
+        if as_the_manifest and not self.overrides:
             return ""
-        differ = [task.name for task in tasks if self._unlike(recipe, task)]
-        if not differ:
+        names = [task.name for task in tasks if self._unlike(recipe, task)]
+        if not names:
             return ""
-        own = ", ".join(f"{role} {recipe.prompt(role)!r}" for role in ROLES if recipe.prompt(role))
-        listed = ", ".join(differ[:3]) + (", …" if len(differ) > 3 else "")
+        own_prompts = [f"{role} {recipe.prompt(role)!r}" for role in ROLES if recipe.prompt(role)]
+        examples = names[:LISTED]
+        if len(names) > LISTED:
+            examples.append("…")
         return (
-            f"prompts: {len(differ)} of {len(tasks)} tasks get prompts that the adapter was not trained with ({listed}); "
-            f"its own: {own or 'none'} (--prompts own)"
+            f"prompts: {len(names)} of {len(tasks)} tasks get prompts that the adapter was not trained with "
+            f"({', '.join(examples)}); its own: {', '.join(own_prompts) or 'none'} (--prompts own)"
         )
 
-    def _unlike(self, recipe: Recipe, task: Task) -> bool:
-        return any(self.choose(task, role).prompt != recipe.prompt(role) for role in _sides(task))
+    def _unlike(self, recipe: Recipe, task: PromptedTask) -> bool:
+        return any(self.choose(task, role).text != recipe.prompt(role) for role in _sides(task))
 
 
-def _sides(task: Task) -> tuple[Role, ...]:
+def _instruction(task: PromptedTask, role: Role) -> str | None:
+    """Return mteb's prompt of one side of a task, None where it has none."""
+    prompt = task.prompt or official_prompt(task.name)
+    if isinstance(prompt, Mapping):
+        return prompt.get(role)
+    return prompt if role == "query" else None
+
+
+def _sides(task: PromptedTask) -> tuple[Role, ...]:
     """Return the sides that a task has: only searching ones have documents."""
     return ROLES if "etrieval" in task.type or "eranking" in task.type else ("query",)
 
 
-def make_plan(encoder: Any, prompts: Mapping[str, Any] | str | None = None, template: str | None = None) -> PromptPlan:
+def make_plan(encoder: TextEncoder, prompts: Mapping[str, Any] | str | None = None, template: str | None = None) -> PromptPlan:
     """Return the plan for an encoder.
 
     Args:
-        encoder: its `recipe`, if it has one, says what is not said here.
-        prompts: one of `TASK_PROMPTS`, or a prompts file's content; None for what the manifest says.
-        template: as `prompts.template_named` takes it; None for what the manifest says.
+        encoder: its `recipe`, if it has one, decides what the other arguments leave open.
+        prompts: one of `TASK_PROMPTS`, or a prompts file's content; None for the manifest's.
+        template: as `prompts.template_named` takes it; None for the manifest's.
 
     Raises:
         UserError: no such source, or a malformed template or prompts.
     """
     recipe = getattr(encoder, "recipe", None)
-    recipe = recipe if isinstance(recipe, Recipe) else None
-    if isinstance(prompts, str) and prompts not in TASK_PROMPTS:
-        raise UserError(f"prompts are {', '.join(TASK_PROMPTS)} or a mapping, not {prompts!r}{nearest(prompts, TASK_PROMPTS)}")
-    source = prompts if isinstance(prompts, str) else recipe.evaluation_prompts if recipe else "mteb"
+    if not isinstance(recipe, Recipe):
+        recipe = None
+    source, manifest_template = "mteb", ""
+    if recipe is not None:
+        source, manifest_template = recipe.evaluation_prompts, recipe.prompt_template
+    overrides: Prompts = {}
+    if isinstance(prompts, Mapping):
+        overrides = normalise(prompts)
+    elif prompts is not None:
+        if prompts not in TASK_PROMPTS:
+            names = ", ".join(TASK_PROMPTS)
+            raise UserError(f"prompts are {names} or a mapping, not {prompts!r}{nearest(prompts, TASK_PROMPTS)}")
+        source = prompts
     if template is None:
-        template = recipe.prompt_template if recipe else ""
-    overrides = normalise(prompts) if isinstance(prompts, Mapping) else {}
+        template = manifest_template
     return PromptPlan(overrides, source, template_named(template), recipe)

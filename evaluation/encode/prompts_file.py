@@ -6,9 +6,8 @@ STS: "Retrieve semantically similar text: "        # a type of mteb; a string is
 SciFact: {query: "Given a claim, find documents that refute it: ", document: ""}
 ```
 
-The first of task, type, default that speaks of a side decides; where none does, `evaluation/encode/prompt_plan.py` says what
-follows. A prompt is put before the text as it is, or is a template with `{text}` in it; with a prompt template it is put
-into that one.
+The first of task, type, default that names a side decides; without one `evaluation/encode/prompt_plan.py` goes on. A prompt
+is put before the text as it is, or is a template with `{text}` in it; with a prompt template it is put into that one.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, nearest
+from common.yaml_files import read_yaml
 from model_loaders.text.prompts import PLACEHOLDER, ROLES, Role
 
 Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
 DEFAULT = "default"
-# What is meant as a placeholder; other braces are text, as of LaTeX.
+# Words in braces that were meant as the placeholder; other braces are text, as of LaTeX.
 MISTAKEN = re.compile(r"\{+\s*(?:texts?|txt|prompt|instruction|query|document|passage|sentence|input)\s*\}+", re.IGNORECASE)
 
 
@@ -46,43 +46,32 @@ def normalise(prompts: Mapping[str, Any], where: str = "prompts") -> Prompts:
 
 
 def _fault(prompt: str) -> str:
-    """Return what is wrong with a prompt, or "": a placeholder that nothing fills would go to the model as it stands."""
+    """Return the fault of a prompt, or "": a placeholder that nothing fills would go to the model as it stands."""
     try:
         prompt.encode()
     except UnicodeEncodeError:
         return "has half a character (a lone surrogate)"
-    odd = [found[0] for found in MISTAKEN.finditer(prompt) if found[0] != PLACEHOLDER]
-    if odd:
-        return f"has {odd[0]} in it; {PLACEHOLDER} is the only placeholder"
-    return f"has {PLACEHOLDER} in it more than once" if prompt.count(PLACEHOLDER) > 1 else ""
+    for match in MISTAKEN.finditer(prompt):
+        if match[0] != PLACEHOLDER:
+            return f"has {match[0]} in it; {PLACEHOLDER} is the only placeholder"
+    if prompt.count(PLACEHOLDER) > 1:
+        return f"has {PLACEHOLDER} in it more than once"
+    return ""
 
 
-def read_prompts(path: Path, known: Collection[str]) -> Prompts:
-    """Read a prompts file; `known` are the names of tasks and types that may be its keys, besides `default`.
+def read_prompts(path: Path, names: Collection[str]) -> Prompts:
+    """Read a prompts file; `names` of tasks and types may be its keys, besides `default`.
 
     Raises:
         UserError: the file is missing or malformed, a key stands twice or names no task and no type, or a prompt has
             a placeholder that nothing fills.
     """
-    import yaml
-
-    from common.yaml_files import load_yaml
-
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"the prompts file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"the prompts file {path} is not UTF-8 ({error.reason} at byte {error.start}): save it as such"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, "the prompts file")
     if not isinstance(content, Mapping):
         raise UserError(f"{path} must map task names (or types, or 'default') to prompts")
     for key in content:
-        if key != DEFAULT and key not in known:
-            hint = nearest(str(key), [*known, DEFAULT])
+        if key != DEFAULT and key not in names:
+            hint = nearest(str(key), [*names, DEFAULT])
             raise UserError(f"{path}: {key!r} is no task, no task type and not 'default'{hint}")
     prompts = normalise(content, str(path))
     for key, sides in prompts.items():
@@ -93,7 +82,7 @@ def read_prompts(path: Path, known: Collection[str]) -> Prompts:
 
 
 def choose(prompts: Prompts, task_name: str, task_type: str, role: Role) -> tuple[str, str] | None:
-    """Return the key that speaks of one side of a task, and its prompt; None if none does."""
+    """Return the key that names one side of a task, and its prompt; None if no key does."""
     for key in (task_name, task_type, DEFAULT):
         if role in prompts.get(key, {}):
             return key, prompts[key][role]

@@ -1,4 +1,4 @@
-"""What a launcher of several processes has put into the environment. Nothing heavy is imported here."""
+"""The rank of this process, from the variables that `accelerate launch` and `torchrun` set. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class ProcessLost(BaseException):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where this process stands among those that a launcher has started.
+class Rank:
+    """The place of this process among those that a launcher has started.
 
     Attributes:
         rank: from 0.
@@ -29,22 +29,22 @@ class Place:
 
     @property
     def first(self) -> bool:
-        """Whether this process runs the evaluation."""
+        """Return whether this process runs the evaluation."""
         return self.rank == 0
 
-    def device(self, asked: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
-        """Return the device of this process: its own GPU, unless another one is asked for or there is none; None for any.
+    def device(self, device: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+        """Return the device of this process: its own GPU if there is one, or the `device` of the user; None for any.
 
         Raises:
-            UserError: there are more processes on this machine than GPUs.
+            UserError: this machine has more processes than GPUs.
         """
-        if asked is None and environment.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1"):
+        if device is None and environment.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1"):
             return "cpu"
-        if self.size == 1 or asked not in (None, "cuda"):
-            return asked
+        if self.size == 1 or device not in (None, "cuda"):
+            return device
         import torch
 
-        if asked is None and not torch.cuda.is_available():
+        if device is None and not torch.cuda.is_available():
             return "cpu"
         if self.local_rank >= torch.cuda.device_count():
             raise UserError(
@@ -55,24 +55,24 @@ class Place:
         return f"cuda:{self.local_rank}"
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Place:
-    """Return this process's place, from what `accelerate launch` and `torchrun` put into the environment.
+def launched(environment: Mapping[str, str] = os.environ) -> Rank:
+    """Return the rank of this process.
 
     Raises:
         UserError: the launcher was asked to share one model between the processes.
     """
     size = int(environment.get("WORLD_SIZE", "1"))
     if size == 1:
-        return Place()
-    for engine in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        return Rank()
+    for engine in ("FSDP", "DEEPSPEED"):
         if environment.get(f"ACCELERATE_USE_{engine}", "").lower() in ("true", "1"):
             raise UserError(
                 f"the launcher asks for {engine}, but here each process holds a whole model: accelerate launch "
                 f"--num_processes {size} run_mteb.py …, without that --config_file"
             )
-    return Place(int(environment["RANK"]), size, int(environment.get("LOCAL_RANK", environment["RANK"])))
+    return Rank(int(environment["RANK"]), size, int(environment.get("LOCAL_RANK", environment["RANK"])))
 
 
 def first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process speaks for all."""
+    """Return whether this process speaks for all."""
     return int(environment.get("WORLD_SIZE", "1")) == 1 or environment.get("RANK", "0") == "0"

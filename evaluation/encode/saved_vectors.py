@@ -5,7 +5,7 @@
 - `<subset>.<split>.<side>.npy`: float32, one row a text, unit length;
 - `<subset>.<split>.<side>.jsonl.gz`: in the order of the rows `{"id", "text"}`: the id of the query or document, else the
   row's number, and the text without prompt;
-- and `index.json`, written last: the files with their rows, and which model, data and prompts they are of.
+- and `index.json`, written last: the files with their rows, and the model, data and revision of the vectors.
 
 Sides are `query`, `document`, and `text` where a task has none; a task that encodes two lists of them (pairs: first and
 second sentences) has `text` and `text2`. Vectors are written as they come, so that a corpus is held no more than once.
@@ -23,10 +23,14 @@ from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
+from common.files import write_whole
+from common.json_text import parse_json
+from common.lines import read_bytes
+
 INDEX = "index.json"
 
 
-class _Part:
+class _SideFiles:
     """One `.npy` and its `.jsonl.gz`, growing under names that end in `.part`."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -41,9 +45,9 @@ class _Part:
             self.dim = vectors.shape[1]
             self._vectors.write(_header(0, self.dim))
         self._vectors.write(np.ascontiguousarray(vectors, dtype="<f4").data)
-        for place, text in enumerate(texts):
-            identity = str(ids[place]) if ids is not None else str(self.rows + place)
-            self._texts.write(json.dumps({"id": identity, "text": text}, ensure_ascii=False) + "\n")
+        row_ids = range(self.rows, self.rows + len(texts)) if ids is None else ids
+        for row_id, text in zip(row_ids, texts, strict=True):
+            self._texts.write(json.dumps({"id": str(row_id), "text": text}, ensure_ascii=False) + "\n")
         self.rows += len(texts)
 
     def finish(self) -> dict[str, Any]:
@@ -79,24 +83,26 @@ class EmbeddingFiles:
 
     Args:
         folder: of the task.
-        stamp: what the vectors are of, such as the revision and the data's hash.
+        stamp: model, revision and data of the vectors.
     """
 
     def __init__(self, folder: Path, stamp: Mapping[str, Any]) -> None:
         self.folder = folder
         self.stamp = dict(stamp)
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, _SideFiles] = {}
         self._begun = False
 
     def whole(self) -> bool:
         """Return whether all files of this stamp are there."""
         try:
-            index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
-            files = [(self.folder / one["texts"]).is_file() for one in index["sides"]]
-            files += [(self.folder / one["file"]).stat().st_size == _size(one["rows"], one["dim"]) for one in index["sides"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            index = parse_json(read_bytes(self.folder / INDEX))
+            for side in index["sides"]:
+                (self.folder / side["texts"]).stat()
+                if (self.folder / side["file"]).stat().st_size != _size(side["rows"], side["dim"]):
+                    return False
+        except (OSError, ValueError, KeyError):
             return False
-        return index.get("of") == self.stamp and all(files)
+        return bool(index["of"] == self.stamp)
 
     def add(
         self, subset: str, split: str, side: str, ids: Sequence[Any] | None, texts: Sequence[str], vectors: np.ndarray
@@ -111,16 +117,13 @@ class EmbeddingFiles:
                 number += 1
             name = f"{name}{number}"
         if name not in self._parts:
-            self._parts[name] = _Part(self.folder, name)
+            self._parts[name] = _SideFiles(self.folder, name)
         self._parts[name].add(ids, texts, vectors)
 
     def finish(self) -> None:
         """Give the files their names and write the index."""
         index = {"of": self.stamp, "sides": [part.finish() for part in self._parts.values()]}
-        path = self.folder / INDEX
-        part = path.with_name(f"{INDEX}.part")
-        part.write_text(json.dumps(index, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(self.folder / INDEX, json.dumps(index, indent=2, ensure_ascii=False, default=str) + "\n")
         self._parts.clear()
 
     def abandon(self) -> None:

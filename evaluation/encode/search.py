@@ -1,7 +1,8 @@
-"""mteb's search of a whole corpus, in chunks that bound its memory whatever the number of queries."""
+"""mteb's search of a whole corpus, in chunks that bound its memory for any number of queries."""
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 from mteb.models.search_wrappers import SearchEncoderWrapper
@@ -13,7 +14,7 @@ MAX_CHUNK = 12 * SHARD_TEXTS  # 49,152 documents; mteb's own chunk is 50,000
 
 
 def chunk_size(queries: int) -> int:
-    """Return how many documents are scored at once: whole shards, so that a corpus has the same ones whatever the queries.
+    """Return how many documents are scored at once: whole shards, so that a corpus has the same shards for all queries.
 
     With more than 65,536 queries a chunk is one shard, and its scores grow with the queries alone.
     """
@@ -23,10 +24,10 @@ def chunk_size(queries: int) -> int:
 class BoundedSearch(SearchEncoderWrapper):  # type: ignore[misc]
     """Searches with an encoder; the scores of a chunk, `(queries, documents)` fp32, stay below 1 GiB.
 
-    Beside them there are the vectors of the queries and of one chunk, and mteb's 1000 best documents of each query.
+    Beside them it holds the vectors of the queries and of one chunk, and mteb's 1000 best documents of each query.
     """
 
-    def search(self, queries: Any, **options: Any) -> Any:
+    def search(self, queries: Sized, **options: Any) -> Any:
         """Search as mteb does, in chunks for this number of queries."""
         self.corpus_chunk_size = chunk_size(len(queries))
         return super().search(queries, **options)

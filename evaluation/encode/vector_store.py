@@ -1,11 +1,17 @@
-"""Vectors of texts on disk, in shards that are whole or not there: what a killed run has made is not made again.
+"""A store of vectors on disk, in shards that are whole or not there: a killed run goes on from them.
 
-A shard is the vectors of up to `SHARD_TEXTS` texts, in `<store>/<space>/<key>.npz`. The space names everything that decides
-a vector beside the text (weights, maximum length, versions); the key is a hash of the space and of the texts as the model
-reads them, so a shard is found again wherever the same texts stand in the same order, in any task and in any run.
+Three files make the way of a text to its vector:
+
+1. `sharded_encoder.py` cuts the texts of a call into shards, and asks the store for each;
+2. `vector_store.py` (this file) keeps shards as files and finds them again;
+3. `unfinished.py` notes which shard is being encoded, so that texts that a kill made vain are counted.
+
+A shard is the vectors of up to `SHARD_TEXTS` texts, in `<store>/<space>/<key>.npz`. The space is a hash of everything that
+decides a vector beside the text (weights, maximum length, versions). The key is a hash of the space and of the texts as the
+model reads them: the same texts in the same order are found again in any task and any run.
 
 A file is written under another name, flushed to the disk and renamed, so several runs may share a store. It costs
-texts × dim × 4 bytes: 16 GB for a million texts and vectors of 4096. A disk that is full, or that cannot be written, costs a
+texts × dim × 4 bytes: 16 GB for a million texts and vectors of 4096. A disk that is full or cannot be written costs a
 warning and the chance to go on after a kill, nothing else.
 """
 
@@ -13,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -26,17 +31,19 @@ from uuid import uuid4
 
 import numpy as np
 
+from common.hashes import digest
+
 logger = logging.getLogger(__name__)
 
 SHARD_TEXTS = 4096
-FORMAT = 1  # raise when the files change, or what this code makes of a text (then the evaluation version, too)
-FREE_PART, FREE_BYTES = 0.05, 5 << 30  # of a disk, what is left free: 5 %, but not more than 5 GB
+FORMAT = 1  # increment when the files change, or the vectors of a text (then the evaluation version, too)
+FREE_PART, FREE_BYTES = 0.05, 5 << 30  # of a disk are left free: 5 %, but not more than 5 GB
 DAY = 24 * 3600
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Vectors of some texts, and what was read of each.
+    """Vectors of some texts, and how much of each text was read.
 
     Attributes:
         vectors: `(texts, dim)` float32.
@@ -53,7 +60,7 @@ def check(shard: Shard, texts: int) -> Shard:
     """Return `shard` if it has a finite vector for each of `texts` texts.
 
     Raises:
-        ValueError: it has not.
+        ValueError: the number of vectors is another, or a value is not finite.
     """
     vectors = shard.vectors
     if vectors.ndim != 2 or len(vectors) != texts or not np.isfinite(vectors).all():
@@ -62,29 +69,28 @@ def check(shard: Shard, texts: int) -> Shard:
 
 
 def space_of(facts: Mapping[str, Any]) -> str:
-    """Return the name of the space of everything that decides a vector beside the text."""
-    text = json.dumps({**facts, "format": FORMAT}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    """Return the name of a space; `facts` is everything that decides a vector beside the text."""
+    return digest({**facts, "format": FORMAT}, digits=32)
 
 
 def key_of(space: str, texts: Iterable[str]) -> str:
     """Return the key of a shard; texts are hashed with their lengths, so that no two lists of texts look the same."""
-    digest = hashlib.sha256(space.encode())
+    sha256 = hashlib.sha256(space.encode())
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()[:40]
+        sha256.update(len(data).to_bytes(8, "little"))
+        sha256.update(data)
+    return sha256.hexdigest()[:40]
 
 
 def checksum(key: str, shard: Shard) -> str:
-    """Hash a shard with its key: a file's own sums do not see that an array has another name, or the file."""
-    digest = hashlib.sha256(key.encode())
+    """Hash a shard with its key: the sums of a zip do not cover the names and the number of its arrays."""
+    sha256 = hashlib.sha256(key.encode())
     for name, array in vars(shard).items():
         if array is not None:
-            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+            sha256.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            sha256.update(np.ascontiguousarray(array).data)
+    return sha256.hexdigest()
 
 
 class ShardStore:
@@ -92,7 +98,7 @@ class ShardStore:
 
     Attributes:
         folder: made when the first shard is saved.
-        off: nothing is saved any more, since the disk could not be written.
+        off: the disk could not be written, and nothing is saved any more.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -140,8 +146,9 @@ class ShardStore:
             logger.warning(
                 "vectors cannot be kept in %s (%s): the evaluation goes on without, but if it is killed, the texts of the "
                 "task that it is at are encoded again",
-                self.folder, error.strerror or error,
-            )  # fmt: skip
+                self.folder,
+                error.strerror or error,
+            )
             return False
         finally:
             with contextlib.suppress(OSError):
@@ -149,7 +156,7 @@ class ShardStore:
         return True
 
     def _sweep(self, space: str) -> None:
-        """Remove what writers that were killed have left, once a run; the oldest of living ones are minutes old."""
+        """Remove files that killed writers have left, once a run; those of living writers are minutes old at most."""
         if space in self._swept:
             return
         self._swept.add(space)

@@ -1,105 +1,141 @@
-"""A result that is there already: read, checked, and taken or refused."""
+"""Results that are there already: read, checked, taken, copied from another revision's folder, or replaced."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from mteb.abstasks import AbsTask
 from mteb.cache import ResultCache
-from mteb.results import TaskResult
 
-from common.errors import UserError
-from evaluation.results.outcome import TaskScore
-from evaluation.results.record import totals
+from common.disk import check_writable, not_writable
+from common.files import replacing
+from common.hashes import digest
+from common.json_text import parse_json
+from common.lines import read_bytes
+from evaluation.results.item_scores import items_path
+from evaluation.results.record import Record, record_path
 
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+    from mteb.models.model_meta import ModelMeta
+    from mteb.results import TaskResult
 
-class Scored:
-    """Where mteb puts a task's scores until they are complete and checked: an older result stands until then."""
-
-    def __init__(self, output_dir: Path, meta: Any, task: AbsTask) -> None:
-        shutil.rmtree(output_dir, ignore_errors=True)  # what a killed run left
-        self.meta, self.name = meta, task.metadata.name
-        self.cache = ResultCache(output_dir)
-        self.folder = Path(self.cache.get_task_result_path("any", meta)).parent
-        self.predictions = self.folder / "predictions"
-
-    def result(self) -> TaskResult:
-        """Return the result, as rounded when it was saved."""
-        return self.cache.load_task_result(self.name, self.meta)
+META = "model_meta.json"
+logger = logging.getLogger(__name__)
 
 
-def check_numbers(task: AbsTask, result: TaskResult) -> None:
-    """Raise a UserError if a main score is not a number: a mean with it would be none either."""
-    for subset, scores in _main_scores(task, result).items():
-        for split, score in scores.items():
-            if not np.isfinite(score):
-                raise UserError(
-                    f"{task.metadata.main_score} of {task.metadata.name} ({subset}, {split}) is not a number: all its gold "
-                    "scores or labels are the same, or all its vectors, as where a prompt is as long as --max_length and "
-                    "leaves no room for the text. Such a task measures nothing: mend that, or leave the task out"
-                )
+@dataclass(frozen=True)
+class ResultFolder:
+    """The results of one model and revision in an output directory.
 
+    The revision is a hash of all prompts that the user gave. The key of a task's result knows the prompts of that task
+    alone: a folder beside this one that has a result of the same key gives a copy.
 
-def readable(path: Path) -> bool:
-    """Return whether a file holds JSON."""
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    Attributes:
+        output_dir: holds `results/`.
+        meta: mteb's name and revision of the model.
+    """
+
+    output_dir: Path
+    meta: ModelMeta
+
+    @cached_property
+    def cache(self) -> ResultCache:
+        """Mteb's view of the output directory."""
+        return ResultCache(self.output_dir)
+
+    @cached_property
+    def path(self) -> Path:
+        """The folder itself."""
+        return Path(self.cache.get_task_result_path("any", self.meta)).parent
+
+    def take(self, task: AbsTask, key: str, recipe: dict[str, Any]) -> TaskResult | None:
+        """Return the result of a task if it is complete, whole and of `key`; `recipe` goes into the record of a copy."""
+        name = task.metadata.name
+        if self.recorded_key(name) != key:
+            self.adopt(name, key, recipe)
+        result = self._read(name)
+        record = Record.read(self.path, name)
+        if record is None or record.key != key or result is None or result.get_missing_evaluations(task):
+            return None
+        if not record.is_of(digest(result.scores), self.items_hash(name)):
+            logger.warning("the result of %s is not the one that its record tells of; it is computed again", name)
+            return None
+        return result
+
+    def recorded_key(self, task_name: str) -> str | None:
+        """Return the key of a task's result; None without a whole record."""
+        record = Record.read(self.path, task_name)
+        return record.key if record is not None else None
+
+    def items_hash(self, task_name: str) -> str | None:
+        """Hash the bytes of a task's items; None where it has none."""
+        path = items_path(self.path, task_name)
+        if not path.is_file():
+            return None
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def _read(self, name: str) -> TaskResult | None:
+        try:
+            return self.cache.load_task_result(name, self.meta)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut short, or JSON of another shape
+            logger.warning("the result of %s cannot be read and is computed again: %s", name, error)
+            with contextlib.suppress(OSError):
+                self.cache.get_task_result_path(name, self.meta).unlink()
+            return None
+
+    def adopt(self, task_name: str, key: str, recipe: dict[str, Any]) -> bool:
+        """Copy the result of `key` from another revision's folder, as one of `recipe`; return whether there was one.
+
+        Raises:
+            UserError: there is one, and it cannot be written here.
+        """
+        for other in sorted(self.path.parent.glob("*/")):
+            record = Record.read(other, task_name)
+            if other == self.path or record is None or record.key != key or not (other / f"{task_name}.json").is_file():
+                continue
+            check_writable(self.path)
+            self.invalidate(task_name)
+            for source in (other / f"{task_name}.json", items_path(other, task_name)):
+                if source.is_file():
+                    target = self.path / source.relative_to(other)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with replacing(target) as part:
+                        shutil.copyfile(source, part)
+            origin = record.computed_as_revision or other.name
+            replace(record, revision=self.path.name, computed_as_revision=origin, recipe=recipe).write(self.path)
+            if not (self.path / META).exists() and (other / META).is_file():
+                meta = parse_json(read_bytes(other / META))
+                (self.path / META).write_text(json.dumps(meta | {"revision": self.path.name}, indent=2), encoding="utf-8")
+            return True
         return False
-    return True
 
+    def invalidate(self, task_name: str) -> None:
+        """Remove the record, then the items: without a record the rest counts for nothing, whenever this is killed."""
+        record_path(self.path, task_name).unlink(missing_ok=True)
+        items_path(self.path, task_name).unlink(missing_ok=True)
 
-def _hash(path: Path) -> str | None:
-    """Hash a file's bytes; None where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    def install(self, task_name: str, result: TaskResult, scratch: Path) -> None:
+        """Put a new result and its files, which lie in `scratch` as they will here, in the place of the older result."""
+        self.invalidate(task_name)
+        self.cache.save_to_cache(result, self.meta)
+        for source in (items_path(scratch, task_name), *(scratch / "predictions").glob("*")):
+            if source.is_file():
+                target = self.path / source.relative_to(scratch)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.replace(target)
 
-
-def _digest(result: TaskResult) -> str:
-    """Hash all scores of a result, the main one and the others."""
-    return hashlib.sha256(json.dumps(result.scores, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _main_scores(task: AbsTask, result: TaskResult) -> dict[str, dict[str, float]]:
-    """Return the main score by subset and split."""
-    scores: dict[str, dict[str, float]] = {}
-    for split in task.eval_splits:
-        for entry in result.scores[split]:
-            if entry["hf_subset"] in task.hf_subsets:
-                scores.setdefault(entry["hf_subset"], {})[split] = float(entry["main_score"])
-    return scores
-
-
-def _tells_of(record: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]]) -> bool:
-    """Return whether a record has these scores, and is one that can be read."""
-    try:
-        totals(record)
-        recorded = record["scores"]
-        return all(recorded.get(subset, {}).items() >= of.items() for subset, of in scores.items())
-    except (KeyError, AttributeError, TypeError, ValueError):  # an older one, or JSON of another shape
-        return False
-
-
-def _task_score(task: AbsTask, result: TaskResult, cached: bool, items: Path | None, record: Mapping[str, Any]) -> TaskScore:
-    means = {subset: float(np.mean(list(of.values()))) for subset, of in _main_scores(task, result).items()}
-    sums = totals(record)
-    return TaskScore(
-        name=task.metadata.name,
-        type=task.metadata.type,
-        metric=task.metadata.main_score,
-        score=float(np.mean(list(means.values()))),
-        subsets=means,
-        seconds=float(result.evaluation_time or 0.0),
-        cached=cached,
-        items=items,
-        again=sums.again,
-        texts=sums.texts,
-        tokens=sums.tokens,
-        cut=sums.cut,
-        mteb_version=result.mteb_version,
-    )
+    def mend_meta(self, result: TaskResult) -> None:
+        """Write `model_meta.json` again where it is missing or damaged: mteb finds no result without it."""
+        try:
+            parse_json(read_bytes(self.path / META))
+        except (OSError, ValueError):
+            if not not_writable(self.output_dir):
+                self.cache.save_to_cache(result, self.meta)

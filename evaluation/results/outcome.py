@@ -9,7 +9,16 @@ from pathlib import Path
 
 @dataclass
 class Evaluation:
-    """What `evaluate` returns: scores by task in the order asked for, failures with their reasons, the results folder."""
+    """The outcome of `evaluate`.
+
+    Attributes:
+        model: mteb's name of the model.
+        revision: of its vectors and prompts; the last folder of the results.
+        folder: the results of this model and revision.
+        mteb_version: the installed one.
+        scores: in the order of the tasks; those that failed are left out.
+        failures: the reason of each task that failed.
+    """
 
     model: str
     revision: str
@@ -20,7 +29,10 @@ class Evaluation:
 
     def score(self, task: str) -> float:
         """Return the main score of `task`; KeyError if it was not scored."""
-        return {score.name: score.score for score in self.scores}[task]
+        for score in self.scores:
+            if score.name == task:
+                return score.score
+        raise KeyError(task)
 
 
 @dataclass(frozen=True)
@@ -36,11 +48,11 @@ class TaskScore:
         seconds: time that scoring took when it was done.
         cached: whether the result was there already.
         items: file with scores item by item, None where a type has none.
-        again: texts that were encoded a second time, since runs before this one had been killed.
-        texts: texts of all sides that mteb asked for; 0 where the record does not say.
-        tokens: of these texts as encoded; None where the encoder does not count.
-        cut: of these texts, those longer than the maximum length; None where the encoder does not count.
-        mteb_version: that scored it.
+        again: texts that were encoded a second time, since earlier runs had been killed.
+        texts: number of texts that mteb had encoded, of all sides; 0 where the record does not say.
+        tokens: number of tokens of these texts; None where the encoder does not count.
+        cut: number of texts longer than the maximum length; None where the encoder does not count.
+        mteb_version: the version that scored it.
     """
 
     name: str
@@ -58,6 +70,6 @@ class TaskScore:
     mteb_version: str | None = None
 
 
-def encoded_again(texts: int) -> str:
-    """Say that texts were encoded a second time."""
+def repeated_texts(texts: int) -> str:
+    """Return a sentence on texts that were encoded a second time."""
     return f"{texts:,} texts were encoded a second time, as another run did not finish their shard"

@@ -1,14 +1,14 @@
-"""The table at the end: main scores by task and by category, cut texts, what was encoded twice, and what failed."""
+"""The table at the end: main scores by task and category, cut texts, texts that were encoded twice, failures."""
 
 from __future__ import annotations
 
-import csv
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common import csv_files
 from common.words import short
-from evaluation.results.outcome import encoded_again
+from evaluation.results.outcome import repeated_texts
 
 if TYPE_CHECKING:
     from evaluation.results.outcome import Evaluation, TaskScore
@@ -33,10 +33,11 @@ def mean(scores: list[TaskScore]) -> float:
 
 def table(evaluation: Evaluation) -> str:
     """Return the table, at most `WIDTH` columns wide."""
-    lines = [f"{evaluation.model}, revision {evaluation.revision}"]
     groups = by_type(evaluation.scores)
-    names = [short(score.name, NAME_WIDTH) for score in evaluation.scores]
-    width = max([len(name) for name in [*names, *groups]] + [len("mean of all categories")])
+    labels = ["mean of all categories", *groups]
+    labels += [short(score.name, NAME_WIDTH) for score in evaluation.scores]
+    width = max(map(len, labels))
+    lines = [f"{evaluation.model}, revision {evaluation.revision}"]
     for kind, scores in groups.items():
         lines += ["", kind]
         lines += [_row(score, width) for score in scores]
@@ -59,38 +60,70 @@ def _row(score: TaskScore, width: int) -> str:
 def _means(scores: list[TaskScore], groups: dict[str, list[TaskScore]], width: int) -> list[str]:
     """Return the means by category: each category's tasks weigh the same, and in the last line each category does."""
     lines = [f"{'by category':<{width + 2}}    mean  tasks"]
-    lines += [f"  {kind:<{width}}  {mean(of_kind):.4f}  {len(of_kind):>5}" for kind, of_kind in groups.items()]
+    means = []
+    for kind, group in groups.items():
+        means.append(mean(group))
+        lines.append(f"  {kind:<{width}}  {means[-1]:.4f}  {len(group):>5}")
     if len(groups) > 1:
-        of_categories = sum(mean(of_kind) for of_kind in groups.values()) / len(groups)
-        lines.append(f"  {'mean of all categories':<{width}}  {of_categories:.4f}  {len(scores):>5}")
+        mean_of_means = sum(means) / len(means)
+        lines.append(f"  {'mean of all categories':<{width}}  {mean_of_means:.4f}  {len(scores):>5}")
         lines.append(f"  {'mean of all tasks':<{width}}  {mean(scores):.4f}  {len(scores):>5}")
     return lines
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    """Return what is to be known of the numbers: cuts, kills, other versions of mteb, failures."""
-    lines: list[str] = []
-    scores = evaluation.scores
-    counted = [score for score in scores if score.cut is not None]
-    cut, texts = sum(score.cut or 0 for score in counted), sum(score.texts for score in counted)
-    if counted:
-        where = f" in {sum(bool(score.cut) for score in counted)} tasks" if cut else ""
-        lines.append(f"cut at the maximum length: {cut:,} of {texts:,} texts ({_percent(cut, texts)}){where}")
-    again = {score.name: score.again for score in scores if score.again}
-    if again:
-        listed = ", ".join(f"{name} {count:,}" for name, count in again.items())
-        lines += _wrapped(f"{encoded_again(sum(again.values()))}: {listed}")
-    other = {score.name: score.mteb_version for score in scores if score.mteb_version not in (None, evaluation.mteb_version)}
-    if other:
-        listed = ", ".join(f"{name} {found}" for name, found in other.items())
-        lines += _wrapped(f"scored by another mteb than {evaluation.mteb_version}: {listed}")
-    if evaluation.failures:
-        total = len(evaluation.failures) + len(scores)
-        lines += ["", f"{len(evaluation.failures)} of {total} tasks failed:"]
-        for reason in dict.fromkeys(evaluation.failures.values()):  # tasks without rows have one reason
-            names = [name for name, its in evaluation.failures.items() if its == reason]
-            lines += _wrapped(f"{', '.join(names)}: {reason}", "  ")
-    return ["", *lines] if lines and lines[0] else lines
+    """Return the lines below the means: cuts, kills, other versions of mteb, failures."""
+    lines = [*_cut_note(evaluation.scores), *_repeated_note(evaluation.scores), *_version_note(evaluation)]
+    if lines:
+        lines.insert(0, "")
+    return [*lines, *_failures(evaluation)]
+
+
+def _cut_note(scores: list[TaskScore]) -> list[str]:
+    """Return the share of texts that were cut, of the tasks whose encoder counts them."""
+    cut = texts = tasks_with_cuts = 0
+    for score in scores:
+        if score.cut is not None:
+            cut += score.cut
+            texts += score.texts
+            tasks_with_cuts += score.cut > 0
+    if not any(score.cut is not None for score in scores):
+        return []
+    line = f"cut at the maximum length: {cut:,} of {texts:,} texts ({_percent(cut, texts)})"
+    if cut:
+        line += f" in {tasks_with_cuts} tasks"
+    return [line]
+
+
+def _repeated_note(scores: list[TaskScore]) -> list[str]:
+    total = sum(score.again for score in scores)
+    if not total:
+        return []
+    names = ", ".join(f"{score.name} {score.again:,}" for score in scores if score.again)
+    return _wrapped(f"{repeated_texts(total)}: {names}")
+
+
+def _version_note(evaluation: Evaluation) -> list[str]:
+    """Return the tasks that another version of mteb scored."""
+    others = [score for score in evaluation.scores if score.mteb_version not in (None, evaluation.mteb_version)]
+    if not others:
+        return []
+    names = ", ".join(f"{score.name} {score.mteb_version}" for score in others)
+    return _wrapped(f"scored by another mteb than {evaluation.mteb_version}: {names}")
+
+
+def _failures(evaluation: Evaluation) -> list[str]:
+    """Return the failed tasks; those that failed for the same reason stand together."""
+    if not evaluation.failures:
+        return []
+    names_by_reason: dict[str, list[str]] = {}
+    for name, reason in evaluation.failures.items():
+        names_by_reason.setdefault(reason, []).append(name)
+    total = len(evaluation.failures) + len(evaluation.scores)
+    lines = ["", f"{len(evaluation.failures)} of {total} tasks failed:"]
+    for reason, names in names_by_reason.items():
+        lines += _wrapped(f"{', '.join(names)}: {reason}", "  ")
+    return lines
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
@@ -108,7 +141,9 @@ def _percent(part: int, whole: int) -> str:
     share = 100 * part / whole
     if share < 0.1:
         return "<0.1 %"
-    return ">99.9 %" if part < whole and share > 99.9 else f"{share:.1f} %"
+    if share > 99.9 and part < whole:
+        return ">99.9 %"
+    return f"{share:.1f} %"
 
 
 def write_csv(evaluation: Evaluation) -> Path:
@@ -119,13 +154,10 @@ def write_csv(evaluation: Evaluation) -> Path:
     """
     path = evaluation.folder / "scores.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for score in evaluation.scores:
-            whole = [f"{score.seconds:.2f}", score.texts, score.tokens, score.cut, score.again, int(score.cached)]
-            for subset, value in score.subsets.items():
-                writer.writerow([score.name, score.type, subset, score.metric, f"{value:.6f}", *whole])
-    part.replace(path)
+    rows: list[list[object]] = [[*COLUMNS]]
+    for score in evaluation.scores:
+        task_columns = [f"{score.seconds:.2f}", score.texts, score.tokens, score.cut, score.again, int(score.cached)]
+        for subset, value in score.subsets.items():
+            rows.append([score.name, score.type, subset, score.metric, f"{value:.6f}", *task_columns])
+    csv_files.write_csv(path, rows)
     return path

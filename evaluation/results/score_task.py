@@ -1,12 +1,11 @@
-"""One task's way to its score: take the result that is there, or compute it with mteb and keep what mteb does not."""
+"""The score of one task: taken if it is there already, else computed with mteb, with what mteb does not keep beside it."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import shutil
 import tempfile
 import time
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,34 +15,32 @@ from typing import Any
 
 import datasets
 import mteb
+import numpy as np
 from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskRetrieval
-from mteb.cache import ResultCache
 from mteb.results import TaskResult
 
-from common.disk import chain, check_writable, not_writable
+from common.disk import check_writable
 from common.errors import UserError
+from common.hashes import digest
 from common.locks import locked
 from evaluation.encode.mteb_encoder import EVALUATION_VERSION, MtebEncoder
 from evaluation.encode.saved_vectors import EmbeddingFiles
 from evaluation.encode.search import BoundedSearch
-from evaluation.encode.unfinished import Journal
+from evaluation.encode.unfinished import UnfinishedShards
 from evaluation.encode.vector_store import ShardStore
-from evaluation.results.cached import Scored, _digest, _hash, _main_scores, _task_score, _tells_of, check_numbers, readable
+from evaluation.results.cached import ResultFolder
+from evaluation.results.failure import failure_path
 from evaluation.results.item_scores import items_path, keeps_items, record_items, write_draws
 from evaluation.results.outcome import TaskScore
-from evaluation.results.record import library_versions, read_record, speeds
-from evaluation.results.result_key import KEY, adopt, record_path, recorded_key, write_record
-from evaluation.tasks.availability import reason as no_rows
+from evaluation.results.record import Record, Scores, library_versions, speeds
 from evaluation.tasks.find import TaskSpec
-
-logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 2048  # of mteb's data loaders, which only read: batches of the model are another matter
 
 
 @dataclass
-class Run:
-    """One encoder's results in one output directory.
+class TaskScorer:
+    """Scores tasks with one encoder into one output directory.
 
     Attributes:
         model: the encoder as mteb sees it; gives name and revision.
@@ -62,32 +59,25 @@ class Run:
     save_embeddings: Path | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
     processes: int = 1
+    results: ResultFolder = field(init=False)
 
-    @property
-    def cache(self) -> ResultCache:
-        """Mteb's view of the output directory."""
-        return ResultCache(self.output_dir)
-
-    @property
-    def folder(self) -> Path:
-        """Where the results of this model and revision are."""
-        return Path(self.cache.get_task_result_path("any", self.model.mteb_model_meta)).parent
+    def __post_init__(self) -> None:
+        self.results = ResultFolder(self.output_dir, self.model.mteb_model_meta)
 
     @property
     def folders(self) -> list[Path]:
         """Where a task's files are written."""
-        return [place for place in (self.output_dir, self.save_embeddings, self.embedding_cache) if place] + [
-            Path(tempfile.gettempdir())
-        ]
+        folders = [self.output_dir]
+        if self.save_embeddings is not None:
+            folders.append(self.save_embeddings)
+        if self.embedding_cache is not None:
+            folders.append(self.embedding_cache)
+        return [*folders, Path(tempfile.gettempdir())]
 
     @property
     def _recipe(self) -> dict[str, Any]:
-        """What was asked for, for the record."""
+        """The user's settings, for the record."""
         return {**self.model.recipe, "prompts": self.model.plan.settings}
-
-    def journal(self, task_name: str) -> Journal:
-        """Return the notes of a task that is being scored; they are removed when it is."""
-        return Journal(self.output_dir / "embeddings" / self.model.mteb_model_meta.revision / task_name)
 
     def score(self, spec: TaskSpec) -> TaskScore:
         """Return the score of a task, computed now unless there is a result for the same revision and data.
@@ -97,66 +87,34 @@ class Run:
         """
         task = spec.task()
         key = self.model.key(task.metadata)
-        if recorded_key(self.folder, spec.name) != key:
-            adopt(self.folder, spec.name, key, self._recipe)
-        result = self._cached(task, key)
-        cached = result is not None
-        files = self._embedding_files(task)
-        if result is None or (files is not None and not files.whole()):
-            cached = False
+        result = self.results.take(task, key, self._recipe)
+        vectors = self._embedding_files(task)
+        cached = result is not None and (vectors is None or vectors.whole())
+        if result is None or not cached:
             check_writable(self.output_dir)
             lock = self.output_dir / ".locks" / f"{self.model.mteb_model_meta.revision}.{spec.name}"
             with locked(lock, f"{spec.name} in {self.output_dir}", patience=0):
-                whole = self._with_recorded(spec, task, key)
-                result = self._score_now(whole, whole.task(), files)
-        elif not readable(self.folder / "model_meta.json") and not not_writable(self.output_dir):  # mteb needs it
-            self.cache.save_to_cache(result, self.model.mteb_model_meta)
-        items = items_path(self.folder, spec.name)
-        record = read_record(self.folder, spec.name)
-        return _task_score(task, result, cached, items if items.exists() else None, record)
+                wider = self._with_recorded_parts(spec, task, key)
+                result = self._compute(wider, wider.task(), vectors)
+        else:
+            self.results.mend_meta(result)
+        return task_score(task, result, cached, self.results.path)
 
-    def _with_recorded(self, spec: TaskSpec, task: AbsTask, key: str) -> TaskSpec:
-        """Return the task with the subsets and splits of the result that is there, too: the new one takes its place."""
-        record = read_record(self.folder, spec.name)
-        if record.get(KEY) != key:
+    def _with_recorded_parts(self, spec: TaskSpec, task: AbsTask, key: str) -> TaskSpec:
+        """Add the subsets and splits of the result that is there: the new result takes its place."""
+        record = Record.read(self.results.path, spec.name)
+        if record is None or record.key != key:
             return spec
+        subsets = tuple(dict.fromkeys([*task.hf_subsets, *record.subsets]))
+        splits = tuple(dict.fromkeys([*task.eval_splits, *record.splits]))
+        if (len(subsets), len(splits)) == (len(task.hf_subsets), len(task.eval_splits)):
+            return spec
+        wider = replace(spec, subsets=subsets, splits=splits)
         try:
-            subsets = tuple(dict.fromkeys([*task.hf_subsets, *record["subsets"]]))
-            splits = tuple(dict.fromkeys([*task.eval_splits, *record["splits"]]))
-            if (len(subsets), len(splits)) == (len(task.hf_subsets), len(task.eval_splits)):
-                return spec
-            wider = replace(spec, subsets=subsets, splits=splits)
             wider.task()
-        except (KeyError, TypeError, UserError):  # a record that somebody wrote
+        except UserError:  # this version of mteb has not all of them any more
             return spec
         return wider
-
-    def _score_now(self, spec: TaskSpec, task: AbsTask, files: EmbeddingFiles | None) -> TaskResult:
-        """Compute the scores of a task, and put them in the place of older ones when they are complete."""
-        with _quiet():
-            spec.load(task)
-        self.model.load()
-        journal = self.journal(spec.name)
-        self.model.ledger.forget(spec.name)
-        self.model.files = files
-        try:
-            with _quiet(), self.model.sharded.keeping(ShardStore(self.embedding_cache or journal.folder), journal):
-                began = time.monotonic()
-                scored = Scored(journal.folder / "scored", self.model.mteb_model_meta, task)
-                self._compute(task, scored)
-                seconds = time.monotonic() - began
-            if files is not None:
-                files.finish()
-        finally:
-            self.model.files = None
-            if files is not None:
-                files.abandon()
-        result = scored.result()
-        check_numbers(task, result)
-        self._replace(task, result, scored)
-        self._finish(spec, task, result, seconds)
-        journal.remove()
-        return result
 
     def _embedding_files(self, task: AbsTask) -> EmbeddingFiles | None:
         """Return where the vectors of a task are to be saved; None where they are not."""
@@ -166,43 +124,47 @@ class Run:
         stamp = {"model": meta.name, "revision": meta.revision, "data": task.metadata.revision}
         return EmbeddingFiles(self.save_embeddings / task.metadata.name, stamp)
 
-    def _cached(self, task: AbsTask, key: str) -> TaskResult | None:
-        """Return the result of this revision if it is complete and has this key; mteb alone would not ask."""
-        name = task.metadata.name
-        result = self._read(name)
-        if recorded_key(self.folder, name) != key or result is None or result.get_missing_evaluations(task):
-            return None
-        record = read_record(self.folder, name)
-        told = _tells_of(record, _main_scores(task, result)) and record.get("all_scores") in (None, _digest(result))
-        if not told or record.get("items") != _hash(items_path(self.folder, name)):
-            logger.warning("the result of %s is not the one that its record tells of; it is computed again", name)
-            return None
+    def _compute(self, spec: TaskSpec, task: AbsTask, vectors: EmbeddingFiles | None) -> TaskResult:
+        """Compute the scores of a task; an older result stands until they are complete and checked."""
+        with _quiet_libraries():
+            spec.load(task)
+        self.model.load()
+        name = spec.name
+        unfinished = UnfinishedShards(self.output_dir / "embeddings" / self.model.mteb_model_meta.revision / name)
+        scratch = ResultFolder(unfinished.folder / "scored", self.model.mteb_model_meta)
+        shutil.rmtree(scratch.output_dir, ignore_errors=True)  # left by a run that was killed
+        store = ShardStore(self.embedding_cache or unfinished.folder)
+        with _quiet_libraries(), self.model.scoring(name, store, unfinished, vectors):
+            began = time.monotonic()
+            self._score_with_mteb(task, scratch)
+            seconds = time.monotonic() - began
+        result = scratch.cache.load_task_result(name, scratch.meta)  # as rounded when it was saved
+        check_numbers(task, result)
+        self.results.install(name, result, scratch.path)
+        if isinstance(task, AbsTaskClustering):
+            self._write_draws(task, result)
+        self._record(spec, task, result, seconds, unfinished.again()).write(self.results.path)
+        failure_path(self.results.path, name).unlink(missing_ok=True)
+        unfinished.remove()
         return result
 
-    def _read(self, name: str) -> TaskResult | None:
-        try:
-            return self.cache.load_task_result(name, self.model.mteb_model_meta)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut short, or JSON of another shape
-            logger.warning("the result of %s cannot be read and is computed again: %s", name, error)
-            with contextlib.suppress(OSError):
-                self.cache.get_task_result_path(name, self.model.mteb_model_meta).unlink()
-            return None
-
-    def _compute(self, task: AbsTask, scored: Scored) -> None:
+    def _score_with_mteb(self, task: AbsTask, scratch: ResultFolder) -> None:
         """Let mteb score a task, all of it: vectors of subsets that a killed run had scored are in the store."""
+        predictions = scratch.path / "predictions"
         if keeps_items(task):
-            record_items(
-                task, items_path(scored.folder, task.metadata.name), scored.predictions if self.save_predictions else None
-            )
+            record_items(task, items_path(scratch.path, task.metadata.name), predictions if self.save_predictions else None)
+        model: MtebEncoder | BoundedSearch = self.model
+        if isinstance(task, AbsTaskRetrieval):
+            model = BoundedSearch(self.model)
         try:
             mteb.evaluate(
-                BoundedSearch(self.model) if isinstance(task, AbsTaskRetrieval) else self.model,
+                model,
                 task,
                 co2_tracker=False,
                 encode_kwargs={"batch_size": ROWS_AT_ONCE, "show_progress_bar": False},
-                cache=scored.cache,
+                cache=scratch.cache,
                 overwrite_strategy="always",
-                prediction_folder=scored.predictions if keeps_items(task) or self.save_predictions else None,
+                prediction_folder=predictions if keeps_items(task) or self.save_predictions else None,
                 show_progress_bar=False,
             )
         except KeyError as error:
@@ -212,82 +174,110 @@ class Run:
                 ) from None
             raise
 
-    def _replace(self, task: AbsTask, result: TaskResult, scored: Scored) -> None:
-        """Put a new result in the place of an older one, which stood until now."""
-        name = task.metadata.name
-        # The record first: without it the rest counts for nothing, whenever this is killed.
-        for path in (record_path(self.folder, name), items_path(self.folder, name)):
-            path.unlink(missing_ok=True)
-        self.cache.save_to_cache(result, self.model.mteb_model_meta)
-        for source in (items_path(scored.folder, name), scored.predictions / task.prediction_file_name):
-            if source.is_file():
-                target = self.folder / source.relative_to(scored.folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source.replace(target)
+    def _write_draws(self, task: AbsTaskClustering, result: TaskResult) -> None:
+        """Write the items of a clustering task, which are in mteb's result."""
+        path = items_path(self.results.path, task.metadata.name)
+        for split, entries in result.scores.items():
+            for entry in entries:
+                subset = entry["hf_subset"]
+                sizes = getattr(task, "sizes_of_draws", {}).get((subset, split), {})
+                write_draws(path, (subset, split), entry["v_measures"], sizes)
 
-    def _finish(self, spec: TaskSpec, task: AbsTask, result: TaskResult, seconds: float) -> None:
-        if isinstance(task, AbsTaskClustering):
-            for split, entries in result.scores.items():
-                for entry in entries:
-                    subset = entry["hf_subset"]
-                    sizes = getattr(task, "sizes_of_draws", {}).get((subset, split), {})
-                    write_draws(items_path(self.folder, spec.name), subset, split, entry["v_measures"], sizes)
+    def _record(self, spec: TaskSpec, task: AbsTask, result: TaskResult, seconds: float, again: int) -> Record:
+        """Return the record of a result whose other files are written."""
         meta = self.model.mteb_model_meta
-        sides = self.model.ledger.record(spec.name)
+        sides = self.model.sides.record(spec.name)
         encoding = sum(side["seconds"] for side in sides.values())
-        recipe = {
-            "task": spec.name,
-            "type": task.metadata.type,
-            "model": meta.name,
-            "revision": meta.revision,
-            KEY: self.model.key(task.metadata),
-            "evaluation_version": EVALUATION_VERSION,
-            "recipe": self._recipe,
-            "encoder": self.model.facts(),
-            "sides": sides,
-            "encoded_again": self.journal(spec.name).again(),
-            "dataset": dict(task.metadata.dataset),
-            "splits": list(task.eval_splits),
-            "subsets": list(task.hf_subsets),
-            "main_score": task.metadata.main_score,
-            "scores": _main_scores(task, result),
-            "all_scores": _digest(result),
-            "items": _hash(items_path(self.folder, spec.name)),
-            "mteb_version": result.mteb_version,
-            "libraries": library_versions(),
-            "processes": self.processes,
-            "seconds": round(seconds, 3),
-            "seconds_encoding": round(encoding, 3),
-            "seconds_scoring": round(seconds - encoding, 3),
-            **speeds(sides),
-            "origin": {**self.origin, "folder": str(spec.folder.resolve()) if spec.folder else None},
-        }
-        write_record(self.folder, spec.name, recipe)
-        (self.folder / "failures" / f"{spec.name}.txt").unlink(missing_ok=True)
-
-    def note_failure(self, name: str, error: Exception) -> str:
-        """Keep the traceback in a file, where one can be written, and return the reason as one line."""
-        path = self.folder / "failures" / f"{name}.txt"
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        return str(error) if isinstance(error, UserError) else f"{reason(error, name)} (traceback: {path})"
+        texts_per_second, tokens_per_second = speeds(sides)
+        data_folder = str(spec.folder.resolve()) if spec.folder else None
+        return Record(
+            task=spec.name,
+            type=task.metadata.type,
+            model=meta.name,
+            revision=meta.revision,
+            key=self.model.key(task.metadata),
+            evaluation_version=EVALUATION_VERSION,
+            recipe=self._recipe,
+            encoder=self.model.facts(),
+            sides=sides,
+            encoded_again=again,
+            dataset=dict(task.metadata.dataset),
+            splits=list(task.eval_splits),
+            subsets=list(task.hf_subsets),
+            main_score=task.metadata.main_score,
+            scores=main_scores(task, result),
+            all_scores=digest(result.scores),
+            items=self.results.items_hash(spec.name),
+            mteb_version=result.mteb_version,
+            libraries=library_versions(),
+            processes=self.processes,
+            seconds=round(seconds, 3),
+            seconds_encoding=round(encoding, 3),
+            seconds_scoring=round(seconds - encoding, 3),
+            texts_per_second=texts_per_second,
+            tokens_per_second=tokens_per_second,
+            origin={**self.origin, "folder": data_folder},
+        )
 
 
-def reason(error: BaseException, task: str) -> str:
-    """Say in one line why a task failed, and for data that cannot be had what to do."""
-    names = {type(link).__name__ for link in chain(error)}
-    if names & {"OfflineModeIsEnabled", "ConnectionError", "ConnectError", "LocalEntryNotFoundError", "DatasetNotFoundError"}:
-        return no_rows(task)
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+def task_score(task: AbsTask, result: TaskResult, cached: bool, folder: Path) -> TaskScore:
+    """Return the main score of a result in `folder`, with the sums of its record."""
+    means = {}
+    for subset, scores in main_scores(task, result).items():
+        means[subset] = float(np.mean(list(scores.values())))
+    record = Record.read(folder, task.metadata.name) or Record()
+    totals = record.totals()
+    items = items_path(folder, task.metadata.name)
+    return TaskScore(
+        name=task.metadata.name,
+        type=task.metadata.type,
+        metric=task.metadata.main_score,
+        score=float(np.mean(list(means.values()))),
+        subsets=means,
+        seconds=float(result.evaluation_time or 0.0),
+        cached=cached,
+        items=items if items.exists() else None,
+        again=totals.again,
+        texts=totals.texts,
+        tokens=totals.tokens,
+        cut=totals.cut,
+        mteb_version=result.mteb_version,
+    )
+
+
+def main_scores(task: AbsTask, result: TaskResult) -> dict[str, dict[str, float]]:
+    """Return the main score by subset and split."""
+    scores: dict[str, dict[str, float]] = {}
+    for split in task.eval_splits:
+        for entry in result.scores[split]:
+            if entry["hf_subset"] in task.hf_subsets:
+                scores.setdefault(entry["hf_subset"], {})[split] = float(entry["main_score"])
+    return scores
+
+
+def check_numbers(task: AbsTask, result: TaskResult) -> None:
+    """Check that all main scores are numbers: a mean with another value would be none either.
+
+    Raises:
+        UserError: a score is not a number.
+    """
+    scores: Scores = main_scores(task, result)
+    for subset, splits in scores.items():
+        for split, score in splits.items():
+            if not np.isfinite(score):
+                raise UserError(
+                    f"{task.metadata.main_score} of {task.metadata.name} ({subset}, {split}) is not a number: all its gold "
+                    "scores or labels are the same, or all its vectors, as where a prompt is as long as --max_length and "
+                    "leaves no room for the text. Such a task measures nothing: mend that, or leave the task out"
+                )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet_libraries() -> Iterator[None]:
     """Silence what mteb and datasets say of each task: bars of mapped rows, superseded versions."""
     mteb_logger = logging.getLogger("mteb")
-    level, bars = mteb_logger.level, datasets.are_progress_bars_disabled()
+    level = mteb_logger.level
+    bars_were_off = datasets.are_progress_bars_disabled()
     mteb_logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
@@ -297,5 +287,5 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         mteb_logger.setLevel(level)
-        if not bars:
+        if not bars_were_off:
             datasets.enable_progress_bars()

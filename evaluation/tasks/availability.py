@@ -36,10 +36,7 @@ def check_rows(specs: Sequence[TaskSpec], log: Callable[[str], None] = logger.in
         if len(reasons) > MOST_NAMES:
             names = f"{names} and {len(reasons) - MOST_NAMES} more"
         log(f"{len(reasons)} of {len(specs)} tasks have no rows here, and {offline()}: {names}")
-    checked = []
-    for spec in specs:
-        checked.append(replace(spec, missing=reasons[spec.name]) if spec.name in reasons else spec)
-    return checked
+    return [replace(spec, missing=reasons.get(spec.name, spec.missing)) for spec in specs]
 
 
 def reason(name: str) -> str:
@@ -52,7 +49,9 @@ def reason(name: str) -> str:
 
 def offline() -> str:
     """Say why the hub is not asked for data."""
-    return "HF_HUB_OFFLINE is set" if offline_by_user() else f"the hub ({constants.ENDPOINT}) cannot be reached"
+    if offline_by_user():
+        return "HF_HUB_OFFLINE is set"
+    return f"the hub ({constants.ENDPOINT}) cannot be reached"
 
 
 @cache

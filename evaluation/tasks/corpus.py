@@ -28,16 +28,16 @@ PIECE_ROWS = 50_000
 PIECE_CHARACTERS = 1 << 26
 
 
-def make_corpus(rows: Iterable[TaskRow], where: Path, judged: Collection[str] = ()) -> Dataset:
-    """Return documents as a `Dataset` with the columns id, title, text, sorted by id.
+def make_corpus(rows: Iterable[TaskRow], where: Path, judged: Collection[str] = ()) -> tuple[Dataset, set[str]]:
+    """Return documents as a `Dataset` with the columns id, title, text, sorted by id, and the judged ids that it lacks.
 
     Args:
         rows: with `id` and `text`, maybe `title`; read once.
         where: their file, for messages.
-        judged: ids that must be there.
+        judged: ids that are looked for.
 
     Raises:
-        UserError: an id is not unique or a judged one is missing, or there is no document.
+        UserError: an id is not unique, or there is no document.
     """
     with tempfile.TemporaryDirectory(prefix="corpus-") as scratch:
         path = Path(scratch) / "as-read.arrow"
@@ -46,8 +46,6 @@ def make_corpus(rows: Iterable[TaskRow], where: Path, judged: Collection[str] = 
             for piece in _pieces(rows):
                 missing.difference_update(piece["id"])
                 writer.write_batch(pa.record_batch(piece, schema=SCHEMA))
-        if missing:
-            raise UserError(f"{where} lacks {len(missing)} documents that are judged: {', '.join(sorted(missing)[:3])}")
         table = _mapped(path)
         if not len(table):
             raise UserError(f"{where} has no document")
@@ -57,7 +55,7 @@ def make_corpus(rows: Iterable[TaskRow], where: Path, judged: Collection[str] = 
         _check_unique(table.column("id"), where)
     # Not datasets' MemoryMappedTable, beside whose file every map would leave a copy; and without a fingerprint, datasets
     # would hash the table.
-    return Dataset(InMemoryTable(table), fingerprint=generate_random_fingerprint())
+    return Dataset(InMemoryTable(table), fingerprint=generate_random_fingerprint()), missing
 
 
 def _pieces(rows: Iterable[TaskRow]) -> Iterator[dict[str, list[str]]]:

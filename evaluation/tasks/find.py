@@ -134,12 +134,16 @@ def find_tasks(
     for name, times in Counter(names).items():
         if times > 1:
             log(f"{name} is named {times} times; it is scored once")
-    specs = _unique(names, folders, types) if names else list(folders.specs.values())
+    specs = list(folders.specs.values())
+    if names:
+        specs = _unique(names, folders, types)
     if types is not None:
         specs = [spec for spec in specs if spec.type in types]
     if not specs:
-        kind = f" of type {' or '.join(sorted(types))}" if types else ""
-        raise UserError(f"{', '.join(names) or data_dir} has no task{kind}")
+        place, kind = ", ".join(names) or data_dir, ""
+        if types:
+            kind = f" of type {' or '.join(sorted(types))}"
+        raise UserError(f"{place} has no task{kind}")
     return specs
 
 
@@ -175,7 +179,9 @@ def _named(name: str, folders: DataDir) -> list[TaskSpec]:
         return [folders.specs[name]]
     if (task := official_task(name)) is not None:
         members = [selection.name for selection in selections(task)]
-        return [_spec(member, folders) for member in members] if len(members) > 1 else [_spec(name, folders)]
+        if len(members) == 1:
+            return [_spec(name, folders)]
+        return [_spec(member, folders) for member in members]
     if name in LISTS:
         return [_spec(member, folders) for member in LISTS[name]]
     tasks_of = benchmarks()
@@ -222,7 +228,9 @@ def read_data_dir(data_dir: Path) -> DataDir:
             spec = replace(first, fault=first.fault or fault)
         specs[spec.name] = spec
     if not specs:
-        hint = " (it looks like a task itself: give the folder above it)" if data_files(data_dir) else ""
+        hint = ""
+        if data_files(data_dir):
+            hint = " (it looks like a task itself: give the folder above it)"
         raise UserError(f"{data_dir} has no folder with task files (JSON lines, see evaluation/tasks/schemas.py){hint}")
     return DataDir(specs, empty)
 

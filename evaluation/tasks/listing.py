@@ -33,8 +33,10 @@ class Filter:
 
     def fits(self, *names: str) -> bool:
         """Return whether one of the names has the pattern."""
-        shell = self.pattern if set(self.pattern) & set("*?") else f"*{self.pattern}*"
-        return any(fnmatch.fnmatchcase(name.lower(), shell.lower()) for name in names)
+        shell = self.pattern.lower()
+        if not set(shell) & set("*?"):
+            shell = f"*{shell}*"
+        return bool(fnmatch.filter(map(str.lower, names), shell))
 
     def fits_task(self, name: str, task_type: str) -> bool:
         """Return whether a task is of these types, and its name or type has the pattern."""
@@ -43,7 +45,9 @@ class Filter:
     @property
     def of_types(self) -> str:
         """` of type STS` for messages, empty for all types."""
-        return f" of type {' or '.join(sorted(self.types))}" if self.types else ""
+        if not self.types:
+            return ""
+        return f" of type {' or '.join(sorted(self.types))}"
 
 
 def listing(pattern: str = "", data_dir: str | Path | None = None, types: Collection[str] | None = None) -> str:
@@ -58,22 +62,22 @@ def listing(pattern: str = "", data_dir: str | Path | None = None, types: Collec
         UserError: `data_dir` does not exist or holds no task, or nothing fits.
     """
     wanted = Filter(pattern, types)
-    local = find_tasks((), data_dir) if data_dir is not None else []
+    local: list[TaskSpec] = []
+    if data_dir is not None:
+        local = find_tasks((), data_dir)
     folders = [spec for spec in local if wanted.fits_task(spec.name, spec.type)]
     lists = [name for name in LISTS if wanted.fits(name)]
     benchmarks, left_out = _benchmarks(wanted)
     tasks = _mteb_tasks(wanted) if pattern else []
     if not (folders or lists or benchmarks or tasks):
-        why = f" ({left_out})" if left_out else ""
-        raise UserError(f"nothing fits {pattern!r}{why}: --list without a pattern shows folders, lists and benchmarks")
+        raise UserError(f"nothing fits {pattern!r}{left_out}: --list without a pattern shows folders, lists and benchmarks")
     parts = []
     if folders:
         parts.append(_title(f"Folders of {data_dir}") + _rows(map(_folder, folders)))
     if lists:
         parts.append(_title("Lists of the paper") + "\n".join(map(_list, lists)))
     if benchmarks:
-        note = f"\n({left_out})" if left_out else ""
-        parts.append(_title("Benchmarks of mteb") + _wrapped(benchmarks, "; ") + note)
+        parts.append(_title("Benchmarks of mteb") + _wrapped(benchmarks, "; ") + left_out.replace(" ", "\n", 1))
     if tasks:
         local_names = _names(local, types)
         rows = [(name, str(official_type(name)), main_score(name), _where(name, local_names)) for name in tasks]
@@ -98,8 +102,10 @@ def _benchmarks(wanted: Filter) -> tuple[list[str], str]:
             scored.append(name)
         else:
             others += 1
-    note = f"{others} benchmarks without a task of texts{wanted.of_types} are left out" if others else ""
-    return sorted(scored, key=str.lower), note
+    left_out = ""
+    if others:
+        left_out = f" ({others} benchmarks without a task of texts{wanted.of_types} are left out)"
+    return sorted(scored, key=str.lower), left_out
 
 
 def _mteb_tasks(wanted: Filter) -> list[str]:
@@ -115,7 +121,9 @@ def _title(text: str) -> str:
 def _rows(rows: Iterable[Sequence[str]]) -> str:
     """Return rows as lines with aligned columns."""
     table = list(rows)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = [0] * len(table[0])
+    for row in table:
+        widths = list(map(max, widths, map(len, row)))
     lines = []
     for row in table:
         cells = map(str.ljust, row, widths)
@@ -131,8 +139,10 @@ def _wrapped(names: Iterable[str], between: str) -> str:
 
 def _list(name: str) -> str:
     tasks = LISTS[name]
-    more = ", …" if len(tasks) > 2 else ""
-    return f"{name:<24}{len(tasks):>3}  {', '.join(tasks[:2])}{more}"
+    examples = ", ".join(tasks[:2])
+    if len(tasks) > 2:
+        examples += ", …"
+    return f"{name:<24}{len(tasks):>3}  {examples}"
 
 
 def _folder(spec: TaskSpec) -> tuple[str, ...]:
@@ -158,4 +168,6 @@ def _size(size: float) -> str:
 def _where(name: str, folders: Collection[str]) -> str:
     if name in folders:
         return "a folder"
-    return "cached" if in_cache(name) else "on the hub"
+    if in_cache(name):
+        return "cached"
+    return "on the hub"

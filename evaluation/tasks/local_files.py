@@ -5,17 +5,16 @@ What a folder may hold is said in `evaluation/tasks/schemas.py`.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import math
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO, cast
+from typing import cast
 
 from common.errors import UserError
-from evaluation.tasks.schemas import Column, Content, TaskRow
+from common.json_text import json_fault, parse_json
+from common.lines import DAMAGED, iter_lines
+from evaluation.tasks.schemas import Content, FileColumn, TaskRow
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1  # of Arrow and numpy
@@ -35,53 +34,71 @@ def data_files(folder: Path) -> list[Path]:
     return sorted(path for path in candidates if path.is_file() and stem(path))
 
 
-def iter_rows(path: Path, columns: Sequence[Column] = ()) -> Iterator[TaskRow]:
-    """Yield the rows of a JSON lines or TSV file; values of `columns` are checked in JSON lines.
+def iter_rows(path: Path, columns: Sequence[FileColumn] = ()) -> Iterator[TaskRow]:
+    """Yield the rows of a file, as `placed_rows` does."""
+    for _, row in placed_rows(path, columns):
+        yield row
+
+
+def placed_rows(path: Path, columns: Sequence[FileColumn] = ()) -> Iterator[tuple[str, TaskRow]]:
+    """Yield the rows of a JSON lines or TSV file with their places (``file:line``); values of `columns` are checked.
 
     Raises:
         UserError: the file is missing, a line is no JSON object, lacks a required column or has a value of another kind; the
             message names file and line.
     """
     try:
-        with _open(path) as lines:
-            if path.suffix == ".tsv":
-                yield from _table_rows(lines, columns, path)
-                return
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _parse(line, columns, f"{path}:{number}")
+        if path.suffix == ".tsv":
+            yield from _table_rows(path, columns)
+            return
+        for number, line in iter_lines(path):
+            if line.strip():
+                place = f"{path}:{number}"
+                yield place, _parse(line, columns, place)
     except FileNotFoundError:
         present = [file.name for file in data_files(path.parent)]
         raise UserError(f"{path} is missing; the folder has {present}") from None
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    except DAMAGED as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _open(path: Path) -> TextIO:
-    """Open a file as text; the mark that some editors put in front of UTF-8 is no part of it."""
-    if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig"))
-    return path.open(encoding="utf-8-sig", newline="")
+def _table_rows(path: Path, columns: Sequence[FileColumn]) -> Iterator[tuple[str, TaskRow]]:
+    """Yield the rows of a table whose cells are parted by tabs and never quoted; empty lines are passed over."""
+    names: list[str] = []
+    needed = [column.name for column in columns if column.required]
+    for number, line in iter_lines(path):
+        if not line.strip():
+            continue
+        cells = line.rstrip("\n").split("\t")
+        if not names:
+            names = cells
+            if not set(needed).issubset(names):
+                raise UserError(f"{path}:{number}: the first line must name the columns {', '.join(needed)}")
+            continue
+        place = f"{path}:{number}"
+        if len(cells) > len(names):
+            raise UserError(f"{place}: {len(cells)} cells, the first line names {len(names)} columns")
+        row = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+        yield place, _checked(row, columns, place)
+    if not names:
+        raise UserError(f"{path}: the first line must name the columns {', '.join(needed)}")
 
 
-def _table_rows(lines: Iterable[str], columns: Sequence[Column], path: Path) -> Iterator[TaskRow]:
-    table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    names = [column.name for column in columns if column.required]
-    if not set(names).issubset(table.fieldnames or ()):
-        raise UserError(f"{path}: the first line must name the columns {', '.join(names)}")
-    yield from table
-
-
-def _parse(line: str, columns: Sequence[Column], where: str) -> TaskRow:
+def _parse(line: str, columns: Sequence[FileColumn], where: str) -> TaskRow:
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON ({error})") from None
+        content = parse_json(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({json_fault(error)})") from None
     if not isinstance(content, Mapping):
         raise UserError(f"{where}: a line must be one JSON object, this is a {type(content).__name__}")
     row = dict(content)
     if "_id" in row:  # BEIR's name
         row.setdefault("id", row.pop("_id"))
+    return _checked(row, columns, where)
+
+
+def _checked(row: TaskRow, columns: Sequence[FileColumn], where: str) -> TaskRow:
+    """Return a row whose columns have values of their content; whole numbers as ids become their digits."""
     missing = [column.name for column in columns if column.required and row.get(column.name) is None]
     if missing:
         raise UserError(f"{where}: no {' and no '.join(missing)}; the keys are {', '.join(row)}")
@@ -91,21 +108,37 @@ def _parse(line: str, columns: Sequence[Column], where: str) -> TaskRow:
             continue
         if fault := CHECKS[column.content](value) or _half_character(value):
             raise UserError(f"{where}: {column.name} {fault}, found {json.dumps(value)[:60]}")
+        if column.content is Content.ID:
+            row[column.name] = identity(value)
     return row
+
+
+def identity(value: object) -> str:
+    """Return an id as a text: 7.0, as pandas writes whole numbers of a column with gaps, is 7.
+
+    >>> identity(7.0), identity("7"), identity("7.0")
+    ('7', '7', '7.0')
+    """
+    if isinstance(value, float):
+        value = int(value)
+    return str(value)
 
 
 # Each check returns what is wrong with a value of that content, or "".
 
 
 def _text_fault(value: object) -> str:
-    return "" if isinstance(value, str) else "must be a text"
+    if isinstance(value, str):
+        return ""
+    return "must be a text"
 
 
 def _texts_fault(value: object) -> str:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return ""
-    text = value if isinstance(value, str) else "a text"
-    example = json.dumps([text], ensure_ascii=False)
+    example = json.dumps(["a text"])
+    if isinstance(value, str):
+        example = json.dumps([value], ensure_ascii=False)
     return f"must be a list of texts: write {example[:60]}"
 
 
@@ -144,10 +177,11 @@ CHECKS = {
 
 def _half_character(value: object) -> str:
     """Return that a text cannot be encoded, or ""."""
-    texts = value if isinstance(value, list) else [value]
     try:
-        for text in texts:
-            str(text).encode()
+        if isinstance(value, list):
+            "".join(value).encode()
+        else:
+            str(value).encode()
     except UnicodeEncodeError:
         return "has half a character (a lone surrogate)"
     return ""

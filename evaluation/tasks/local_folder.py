@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
+from common.build import build
 from common.errors import UserError, nearest
+from common.json_text import json_fault, parse_json
+from common.lines import read_bytes
 from evaluation.tasks.local_files import SUFFIXES, data_files, iter_rows, stem
 from evaluation.tasks.schemas import EVALUATED, SCHEMAS, SPLITS, Layout, TaskSchema, schema_named, schema_of_columns
 
 SETTINGS_FILE = "task.json"
 DEFAULT_SUBSET = "default"
 TOKENISED_SUBSET = "mteb_tok"  # mteb's tokenised copy, which stands for the default subset
-FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]*")
+FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f-\x9f\ud800-\udfff][^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
 MOST_BYTES = 230  # of a name, so that it names files with a suffix
 RESERVED = "model_meta"  # mteb's own file beside the results
 PIECE = 1 << 24  # bytes read at once
@@ -26,15 +29,26 @@ FilesBySplit = dict[str, Path]
 
 @dataclass(frozen=True)
 class FolderSettings:
-    """The content of a folder's `task.json`; what it does not say is empty."""
+    """The content of a folder's `task.json`; None for what it does not say.
 
-    name: str = ""
-    type: str = ""
-    main_score: str = ""
-    description: str = ""
+    Raises:
+        ValueError: a text is empty, the name files no result, or there is no such type.
+    """
 
+    name: str | None = None
+    type: str | None = None
+    main_score: str | None = None
+    description: str | None = None
 
-SETTINGS = tuple(setting.name for setting in fields(FolderSettings))
+    def __post_init__(self) -> None:
+        for key, text in vars(self).items():
+            if text == "":
+                raise ValueError(f"{key} is empty")
+        if self.name is not None and (fault := name_fault(self.name)):
+            raise ValueError(f"the name {self.name[:60]!r} {fault}")
+        if self.type is not None and schema_named(self.type) is None:
+            hint = nearest(self.type, SCHEMAS)
+            raise ValueError(f"unknown type {self.type!r}{hint}; valid types are {', '.join(SCHEMAS)}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,11 @@ class LocalFolder:
         return [path for path in self.content if path.name != SETTINGS_FILE]
 
     @property
+    def names(self) -> list[str]:
+        """Names of the data files from the folder on, such as `qrels/test.tsv`."""
+        return [path.relative_to(self.path).as_posix() for path in self.files]
+
+    @property
     def size(self) -> int:
         """Bytes of the data files."""
         return sum(state.size for state in self.states if state.path.name != SETTINGS_FILE)
@@ -76,7 +95,9 @@ class LocalFolder:
     def current(self) -> LocalFolder:
         """Return this listing if no file has changed since, else a new one: no stale hash stands for new data."""
         listing = list_folder(self.path)
-        return self if listing == self else listing
+        if listing == self:
+            return self
+        return listing
 
     @cached_property
     def hash(self) -> str:
@@ -106,10 +127,9 @@ class LocalFolder:
         Raises:
             UserError: the files make no task; the message lists them and the columns of the first row.
         """
-        stated = schema_named(self.settings.type)
-        if stated is not None:
+        if self.settings.type is not None and (stated := schema_named(self.settings.type)):
             return stated
-        stems = [stem(path) for path in self.files]
+        stems = list(map(stem, self.files))
         if "corpus" in stems:
             return SCHEMAS["retrieval"]
         path = self._scored_file()
@@ -157,11 +177,8 @@ class LocalFolder:
 
     def names_of(self, *stems: str) -> list[str]:
         """Return the names of the data files, from the folder on, that have one of these stems (`corpus`, `qrels/test`)."""
-        names = {path.relative_to(self.path).as_posix() for path in self.files}
-        matches = []
-        for wanted in stems:
-            matches += [f"{wanted}{suffix}" for suffix in SUFFIXES if f"{wanted}{suffix}" in names]
-        return matches
+        candidates = [f"{wanted}{suffix}" for wanted, suffix in product(stems, SUFFIXES)]
+        return [name for name in candidates if name in self.names]
 
     def file(self, *stems: str) -> Path:
         """Return the only data file with one of these stems. Other files are no part of the hash, and are not read.
@@ -173,8 +190,7 @@ class LocalFolder:
         if len(names) > 1:
             raise UserError(f"{self.path} has {' and '.join(names)}: which one is meant? Remove the others")
         if not names:
-            present = [path.relative_to(self.path).as_posix() for path in self.files]
-            raise UserError(f"{self.path} has no {' or '.join(_possible_names(stems))}; it has {present}")
+            raise UserError(f"{self.path} has no {' or '.join(_possible_names(stems))}; it has {self.names}")
         return self.path / names[0]
 
 
@@ -195,23 +211,10 @@ def read_settings(path: Path) -> FolderSettings:
         UserError: it is malformed, or has an unknown key, type or a name that files no result.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold one JSON object, with the keys {', '.join(SETTINGS)}")
-    for key, value in content.items():
-        if key not in SETTINGS:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(key, SETTINGS)}; valid keys are {', '.join(SETTINGS)}")
-        if not isinstance(value, str) or not value:
-            raise UserError(f"{path}: {key} must be a string that is not empty")
-    settings = FolderSettings(**content)
-    if settings.name and (fault := name_fault(settings.name)):
-        raise UserError(f"{path}: the name {settings.name[:60]!r} {fault}")
-    if settings.type and schema_named(settings.type) is None:
-        hint = nearest(settings.type, SCHEMAS)
-        raise UserError(f"{path}: unknown type {settings.type!r}{hint}; valid types are {', '.join(SCHEMAS)}")
-    return settings
+        content = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not valid JSON: {json_fault(error)}") from None
+    return build(FolderSettings, content, str(path))
 
 
 def name_fault(name: str) -> str:
@@ -221,7 +224,9 @@ def name_fault(name: str) -> str:
     size = len(name.encode())
     if size > MOST_BYTES:
         return f"cannot name a file: it has {size} bytes, {MOST_BYTES} are the most"
-    return "is that of a file that mteb writes beside the results" if name.lower() == RESERVED else ""
+    if name.lower() == RESERVED:
+        return "is that of a file that mteb writes beside the results"
+    return ""
 
 
 def _columns_of_kinds() -> str:
@@ -235,6 +240,8 @@ def _columns_of_kinds() -> str:
 def _possible_names(stems: tuple[str, ...]) -> list[str]:
     names = []
     for wanted in stems:
-        suffixes = (".tsv",) if "/" in wanted else (".jsonl", ".jsonl.gz")
-        names += [f"{wanted}{suffix}" for suffix in suffixes]
+        if "/" in wanted:
+            names.append(f"{wanted}.tsv")
+        else:
+            names += [f"{wanted}.jsonl", f"{wanted}.jsonl.gz"]
     return names

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypedDict
 
 from datasets import Dataset
 
 from common.errors import UserError
+from common.printable import shown
 from evaluation.tasks.corpus import make_corpus
-from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_files import iter_rows, placed_rows
 from evaluation.tasks.local_folder import DEFAULT_SUBSET, LocalFolder
 from evaluation.tasks.schemas import DOCUMENT, EVALUATED, JUDGEMENT, QUERY, SCHEMAS, TaskRow
 
@@ -61,42 +62,92 @@ def corpus_file(folder: LocalFolder) -> Path:
 def retrieval(folder: LocalFolder, split: str) -> RetrievalSplit:
     """Read `corpus`, `queries` and the judgements of a split; queries without a judgement are left out.
 
+    As in mteb, a judged document that the corpus lacks counts as one that is never found, and a judged query that is not
+    there is not asked. Published data has such judgements (ArguAna); a warning says how many.
+
     Raises:
-        UserError: a file or a row is missing or malformed, an id is not unique, or a judged id is unknown.
+        UserError: a file or a row is missing or malformed, an id is not unique, or no judged query or document is there.
     """
-    relevant = _judgements(judgements_file(folder, split))
-    queries = _judged_queries(queries_file(folder, split), relevant)
-    unknown = [query for query in relevant if query not in queries]
-    if unknown:
-        paths = judgements_file(folder, split), queries_file(folder, split).name
-        raise UserError(f"{paths[0]}: judged queries are not in {paths[1]}: {unknown[:3]} ({len(unknown)} in all)")
+    judgements = judgements_file(folder, split)
+    relevant = _judgements(judgements)
+    path = queries_file(folder, split)
+    queries = _judged_queries(path, {*relevant, *map(whole, relevant)})
+    relevant = {query if query in queries else whole(query): grades for query, grades in relevant.items()}
+    absent = relevant.keys() - queries.keys()
+    if not queries:
+        raise UserError(f"{judgements}: none of its {len(absent)} queries is in {path.name}: {_some(absent)}")
+    if absent:
+        logger.warning(
+            "%s: %d of %d judged queries are not in %s and are left out, as mteb does: %s",
+            judgements,
+            len(absent),
+            len(relevant),
+            path.name,
+            _some(absent),
+        )
+    relevant = {query: grades for query, grades in relevant.items() if query in queries}
+    if not any(grade > 0 for grades in relevant.values() for grade in grades.values()):
+        raise UserError(f"{judgements}: no query of {path.name} has a relevant document")
     path = corpus_file(folder)
     judged: set[str] = set()
     for grades in relevant.values():
         judged.update(grades)
-    corpus = make_corpus(iter_rows(path, DOCUMENT), path, judged)
+    corpus, unknown = make_corpus(iter_rows(path, DOCUMENT), path, {*judged, *map(whole, judged)})
+    renamed = {document: whole(document) for document in judged if document in unknown and whole(document) not in unknown}
+    for query, grades in relevant.items():
+        relevant[query] = {renamed.get(document, document): grade for document, grade in grades.items()}
+    judged = {renamed.get(document, document) for document in judged}
+    missing = judged & unknown
+    if missing and missing == judged:
+        raise UserError(f"{path} has none of the {len(judged)} documents that {judgements.name} judges: {_some(missing)}")
+    if missing:
+        pairs = sum(document in missing for grades in relevant.values() for document in grades)
+        logger.warning(
+            "%s: %d judgements name %d documents that %s lacks; as in mteb they count as never found: %s",
+            judgements,
+            pairs,
+            len(missing),
+            path.name,
+            _some(missing),
+        )
     return {"corpus": corpus, "queries": _by_id(queries), "relevant_docs": relevant, "top_ranked": None}
+
+
+def whole(identity: str) -> str:
+    """Return an id without the ``.0`` that a table's column of numbers with gaps puts behind whole numbers.
+
+    >>> whole("7.0"), whole("v1.0"), whole("7")
+    ('7', 'v1.0', '7')
+    """
+    digits = identity.removesuffix(".0")
+    return digits if digits.removeprefix("-").isdecimal() else identity
+
+
+def _some(ids: Collection[str]) -> str:
+    """Return a few ids, for a message."""
+    shown_ids = ", ".join(map(shown, sorted(ids)[:3]))
+    return f"{shown_ids}, …" if len(ids) > 3 else shown_ids
 
 
 def _judgements(path: Path) -> Judgements:
     relevant: Judgements = {}
     answered = False
-    for row in iter_rows(path, JUDGEMENT):
-        query, document, grade = str(row["query-id"]), str(row["corpus-id"]), _grade(row["score"], path)
+    for place, row in placed_rows(path, JUDGEMENT):
+        query, document, grade = row["query-id"], row["corpus-id"], _grade(row["score"], place)
         if relevant.setdefault(query, {}).setdefault(document, grade) != grade:
-            raise UserError(f"{path}: document {document!r} is judged twice for query {query!r}, and not the same")
+            raise UserError(f"{place}: document {document!r} is judged twice for query {query!r}, and not the same")
         answered = answered or grade > 0
     if not answered:
         raise UserError(f"{path}: no query has a relevant document")
     return relevant
 
 
-def _judged_queries(path: Path, relevant: Judgements) -> dict[str, str]:
+def _judged_queries(path: Path, relevant: Collection[str]) -> dict[str, str]:
     queries: dict[str, str] = {}
-    for row in iter_rows(path, QUERY):
-        query = str(row["id"])
+    for place, row in placed_rows(path, QUERY):
+        query = row["id"]
         if query in queries:
-            raise UserError(f"{path}: the query id {query!r} is not unique")
+            raise UserError(f"{place}: the query id {query!r} is not unique")
         if query in relevant:
             queries[query] = row["text"]
     return queries
@@ -116,10 +167,10 @@ def reranking(folder: LocalFolder, split: str) -> RetrievalSplit:
     queries: dict[str, str] = {}
     relevant: Judgements = {}
     incomplete = 0
-    for number, row in enumerate(iter_rows(path, SCHEMAS["reranking"].columns)):
+    for number, (place, row) in enumerate(placed_rows(path, SCHEMAS["reranking"].columns)):
         query = str(number if row.get("id") is None else row["id"])
         if query in queries:
-            raise UserError(f"{path}: the query id {query!r} is not unique")
+            raise UserError(f"{place}: the query id {query!r} is not unique")
         if not (row["positive"] and row["negative"]):
             incomplete += 1
             continue
@@ -131,7 +182,7 @@ def reranking(folder: LocalFolder, split: str) -> RetrievalSplit:
     if incomplete:
         logger.warning("%s: %d rows without a positive or without a negative are left out, as mteb does", path, incomplete)
     rows = ({"id": identity, "text": text} for identity, text in texts.items())
-    corpus = make_corpus(rows, path)
+    corpus, _ = make_corpus(rows, path)
     ranked = {query: sorted(grades) for query, grades in relevant.items()}
     return {"corpus": corpus, "queries": _by_id(queries), "relevant_docs": relevant, "top_ranked": ranked}
 
@@ -156,7 +207,7 @@ def _by_id(queries: Mapping[str, str]) -> Dataset:
     return Dataset.from_dict({"id": ids, "text": [queries[query] for query in ids]})
 
 
-def _grade(score: str | float, path: Path) -> int:
+def _grade(score: str | float, place: str) -> int:
     """Return a judgement as the whole number that nDCG needs."""
     try:
         value = float(score)
@@ -164,4 +215,4 @@ def _grade(score: str | float, path: Path) -> int:
             return int(value)
     except (TypeError, ValueError, OverflowError):  # the last is infinity
         pass
-    raise UserError(f"{path}: a score must be a whole number, {MAX_GRADE} at most, found {score!r}")
+    raise UserError(f"{place}: a score must be a whole number, {MAX_GRADE} at most, found {shown(score)}")

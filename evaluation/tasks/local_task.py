@@ -20,6 +20,7 @@ from evaluation.tasks.mteb_tasks import clustered, official_task, official_type
 from evaluation.tasks.schemas import TRAIN, Content, Layout, TaskRow, TaskSchema
 
 LANGUAGE = "eng-Latn"
+Label = str | int
 RowsBySplit = dict[str, list[TaskRow]]
 READERS: dict[Layout, Callable[[LocalFolder, str], RetrievalSplit]] = {
     Layout.CORPUS: retrieval,
@@ -137,7 +138,7 @@ def _table(task: AbsTask, schema: TaskSchema, rows: list[TaskRow]) -> Dataset:
     for column in schema.columns:
         values = [row[column.name] for row in rows]
         if column.content is Content.SCORE:
-            values = [float(score) for score in values]
+            values = list(map(float, values))
         if isinstance(task, AbsTaskClusteringLegacy):  # its rows are whole sets of texts
             values = [values]
         columns[mteb_columns[column.name]] = values
@@ -150,8 +151,12 @@ def _with_labels(task: AbsTask, schema: TaskSchema, rows: RowsBySplit, files: Fi
     Whole numbers stay as they are, but for a clustering folder of one's own: to mteb -1 is a text without a label, which it
     leaves out.
     """
-    every_row = [row for split in rows for row in rows[split]]
-    types = {type(row["label"]) for row in every_row}
+    labels = set[Label]()
+    types = set[type]()
+    for split in rows:
+        for row in rows[split]:
+            labels.add(row["label"])
+            types.add(type(row["label"]))
     if {bool, int} <= types:
         folder = next(iter(files.values())).parent
         raise UserError(f"{folder}: some labels are true or false and some are numbers: write all one way")
@@ -162,8 +167,8 @@ def _with_labels(task: AbsTask, schema: TaskSchema, rows: RowsBySplit, files: Fi
     own_clusters = schema.clusters and official_type(task.metadata.name) is None
     if schema.binary or not (str in types or own_clusters):
         return rows
-    labels = sorted({str(row["label"]) for row in every_row})
-    number = {label: index for index, label in enumerate(labels)}
+    names = sorted(_names(labels))
+    number = dict(zip(names, range(len(names)), strict=True))
     numbered: RowsBySplit = {}
     for split in rows:
         numbered[split] = [{**row, "label": number[str(row["label"])]} for row in rows[split]]
@@ -172,22 +177,28 @@ def _with_labels(task: AbsTask, schema: TaskSchema, rows: RowsBySplit, files: Fi
 
 def _check_labels(schema: TaskSchema, split: str, rows: RowsBySplit, path: Path) -> None:
     """Raise a UserError if labels are none, or if whatever the model does has the same score."""
-    labels = {row["label"] for row in rows[split]}
+    labels = _labels(rows[split])
     other = labels - {0, 1}  # True and False are 1 and 0
     if schema.binary and other:  # numbering other labels would be a guess at which of them means "a pair"
         raise UserError(f"{path}: labels of pairs are 0 and 1, found {', '.join(sorted(map(repr, other))[:3])}")
     if len(labels) < 2 and (split == TRAIN or not schema.trains):
         raise UserError(f"{path}: all rows have the label {labels.pop()!r}; such a task measures nothing")
-    if schema.trains:
-        trained = {str(row["label"]) for row in rows[TRAIN]}
-        if trained.isdisjoint(map(str, labels)):
-            raise UserError(f"{path}: none of its labels is one of the train split")
+    if schema.trains and _names(labels).isdisjoint(_names(_labels(rows[TRAIN]))):
+        raise UserError(f"{path}: none of its labels is one of the train split")
+
+
+def _labels(rows: list[TaskRow]) -> set[Label]:
+    return {row["label"] for row in rows}
+
+
+def _names(labels: set[Label]) -> set[str]:
+    return set(map(str, labels))
 
 
 def _check_size(task: AbsTaskClustering | AbsTaskClusteringLegacy, rows: list[TaskRow], path: Path) -> None:
     """Raise a UserError if so few texts are clustered that each could be a cluster of its own: the score would be about 1."""
     texts = len(rows) if isinstance(task, AbsTaskClusteringLegacy) else clustered(task, len(rows))
-    labels = len({str(row["label"]) for row in rows})
+    labels = len(_names(_labels(rows)))
     if texts <= labels:
         reason = ""
         if texts < len(rows):

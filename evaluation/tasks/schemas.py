@@ -55,7 +55,7 @@ class Content(Enum):
 
 
 @dataclass(frozen=True)
-class Column:
+class FileColumn:
     """A column of a task's file; one that is not required may be missing from a row, or null."""
 
     name: str
@@ -71,10 +71,10 @@ class Layout(Enum):
     CORPUS = auto()  # documents, queries and judgements have files of their own
 
 
-DOCUMENT = (Column("id", Content.ID), Column("text", Content.TEXT), Column("title", Content.TEXT, required=False))
-QUERY = (Column("id", Content.ID), Column("text", Content.TEXT))
-JUDGEMENT = (Column("query-id", Content.ID), Column("corpus-id", Content.ID), Column("score", Content.SCORE))
-SENTENCE_PAIR = (Column("sentence1", Content.TEXT), Column("sentence2", Content.TEXT))
+DOCUMENT = (FileColumn("id", Content.ID), FileColumn("text", Content.TEXT), FileColumn("title", Content.TEXT, required=False))
+QUERY = (FileColumn("id", Content.ID), FileColumn("text", Content.TEXT))
+JUDGEMENT = (FileColumn("query-id", Content.ID), FileColumn("corpus-id", Content.ID), FileColumn("score", Content.SCORE))
+SENTENCE_PAIR = (FileColumn("sentence1", Content.TEXT), FileColumn("sentence2", Content.TEXT))
 
 
 def sts_columns(task: AbsTaskSTS) -> dict[str, str]:
@@ -123,7 +123,7 @@ class TaskSchema:
     mteb_type: str
     mteb_class: str
     main_score: str
-    columns: tuple[Column, ...]
+    columns: tuple[FileColumn, ...]
     category: str = "t2t"
     layout: Layout = Layout.TABLE
     pair: tuple[str, str] | None = None
@@ -173,10 +173,10 @@ _ROWS = (
         mteb_class="AbsTaskRetrieval",
         main_score="map_at_1000",
         columns=(
-            Column("query", Content.TEXT),
-            Column("positive", Content.TEXTS),
-            Column("negative", Content.TEXTS),
-            Column("id", Content.ID, required=False),
+            FileColumn("query", Content.TEXT),
+            FileColumn("positive", Content.TEXTS),
+            FileColumn("negative", Content.TEXTS),
+            FileColumn("id", Content.ID, required=False),
         ),
         layout=Layout.CANDIDATES,
         pair=("query", "positive"),
@@ -186,7 +186,7 @@ _ROWS = (
         mteb_type="STS",
         mteb_class="AbsTaskSTS",
         main_score="cosine_spearman",
-        columns=(*SENTENCE_PAIR, Column("score", Content.SCORE)),
+        columns=(*SENTENCE_PAIR, FileColumn("score", Content.SCORE)),
         pair=("sentence1", "sentence2"),
         mteb_columns=sts_columns,
     ),
@@ -195,7 +195,7 @@ _ROWS = (
         mteb_type="PairClassification",
         mteb_class="AbsTaskPairClassification",
         main_score="max_ap",
-        columns=(*SENTENCE_PAIR, Column("label", Content.LABEL)),
+        columns=(*SENTENCE_PAIR, FileColumn("label", Content.LABEL)),
         pair=("sentence1", "sentence2"),
         mteb_columns=pair_columns,
         binary=True,
@@ -206,7 +206,7 @@ _ROWS = (
         mteb_class="AbsTaskClassification",
         main_score="accuracy",
         category="t2c",
-        columns=(Column("text", Content.TEXT), Column("label", Content.LABEL)),
+        columns=(FileColumn("text", Content.TEXT), FileColumn("label", Content.LABEL)),
         mteb_columns=classification_columns,
         trains=True,
     ),
@@ -216,7 +216,7 @@ _ROWS = (
         mteb_class="AbsTaskClustering",
         main_score="v_measure",
         category="t2c",
-        columns=(Column("sentence", Content.TEXT), Column("label", Content.LABEL)),
+        columns=(FileColumn("sentence", Content.TEXT), FileColumn("label", Content.LABEL)),
         mteb_columns=clustering_columns,
         clusters=True,
         class_attributes={

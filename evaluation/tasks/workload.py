@@ -7,8 +7,6 @@ comes out is an estimate; `Progress` corrects it by the tasks that are done.
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +14,8 @@ from typing import Any
 
 from mteb.abstasks import AbsTask
 
+from common.json_text import parse_json
+from common.lines import open_unpacked
 from evaluation.tasks.find import TaskSpec
 from evaluation.tasks.local_files import stem
 from evaluation.tasks.local_folder import LocalFolder
@@ -72,12 +72,12 @@ def _searched_characters(folder: LocalFolder) -> float:
 
 def estimate(path: Path) -> tuple[float, float]:
     """Return the characters of text in a row of a JSON lines file, and its number of rows, both judged by its first rows."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with open_unpacked(path) as file:
         sample = file.read(SAMPLE_BYTES)
     lines = sample.splitlines()
     if len(sample) == SAMPLE_BYTES and len(lines) > 1:
         lines.pop()  # the sample ends within it
-    rows = [json.loads(line) for line in lines if line.strip()]
+    rows = [parse_json(line) for line in lines if line.strip()]
     if not rows:
         return 0.0, 0.0
     used = sum(map(len, lines)) + len(lines)  # with the ends of the lines

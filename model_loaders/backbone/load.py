@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +10,14 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.files import first_line, listing
+from common.files import listing
 from model_loaders.backbone.attention import probe_attention, set_attention
+from model_loaders.backbone.base_config import read_config, text_config
+from model_loaders.backbone.base_files import loaded_files
+from model_loaders.backbone.quiet import quiet
+from model_loaders.backbone.rope import separate_rows
 from model_loaders.designs import Design
+from model_loaders.hub import OWN_CODE, needs_own_code
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +74,6 @@ def choose_kernel(kernel: str | None, dtype: torch.dtype, device: torch.device) 
     return "eager"
 
 
-def load_config(directory: Path) -> Any:
-    """Read a base model's config (its text part, for a model of several modalities)."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(str(directory)).get_text_config(decoder=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{directory / 'config.json'} describes no model that transformers knows: {first_line(error)}"
-        ) from error
-
-
 def load_backbone(
     directory: Path,
     design: Design,
@@ -108,30 +96,62 @@ def load_backbone(
     Raises:
         UserError: unknown model type, missing weights, or attention that is not the design's.
     """
-    from transformers import AutoModel
-
-    config = load_config(directory)
+    whole = read_config(directory)
+    config = text_config(whole)
     set_attention(config, design.attention)
     kernel = choose_kernel(attn_implementation, dtype, device)
-    options: dict[str, Any] = {"config": config, "dtype": dtype, "attn_implementation": kernel}
+    options: dict[str, Any] = {"config": whole, "dtype": dtype, "attn_implementation": kernel}
     if quantisation:
         options |= {"quantization_config": quantisation_config(quantisation, dtype), "device_map": {"": device}}
-    try:
-        with quiet():
-            backbone, report = AutoModel.from_pretrained(str(directory), output_loading_info=True, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        raise UserError(f"the base model in {directory} ({listing(directory)}) cannot be loaded: {error}") from error
-    missing = sorted(str(key) for key in report["missing_keys"])
+    backbone, missing = read_weights(directory, options)
+    if config is not whole:
+        backbone, missing = text_decoder(backbone, directory), [key for key in missing if "language_model." in key]
     if missing:  # transformers would go on with random weights
         raise UserError(
-            f"the weights in {directory} lack {len(missing)} tensors that {config.model_type!r} needs, such as {missing[0]}. "
-            "They belong to another model than config.json, or the download is incomplete."
+            f"the weights in {directory} lack {len(missing)} tensors that a {config.model_type!r} model of the sizes in its "
+            f"config.json has, such as {missing[0]}; files: {listing(directory)}. Give weights and config.json of one model."
         )
     if not quantisation:
         backbone = backbone.to(device)
     backbone.requires_grad_(False)
+    separate_rows(backbone)
     probe_attention(backbone, design)
-    return backbone  # type: ignore[no-any-return]
+    return backbone
+
+
+def read_weights(directory: Path, options: dict[str, Any]) -> tuple[nn.Module, list[str]]:
+    """Load the model that a config describes; returns it and the names of tensors that its files lack."""
+    from transformers import AutoModel
+
+    with loaded_files(directory) as files:
+        try:
+            with quiet():
+                model, report = AutoModel.from_pretrained(
+                    str(files), output_loading_info=True, trust_remote_code=False, **options
+                )
+        except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+            reason = OWN_CODE if needs_own_code(error) else str(error).replace(str(files), str(directory))
+            raise UserError(f"the base model in {directory} ({listing(directory)}) cannot be loaded: {reason}") from error
+    model.name_or_path = model.config._name_or_path = str(directory)
+    return model, sorted(str(key) for key in report["missing_keys"])
+
+
+def embedding_rows(backbone: nn.Module) -> int:
+    """Return how many token ids a backbone's embedding has a row for."""
+    embedding: nn.Module = backbone.get_input_embeddings()  # type: ignore[operator]
+    weight: Any = embedding.weight
+    return int(weight.shape[0])
+
+
+def text_decoder(model: nn.Module, directory: Path) -> nn.Module:
+    """Return the text decoder inside a model of several modalities."""
+    decoder = getattr(model, "language_model", None)
+    if not isinstance(decoder, nn.Module):
+        raise UserError(
+            f"the base model in {directory} ({type(model).__name__}) is of several modalities, and has no part "
+            "'language_model' that could be taken out: give its text decoder alone"
+        )
+    return decoder
 
 
 def quantisation_config(bits: str, dtype: torch.dtype) -> Any:
@@ -147,92 +167,3 @@ def quantisation_config(bits: str, dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-
-
-def add_lora(backbone: nn.Module, lora: dict[str, Any], *, trainable: bool) -> nn.Module:
-    """Put LoRA on the backbone with peft; trainable adapters stay in fp32, whatever the base's dtype.
-
-    Args:
-        backbone: the bare decoder.
-        lora: the content of a peft ``adapter_config.json`` or of ``configs/lora.json``.
-        trainable: whether the adapter will be trained.
-
-    Raises:
-        UserError: a config that is not LoRA, or whose target modules this model does not have.
-    """
-    import peft
-
-    family: Any = backbone.config
-    try:
-        config = lora_config(lora, trainable=trainable)
-        with quiet():
-            model = peft.get_peft_model(backbone, config, autocast_adapter_dtype=trainable)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"this LoRA config does not fit a {family.model_type!r} model: {error}") from error
-    return model  # type: ignore[no-any-return]
-
-
-def lora_config(lora: dict[str, Any], *, trainable: bool) -> Any:
-    """Return the ``peft.LoraConfig`` of the content of an ``adapter_config.json``."""
-    import peft
-
-    kind = lora.get("peft_type", "LORA")
-    if str(getattr(kind, "value", kind)) != "LORA":
-        raise UserError(f"the adapter is of type {kind!r}; only LoRA adapters are supported")
-    known = set(peft.LoraConfig.__dataclass_fields__)
-    # Files of older and newer peft versions carry keys that this one does not have; the tensors decide in the end.
-    options = {key: value for key, value in lora.items() if key in known and key not in ("task_type", "peft_type")}
-    options |= {"inference_mode": not trainable, "base_model_name_or_path": None}
-    return peft.LoraConfig(task_type="FEATURE_EXTRACTION", **options)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what transformers and peft say while they load: what matters of it is checked and raised by us."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    with warnings.catch_warnings():
-        # peft 0.21 still asks transformers 5.23 for a property under its old name.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()
-
-
-def weights_hash(directory: Path) -> str:
-    """Return a hash of a base model's weights that does not depend on how they are sharded.
-
-    Of every tensor it covers name, dtype, shape and four pages of its bytes: enough to tell two models apart in
-    milliseconds, where a hash of all bytes would read 14 GB for a 7 B model. Empty when there are no safetensors.
-
-    Raises:
-        UserError: a file is cut or broken.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    entries: list[tuple[str, str]] = []
-    for file in sorted(directory.glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="pt"):  # checks the header against the file's size
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
-        with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            header: dict[str, Any] = json.loads(stream.read(size))
-            for name, tensor in header.items():
-                if name == "__metadata__":
-                    continue
-                start, end = tensor["data_offsets"]
-                digest = hashlib.sha256(json.dumps([name, tensor["dtype"], tensor["shape"]]).encode())
-                for quarter in range(4):
-                    stream.seek(8 + size + start + (end - start) * quarter // 4)
-                    digest.update(stream.read(min(4096, end - start)))
-                entries.append((name, digest.hexdigest()))
-    return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest() if entries else ""

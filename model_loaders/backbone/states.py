@@ -1,4 +1,4 @@
-"""What a design's pooling reads of the backbone: ``(batch, items, hidden)`` states and their mask.
+"""Reads from the backbone what a design's pooling needs: ``(batch, items, hidden)`` states and their mask.
 
 Layer 0 (the token embeddings) is never read. The last layer is read after the final norm, the others before it: the
 input of decoder layer i + 1 is the output of layer i, so it is taken there as the layers run, and no list of all hidden
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from model_loaders.backbone.rope import rows_of
 from model_loaders.designs import Design
 from pooling import TOKEN_POOLINGS
 
@@ -44,6 +45,12 @@ def read_states(
         # the backbone counts all of them itself: positions of ours could be taken for several texts packed into one row.
         positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
         inputs |= {"attention_mask": attention_mask, "position_ids": positions}
+    with rows_of(backbone, attention_mask, pool_mask):
+        return states_of(backbone, design, inputs, pool_mask)
+
+
+def states_of(backbone: nn.Module, design: Design, inputs: dict[str, Any], pool_mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Run the backbone on ``inputs`` and return what `read_states` returns."""
     if design.tokens == "all":
         return backbone(**inputs).last_hidden_state, pool_mask
     reduce = TOKEN_POOLINGS[design.tokens].reduce

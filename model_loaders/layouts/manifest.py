@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class BaseModel:
         hidden_size: width of the states.
         num_layers: decoder layers.
         revision: commit of a hub snapshot, or empty.
-        weights: ``backbone.weights_hash`` of its directory.
+        weights: ``backbone.load.weights_hash`` of its directory.
         quantisation: empty, ``4bit`` or ``8bit``.
     """
 
@@ -118,6 +119,7 @@ class Manifest:
         attn_implementation: the attention kernel of training and fingerprints; empty in older manifests.
         noise: how far rounding moves the fingerprints (``fingerprints.rounding_noise``); ``None`` in older manifests.
         lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
+        base_relative: a base LLM in the user's home, from the adapter's folder; ``base_model`` names it by ``~`` then.
     """
 
     design: str
@@ -133,6 +135,7 @@ class Manifest:
     attn_implementation: str = ""
     noise: float | None = None
     lora_effect: float | None = None
+    base_relative: str = ""
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
@@ -150,7 +153,35 @@ def read_manifest(directory: Path) -> Manifest:
     data = read_json(path)
     if data.get("format") != FORMAT:
         raise UserError(f"{path} has format {data.get('format')!r}; this version of the toolkit reads format {FORMAT}")
-    return build(Manifest, data, str(path))
+    return with_local_base(build(Manifest, data, str(path)), directory)
+
+
+def with_local_base(manifest: Manifest, directory: Path) -> Manifest:
+    """Return a manifest whose base LLM, named without the user's home, has the directory where it lies here."""
+    name = manifest.base_model.name_or_path
+    if not name.startswith("~"):
+        return manifest
+    places = [Path(name).expanduser()]
+    if manifest.base_relative:
+        places.append(directory.resolve() / manifest.base_relative)
+    for place in places:
+        if place.is_dir():
+            return replace(manifest, base_model=replace(manifest.base_model, name_or_path=str(place.resolve())))
+    return manifest
+
+
+def without_home(base: BaseModel, directory: Path) -> tuple[BaseModel, str]:
+    """Return what an adapter in ``directory`` says of its base LLM: a path in the user's home is named by ``~``.
+
+    Returns:
+        The base model, and its place from the adapter's folder if both are in that home; else an empty string.
+    """
+    home, place = Path.home().resolve(), Path(base.name_or_path)
+    if home == Path(home.anchor) or not place.is_absolute() or not place.is_relative_to(home):
+        return base, ""
+    adapter = directory.resolve()
+    relative = os.path.relpath(place, adapter) if adapter.is_relative_to(home) else ""
+    return replace(base, name_or_path=f"~/{place.relative_to(home).as_posix()}"), relative
 
 
 def library_versions() -> dict[str, str]:

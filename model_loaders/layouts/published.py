@@ -75,6 +75,9 @@ def read_published_pooling(
 
 def pooling_config(tensors: dict[str, Tensor], num_heads: int | None, path: Path) -> PoolingConfig:
     """Derive the pooling's sizes from its tensors' shapes and the number of heads."""
+    for name in ("latents", "to_q.weight", "ff_out.weight", "layer_embedding.weight"):
+        if name in tensors and (tensors[name].dim() != 2 or 0 in tensors[name].shape):
+            raise UserError(f"{path}: {name} has the shape {tuple(tensors[name].shape)}; expected a matrix")
     heads = PUBLISHED_HEADS if num_heads is None else num_heads
     latents, hidden = tensors["latents"].shape
     inner = tensors["to_q.weight"].shape[0]

@@ -1,4 +1,4 @@
-"""What an adapter directory says, read and checked before the base model is touched."""
+"""Reads an adapter directory of either layout and checks it, before the base model is touched."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from common.build import build
 from common.errors import UserError
 from common.files import read_json
-from model_loaders.backbone.load import (
-    load_config,
-    weights_hash,
-)
+from model_loaders.backbone.base_config import load_config
+from model_loaders.backbone.base_files import hash_of_all, weights_hash
 from model_loaders.designs import Design, get_design
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import (
@@ -30,10 +30,11 @@ from model_loaders.layouts.tensors import (
     LORA_WEIGHTS,
     POOLING_WEIGHTS,
     PUBLISHED_POOLING,
+    check_tensors,
     read_tensors,
 )
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
-from pooling import POOLINGS, Sizes
+from pooling import POOLINGS, Sizes, build_pooling
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,31 @@ def read_pooling(
     if num_heads not in (None, heads):
         raise UserError(f"{directory / MANIFEST} says {heads} heads; leave num_heads={num_heads} out")
     path = directory / POOLING_WEIGHTS
-    return (config, read_tensors(path)), path
+    tensors = read_tensors(path)
+    check_sizes(config, tensors, directory)
+    return (config, tensors), path
+
+
+class NoInitialisation(TorchFunctionMode):
+    """Leaves tensors as they are made: on the meta device, initial values would only import torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Skip the functions of ``torch.nn.init``."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def check_sizes(config: Sizes, tensors: dict[str, Tensor], directory: Path) -> None:
+    """Raise a UserError unless a pooling of these sizes has these tensors; no memory of those sizes is asked for."""
+    path = directory / POOLING_WEIGHTS
+    try:
+        with torch.device("meta"), NoInitialisation():
+            expected = build_pooling(config).state_dict()
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        raise UserError(f"{directory / MANIFEST}: pooling has sizes beyond any memory, {path.name} has others") from error
+    check_tensors(tensors, expected, path, f"Sizes of the pooling: {directory / MANIFEST}.")
 
 
 def open_base(base_model: str | Path, cache_dir: str | Path | None, quantisation: str = "") -> tuple[Path, BaseModel]:
@@ -125,7 +150,7 @@ def open_base(base_model: str | Path, cache_dir: str | Path | None, quantisation
     )
 
 
-def check_base(source: Source, base: BaseModel) -> None:
+def check_base(source: Source, base: BaseModel, directory: Path) -> None:
     """Raise a UserError if the adapter was made with another base model than ``base``."""
     if source.manifest is None:
         return
@@ -136,7 +161,7 @@ def check_base(source: Source, base: BaseModel) -> None:
                 f"the adapter {source.directory} belongs to the base model {saved.name_or_path} ({what} "
                 f"{getattr(saved, what)}), not to {base.name_or_path} ({what} {getattr(base, what)})"
             )
-    if saved.weights and base.weights and saved.weights != base.weights:
+    if saved.weights and base.weights and saved.weights not in (base.weights, hash_of_all(directory)):
         raise UserError(
             f"the adapter {source.directory} was trained on {saved.name_or_path}; {base.name_or_path} is of the same sizes but "
             "has other weights (or another dtype on disk). Give the base model that it was trained on."

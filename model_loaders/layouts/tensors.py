@@ -17,6 +17,7 @@ from common.files import first_line, listing
 from pooling import Pooling
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"
 
 
@@ -31,6 +32,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
+    check_kinds(tensors, path)
     check_finite(tensors, path)
     return tensors
 
@@ -45,8 +47,27 @@ def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise UserError(f"{path} is no state dict of tensors (found {type(state).__name__}); expected the published pooling")
+    check_kinds(state, path)
     check_finite(state, path)
     return state
+
+
+def check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise a UserError that names the first tensor that is not a dense one of 16 to 64 bits, with values."""
+    for name, tensor in tensors.items():
+        if tensor.is_meta or tensor.layout is not torch.strided:
+            kind = "has no values (device meta)" if tensor.is_meta else f"is sparse ({tensor.layout})"
+            raise UserError(f"{path}: tensor {name} {kind}; expected a dense tensor with values")
+        if tensor.dtype not in FLOATS:
+            expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOATS)
+            raise UserError(f"{path}: tensor {name} is of dtype {found_dtype(tensor)}; expected {expected}")
+        if tensor.dim() == 0:
+            raise UserError(f"{path}: tensor {name} is a single {found_dtype(tensor)} number; expected a vector or more")
+
+
+def found_dtype(tensor: Tensor) -> str:
+    """Return the name of a tensor's dtype, such as ``float32``."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -82,9 +103,13 @@ def load_lora(backbone: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
 
     expected = peft.get_peft_model_state_dict(backbone, save_embedding_layers=False)
     wrapped = [name for name in tensors if name.startswith("base_model.model.model.")]
+    named = [name for name in tensors if re.search(r"\.lora_\w+\.[^.]+\.weight$", name)]
     hint = (
-        f"Its keys ({wrapped[0]}) are those of a model with a language-model head (…ForCausalLM); the designs train the bare "
-        "decoder. Rename 'base_model.model.model.' to 'base_model.model.' if it was trained as an embedder."
+        f"Its keys ({named[0]}) carry the name of a peft adapter, as model.state_dict() has them; files of peft's "
+        "save_pretrained do not. Save it with save_pretrained, or rename '.default.weight' to '.weight'."
+        if named
+        else f"Its keys ({wrapped[0]}) are those of a model with a language-model head (…ForCausalLM); the designs train the "
+        "bare decoder. Rename 'base_model.model.model.' to 'base_model.model.' if it was trained as an embedder."
         if wrapped
         else "Give the base model that it was trained on."
     )

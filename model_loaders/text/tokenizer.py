@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.disk import as_os_error
 from common.errors import UserError
-from common.files import first_line
+from common.files import first_line, listing
+from model_loaders.hub import OWN_CODE, needs_own_code
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class TextTokenizer:
         end_token: the token that ends every text: EOS, unless an adapter's manifest names another one.
         end_token_id: its id.
         unpooled_token_ids: tokens that attention sees and pooling leaves out (see ``Recipe``).
+        rows: of the base model's embedding, once they are known (``check_rows``).
     """
 
     def __init__(self, tokenizer: Any, unpooled_token_ids: Sequence[int] = (), end_token: str | None = None) -> None:
@@ -78,11 +81,34 @@ class TextTokenizer:
             raise UserError(f"the tokenizer {tokenizer.name_or_path!r} does not know the end token {self.end_token!r}")
         self.tokenizer = tokenizer
         self.unpooled_token_ids = tuple(unpooled_token_ids)
+        self.rows: int | None = None
         self.end_token_id: int = tokenizer.convert_tokens_to_ids(self.end_token)
         if tokenizer.pad_token_id is None:  # only a filler: masks do not come from it
             tokenizer.pad_token = self.end_token
         # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
         self._appends_end = self._raw(["a b"], max_length=None)[0][0][-1:] == [self.end_token_id]
+
+    def check_rows(self, rows: int) -> None:
+        """Compare the tokens with the rows of the embedding; a pad token beyond them is replaced by the end token.
+
+        Raises:
+            UserError: another token is beyond them: a text with it could not be encoded.
+        """
+        beyond = {}
+        for token, token_id in self.tokenizer.get_vocab().items():
+            if token_id >= rows:
+                beyond[token_id] = token
+        if self.tokenizer.pad_token_id in beyond:  # only a filler: masks do not come from it
+            del beyond[self.tokenizer.pad_token_id]
+            self.tokenizer.pad_token = self.end_token
+        if beyond:
+            token_id = min(beyond)
+            raise UserError(
+                f"the tokenizer {self.tokenizer.name_or_path!r} has {len(beyond)} tokens beyond the base model's embedding, "
+                f"which has {rows} rows (ids 0 to {rows - 1}), such as {beyond[token_id]!r} with id {token_id}. Take the "
+                "tokenizer of the base model, or resize its embedding."
+            )
+        self.rows = rows
 
     @cached_property
     def digest(self) -> str:
@@ -113,6 +139,12 @@ class TextTokenizer:
         if not self._appends_end:
             rows = [[*row, self.end_token_id] for row in rows]
         for row, text in zip(rows, texts, strict=True):
+            if self.rows is not None and max(row) >= self.rows:
+                token = self.tokenizer.convert_ids_to_tokens(max(row))
+                raise UserError(
+                    f"the text {text[:60]!r} holds the token {token!r} with id {max(row)}; the base model's embedding has "
+                    f"{self.rows} rows"
+                )
             if row[-1] != self.end_token_id:
                 raise UserError(f"the tokens of {text[:60]!r} do not end with the pooled token {self.end_token_id}")
         return rows, cut
@@ -139,9 +171,18 @@ class TextTokenizer:
         return torch.where(mask.any(dim=1, keepdim=True), mask, attention_mask)
 
     def save(self, directory: Path) -> None:
-        """Write the tokenizer's files, without the truncation that the last texts needed."""
+        """Write the tokenizer's files, without the truncation that the last texts needed.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         self.tokenizer.backend_tokenizer.no_truncation()
-        self.tokenizer.save_pretrained(str(directory))
+        try:
+            self.tokenizer.save_pretrained(str(directory))
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            raise as_os_error(error) from error  # a full disk is a plain Exception of the tokenizers library
 
     def _raw(self, texts: Sequence[str], max_length: int | None) -> tuple[list[list[int]], list[bool]]:
         """Return the tokenizer's own ids of each text, and whether it cut them to ``max_length``."""
@@ -174,13 +215,32 @@ def load_tokenizer(directory: Path) -> Any:
 
     kind = PreTrainedTokenizerFast if (directory / "tokenizer.json").is_file() else AutoTokenizer
     try:
-        tokenizer = kind.from_pretrained(str(directory))
+        tokenizer = kind.from_pretrained(str(directory), trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises plain Exception for a broken file
+        if needs_own_code(error):
+            raise UserError(f"the tokenizer in {directory} cannot be loaded: {OWN_CODE}") from error
         raise UserError(
             f"no usable tokenizer in {directory} ({first_line(error)}); copy the base model's tokenizer files there"
+            f"{sentencepiece_hint(directory)}"
         ) from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise UserError(
+            f"the tokenizer in {directory} ({type(tokenizer).__name__}) is written in Python and has no tokenizer.json, which "
+            f"is needed here; the folder holds: {listing(directory)}{sentencepiece_hint(directory)}"
+        )
     # A truncation or padding section in tokenizer.json must not act behind our back.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer
+
+
+def sentencepiece_hint(directory: Path) -> str:
+    """Say what to do where a folder has a sentencepiece file and no ``tokenizer.json``."""
+    models = sorted(path.name for path in directory.glob("*.model"))
+    if not models or (directory / "tokenizer.json").is_file():
+        return ""
+    return (
+        f". It has {models[0]} and no tokenizer.json: make one where sentencepiece is installed, with "
+        "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    )

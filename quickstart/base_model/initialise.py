@@ -45,7 +45,7 @@ class BaseSize:
 
 
 def make_config(size: BaseSize, *, pad_id: int, bos_id: int, eos_id: int) -> MistralConfig:
-    """Mistral configuration without a sliding window, untied output embeddings, eager-free defaults."""
+    """Return a Mistral configuration without a sliding window, untied output embeddings, eager-free defaults."""
     return MistralConfig(
         vocab_size=size.vocabulary,
         hidden_size=size.hidden,
@@ -66,7 +66,7 @@ def make_config(size: BaseSize, *, pad_id: int, bos_id: int, eos_id: int) -> Mis
 
 @torch.no_grad()
 def build_model(config: MistralConfig, lsa: FloatArray, idf: FloatArray, unigram: FloatArray, seed: int) -> MistralForCausalLM:
-    """A model that starts as its LSA embeddings.
+    """Make a model that starts as its LSA embeddings.
 
     Args:
         config: sizes; ``hidden_size`` must exceed the LSA part by at least two.
@@ -101,7 +101,7 @@ def _layers(model: MistralForCausalLM) -> list[Any]:
 
 
 def _wire_context_mean(attention: Any, config: MistralConfig, layer: int) -> None:
-    """Values read a slice of the LSA part; the output projection writes it back to the same slice."""
+    """Let the values read a slice of the LSA part, and the output projection write it back to the same slice."""
     head_dim, groups = config.head_dim, config.num_attention_heads // config.num_key_value_heads
     width = config.num_key_value_heads * head_dim
     start = layer * width % LSA_DIMENSIONS
@@ -117,7 +117,7 @@ def _wire_context_mean(attention: Any, config: MistralConfig, layer: int) -> Non
 
 
 def keep_meaning(model: MistralForCausalLM) -> None:
-    """Masks gradients so that training leaves the LSA part and the constant alone.
+    """Mask gradients so that training leaves the LSA part and the constant alone.
 
     No gradient: those columns of the embeddings, those rows of every output projection (attention and feed-forward).
     An optimizer's weight decay still shrinks the rows that are not zero, which are the wired ones of the attention.

@@ -1,4 +1,8 @@
-"""Latent semantic analysis: token vectors from which tokens occur in the same passage (Deerwester et al. 1990)."""
+"""Latent semantic analysis (Deerwester et al. 1990): vectors that are near for tokens of the same passages.
+
+scikit-learn's truncated SVD would give the same subspace, but other bits (another start, other normalisations between the
+iterations), and the shipped base was made with these.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,11 @@ PASSAGE_TOKENS = 64
 
 
 def count_matrix(texts: Sequence[npt.NDArray[np.uint16]], vocabulary_size: int) -> sp.csr_matrix:
-    """Token counts ``(passages, vocabulary)`` of texts cut into passages of 64 tokens."""
-    passages = [ids[start : start + PASSAGE_TOKENS] for ids in texts for start in range(0, len(ids), PASSAGE_TOKENS)]
-    rows = np.repeat(np.arange(len(passages)), [len(passage) for passage in passages])
+    """Return token counts ``(passages, vocabulary)`` of texts cut into passages of 64 tokens."""
+    passages = []
+    for ids in texts:
+        passages += [ids[start : start + PASSAGE_TOKENS] for start in range(0, len(ids), PASSAGE_TOKENS)]
+    rows = np.repeat(np.arange(len(passages)), list(map(len, passages)))
     columns = np.concatenate(passages).astype(np.int64)
     counts = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(passages), vocabulary_size))
     counts.sum_duplicates()
@@ -23,13 +29,13 @@ def count_matrix(texts: Sequence[npt.NDArray[np.uint16]], vocabulary_size: int) 
 
 
 def inverse_document_frequency(counts: sp.csr_matrix) -> FloatArray:
-    """``log((passages + 1) / (passages with the token + 1))`` of each token ``(vocabulary,)``."""
+    """Return ``log((passages + 1) / (passages with the token + 1))`` of each token ``(vocabulary,)``."""
     frequency = np.bincount(counts.indices, minlength=counts.shape[1])
     return np.asarray(np.log((counts.shape[0] + 1) / (frequency + 1)), dtype=np.float32)
 
 
 def token_vectors(counts: sp.csr_matrix, dimensions: int, seed: int = 0, iterations: int = 12) -> FloatArray:
-    """Leading right singular vectors of the tf-idf matrix, one unit row a token ``(vocabulary, dimensions)``.
+    """Return the leading right singular vectors of the tf-idf matrix, one unit row a token ``(vocabulary, dimensions)``.
 
     Subspace iteration on the Gram matrix ``(vocabulary, vocabulary)``, which is small whatever the corpus.
     """

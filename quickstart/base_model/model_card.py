@@ -11,14 +11,14 @@ TEMPLATE = Path(__file__).parent / "model_card_template.md"
 
 
 def render_card(facts: dict[str, Any], notes: str = "") -> str:
-    """Markdown of ``quickstart/base/README.md``.
+    """Return the Markdown of ``quickstart/base/README.md``.
 
     Args:
-        facts: what ``pretraining.json`` records.
+        facts: the content of ``pretraining.json``.
         notes: Markdown about measurements made with the exported model, may be empty.
     """
     recipe, tokens, documents, books = facts["recipe"], facts["tokens"], facts["documents"], facts["books"]
-    presidential = sum(books.get(source, 0) for source in ("inaugural", "state_union"))
+    presidential = books.get("inaugural", 0) + books.get("state_union", 0)
     packages = facts["packages"]
     return TEMPLATE.read_text(encoding="utf-8").format(
         **recipe,

@@ -9,18 +9,18 @@ TokenArray = npt.NDArray[np.uint16]
 
 
 def unigram_probabilities(train: TokenArray, vocabulary: int) -> npt.NDArray[np.float64]:
-    """Token frequencies with half a count added to each."""
+    """Return token frequencies with half a count added to each."""
     counts = np.bincount(train, minlength=vocabulary) + 0.5
     return np.asarray(counts / counts.sum())
 
 
 def unigram_loss(train: TokenArray, windows: npt.NDArray[np.int64], vocabulary: int) -> float:
-    """Mean negative log-likelihood in nats of the predicted tokens of held-out windows ``(windows, length + 1)``."""
+    """Return the mean negative log-likelihood in nats of the predicted tokens of held-out windows ``(windows, length + 1)``."""
     return float(-np.log(unigram_probabilities(train, vocabulary)[windows[:, 1:]]).mean())
 
 
 def bigram_loss(train: TokenArray, windows: npt.NDArray[np.int64], vocabulary: int) -> float:
-    """The same for a bigram model interpolated with the unigram one (Jelinek and Mercer 1980).
+    """Return the same for a bigram model interpolated with the unigram one (Jelinek and Mercer 1980).
 
     ``p(b | a) = w(a) count(a, b) / count(a) + (1 - w(a)) p(b)`` with ``w(a) = count(a) / (count(a) + k)``; k is the
     best on the first tenth of the held-out windows, which favours this baseline.
@@ -29,9 +29,9 @@ def bigram_loss(train: TokenArray, windows: npt.NDArray[np.int64], vocabulary: i
     codes, counts = np.unique(train[:-1].astype(np.int64) * vocabulary + train[1:], return_counts=True)
     context = np.bincount(train[:-1], minlength=vocabulary)
     before, after = windows[:, :-1].ravel(), windows[:, 1:].ravel()
-    wanted = before * vocabulary + after
-    place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-    pair = np.where(codes[place] == wanted, counts[place], 0)
+    queries = before * vocabulary + after
+    place = np.minimum(np.searchsorted(codes, queries), len(codes) - 1)
+    pair = np.where(codes[place] == queries, counts[place], 0)
     seen = context[before]
     conditional = pair / np.maximum(seen, 1)
 

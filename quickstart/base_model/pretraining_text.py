@@ -1,4 +1,4 @@
-"""The text the base model learns from: docstrings of train modules of every installed package, and public books."""
+"""The pretraining text: docstrings of train modules of every installed package, and public books."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickstart.docstrings.cleaning import Docstring, clean
+from quickstart.docstrings.cleaning import Docstring, clean_all
 from quickstart.docstrings.deduplicate import deduplicate
-from quickstart.docstrings.sources import STANDARD_LIBRARY, package_licence, package_root, package_versions, read_packages
-from quickstart.docstrings.split import Leakage, held_out_first, measure_leakage, require_apart, split_of
+from quickstart.docstrings.sources import STANDARD_LIBRARY, find_roots, package_licence, package_versions, read_packages
+from quickstart.docstrings.split import SplitLeakage, held_out_first, measure_leakage, require_apart, split_of
 
 NOT_READ = frozenset({"pip", "setuptools", "pkg_resources", "_pytest", "pytest", "_distutils_hack"})
 
@@ -32,29 +32,33 @@ class PretrainingText:
     docstrings: list[str]
     held_out: list[str]
     books: list[tuple[str, str]]
-    leakage: Leakage
+    leakage: SplitLeakage
     packages: dict[str, tuple[str, str]]
 
 
 def installed_packages() -> list[str]:
-    """The standard library and every importable package folder in site-packages, by name."""
+    """Return the standard library and every importable package folder in site-packages, by name."""
     root = Path(sysconfig.get_path("purelib"))
-    names = sorted(folder.name for folder in root.iterdir() if (folder / "__init__.py").is_file())
-    return [STANDARD_LIBRARY, *(name for name in names if name not in NOT_READ)]
+    names = {file.parent.name for file in root.glob("*/__init__.py") if file.is_file()}
+    return [STANDARD_LIBRARY, *sorted(names - NOT_READ)]
 
 
 def full_text(doc: Docstring) -> str:
-    """Summary and paragraphs, one a line, the name unmasked."""
+    """Return summary and paragraphs, one a line, the name unmasked."""
     return "\n".join([doc.summary, *doc.paragraphs])
 
 
 def read_pretraining_text(corpus_files: Sequence[Path], workers: int = 2) -> PretrainingText:
-    """Reads, cleans, deduplicates (held-out text first), splits, and checks that the splits are apart."""
-    roots = {package: root for package in installed_packages() if (root := package_root(package)) is not None}
-    raw = [doc for docs in read_packages(roots, workers).values() for doc in docs]
-    docs, _ = deduplicate(held_out_first(doc for doc in map(clean, raw) if doc is not None))
-    train = [doc for doc in docs if split_of(doc.module) == "train"]
-    held_out = [doc for doc in docs if split_of(doc.module) != "train"]
+    """Read, clean, deduplicate (held-out text first), split, and check that the splits are apart."""
+    cleaned: list[Docstring] = []
+    for raw in read_packages(find_roots(installed_packages()), workers).values():
+        cleaned += clean_all(raw)
+    docs, _ = deduplicate(held_out_first(cleaned))
+    train: list[Docstring] = []
+    held_out: list[Docstring] = []
+    for doc in docs:
+        part = train if split_of(doc.module) == "train" else held_out
+        part.append(doc)
     leakage = measure_leakage(train, held_out)
     require_apart(leakage, "the pretraining text and the held-out modules")
     books = []
@@ -63,13 +67,13 @@ def read_pretraining_text(corpus_files: Sequence[Path], workers: int = 2) -> Pre
             for line in lines:
                 row = json.loads(line)
                 books.append((str(row["source"]), str(row["text"])))
+    packages = {}
+    for name, version in package_versions(sorted({doc.package for doc in train})).items():
+        packages[name] = (version, package_licence(name))
     return PretrainingText(
-        docstrings=[full_text(doc) for doc in train],
-        held_out=[full_text(doc) for doc in held_out],
+        docstrings=list(map(full_text, train)),
+        held_out=list(map(full_text, held_out)),
         books=books,
         leakage=leakage,
-        packages={
-            name: (version, package_licence(name))
-            for name, version in package_versions(sorted({doc.package for doc in train})).items()
-        },
+        packages=packages,
     )

@@ -1,4 +1,4 @@
-"""Trains the base model's tokenizer: an uncased byte-level BPE that brackets every text with ``<s>`` and ``</s>``."""
+"""The base model's tokenizer: an uncased byte-level BPE that brackets every text with ``<s>`` and ``</s>``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_LENGTH = 512
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE) -> Tokenizer:
-    """Byte-level BPE on lower-cased text, digits one by one, no text unrepresentable.
+    """Train a byte-level BPE on lower-cased text, digits one by one, no text unrepresentable.
 
     Lower case makes "Compute" at the head of a summary and "compute" in a body one token, and leaves an 8k vocabulary
     to words instead of spellings; a tiny model cannot afford to learn that they mean the same.
@@ -44,7 +44,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
-    """Writes files that ``AutoTokenizer.from_pretrained`` reads; no ``token_type_ids``, which Mistral does not take."""
+    """Write files that ``AutoTokenizer.from_pretrained`` reads; no ``token_type_ids``, which Mistral does not take."""
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,

@@ -1,14 +1,15 @@
-"""From a raw docstring to plain text: a summary sentence, body paragraphs, and the names under "See Also"."""
+"""Plain text of raw docstrings: a summary sentence, body paragraphs, and the names under "See Also"."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from quickstart.docstrings.sources import RawDocstring
 
 MASK = "_"
-"""Stands for the function's own name; a single character, so that word tokenisers drop it."""
+"""The mark in place of the function's own name; a single character, so that word tokenisers drop it."""
 
 DROPPED_SECTIONS = frozenset({"see also", "references", "examples", "example", "doctest", "usage", "todo"})
 _UNDERLINE = re.compile(r"^\s*([-=~^*#])\1{2,}\s*$")
@@ -49,9 +50,9 @@ class Docstring:
 
 
 def clean(raw: RawDocstring) -> Docstring | None:
-    """Plain text of a docstring; None when no sentence of three words is left."""
+    """Return a docstring as plain text; None when no sentence of three words is left."""
     paragraphs, see_also = _split_sections(raw.text)
-    texts = [text for text in (_plain(paragraph) for paragraph in paragraphs) if len(text) > 2]
+    texts = [text for text in map(_plain, paragraphs) if len(text) > 2]
     if not texts:
         return None
     sentences = _SENTENCE_END.split(texts[0], maxsplit=1)
@@ -62,8 +63,13 @@ def clean(raw: RawDocstring) -> Docstring | None:
     return Docstring(raw.package, raw.module, raw.qualname, summary, tuple(rest), tuple(see_also))
 
 
+def clean_all(raw: Iterable[RawDocstring]) -> list[Docstring]:
+    """Clean docstrings; those without a sentence are left out."""
+    return [doc for doc in map(clean, raw) if doc is not None]
+
+
 def _split_sections(text: str) -> tuple[list[str], list[str]]:
-    """Paragraphs that are kept, and the names under "See Also"."""
+    """Return the paragraphs outside the dropped sections, and the names under "See Also"."""
     lines = text.expandtabs().splitlines()
     paragraphs: list[str] = []
     current: list[str] = []
@@ -115,25 +121,25 @@ def _split_sections(text: str) -> tuple[list[str], list[str]]:
 
 
 def _linked_names(line: str) -> list[str]:
-    """Names that one line of a "See Also" section links to: ``name1, name2 : description`` or roles."""
+    """Return the names that a line of a "See Also" section links to: ``name1, name2 : description`` or roles."""
     roles = _SEE_ALSO_ROLE.findall(line)
     if roles:
-        return [name for name in roles if name]
+        return list(filter(None, roles))
     if line.startswith("    "):
         return []  # a description below its name
     names = [name.strip("` ~.") for name in line.split(" : ")[0].split(":")[0].split(",")]
-    return [name for name in names if _SEE_ALSO_NAME.match(name)]
+    return list(filter(_SEE_ALSO_NAME.match, names))
 
 
 def _plain(paragraph: str) -> str:
-    """One line without reStructuredText markup."""
+    """Return a paragraph on one line, without reStructuredText markup."""
     text = _ROLE.sub(r"\1", paragraph)
     text = _MARKUP.sub(" ", text)
     return " ".join(text.split())
 
 
 def name_pattern(qualname: str) -> re.Pattern[str]:
-    """Matches every component of a dotted name, as written or spelt out in words, and its plural; case does not matter.
+    """Return a pattern of every component of a dotted name, as written or in words, and of its plural, in any case.
 
     ``SomeReader.read_table`` masks "SomeReader", "some reader", "read_table", "read table", "read-table", "read_tables".
     The single words of a compound name stay: they are what the text is about, and the name itself is never shown.
@@ -151,5 +157,9 @@ def name_pattern(qualname: str) -> re.Pattern[str]:
 
 
 def mask_name(text: str, qualname: str) -> str:
-    """``text`` without the name it documents, which would give the answer away."""
+    """Return ``text`` without the name that it documents, which would give the answer away.
+
+    >>> mask_name("A TableReader reads tables; use the table reader.", "TableReader")
+    'A _ reads tables; use the _.'
+    """
     return " ".join(name_pattern(qualname).sub(MASK, text).split())

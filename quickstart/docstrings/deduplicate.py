@@ -1,4 +1,4 @@
-"""Removes text that occurs more than once: exact copies, near copies, and boilerplate paragraphs."""
+"""Removal of text that occurs more than once: exact copies, near copies, and boilerplate paragraphs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 @dataclass(frozen=True, slots=True)
 class DeduplicationCounts:
-    """How many docstrings went in, came out, and were dropped for which reason."""
+    """Numbers of docstrings that were read, kept, and dropped for each reason."""
 
     read: int
     kept: int
@@ -29,19 +29,20 @@ class DeduplicationCounts:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words; every number is "0", so that versions and sizes do not tell copies apart."""
+    """Return lower-case words; every number is "0", so that versions and sizes do not tell copies apart."""
     return ["0" if word[0].isdigit() else word for word in _WORD.findall(text.lower())]
 
 
 def shingles(words: Sequence[str], size: int = SHINGLE_WORDS) -> set[int]:
-    """Hashes of all runs of ``size`` words, comparable inside one process only (Python salts string hashes)."""
+    """Return hashes of all runs of ``size`` words, comparable inside one process only (Python salts string hashes)."""
     if len(words) < size:
         return {hash(tuple(words))}
-    return {hash(run) for run in zip(*(words[shift:] for shift in range(size)), strict=False)}
+    runs = zip(*[words[shift:] for shift in range(size)], strict=False)
+    return set(map(hash, runs))
 
 
 def deduplicate(docs: Iterable[Docstring]) -> tuple[list[Docstring], DeduplicationCounts]:
-    """Keeps the first of every group of copies, so the order of ``docs`` decides which one stays.
+    """Keep the first of every group of copies, so the order of ``docs`` decides which one stays.
 
     A paragraph is dropped from its second occurrence on (same first twelve words; shorter ones from the fourth on); a
     docstring is dropped when more than half of its five-word shingles stand in earlier ones, the dropped ones included.

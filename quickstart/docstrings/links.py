@@ -1,4 +1,4 @@
-"""Which docstrings their authors link to each other under "See Also"."""
+"""Links between docstrings that their authors name under "See Also"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from quickstart.docstrings.cleaning import Docstring
 
 
 def resolve_links(docs: Sequence[Docstring]) -> dict[int, set[int]]:
-    """Indices into ``docs`` that each docstring links to, made symmetric.
+    """Return the indices into ``docs`` that each docstring links to, in both directions.
 
     A name is looked up in its own class, its module, then its package; where several docstrings bear it and none of
     these decides, the link is dropped.
@@ -28,14 +28,14 @@ def resolve_links(docs: Sequence[Docstring]) -> dict[int, set[int]]:
 
 
 def _resolve(docs: Sequence[Docstring], source: int, name: str, candidates: list[int]) -> int | None:
-    """The one docstring that ``name`` means when it is written in the docstring ``source``."""
+    """Return the docstring that ``name`` means when it is written in the docstring ``source``."""
     doc = docs[source]
     dotted = [part for part in name.split(".")[:-1] if part]
     if dotted:
         candidates = [index for index in candidates if _path_fits(docs[index], dotted)]
     scope = doc.qualname.rpartition(".")[0]
-    same_class = [i for i in candidates if docs[i].module == doc.module and docs[i].qualname.rpartition(".")[0] == scope]
-    same_module = [i for i in candidates if docs[i].module == doc.module]
+    same_module = [index for index in candidates if docs[index].module == doc.module]
+    same_class = [index for index in same_module if docs[index].qualname.rpartition(".")[0] == scope]
     for narrowed in (same_class, same_module, candidates):
         if narrowed:
             return narrowed[0] if len(narrowed) == 1 else None

@@ -1,4 +1,4 @@
-"""Reads docstrings out of installed Python sources with ``ast``; nothing is imported."""
+"""Docstrings of installed Python sources, read with ``ast``; nothing is imported."""
 
 from __future__ import annotations
 
@@ -18,15 +18,43 @@ STANDARD_LIBRARY = "python"
 """Stands for the standard library in every list of packages."""
 
 CORE_PACKAGES = (
-    STANDARD_LIBRARY, "numpy", "scipy", "sklearn", "pandas", "networkx", "sympy", "torch", "statsmodels", "matplotlib",
-)  # fmt: skip
-"""What the quickstart reads: packages that our own dependencies bring. transformers is left out (mostly copies)."""
+    STANDARD_LIBRARY,
+    "numpy",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "networkx",
+    "sympy",
+    "torch",
+    "statsmodels",
+    "matplotlib",
+)
+"""Packages that the quickstart reads: our own dependencies bring them. transformers is left out (mostly copies)."""
 
 SKIPPED_FOLDERS = frozenset(
-    {"test", "tests", "testing", "_vendor", "_vendored", "vendored", "vendor", "externals", "site-packages",
-     "dist-packages", "__pycache__", "idlelib", "lib2to3", "turtledemo", "ensurepip", "node_modules", "benchmarks",
-     "_pytest", "test_utils", "sandbox"}
-)  # fmt: skip
+    {
+        "test",
+        "tests",
+        "testing",
+        "_vendor",
+        "_vendored",
+        "vendored",
+        "vendor",
+        "externals",
+        "site-packages",
+        "dist-packages",
+        "__pycache__",
+        "idlelib",
+        "lib2to3",
+        "turtledemo",
+        "ensurepip",
+        "node_modules",
+        "benchmarks",
+        "_pytest",
+        "test_utils",
+        "sandbox",
+    }
+)
 MAX_FILE_BYTES = 2_000_000
 _DOC_CALLS = frozenset({"add_newdoc", "add_docstr", "_add_docstr"})
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -34,7 +62,7 @@ _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @dataclass(frozen=True, slots=True)
 class RawDocstring:
-    """A docstring as it stands in the source.
+    """A docstring as in the source.
 
     Attributes:
         package: top-level package, or ``"python"`` for the standard library.
@@ -50,7 +78,7 @@ class RawDocstring:
 
 
 def package_versions(packages: Sequence[str]) -> dict[str, str]:
-    """Versions of those packages that are installed, in the order given."""
+    """Return the versions of those packages that are installed, in the order given."""
     distributions = metadata.packages_distributions()
     versions = {}
     for package in packages:
@@ -62,7 +90,7 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def package_licence(package: str) -> str:
-    """Licence that an installed package's metadata states, in a few words; "unstated" where it states none."""
+    """Return the licence in an installed package's metadata, in a few words; "unstated" where there is none."""
     if package == STANDARD_LIBRARY:
         return "PSF-2.0"
     facts = metadata.metadata(metadata.packages_distributions()[package][0])
@@ -77,7 +105,7 @@ def package_licence(package: str) -> str:
 
 
 def package_root(package: str) -> Path | None:
-    """Folder that module paths are relative to: the standard library's, or the site-packages that holds the package."""
+    """Return the folder that module paths are relative to: the standard library's, or the package's site-packages."""
     if package == STANDARD_LIBRARY:
         return Path(sysconfig.get_path("stdlib"))
     for key in ("purelib", "platlib"):
@@ -87,8 +115,18 @@ def package_root(package: str) -> Path | None:
     return None
 
 
+def find_roots(packages: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of those packages that are installed."""
+    roots = {}
+    for package in packages:
+        root = package_root(package)
+        if root is not None:
+            roots[package] = root
+    return roots
+
+
 def list_modules(package: str, root: Path) -> list[Path]:
-    """Source files of one package in a fixed order, without tests and vendored copies."""
+    """Return the source files of a package in a fixed order, without tests and vendored copies."""
     top = root if package == STANDARD_LIBRARY else root / package
     files = []
     for folder, folders, names in os.walk(top):  # Path.walk is not in Python 3.11
@@ -104,7 +142,7 @@ def _string(node: ast.expr) -> str | None:
 
 
 def _attached_docstring(call: ast.Call) -> tuple[str, str] | None:
-    """(name, docstring) of a call that attaches a docstring to compiled code, as numpy and torch do."""
+    """Return (name, docstring) of a call that attaches a docstring to compiled code, as numpy and torch do."""
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if function not in _DOC_CALLS or len(call.args) < 2:
         return None
@@ -119,7 +157,7 @@ def _attached_docstring(call: ast.Call) -> tuple[str, str] | None:
 
 
 def _walk(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
-    """Yields (qualname, docstring) of every function and class, not descending into function bodies."""
+    """Yield (qualname, docstring) of every function and class, not descending into function bodies."""
     for node in body:
         if isinstance(node, _Scope):
             qualname = f"{prefix}{node.name}"
@@ -156,11 +194,14 @@ def read_module(package: str, root: Path, file: Path) -> list[RawDocstring]:
 
 def _read_chunk(job: tuple[str, Path, list[Path]]) -> list[RawDocstring]:
     package, root, files = job
-    return [doc for file in files for doc in read_module(package, root, file)]
+    docs = []
+    for file in files:
+        docs += read_module(package, root, file)
+    return docs
 
 
 def read_packages(roots: dict[str, Path], workers: int = 2, chunk: int = 64) -> dict[str, list[RawDocstring]]:
-    """Docstrings of each package, in the order of ``roots``; the result does not depend on ``workers``."""
+    """Return the docstrings of each package, in the order of ``roots``; the result does not depend on ``workers``."""
     jobs = []
     for package, root in roots.items():
         files = list_modules(package, root)

@@ -1,4 +1,4 @@
-"""Which module belongs to train, dev or test, and the check that the three are apart."""
+"""The split of modules into train, dev and test, and the check that the three are apart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LeakageError(RuntimeError):
 
 
 def split_of(module: str) -> Split:
-    """Split of a module path; a hash, so it is the same on every machine and for every set of packages."""
+    """Return the split of a module path; a hash decides, so it is the same on every machine and for every set of packages."""
     bucket = int.from_bytes(hashlib.sha256(module.encode()).digest()[:4], "big") % 100
     if bucket < TEST_PERCENT:
         return "test"
@@ -35,14 +35,14 @@ def split_of(module: str) -> Split:
 
 
 def held_out_first(docs: Iterable[Docstring]) -> list[Docstring]:
-    """Test, then dev, then train: deduplication keeps the first copy, so train loses what is held out."""
+    """Sort test before dev before train: deduplication keeps the first copy, so train loses what is held out."""
     rank = {"test": 0, "dev": 1, "train": 2}
     return sorted(docs, key=lambda doc: rank[split_of(doc.module)])
 
 
 @dataclass(frozen=True, slots=True)
-class Leakage:
-    """What of the held-out text stands in train.
+class SplitLeakage:
+    """The share of held-out text that stands in train.
 
     Attributes:
         ngram_overlap: share of the held-out docstrings' 8-grams (distinct per docstring) that stand in train.
@@ -55,12 +55,13 @@ class Leakage:
     held_out: int
 
 
-def measure_leakage(train: Sequence[Docstring], held_out: Sequence[Docstring]) -> Leakage:
-    """Compares words, numbers read as one number."""
+def measure_leakage(train: Sequence[Docstring], held_out: Sequence[Docstring]) -> SplitLeakage:
+    """Compare words; all numbers count as the same word."""
     train_ngrams: set[int] = set()
+    train_summaries: set[str] = set()
     for doc in train:
+        train_summaries.add(" ".join(words_of(doc.summary)))
         train_ngrams |= shingles(words_of(f"{doc.summary} {doc.body}"), NGRAM_WORDS)
-    train_summaries = {" ".join(words_of(doc.summary)) for doc in train}
     seen = total = verbatim = summaries = 0
     for doc in held_out:
         ngrams = shingles(words_of(f"{doc.summary} {doc.body}"), NGRAM_WORDS)
@@ -70,11 +71,11 @@ def measure_leakage(train: Sequence[Docstring], held_out: Sequence[Docstring]) -
         if len(words) >= MIN_SUMMARY_WORDS:
             summaries += 1
             verbatim += " ".join(words) in train_summaries
-    return Leakage(round(seen / max(total, 1), 4), round(verbatim / max(summaries, 1), 4), len(held_out))
+    return SplitLeakage(round(seen / max(total, 1), 4), round(verbatim / max(summaries, 1), 4), len(held_out))
 
 
-def require_apart(leakage: Leakage, names: str = "train and test") -> None:
-    """Raises :class:`LeakageError` when held-out text stands in train above the stated thresholds."""
+def require_apart(leakage: SplitLeakage, names: str = "train and test") -> None:
+    """Raise `LeakageError` when held-out text stands in train above the stated thresholds."""
     if leakage.ngram_overlap <= MAX_NGRAM_OVERLAP and leakage.verbatim_summaries <= MAX_VERBATIM_SUMMARIES:
         return
     raise LeakageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One task as it is written to a folder.
+class TaskFiles:
+    """A task as it is written to a folder.
 
     Attributes:
         name: folder name and task name.
@@ -34,33 +35,37 @@ class Task:
     files: dict[str, list[Row]]
 
 
-def retrieval_task(docs: Sequence[Docstring], name: str, size: int, seed: int) -> Task:
-    """Summary sentence as query, the rest of the same docstring as the one relevant document."""
+def retrieval_task(docs: Sequence[Docstring], name: str, size: int, seed: int) -> TaskFiles:
+    """Take the summary sentence as query, the rest of the same docstring as the one relevant document."""
     usable = [doc for doc in docs if is_pair(doc)]
     chosen = random.Random(seed).sample(usable, min(size, len(usable)))
-    return Task(
+    corpus: list[Row] = []
+    queries: list[Row] = []
+    judgements: list[Row] = []
+    for number, doc in enumerate(chosen):
+        corpus.append({"id": f"d{number}", "title": "", "text": document_text(doc)})
+        queries.append({"id": f"q{number}", "text": query_text(doc)})
+        judgements.append({"query-id": f"q{number}", "corpus-id": f"d{number}", "score": 1})
+    return TaskFiles(
         name=name,
         kind="retrieval",
         main_score="ndcg_at_10",
         description="Find the rest of a docstring by its summary sentence; the documented name is masked in both.",
-        files={
-            "corpus": [{"id": f"d{i}", "title": "", "text": document_text(doc)} for i, doc in enumerate(chosen)],
-            "queries": [{"id": f"q{i}", "text": query_text(doc)} for i, doc in enumerate(chosen)],
-            "qrels.test": [{"query-id": f"q{i}", "corpus-id": f"d{i}", "score": 1} for i in range(len(chosen))],
-        },
+        files={"corpus": corpus, "queries": queries, "qrels.test": judgements},
     )
 
 
-def reranking_task(docs: Sequence[Docstring], size: int, negatives: int, seed: int) -> Task:
-    """The functions that a docstring's "See Also" names, among other functions of the same modules."""
+def reranking_task(docs: Sequence[Docstring], size: int, negatives: int, seed: int) -> TaskFiles:
+    """Rank the functions that a docstring's "See Also" names among other functions of the same modules."""
     rng = random.Random(seed)
     links, by_module = _links_and_modules(docs)
     rows: list[Row] = []
     for source in sorted(links):
         positives = sorted(links[source])
-        known = links[source] | {source}.union(*(links[target] for target in positives))
-        pool = [i for module in sorted({docs[t].module for t in positives}) for i in by_module[module]]
-        pool = [i for i in pool if i not in known]
+        linked = _neighbourhood(links, source)
+        pool: list[int] = []
+        for module in sorted({docs[target].module for target in positives}):
+            pool += [index for index in by_module[module] if index not in linked]
         if len(pool) >= negatives // 2:
             chosen = rng.sample(pool, min(negatives, len(pool)))
             rows.append(
@@ -70,7 +75,7 @@ def reranking_task(docs: Sequence[Docstring], size: int, negatives: int, seed: i
                     "negative": [full_text(docs[i]) for i in chosen],
                 }
             )
-    return Task(
+    return TaskFiles(
         name="DocstringSeeAlsoReranking",
         kind="reranking",
         main_score="map_at_1000",
@@ -79,23 +84,25 @@ def reranking_task(docs: Sequence[Docstring], size: int, negatives: int, seed: i
     )
 
 
-def pair_task(docs: Sequence[Docstring], size: int, seed: int) -> Task:
-    """Linked or not. Every negative is from the module of the positive's second text, so the module tells nothing."""
+def pair_task(docs: Sequence[Docstring], size: int, seed: int) -> TaskFiles:
+    """Tell linked pairs from others; each negative is from the module of the linked text, so the module tells nothing."""
     rng = random.Random(seed)
     links, by_module = _links_and_modules(docs)
-    edges = [(a, b) for a in sorted(links) for b in sorted(links[a]) if a < b]
+    edges = []
+    for source in sorted(links):
+        edges += [(source, target) for target in sorted(links[source]) if source < target]
     rng.shuffle(edges)
     rows: list[Row] = []
     for a, b in edges:
         if rng.random() < 0.5:
             a, b = b, a
-        known = links[a] | {a, b}.union(*(links[target] for target in links[a]))
-        others = [i for i in by_module[docs[b].module] if i not in known]
+        linked = _neighbourhood(links, a)
+        others = [index for index in by_module[docs[b].module] if index not in linked]
         if others and len(rows) < 2 * size:
             first = full_text(docs[a])
             rows.append({"sentence1": first, "sentence2": full_text(docs[b]), "label": 1})
             rows.append({"sentence1": first, "sentence2": full_text(docs[rng.choice(others)]), "label": 0})
-    return Task(
+    return TaskFiles(
         name="DocstringSeeAlsoPairs",
         kind="pair",
         main_score="max_ap",
@@ -104,8 +111,8 @@ def pair_task(docs: Sequence[Docstring], size: int, seed: int) -> Task:
     )
 
 
-def classification_task(docs: Sequence[Docstring], per_label: int, seed: int) -> Task:
-    """Which subpackage a docstring is from; train and test items come from different modules."""
+def classification_task(docs: Sequence[Docstring], per_label: int, seed: int) -> TaskFiles:
+    """Tell the subpackage of a docstring; train and test items come from different modules."""
     rng = random.Random(seed)
     train: list[Row] = []
     test: list[Row] = []
@@ -118,7 +125,7 @@ def classification_task(docs: Sequence[Docstring], per_label: int, seed: int) ->
         for rows, half in zip((train, test), halves, strict=True):
             chosen = rng.sample(half, min(per_label, len(half)))
             rows += [{"text": full_text(doc), "label": label} for doc in chosen]
-    return Task(
+    return TaskFiles(
         name="DocstringSubpackageClassification",
         kind="classification",
         main_score="accuracy",
@@ -127,15 +134,15 @@ def classification_task(docs: Sequence[Docstring], per_label: int, seed: int) ->
     )
 
 
-def clustering_task(docs: Sequence[Docstring], per_label: int, seed: int) -> Task:
-    """Groups docstrings by subpackage."""
+def clustering_task(docs: Sequence[Docstring], per_label: int, seed: int) -> TaskFiles:
+    """Group docstrings by subpackage."""
     rng = random.Random(seed)
     rows: list[Row] = []
     for label, modules in _labelled_modules(docs, min_modules=2).items():
-        members = [doc for module in modules for doc in module]
+        members = list(itertools.chain.from_iterable(modules))
         if len(members) >= per_label:
             rows += [{"sentence": full_text(doc), "label": label} for doc in rng.sample(members, per_label)]
-    return Task(
+    return TaskFiles(
         name="DocstringSubpackageClustering",
         kind="clustering",
         main_score="v_measure",
@@ -145,7 +152,7 @@ def clustering_task(docs: Sequence[Docstring], per_label: int, seed: int) -> Tas
 
 
 def subpackage(doc: Docstring) -> str:
-    """``"scipy.stats"``; the package alone where the module lies directly in it."""
+    """Return ``"scipy.stats"``; the package alone where the module lies directly in it."""
     parts = doc.module.removesuffix(".py").split("/")
     if doc.package == STANDARD_LIBRARY or len(parts) < 3:
         return doc.package
@@ -153,16 +160,24 @@ def subpackage(doc: Docstring) -> str:
 
 
 def _labelled_modules(docs: Sequence[Docstring], min_modules: int) -> dict[str, list[list[Docstring]]]:
-    """Docstrings of each module by subpackage, where a subpackage has enough modules; the sorted order is fixed."""
+    """Return the docstrings of each module by subpackage, where a subpackage has enough modules; the sorted order is fixed."""
     grouped: dict[str, dict[str, list[Docstring]]] = defaultdict(lambda: defaultdict(list))
     for doc in docs:
         if is_pair(doc) and subpackage(doc) != STANDARD_LIBRARY:
             grouped[subpackage(doc)][doc.module].append(doc)
-    return {
-        label: [modules[module] for module in sorted(modules)]
-        for label, modules in sorted(grouped.items())
-        if len(modules) >= min_modules
-    }
+    labelled = {}
+    for label, modules in sorted(grouped.items()):
+        if len(modules) >= min_modules:
+            labelled[label] = [modules[module] for module in sorted(modules)]
+    return labelled
+
+
+def _neighbourhood(links: dict[int, set[int]], source: int) -> set[int]:
+    """Return a docstring, those that it links to, and those that these link to."""
+    near = {source} | links[source]
+    for target in links[source]:
+        near |= links[target]
+    return near
 
 
 def _links_and_modules(docs: Sequence[Docstring]) -> tuple[dict[int, set[int]], dict[str, list[int]]]:

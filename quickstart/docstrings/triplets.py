@@ -15,22 +15,22 @@ MIN_DOCUMENT_WORDS = 15
 
 
 def query_text(doc: Docstring) -> str:
-    """The summary sentence without the documented name."""
+    """Return the summary sentence without the documented name."""
     return first_words(mask_name(doc.summary, doc.qualname))
 
 
 def document_text(doc: Docstring) -> str:
-    """The rest of the docstring without the documented name."""
+    """Return the rest of the docstring without the documented name."""
     return first_words(mask_name(first_words(doc.body, 2 * DOCUMENT_WORDS), doc.qualname))
 
 
 def full_text(doc: Docstring) -> str:
-    """Summary and rest, without the documented name."""
+    """Return summary and rest, without the documented name."""
     return first_words(mask_name(first_words(f"{doc.summary} {doc.body}", 2 * DOCUMENT_WORDS), doc.qualname))
 
 
 def first_words(text: str, count: int = DOCUMENT_WORDS) -> str:
-    """``text`` up to its ``count``-th word."""
+    """Return ``text`` up to its ``count``-th word."""
     return " ".join(text.split()[:count])
 
 
@@ -40,7 +40,7 @@ def is_pair(doc: Docstring) -> bool:
 
 
 def make_triplets(docs: Sequence[Docstring], seed: int) -> list[dict[str, str]]:
-    """``query``, ``positive`` and ``negative`` of every usable docstring, in a shuffled order.
+    """Return ``query``, ``positive`` and ``negative`` of every usable docstring, in a shuffled order.
 
     The negative is the rest of another docstring of the same module; modules with one docstring give no triplet.
     """
@@ -52,7 +52,7 @@ def make_triplets(docs: Sequence[Docstring], seed: int) -> list[dict[str, str]]:
     triplets = []
     for module in sorted(by_module):
         members = by_module[module]
-        documents = [document_text(doc) for doc in members]
+        documents = list(map(document_text, members))
         for index, doc in enumerate(members):
             others = [other for position, other in enumerate(documents) if position != index]
             if others:

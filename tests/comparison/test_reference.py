@@ -15,8 +15,9 @@ from comparison.claims.pairs import mean_score
 from comparison.compare import Options, compare
 from comparison.reading.families import Families, parse_families
 from comparison.reading.results_folder import read
+from comparison.reading.selection import select
 from comparison.reading.systems import Reading, only
-from comparison.reading.table import Table, select
+from comparison.reading.table import Table
 from comparison.stats.effects import Interval
 from comparison.stats.exact import floor
 from comparison.stats.multiple import holm

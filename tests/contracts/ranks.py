@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.tiny import new_model, triplets
-from trainers.run.trainer import ContrastiveTrainer
+from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step import contrastive as step_module
 from trainers.step import gather as gather_module
 from trainers.step.batch import TripletBatch, TripletCollator
@@ -41,7 +41,7 @@ class Case:
         splits: for each batch, how many rows each process gets.
         chunk_tokens: of gradient caching.
         alone: every third query has no in-batch negatives.
-        options: other arguments of the trainer.
+        options: of the trainer, beside chunk_tokens.
         arguments: other ``TrainingArguments``.
         broken: a mistake to make on purpose.
         checkpointing: recompute activations.
@@ -87,7 +87,8 @@ class ShareTrainer(ContrastiveTrainer):
         for index, row in enumerate(rows):
             row["negatives"] = row["negatives"][: index % 4]  # ragged
         collator = TripletCollator(model.tokenizer, model.recipe)
-        super().__init__(model, args, rows, collator, chunk_tokens=case.chunk_tokens, **case.options)
+        options = ContrastiveOptions(chunk_tokens=case.chunk_tokens, **case.options)
+        super().__init__(model, args, rows, collator, options=options)
 
     def get_train_dataloader(self) -> Any:
         batches, start = [], 0
@@ -246,13 +247,14 @@ def rank_main(job: dict[str, Any], rank: int, port: int) -> None:
 def command(argv: list[str], design: str, engine: str) -> None:
     """Run the trainer's command line, with an engine that the launcher would refuse on the CPU."""
     from trainers import train
-    from trainers.flags import command_line
+    from trainers.flags import resolve
+    from trainers.run import train_run
 
-    command_line.check_launcher = lambda *args, **kwargs: None
+    resolve.check_launcher = lambda *args, **kwargs: None
     if engine == "zero2":
         os.environ.update(ACCELERATE_USE_DEEPSPEED="true", ACCELERATE_DEEPSPEED_ZERO_STAGE="2")
     if engine == "fsdp2":
-        build = train.build_trainer
+        build = train_run.build_trainer
 
         def build_sharded(config: Any) -> Any:
             trainer: Any = build(config)
@@ -260,7 +262,7 @@ def command(argv: list[str], design: str, engine: str) -> None:
             trainer.contrastive_step = replace(trainer.contrastive_step, engine=engine_again(trainer))
             return trainer
 
-        train.build_trainer = build_sharded
+        train_run.build_trainer = build_sharded
     status = train.main(argv, design=design)
     assert status == 0, f"exit status {status}"
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from model_loaders import load_design
 from model_loaders.layouts.manifest import Recipe
 from model_loaders.layouts.published import NAMES
-from model_loaders.loading import load_design
-from trainers.run.trainer import ContrastiveTrainer
+from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step.batch import TripletCollator
 from trainers.step.loss import ContrastiveLoss, LossBatch
 
@@ -47,9 +47,8 @@ def golden_trainer(parity: Path, run: str, output_dir: Path, chunk_tokens: int |
     )  # fmt: skip
     rows = [{"query": r["query"], "positive": r["positive"], "negatives": [r["negative"]]} for r in golden["data"]]
     collator = TripletCollator(model.tokenizer, Recipe(max_length=golden["max_seq_length"]))
-    trainer = RecordingTrainer(
-        model, args, rows, collator, loss=ContrastiveLoss(mask_duplicates=False), chunk_tokens=chunk_tokens
-    )
+    loss, options = ContrastiveLoss(mask_duplicates=False), ContrastiveOptions(chunk_tokens=chunk_tokens)
+    trainer = RecordingTrainer(model, args, rows, collator, loss=loss, options=options)
     trainer.losses, trainer.first_gradients = [], {}
     return trainer, spec
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_loaders.loading import load_design
+from model_loaders import load_design
 from tests.contracts.gradients import relative
 from tests.contracts.ranks import Case, job_of
 from tests.contracts.test_gradient_over_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference
@@ -61,7 +61,7 @@ def test_equals_one_process(engine: str, found: dict[str, list[dict[str, Any]]],
     ranks = found[case.name]
     assert [rank["world"] for rank in ranks] == [2, 2]
     assert {rank["wrapper"] for rank in ranks} == {WRAPPERS[engine]}
-    if case.name == "local":  # another loss than one process's; what it is stands in test_processes.py, with DDP
+    if case.name == "local":  # another loss than one process's; what it is stands in test_gradient_over_processes.py, with DDP
         assert relative(ranks[0]["weights"], reference(case, base)["weights"]) > 100 * NOISE
         assert all(torch.equal(ranks[0]["weights"][name], weight) for name, weight in ranks[1]["weights"].items())
         return

@@ -82,11 +82,10 @@ class Warm:
 
 def serve() -> None:
     """Answer questions; in a child, run the command instead."""
-    import peft  # noqa: F401
-    from transformers import Trainer  # noqa: F401
+    import trainers.run.train_run  # noqa: F401
+    from trainers.run import build
 
-    import triplets.read  # noqa: F401
-
+    build.fit_memory = lambda *_: "not planned"  # it takes longer than a tiny run
     for line in sys.stdin:
         question = json.loads(line)
         answer: Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import os
 import socket
@@ -13,12 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
 from common.locks import InUseError, locked
 from evaluation.cli import main
-from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_files import iter_rows
-from evaluation.tasks.local_folder import list_folder
 from model_loaders import load
 from model_loaders.saving import save
 from tests.evaluation.conftest import BagOfWords, write
@@ -53,123 +49,6 @@ def usage_error(capsys, *words: object, **options) -> str:
     return error
 
 
-FILES = {
-    "TinySTS": "test.jsonl",
-    "TinyPair": "test.jsonl.gz",
-    "TinyClassification": "train.jsonl",
-    "TinyClustering": "test.jsonl",
-    "TinyReranking": "test.jsonl",
-    "TinyRetrieval": "queries.jsonl",
-}
-ROWS = [
-    ("TinySTS", {"sentence1": 7}, "sentence1 must be a text, found 7"),
-    ("TinySTS", {"sentence2": None}, "no sentence2"),
-    ("TinySTS", {"sentence1": "a\ud800b"}, "sentence1 has half a character"),
-    ("TinySTS", {"score": float("nan")}, "score must be a finite number"),
-    ("TinySTS", {"score": "high"}, "score must be a number"),
-    ("TinyPair", {"sentence2": ["x"]}, 'sentence2 must be a text, found ["x"]'),
-    ("TinyPair", {"label": 2}, "labels of pairs are 0 and 1"),
-    ("TinyClassification", {"label": None}, "no label"),
-    ("TinyClassification", {"label": 0.5}, "label must be a text or a whole number"),
-    ("TinyClassification", {"label": 10**30}, "label must fit 64 bits: write it as a text"),
-    ("TinyClassification", {"text": 3.5}, "text must be a text"),
-    ("TinyClustering", {"sentence": False}, "sentence must be a text"),
-    ("TinyReranking", {"positive": [1]}, 'positive must be a list of texts: write ["a text"], found [1]'),
-    ("TinyReranking", {"positive": "abc"}, 'positive must be a list of texts: write ["abc"], found "abc"'),
-    ("TinyReranking", {"negative": "abc"}, 'negative must be a list of texts: write ["abc"], found "abc"'),
-    ("TinyReranking", {"negative": ["a\ud800b"]}, "negative has half a character"),
-    ("TinyReranking", {"query": {}}, "query must be a text"),
-    ("TinyRetrieval", {"text": 12}, "text must be a text, found 12"),
-    ("TinyRetrieval", {"text": None}, "no text"),
-]
-
-
-@pytest.mark.parametrize(
-    "task, change, message", ROWS, ids=[f"{task} {next(iter(change))} {n}" for n, (task, change, _) in enumerate(ROWS)]
-)
-def test_a_bad_row_is_named_with_its_file(task, change, message, data_dir, tmp_path, capsys):
-    path = data_dir / task / FILES[task]
-    rows = list(iter_rows(path))
-    write(path, [rows[0], {**rows[1], **change}, *rows[2:]])
-    loader = Loader()
-    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", task]
-    assert call(*flags, loader=loader) == 1
-    out, err = capsys.readouterr()
-    assert message in err and task in out and "Traceback" not in out + err
-    assert not loader.encoder.calls
-    (line,) = [line for line in err.splitlines() if "FAILED" in line]
-    if "labels of pairs" not in message:
-        assert f"{path.name}:2: " in line
-
-
-def test_line_ends_and_byte_order_marks_of_windows_are_no_content(data_dir):
-    """Editors and shells there write both; JSON lines, compressed ones, tables and task.json are read as without."""
-
-    def loaded(name: str) -> object:
-        (spec,) = find_tasks([name], data_dir)
-        task = spec.task()
-        spec.load(task)
-        split = task.dataset["default"]["test"]
-        if not isinstance(split, dict):
-            return list(split)
-        return [list(split["corpus"]), list(split["queries"]), split["relevant_docs"]]
-
-    qrels = data_dir / "TinyRetrieval/qrels.test.jsonl"
-    rows = [f"{row['query-id']}\t{row['corpus-id']}\t{row['score']}\n" for row in iter_rows(qrels)]
-    qrels.unlink()
-    (data_dir / "TinyRetrieval/qrels").mkdir()
-    (data_dir / "TinyRetrieval/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows))
-    (data_dir / "TinySTS/task.json").write_text('{"name": "Named"}\n')
-    names = ["TinyRetrieval", "TinyPair", "Named"]
-    before = [loaded(name) for name in names]
-    for path in [path for name in ("TinyRetrieval", "TinyPair", "TinySTS") for path in (data_dir / name).rglob("*.*")]:
-        content = path.read_bytes()
-        plain = gzip.decompress(content) if path.suffix == ".gz" else content
-        windows = b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n")
-        path.write_bytes(gzip.compress(windows) if path.suffix == ".gz" else windows)
-    assert [loaded(name) for name in names] == before
-
-
-def test_a_title_that_is_no_text(data_dir, tmp_path, capsys):
-    path = data_dir / "TinyRetrieval/corpus.jsonl.gz"
-    rows = list(iter_rows(path))
-    write(path, [{**rows[0], "title": 1984}, *rows[1:]])
-    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinyRetrieval"]
-    assert call(*flags) == 1
-    assert "corpus.jsonl.gz:1: title must be a text, found 1984" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "task, file, change, message",
-    [
-        ("TinyPair", "test.jsonl.gz", {"label": 1}, "all rows have the label 1"),
-        ("TinyClustering", "test.jsonl", {"label": "x"}, "all rows have the label 'x'"),
-        ("TinyClassification", "train.jsonl", {"label": "x"}, "all rows have the label 'x'"),
-        ("TinyClassification", "test.jsonl", {"label": "x"}, "none of its labels is one of the train split"),
-        ("TinyRetrieval", "qrels.test.jsonl", {"score": 0}, "no query has a relevant document"),
-        ("TinyRetrieval", "qrels.test.jsonl", {"query-id": "q0", "corpus-id": "d0"}, None),
-    ],
-)
-def test_data_on_which_all_models_are_equal_are_refused(task, file, change, message, data_dir):
-    path = data_dir / task / file
-    write(path, [{**row, **change} for row in iter_rows(path)])
-    (spec,) = find_tasks([task], data_dir)
-    if message is None:  # the same judgement many times is one
-        spec.load(spec.task())
-        rows = list(iter_rows(path))
-        write(path, [rows[0], {**rows[0], "score": 2}])
-        message = "document 'd0' is judged twice for query 'q0', and not the same"
-    with pytest.raises(UserError, match=message):
-        spec.load(spec.task())
-
-
-def test_two_files_of_one_split_are_a_question(data_dir):
-    path = data_dir / "TinySTS/test.jsonl"
-    write(path.with_name("test.jsonl.gz"), list(iter_rows(path)))
-    with pytest.raises(UserError, match=r"test.jsonl and test.jsonl.gz: which one is meant"):
-        list_folder(path.parent).subsets("test")
-
-
 def test_a_task_that_measures_nothing_is_told_and_leaves_no_score(data_dir, tmp_path, capsys):
     path = data_dir / "TinySTS/test.jsonl"
     write(path, [{**row, "score": 1} for row in iter_rows(path)])
@@ -179,19 +58,6 @@ def test_a_task_that_measures_nothing_is_told_and_leaves_no_score(data_dir, tmp_
     assert not list(tmp_path.glob("out/results/*/*/TinySTS.json"))
     assert call(*flags) == 1  # and it is not taken for a result that is there
     assert "FAILED" in capsys.readouterr().err
-
-
-def test_empty_folders_and_files(data_dir, tmp_path, capsys):
-    (data_dir / "Empty").mkdir()
-    flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out"]
-    assert "unknown task 'Empty'" in (error := usage_error(capsys, *flags, "--tasks", "Empty"))
-    assert f"{data_dir / 'Empty'} has no data file (JSON lines, .gz or not); it holds nothing" in error
-    (data_dir / "TinySTS/test.jsonl").write_text("")
-    assert call(*flags, "--tasks", "TinySTS") == 1
-    assert "TinySTS" in capsys.readouterr().err
-    (data_dir / "TinyClassification/train.jsonl").unlink()
-    assert call(*flags, "--tasks", "TinyClassification") == 1
-    assert "needs a train split" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -211,7 +77,7 @@ def test_empty_folders_and_files(data_dir, tmp_path, capsys):
         (["--save_embeddings", "{file}"], "--save_embeddings"),
         (["--embedding_cache", "{file}"], "--embedding_cache"),
         (["--data_dir", "{file}"], "is no folder"),
-        (["--prompts", "{tab}"], "not valid YAML"),
+        (["--prompts", "{tab}"], "no valid YAML"),
         (["--prompts", "{list}"], "must map task names"),
         (["--prompts", "{number}"], "must be a string"),
         (["--prompts", "{data}"], "cannot be read"),
@@ -278,7 +144,7 @@ def full(*_, **__):
     "where",
     [
         "mteb.cache.ResultCache.save_to_cache",
-        "evaluation.results.score_task.write_record",
+        "evaluation.results.record.Record.write",
         "evaluation.results.item_scores._replace",
     ],
 )
@@ -297,7 +163,7 @@ def test_a_full_disk_is_one_error_and_what_is_done_is_kept(where, data_dir, tmp_
 
 
 def test_scores_are_shown_though_the_csv_cannot_be_written(data_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("evaluation.results.score_table.write_csv", full)
+    monkeypatch.setattr("evaluation.score_adapter.write_csv", full)
     flags = ["--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--tasks", "TinySTS"]
     with pytest.raises(SystemExit) as stop:
         call(*flags)

@@ -48,18 +48,18 @@ def encode(progress, clock, *, texts, characters, seconds, tokens=None, reused=0
 def test_speed_and_time_left_are_of_what_is_encoded_now():
     progress, clock, _ = started([1000, 1000, 2000])
     progress.start(0, "A")
-    assert progress.seconds_left() is None
+    assert progress.work.seconds_left() is None
     encode(progress, clock, texts=100, characters=1000, seconds=10.0, tokens=300)
-    assert progress.speed() == (10.0, 30.0)
+    assert progress.work.speed() == (10.0, 30.0)
     progress.end(0, "A", "0.5", computed=True)
-    assert progress.seconds_left() == pytest.approx(30.0)
+    assert progress.work.seconds_left() == pytest.approx(30.0)
     progress.start(1, "B")
     progress.end(1, "B", "there", computed=False)  # no time, no speed: what is left gets shorter by its share
-    assert progress.seconds_left() == pytest.approx(20.0)
+    assert progress.work.seconds_left() == pytest.approx(20.0)
     progress.start(2, "C")
     encode(progress, clock, texts=200, characters=2000, seconds=5.0, tokens=150, reused=150)
-    assert progress.speed() == (10.0, 30.0)  # the 150 of the store count for nothing
-    assert progress.seconds_left() == pytest.approx(0.0)
+    assert progress.work.speed() == (10.0, 30.0)  # the 150 of the store count for nothing
+    assert progress.work.seconds_left() == pytest.approx(0.0)
 
 
 def test_what_was_expected_is_corrected_by_what_was_found():
@@ -67,7 +67,7 @@ def test_what_was_expected_is_corrected_by_what_was_found():
     progress.start(0, "A")
     encode(progress, clock, texts=100, characters=500, seconds=5.0)  # half of what its file's bytes promised
     progress.end(0, "A", "", computed=True)
-    assert progress.seconds_left() == pytest.approx(5.0)
+    assert progress.work.seconds_left() == pytest.approx(5.0)
 
 
 def test_scoring_has_its_own_time_and_name():
@@ -76,13 +76,13 @@ def test_scoring_has_its_own_time_and_name():
     encode(progress, clock, texts=10, characters=1000, seconds=10.0)
     clock.now += 30
     assert "[1/2] A: scoring for 30 s" in progress.state()
-    assert progress.speed()[0] == 1.0  # scoring does not slow encoding down
+    assert progress.work.speed()[0] == 1.0  # scoring does not slow encoding down
     progress.end(0, "A", "", computed=True)
-    assert progress.seconds_left() == pytest.approx(10 + 30)
+    assert progress.work.seconds_left() == pytest.approx(10 + 30)
     progress.start(1, "B")
     encode(progress, clock, texts=10, characters=1000, seconds=10.0)
     clock.now += 20
-    assert progress.seconds_left() == pytest.approx(10)
+    assert progress.work.seconds_left() == pytest.approx(10)
 
 
 def test_loading_the_model_is_no_time_of_a_task():
@@ -94,7 +94,7 @@ def test_loading_the_model_is_no_time_of_a_task():
     assert "loading for 0.0 s" in progress.state()
     encode(progress, clock, texts=10, characters=1000, seconds=10.0)
     progress.end(0, "A", "", computed=True)
-    assert progress.seconds_left() == pytest.approx(10)
+    assert progress.work.seconds_left() == pytest.approx(10)
 
 
 def test_batches_count_before_their_shard_is_whole_and_once():
@@ -103,15 +103,15 @@ def test_batches_count_before_their_shard_is_whole_and_once():
     progress.begin_call("documents", 100, 1000)
     clock.now += 2.0
     progress.on_batch(10, 50)
-    assert progress.speed() == (10.0, 50.0)  # two processes
+    assert progress.work.speed() == (10.0, 50.0)  # two processes
     assert "encoding documents 20/100" in progress.state()
     clock.now += 2.0
     progress.settle(40, 400, 200)
-    assert progress.speed() == (10.0, 50.0)
+    assert progress.work.speed() == (10.0, 50.0)
     assert "40/100" in progress.state()
     clock.now += 6.0
     progress.end_call()  # nobody settled the rest
-    assert progress.speed()[0] == 10.0
+    assert progress.work.speed()[0] == 10.0
 
 
 def test_a_failed_task_leaves_nothing_behind():
@@ -123,10 +123,11 @@ def test_a_failed_task_leaves_nothing_behind():
     progress.start(1, "B")
     assert "loading" in progress.state()
     encode(progress, clock, texts=10, characters=1000, seconds=1.0)
-    assert progress.speed()[0] == 10
+    assert progress.work.speed()[0] == 10
 
 
-def test_lines_come_every_half_minute_also_while_nothing_is_heard():
+def test_lines_come_every_half_minute_also_while_nothing_is_heard(monkeypatch):
+    monkeypatch.setattr("evaluation.progress.BAR_SECONDS", 0.01)
     clock, lines = Clock(), []
     progress = Progress([1000], lines.append, clock=clock)
     progress.start(0, "A")
@@ -135,7 +136,7 @@ def test_lines_come_every_half_minute_also_while_nothing_is_heard():
     deadline = time.monotonic() + 5
     while len(lines) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.5)
+    time.sleep(0.1)
     progress.close()
     assert len(lines) == 2 and "encoding documents 0/100" in lines[1] and "(0 % of all text)" in lines[1]
 
@@ -143,6 +144,7 @@ def test_lines_come_every_half_minute_also_while_nothing_is_heard():
 def test_the_bar_is_one_and_says_speed_and_time_left(monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr("sys.stderr", out)
+    monkeypatch.setattr("evaluation.progress.BAR_SECONDS", 0.01)
     monkeypatch.setenv("COLUMNS", "200")
     clock = Clock()
     progress = Progress([1000, 1000], lambda line: print(line, file=out), bar=True, clock=clock)
@@ -150,7 +152,7 @@ def test_the_bar_is_one_and_says_speed_and_time_left(monkeypatch):
     progress.begin_call("texts", 100, 1000)
     clock.now += 10
     progress.settle(50, 500, 100)
-    time.sleep(0.5)
+    time.sleep(0.2)
     progress.close()
     shown = out.getvalue()
     assert "[1/2] A …\n" in shown
@@ -182,7 +184,7 @@ def test_the_whole_way_counts_every_text(tmp_path, data_dir, monkeypatch):
     class Counting(BagOfWords):
         def encode_counted(self, texts, role="document", *, on_batch=None, **options):
             vectors = self.encode(texts, role, **options)
-            time.sleep(0.01)
+            time.sleep(0.001)
             if on_batch:
                 on_batch(len(texts), 3 * len(texts))
             return Encoded(vectors, np.full(len(texts), 3, dtype=np.int32), np.zeros(len(texts), dtype=bool))
@@ -191,12 +193,12 @@ def test_the_whole_way_counts_every_text(tmp_path, data_dir, monkeypatch):
     result = evaluate(Counting(), specs, tmp_path / "out", name="bow", version="1")
     assert not result.failures
     progress = seen["progress"]
-    assert progress.fresh.tokens == 3 * progress.fresh.texts > 300
-    assert progress._done() == pytest.approx(progress._total())
-    ratios = sorted(expected / found for expected, found in progress.finished)
+    assert progress.work.fresh.tokens == 3 * progress.work.fresh.texts > 300
+    assert progress.work.done() == pytest.approx(progress.work.total())
+    ratios = sorted(expected / found for expected, found in progress.work.finished)
     assert ratios[0] > 0.6 and ratios[-2] < 1.7 and ratios[-1] > 4  # a candidate of many queries is encoded once
     evaluate(Counting(), specs, tmp_path / "out", name="bow", version="1")
-    assert seen["progress"].fresh.texts == 0
+    assert seen["progress"].work.fresh.texts == 0
 
 
 def test_expected_characters_of_files_and_of_mtebs_tasks(tmp_path):

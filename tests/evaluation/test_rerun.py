@@ -170,7 +170,7 @@ def test_another_evaluation_version_is_refused(scored, monkeypatch, capsys):
     [
         (None, [], "cannot be read"),
         ({"sides": []}, [], "was changed or damaged: sides cannot be read"),
-        ({"encoder": None, "origin": "x"}, [], "was changed or damaged: origin, encoder cannot be read"),
+        ({"encoder": None, "origin": "x"}, [], "was changed or damaged: encoder, origin cannot be read"),
         ("{", [], "no valid JSON"),
         ("[]", [], "does not say task"),
         ('{"task": "X"}', [], "does not say model, origin"),
@@ -194,7 +194,7 @@ def test_what_went_wrong_is_shown_before_its_folder_is_removed(scored, monkeypat
     def breaks(*_: object) -> None:
         raise RuntimeError("a spoon in the engine")
 
-    monkeypatch.setattr("evaluation.results.score_task.Run._compute", breaks)
+    monkeypatch.setattr("evaluation.results.score_task.TaskScorer._score_with_mteb", breaks)
     with pytest.raises(SystemExit):
         call("--rerun", record_of(scored, "TinyRetrieval"))
     error = capsys.readouterr().err

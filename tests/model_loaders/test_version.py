@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_loaders import load
+from model_loaders import LoadOptions, load
 from model_loaders.loading import plan_loading
 from model_loaders.saving import save
 from model_loaders.version import content_hash
@@ -26,7 +26,7 @@ def adapter(base, tmp_path_factory) -> Path:
 
 
 def planned(directory, notes=None, **options) -> str:
-    found = plan_loading(None, None, directory, device="cpu", **options).version(notes)
+    found = plan_loading(None, None, directory, LoadOptions(device="cpu", **options)).version(notes)
     assert found is not None
     return found
 
@@ -82,15 +82,15 @@ def test_every_file_of_the_adapter_and_every_setting_counts(adapter, tmp_path, b
     shutil.copytree(adapter, tmp_path / "same")
     shutil.copytree(base, tmp_path / "base")
     assert planned(tmp_path / "same", **{}) in versions  # where it lies does not count
-    assert plan_loading(None, tmp_path / "base", adapter, device="cpu").version() in versions
+    assert plan_loading(None, tmp_path / "base", adapter, LoadOptions(device="cpu")).version() in versions
 
 
 def test_notes_spare_peft_and_change_no_version(adapter, tmp_path, monkeypatch):
     notes = tmp_path / "notes.json"
-    plan = plan_loading(None, None, adapter, device="cpu")
+    plan = plan_loading(None, None, adapter, LoadOptions(device="cpu"))
     assert plan.version(notes) == plan.version()
     with monkeypatch.context() as patch:
-        patch.setattr("model_loaders.backbone.load.lora_config", None)
+        patch.setattr("model_loaders.backbone.lora.lora_config", None)
         assert plan.version(notes) == planned(adapter, notes)
         patch.setattr("importlib.metadata.version", lambda name: "99")  # another peft may have other defaults
         with pytest.raises(TypeError):

@@ -8,7 +8,7 @@ from quickstart.docstrings.cleaning import Docstring, clean, mask_name
 from quickstart.docstrings.deduplicate import deduplicate
 from quickstart.docstrings.links import resolve_links
 from quickstart.docstrings.sources import RawDocstring
-from quickstart.docstrings.split import Leakage, LeakageError, held_out_first, measure_leakage, require_apart, split_of
+from quickstart.docstrings.split import LeakageError, SplitLeakage, held_out_first, measure_leakage, require_apart, split_of
 from quickstart.docstrings.tasks import classification_task
 from quickstart.docstrings.triplets import document_text, query_text
 
@@ -110,7 +110,7 @@ def test_leakage_is_measured_and_refused() -> None:
     assert same.ngram_overlap == 1.0 and same.verbatim_summaries == 1.0
     with pytest.raises(LeakageError, match="--packages"):
         require_apart(same)
-    require_apart(Leakage(0.01, 0.01, 100))
+    require_apart(SplitLeakage(0.01, 0.01, 100))
 
 
 def test_links_resolve_in_class_then_module_then_package() -> None:

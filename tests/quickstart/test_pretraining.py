@@ -11,7 +11,7 @@ import torch
 from quickstart.base_model.initialise import CONSTANT, LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
 from quickstart.base_model.lsa import count_matrix, inverse_document_frequency, token_vectors
 from quickstart.base_model.perplexity import bigram_loss, unigram_loss
-from quickstart.pretrain import Recipe, batch_of, evenly_spaced, held_out_loss, language_loss
+from quickstart.pretrain import Schedule, batch_of, evenly_spaced, held_out_loss, language_loss
 
 VOCABULARY = 160
 
@@ -66,9 +66,9 @@ def test_training_leaves_the_meaning_alone(start: dict[str, Any], tokens: np.nda
     keep_meaning(model)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    recipe = Recipe(batch_size=4, sequence_length=32)
+    schedule = Schedule(batch_size=4, sequence_length=32)
     for step in range(3):
-        language_loss(model, batch_of(step, {"docstrings": tokens, "books": tokens}, recipe)).backward()
+        language_loss(model, batch_of(step, {"docstrings": tokens, "books": tokens}, schedule)).backward()
         optimizer.step()
         optimizer.zero_grad()
     after = dict(model.named_parameters())
@@ -81,20 +81,20 @@ def test_training_leaves_the_meaning_alone(start: dict[str, Any], tokens: np.nda
 
 
 def test_batches_depend_on_the_step_alone_and_cover_an_epoch(tokens: np.ndarray) -> None:
-    recipe = Recipe(batch_size=4, sequence_length=64, book_share=0.25)
+    schedule = Schedule(batch_size=4, sequence_length=64, book_share=0.25)
     data = {"docstrings": tokens, "books": tokens[::-1].copy()}
-    assert torch.equal(batch_of(7, data, recipe), batch_of(7, data, recipe))
+    assert torch.equal(batch_of(7, data, schedule), batch_of(7, data, schedule))
     windows = (len(tokens) - 1) // 64
-    read = torch.cat([batch_of(step, data, recipe)[:3] for step in range(windows // 3)])
+    read = torch.cat([batch_of(step, data, schedule)[:3] for step in range(windows // 3)])
     assert len({tuple(row.tolist()) for row in read}) == windows // 3 * 3
 
 
 def test_the_rate_warms_up_stays_and_decays() -> None:
-    recipe = Recipe(tokens=1000 * 2048)
-    rates = [recipe.rate(step) for step in range(recipe.steps)]
-    assert rates[0] == pytest.approx(recipe.learning_rate / recipe.warmup_steps)
-    assert rates[200] == rates[690] == recipe.learning_rate
-    assert rates[850] == pytest.approx(recipe.learning_rate / 2) and rates[-1] == pytest.approx(recipe.learning_rate / 10)
+    schedule = Schedule(tokens=1000 * 2048)
+    rates = [schedule.rate(step) for step in range(schedule.steps)]
+    assert rates[0] == pytest.approx(schedule.learning_rate / schedule.warmup_steps)
+    assert rates[200] == rates[690] == schedule.learning_rate
+    assert rates[850] == pytest.approx(schedule.learning_rate / 2) and rates[-1] == pytest.approx(schedule.learning_rate / 10)
 
 
 def test_a_bigram_knows_what_follows_and_a_unigram_does_not() -> None:

@@ -9,14 +9,14 @@ import yaml
 
 from comparison.reading.families import read_families
 from evaluation.tasks.find import find_tasks
-from study.config import ROOT, read_study
+from study.config import ROOT, read_study_config
 from study.real_data import CLUSTERINGS, WITHOUT, main
-from tests.study.conftest import write_lines
+from tests.study.tiny_study import write_lines
 from tests.tiny import DATA
 from triplets.arguments import DataArguments
 
 
-def test_tasks_are_linked_and_made_and_training_files_mixed(tmp_path: Path) -> None:
+def test_tasks_and_the_training_mix(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     write_lines(
         data / "eval" / "NewsClassification" / "test.jsonl.gz", [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
@@ -26,19 +26,18 @@ def test_tasks_are_linked_and_made_and_training_files_mixed(tmp_path: Path) -> N
         write_lines(data / "train" / f"{name}.jsonl.gz", [{"query": "q", "positive": "p"}])
     for _ in range(2):  # again: nothing is in the way
         assert main([str(data), "--output_dir", str(out)]) == 0
-    assert {(spec.name, spec.type) for spec in find_tasks([], out / "eval")} == {
-        ("NewsClassification", "Classification"), ("NewsClustering", "Clustering"),
-    }  # fmt: skip
+    types = {spec.name: spec.type for spec in find_tasks([], out / "eval")}
+    assert types == {"NewsClassification": "Classification", "NewsClustering": "Clustering"}
     (entry,) = DataArguments(dataset_config=str(out / "mix.yaml")).dataset_config or []
     assert entry["label"] == "faq" and Path(entry["name"]).is_file()
     assert main([str(tmp_path / "nothing"), "--output_dir", str(out)]) == 1
 
 
-def test_the_study_has_five_tasks_of_each_of_four_types_and_knows_their_families(tmp_path: Path) -> None:
+def test_the_study_of_real_data(tmp_path: Path) -> None:
     if not DATA.is_dir():
         pytest.skip("the evaluation data are not here")
     assert main([str(DATA), "--output_dir", str(tmp_path)]) == 0
-    config = read_study(ROOT / "configs" / "studies" / "real_data.yaml")
+    config = read_study_config(ROOT / "configs" / "studies" / "real_data.yaml", {})
     types: dict[str, list[str]] = {}
     for spec in find_tasks(config.tasks, tmp_path / "eval"):
         types.setdefault(spec.type, []).append(spec.name)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from triplets.batch_plan import BatchPlan, Share, apportion, repeated
+from triplets.batch_plan import BatchPlan, EpochShare, apportion, repeated
 
-SHARES = [Share(40, 40), Share(13, 13), Share(90, 45)]  # the last one: half of it an epoch
+SHARES = [EpochShare(40, 40), EpochShare(13, 13), EpochShare(90, 45)]  # the last one: half of it an epoch
 STARTS = [0, 40, 53, 143]
 
 
@@ -77,7 +77,7 @@ def test_half_of_the_rows_now_and_the_others_next_time() -> None:
 
 def test_no_row_twice_before_all_were_seen_once() -> None:
     """Sixteen rows, of which an epoch takes ten: the walk goes on over the border of the epochs."""
-    shares = [Share(16, 10), Share(5, 5)]
+    shares = [EpochShare(16, 10), EpochShare(5, 5)]
     walked = [row for epoch in range(8) for step in sorted(whole(batches(epoch, shares)))
               for row in step if row < 16]  # fmt: skip
     assert Counter(walked) == dict.fromkeys(range(16), 5)
@@ -117,7 +117,7 @@ def test_a_share_of_the_batches_is_of_one_data_set(ratio: float, expected: int) 
 
 
 def test_after_any_number_of_steps_the_ratio_is_that_of_the_epoch() -> None:
-    shares = [Share(4000, 4000), Share(800, 800), Share(200, 200)]
+    shares = [EpochShare(4000, 4000), EpochShare(800, 800), EpochShare(200, 200)]
     plan = BatchPlan(shares, 4, seed=1)
     order = plan.order(0)
     kinds = np.searchsorted([0, 4000, 4800], order.rows[order.starts], side="right") - 1
@@ -148,7 +148,7 @@ def test_the_rest_of_an_epoch_is_the_same_from_any_step(mixing: Any) -> None:
 
 
 def test_other_seeds_other_epochs_and_other_data_sets_have_other_orders() -> None:
-    shares = [Share(50, 50), Share(50, 50), Share(50, 50)]
+    shares = [EpochShare(50, 50), EpochShare(50, 50), EpochShare(50, 50)]
     orders = [
         tuple(BatchPlan(shares, 4, seed=seed).order(epoch).rows[50 * number : 50 * number + 50] - 50 * number)
         for seed in (0, 1, 2**32)
@@ -166,7 +166,7 @@ def test_no_random_state_is_touched() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-# Shares
+# EpochShares
 
 
 def test_largest_remainders() -> None:
@@ -194,7 +194,7 @@ def test_a_million_rows_take_no_lists() -> None:
     """A tenth of what docs/training.md states a figure for."""
     import tracemalloc
 
-    shares = [Share(600_000, 600_000), Share(400_000, 400_000)]
+    shares = [EpochShare(600_000, 600_000), EpochShare(400_000, 400_000)]
     tracemalloc.start()
     started = time.perf_counter()
     plan = BatchPlan(shares, 64, seed=1)

@@ -276,7 +276,7 @@ def test_prepared_data_is_used_again_and_warns_again(
     first = read(path)
     assert "postive" in caplog.text
     caplog.clear()
-    monkeypatch.setattr("triplets.read._prepare", lambda *args, **kwargs: pytest.fail("prepared twice"))
+    monkeypatch.setattr("triplets.prepare._prepare", lambda *args, **kwargs: pytest.fail("prepared twice"))
     assert read(path) == first
     assert "postive" in caplog.text
 
@@ -440,7 +440,7 @@ def test_a_hub_data_set_is_checked_row_by_row(read: Read, tmp_path: Path, monkey
 
     asked: dict[str, Any] = {}
 
-    def load_dataset(name: str, **options: Any) -> Any:
+    def load_dataset(name: str, config: str | None, **options: Any) -> Any:
         asked.update(options, name=name)
         return datasets.Dataset.from_list([{"query": "q", "positive": "p", "negative": "n"}, {"query": "", "positive": "p"}])
 

@@ -1,4 +1,4 @@
-"""The seal of a checkpoint: ``checkpoint.json`` with the size and SHA-256 of every file, the processes and the data of its run.
+"""The seal of a checkpoint: ``checkpoint.json`` with the size and SHA-256 of every file, and the identity of its run.
 
 It is the last file that is written. A file that is cut, changed or missing is noticed before a run goes on from it.
 """
@@ -6,60 +6,94 @@ It is the last file that is written. A file that is cut, changed or missing is n
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SEAL = "checkpoint.json"
+from common.files import write_json
+from common.json_text import parse_json
+from common.lines import read_bytes
+from trainers.checkpoints.run_files import SEAL_FILE
+
 FORMAT = 1
 
 
-def write_seal(directory: Path, *, step: int, processes: int, data: str, **more: Any) -> None:
-    """Describe all files of ``directory``, and the run that they are of.
+@dataclass(frozen=True)
+class RunIdentity:
+    """Facts by which a run is recognised, whatever its files are called.
+
+    Attributes:
+        processes: of the run.
+        data: hash of its training data; None where a checkpoint's need not be the same, as for the next two.
+        start: hash of the adapter that it started from, empty without one.
+        dtype: of the base LLM.
+    """
+
+    processes: int = 1
+    data: str | None = None
+    start: str | None = None
+    dtype: str | None = None
+
+
+def write_seal(
+    directory: Path, *, step: int, identity: RunIdentity, seen: list[int] | None = None, sums: Mapping[str, Any] | None = None
+) -> None:
+    """Describe all files of a checkpoint, and its run.
 
     Args:
         directory: the checkpoint.
-        step: number of steps that it is of.
-        processes: of the run.
-        data: hash of its training data.
-        more: what else it is known by (``ContrastiveTrainer.known_by``), and what it has counted (``Seen.whole``).
+        step: number of steps that led to it.
+        identity: of the run.
+        seen: counts of `trainers.monitor.metrics.RunningMetrics.whole`.
+        sums: of the losses and of the batches since the last line of metrics (`trainers.run.loss_sums`).
     """
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL)
-    entries = {str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": digest(path)} for path in files}
-    content = {"format": FORMAT, "step": step, "processes": processes, "data": data, **more, "files": entries}
-    (directory / SEAL).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    entries = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path != directory / SEAL_FILE:
+            entries[str(path.relative_to(directory))] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    content = {
+        "format": FORMAT,
+        "step": step,
+        "processes": identity.processes,
+        "data": identity.data,
+        "seen": seen,
+        "sums": sums,
+        "start": identity.start,
+        "dtype": identity.dtype,
+        "files": entries,
+    }
+    write_json(content, directory / SEAL_FILE)
 
 
-def digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_seal(directory: Path) -> dict[str, Any]:
-    """Return what ``checkpoint.json`` says.
+    """Return the content of ``checkpoint.json``.
 
     Raises:
         ValueError: it is missing or damaged.
     """
     try:
-        content = json.loads((directory / SEAL).read_text(encoding="utf-8"))
-        {name: (entry["bytes"], entry["sha256"]) for name, entry in content["files"].items()}
+        content = parse_json(read_bytes(directory / SEAL_FILE))
+        for entry in content["files"].values():
+            (entry["bytes"], entry["sha256"])
         (content["step"], content["processes"], content["data"])
     except FileNotFoundError:
-        raise ValueError(f"{SEAL} is missing") from None
+        raise ValueError(f"{SEAL_FILE} is missing") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise ValueError(f"{SEAL} cannot be read") from None
+        raise ValueError(f"{SEAL_FILE} cannot be read") from None
     if content.get("format") != FORMAT:
-        raise ValueError(f"{SEAL} has format {content.get('format')!r}, this version reads {FORMAT}")
+        raise ValueError(f"{SEAL_FILE} has format {content.get('format')!r}, this version reads {FORMAT}")
     return dict(content)
 
 
 def damage(directory: Path) -> str | None:
-    """Return what is wrong with a checkpoint's files, or None. Reads them all.
-
-    Files that the seal does not know are none of its business.
-    """
+    """Return the first damage to a checkpoint's files, or None. Reads them all; files not listed in the seal are ignored."""
     try:
         entries = read_seal(directory)["files"]
     except ValueError as error:
@@ -70,8 +104,8 @@ def damage(directory: Path) -> str | None:
             size = path.stat().st_size
             if size != entry["bytes"]:
                 return f"{name} has {size} bytes, {entry['bytes']} were written"
-            if digest(path) != entry["sha256"]:
-                return f"{name} is not what was written (its checksum differs)"
+            if sha256_of(path) != entry["sha256"]:
+                return f"{name} differs from the file that was written (its checksum is another one)"
         except FileNotFoundError:
             return f"{name} is missing"
         except OSError as error:

@@ -1,32 +1,86 @@
-"""Checks of flags that depend on each other or on the machine."""
+"""Checks of flags that depend on each other, on the design or on the machine.
+
+The place of the next check:
+
+1. One field alone (a range, a list of valid values): ``__post_init__`` of its dataclass. A number: `trainers.flags.ranges`.
+2. An inherited flag that cannot be honoured: the tables of `trainers.flags.inherited`.
+3. Two flags together, a flag and the design, a flag and the machine: a function here, called by `check_flags`.
+4. The launcher's environment: `trainers.flags.launcher`.
+5. Flags together with the data or the model, once they are read: `trainers.run.preflight`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import importlib.util
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from model_loaders.designs import DESIGNS
-from trainers.flags.arguments import (
-    FROM_THE_ADAPTER,
-    OF_THE_EVALUATION,
-    OF_THE_POOLING,
-    ModelArguments,
-)
-from trainers.flags.flag import Given
-from trainers.flags.inherited import (
-    RENAMED,
-)
+from trainers.flags.arguments import ADAPTER_FLAGS, EVALUATION_FLAGS, POOLING_FLAGS
+from trainers.flags.flag import Flag, FlagValue
+from trainers.flags.inherited import REFUSED, REFUSED_VALUES, RENAMED
+from trainers.flags.ranges import check_ranges
+
+Values = Mapping[str, Any]
 
 
-def _check_combinations(values: Mapping[str, Any], design: str, on_command_line: Mapping[str, Given]) -> None:
-    """Refuse flags that would do nothing beside the others, or that contradict each other."""
+def check_flags(
+    values: Values, design: str, *, inherited: Mapping[str, Flag], command_line: Mapping[str, FlagValue], has_gpu: bool
+) -> None:
+    """Refuse flags that contradict each other, or that would do nothing.
+
+    Args:
+        values: converted values of the flags that are set, by today's names.
+        design: name of the design.
+        inherited: the flags of ``TrainingArguments``.
+        command_line: the part that was typed. A recipe file for several runs may hold flags that do nothing in this one.
+        has_gpu: whether a CUDA GPU is visible.
+
+    Raises:
+        UserError: naming the flag, and the way out.
+    """
+    typed = {RENAMED.get(name, name) for name in command_line}
+    _check_refused(values, inherited)
+    _check_model(values)
+    _check_quantisation(values, has_gpu=has_gpu)
+    _check_pooling(typed, design)
+    _check_evaluation(values, typed)
+    _check_length(values)
+    _check_numbers(values)
+    _check_loss(values)
+    _check_batching(values)
+    if not values.get("output_dir"):
+        raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
+
+
+def _check_refused(values: Values, inherited: Mapping[str, Flag]) -> None:
+    """Refuse inherited flags that cannot be honoured."""
+    for name, value in values.items():
+        if name in REFUSED and name in inherited and value != inherited[name].default:
+            raise UserError(f"--{name} {_as_text(value)} cannot be honoured: {REFUSED[name]}")
+        for start, reason in REFUSED_VALUES.get(name, {}).items():
+            if str(value).startswith(start):
+                raise UserError(f"--{name} {value} cannot be honoured: {reason}")
+    options = str(values.get("activation_checkpointing_kwargs"))
+    if "use_reentrant" in options and "true" in options.lower():
+        raise UserError(
+            "--gradient_checkpointing_kwargs with use_reentrant true cannot be honoured: reentrant checkpointing "
+            "does not go with gradient caching and DDP; leave it out (non-reentrant is the default)"
+        )
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_model(values: Values) -> None:
+    """Refuse a run without a base model, and flags whose values come with the adapter."""
     if values.get("peft_model_name_or_path"):
-        for name in FROM_THE_ADAPTER:
+        for name in ADAPTER_FLAGS:
             if name in values:
                 raise UserError(f"--{name} comes with the adapter of --peft_model_name_or_path: leave it out")
         for name in ("load_in_4bit", "load_in_8bit"):
@@ -34,98 +88,124 @@ def _check_combinations(values: Mapping[str, Any], design: str, on_command_line:
                 raise UserError(f"--{name} comes with the adapter of --peft_model_name_or_path (its manifest): leave it out")
     elif not values.get("model_name_or_path"):
         raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
-    if DESIGNS[design].pooling == "none":
-        # A recipe for all designs may hold them; who types them means something by it.
-        for name in OF_THE_POOLING:
-            if name in on_command_line:
-                raise UserError(f"--{name} does nothing for {design}, which has no trainable pooling: leave it out")
     if values.get("torch_dtype") == "float16" and not values.get("fp16"):
-        raise UserError("--torch_dtype float16 without --fp16 has no loss scaling, and gradients underflow to 0: add "
-                        "--fp16, or use --torch_dtype bfloat16 (or float32)")  # fmt: skip
-    _check_evaluation(values, {RENAMED.get(name, name) for name in on_command_line})
-    _check_length(values)
-    _check_numbers(values)
-    if values.get("both_directions") and values.get("in_batch_negatives") is False and not values.get("dataset_config"):
-        raise UserError("--both_directions does nothing with --in_batch_negatives false: a positive has no other queries to "
-                        "tell its own from; leave one of them out")  # fmt: skip
-    if values.get("batching", "homogeneous") != "homogeneous":
-        if values.get("dataset_config") is None:
-            raise UserError("--batching says how several data sets are mixed; with one, all batches are the same: leave it out")
-        if values.get("train_sampling_strategy") == "sequential":
-            raise UserError("--batching mixes rows, --train_sampling_strategy sequential takes them in order: give one of them")
+        raise UserError(
+            "--torch_dtype float16 without --fp16 has no loss scaling, and gradients underflow to 0: add --fp16, or use "
+            "--torch_dtype bfloat16 (or float32)"
+        )
+    kernel = str(values.get("attn_implementation"))
+    libraries = ("flash_attn", "kernels")  # transformers takes either
+    if kernel.startswith("flash_attention_2") and not any(importlib.util.find_spec(name) for name in libraries):
+        raise UserError(f"--attn_implementation {kernel} needs flash-attn, which is not installed: pip install flash-attn")
     lora_config = values.get("lora_config")
     if isinstance(lora_config, str) and not Path(lora_config).is_file():
         raise UserError(f"--lora_config {lora_config}: there is no such file")
 
 
-def _check_evaluation(values: Mapping[str, Any], on_command_line: Collection[str]) -> None:
+def _check_quantisation(values: Values, *, has_gpu: bool) -> None:
+    """Refuse a quantised base LLM without the GPU and the library that it needs."""
+    names = [name for name in ("load_in_4bit", "load_in_8bit") if values.get(name)]
+    if not names:
+        return
+    if len(names) > 1:
+        raise UserError("--load_in_4bit and --load_in_8bit exclude each other: give one of them")
+    if not has_gpu:
+        raise UserError(f"--{names[0]} needs a GPU, and none is visible here: leave it out")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"--{names[0]} needs bitsandbytes, which is not installed: pip install bitsandbytes")
+
+
+def _check_pooling(typed: set[str], design: str) -> None:
+    """Refuse flags of the trainable pooling for a design that has none."""
+    if DESIGNS[design].pooling != "none":
+        return
+    for name in POOLING_FLAGS:
+        if name in typed:
+            raise UserError(f"--{name} does nothing for {design}, which has no trainable pooling: leave it out")
+
+
+def _check_evaluation(values: Values, typed: set[str]) -> None:
     """Refuse an evaluation without data, and data without an evaluation."""
-    evaluates = {
-        "eval_strategy": values.get("eval_strategy", "no") != "no",
-        "eval_steps": values.get("eval_steps") is not None,
-        "eval_on_start": bool(values.get("eval_on_start")),
-    }
-    if values.get("eval_dataset") is None:
-        for name, is_set in evaluates.items():
-            if is_set:
-                raise UserError(f"--{name} does nothing without --eval_dataset: give both, or none")
-        # A recipe for several runs may hold these, and the record of a run does. The published launch commands give both
-        # batch sizes as the same number, and evaluate nothing.
-        for name in OF_THE_EVALUATION:
-            if name in on_command_line and not (
-                name == "per_device_eval_batch_size" and values[name] == values.get("per_device_train_batch_size")
-            ):
-                raise UserError(f"--{name} does nothing without --eval_dataset: give both, or none")
-    elif values.get("eval_strategy") == "no":
-        raise UserError("--eval_dataset would not be used with --eval_strategy no: give epoch or steps")
+    if values.get("eval_dataset") is not None:
+        if values.get("eval_strategy") == "no":
+            raise UserError("--eval_dataset would not be used with --eval_strategy no: give epoch or steps")
+        return
+    useless = [name for name in EVALUATION_FLAGS if name in typed]
+    # The published launch commands give both batch sizes as the same number, and evaluate nothing.
+    if values.get("per_device_eval_batch_size") == values.get("per_device_train_batch_size"):
+        useless = [name for name in useless if name != "per_device_eval_batch_size"]
+    if values.get("eval_on_start"):
+        useless.insert(0, "eval_on_start")
+    if values.get("eval_steps") is not None:
+        useless.insert(0, "eval_steps")
+    if values.get("eval_strategy", "no") != "no":
+        useless.insert(0, "eval_strategy")
+    if useless:
+        raise UserError(f"--{useless[0]} does nothing without --eval_dataset: give both, or none")
 
 
-# The inherited numbers that only some values make sense of: from where, and below which limit.
-RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(
-        ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), (1, math.inf)
-    ),
-    **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm", "adam_epsilon"), (0, math.inf)),
-    **dict.fromkeys(("adam_beta1", "adam_beta2"), (0, 1)),
-    **dict.fromkeys(("seed", "data_seed"), (0, 2**32)),
-}
-
-
-def _check_numbers(values: Mapping[str, Any]) -> None:
-    for name, (least, limit) in RANGES.items():
-        value = values.get(name)
-        if value is not None and not least <= value < limit:
-            below = "" if limit == math.inf else f" and below {limit:g}"
-            raise UserError(f"--{name} must be a number from {least:g}{below}, got {value:g}")
-    if values.get("learning_rate") == 0 and not values.get("pooling_learning_rate"):
-        raise UserError("--learning_rate 0 trains nothing: give a rate above 0")
-
-
-def _check_length(values: Mapping[str, Any]) -> None:
+def _check_length(values: Values) -> None:
     """Refuse a run without a step: Trainer looks at the limit only after the first one."""
     steps, epochs = values.get("max_steps", -1), values.get("num_train_epochs", 1.0)
     if steps != -1 and steps < 1:
         raise UserError(f"--max_steps {steps} trains nothing: give 1 or more; -1 leaves the length to --num_train_epochs")
     if steps == -1 and not epochs > 0:
         raise UserError(f"--num_train_epochs {epochs:g} trains nothing: give a number above 0, or --max_steps")
+    if steps != -1:
+        check_warmup(float(values.get("warmup_steps") or 0), steps)
 
 
-def _check_quantisation(model: ModelArguments) -> None:
-    name = "load_in_4bit" if model.load_in_4bit else "load_in_8bit" if model.load_in_8bit else None
-    if name is None:
+def check_warmup(warmup: float, steps: int) -> None:
+    """Refuse a warm-up that is longer than the run, which would never come to its learning rate.
+
+    Args:
+        warmup: ``--warmup_steps``; below 1 it is a share of the run.
+        steps: of the run.
+
+    Raises:
+        UserError: it is longer.
+    """
+    if warmup >= 1 and warmup > steps:
+        raise UserError(
+            f"--warmup_steps {warmup:g} is longer than the run of {steps} steps, which would never come to its "
+            "--learning_rate: give fewer, or a share of the run below 1"
+        )
+
+
+def _check_numbers(values: Values) -> None:
+    """Refuse numbers out of their ranges, and a rate of 0."""
+    check_ranges(values)
+    if values.get("learning_rate") == 0 and not values.get("pooling_learning_rate"):
+        raise UserError("--learning_rate 0 trains nothing: give a rate above 0")
+
+
+def _check_loss(values: Values) -> None:
+    """Refuse options that the loss cannot have together."""
+    both_directions = values.get("both_directions")
+    if values.get("loss") == "published" and (values.get("similarity_margin") is not None or both_directions):
+        raise UserError(
+            "--loss published is the published formula to the letter, without --similarity_margin and --both_directions: leave "
+            "those out, or use --loss default"
+        )
+    if both_directions and values.get("in_batch_negatives") is False and not values.get("dataset_config"):
+        raise UserError(
+            "--both_directions does nothing with --in_batch_negatives false: a positive has no other queries to tell its own "
+            "from; leave one of them out"
+        )
+
+
+def _check_batching(values: Values) -> None:
+    """Refuse a way to mix data sets where there is nothing to mix."""
+    if values.get("batching", "homogeneous") == "homogeneous":
         return
-    import importlib.util
-
-    import torch
-
-    if not torch.cuda.is_available():
-        raise UserError(f"--{name} needs a GPU, and none is visible here: leave it out")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(f"--{name} needs bitsandbytes, which is not installed: pip install bitsandbytes")
+    if values.get("dataset_config") is None:
+        raise UserError("--batching says how several data sets are mixed; with one, all batches are the same: leave it out")
+    if values.get("train_sampling_strategy") == "sequential":
+        raise UserError("--batching mixes rows, --train_sampling_strategy sequential takes them in order: give one of them")
 
 
-def _check_writable(output_dir: str) -> None:
-    """Write to the output directory, or where it will be made, once: better now than after the first hours."""
+def check_writable(output_dir: str) -> None:
+    """Write once to the output directory, or to the nearest parent that exists: better now than after the first hours."""
     path = Path(output_dir)
     while not path.exists() and path != path.parent:  # several processes check at once: none makes or removes a directory
         path = path.parent
@@ -133,6 +213,5 @@ def _check_writable(output_dir: str) -> None:
         with contextlib.closing(tempfile.TemporaryFile(dir=path)):
             pass
     except OSError as error:
-        raise UserError(
-            f"--output_dir {output_dir} cannot be written: {error.strerror or error}; give another directory"
-        ) from error
+        reason = error.strerror or error
+        raise UserError(f"--output_dir {output_dir} cannot be written: {reason}; give another directory") from error

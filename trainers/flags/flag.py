@@ -1,12 +1,13 @@
-"""One flag: its type as a dataclass field declares it, and the conversion of what a command line or a YAML file gives."""
+"""One flag: its type, read from a dataclass field, and the conversion of values from the command line or a YAML file."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +15,42 @@ from common.errors import UserError
 
 Kind = Literal["bool", "int", "float", "str", "list", "json", "records"]
 
-_TRUE = ("true", "yes", "on", "1")
-_FALSE = ("false", "no", "off", "0")
-_EXPECTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text",
-             "records": "a path, or a list of entries"}  # fmt: skip
+TRUE = ("true", "yes", "on", "1")
+FALSE = ("false", "no", "off", "0")
+EXPECTED: dict[Kind, str] = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a finite number",
+    "str": "a text",
+    "records": "a path, or a list of entries",
+}
+SCALARS: dict[type, Kind] = {str: "str", bool: "bool", float: "float", int: "int"}  # the first of a union's members counts
+
+
+@dataclass(frozen=True)
+class FlagValue:
+    """A value before conversion, and its place as an error names it (``--name`` or ``file:line: name``)."""
+
+    value: Any
+    where: str
+
+
+@dataclass(frozen=True)
+class FlagType:
+    """The type of a flag.
+
+    Attributes:
+        kind: what a value is converted to; ``list`` collapses to a text when it has one element, ``records``
+            is a path or a list of mappings.
+        choices: the valid values; empty for any.
+        optional: whether ``none`` (YAML: ``null``) is a value.
+        words: texts that are values too, beside those of the kind.
+    """
+
+    kind: Kind
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -26,37 +59,42 @@ class Flag:
 
     Attributes:
         name: the field's name; the flag is ``--name``.
-        kind: what its value is converted to; ``list`` collapses to a text when it has one element, ``records``
-            is a path or a list of mappings.
+        type: of its values.
         default: the field's default.
         help: the help text.
-        choices: the valid values, or none.
-        optional: whether ``none`` (YAML: ``null``) is a value.
     """
 
     name: str
-    kind: Kind
+    type: FlagType
     default: Any
     help: str
-    choices: tuple[str, ...] = ()
-    optional: bool = False
 
-    def convert(self, value: Any, where: str) -> Any:
+    @property
+    def kind(self) -> Kind:
+        """The kind of its values."""
+        return self.type.kind
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The valid values; empty for any."""
+        return self.type.choices
+
+    def convert(self, value: object, where: str) -> Any:
         """Return ``value`` in the flag's type.
 
         Args:
-            value: a text or a list of texts from the command line, or whatever YAML made of it.
-            where: how an error names the place: ``--name``, or ``file:line: name``.
+            value: a text or a list of texts from the command line, or a value of a YAML file.
+            where: the place as an error names it: ``--name``, or ``file:line: name``.
 
         Raises:
             UserError: it is not of that type, or none of the choices.
         """
-        if value is None or (
-            self.optional and self.kind in ("bool", "int", "float") and str(value).lower() in ("none", "null")
-        ):
-            if not self.optional:
+        if value is None or self._spells_none(value):
+            if not self.type.optional:
                 raise UserError(f"{where} needs a value")
             return None
+        if str(value) in self.type.words:
+            return str(value)
         if self.kind == "records" and not isinstance(value, Mapping):
             return value if isinstance(value, list) else str(value)
         if self.kind == "json":
@@ -65,73 +103,90 @@ class Flag:
             texts = [str(part) for part in value] if isinstance(value, list) else [str(value)]
             return texts[0] if len(texts) == 1 else texts
         if isinstance(value, list | Mapping):
-            raise UserError(f"{where}: expected {_EXPECTED[self.kind]}, got {value!r}")
+            raise UserError(f"{where}: expected {EXPECTED[self.kind]}, got {value!r}")
         converted = self._scalar(value, where)
         if self.choices and converted not in self.choices:
             raise UserError(f"{where}: {value!r} is none of {', '.join(self.choices)}")
         return converted
 
-    def _scalar(self, value: Any, where: str) -> Any:
+    def _spells_none(self, value: object) -> bool:
+        """Whether a text means None; for a flag that takes texts it is a text like any other."""
+        return self.type.optional and self.kind in ("bool", "int", "float") and str(value).lower() in ("none", "null")
+
+    def _scalar(self, value: object, where: str) -> Any:
         text = str(value).strip()
         try:
             if self.kind == "bool":
-                return (_TRUE + _FALSE).index(text.lower()) < len(_TRUE)
+                return (TRUE + FALSE).index(text.lower()) < len(TRUE)
             if self.kind == "int":
                 return int(text)
             if self.kind == "float":
-                return float(text)
+                number = float(text)
+                if not math.isfinite(number):
+                    raise ValueError
+                return number
         except ValueError:
-            raise UserError(f"{where}: expected {_EXPECTED[self.kind]}, got {value!r}") from None
+            raise UserError(f"{where}: expected {EXPECTED[self.kind]}, got {value!r}") from None
         return str(value)
 
 
-def flags_of(arguments: type, names: Iterable[str] | None = None) -> dict[str, Flag]:
-    """Return the flags of a dataclass, in its order.
+def option(default: object, text: str) -> Any:
+    """Return a dataclass field for one flag, with its default and its help text."""
+    return dataclasses.field(default=default, metadata={"help": text})
 
-    Args:
-        arguments: a dataclass, ours or ``transformers.TrainingArguments``.
-        names: only these fields; all that ``__init__`` takes when None.
-    """
-    hints = typing.get_type_hints(arguments)
+
+def flags_of(*groups: type) -> dict[str, Flag]:
+    """Return the flags of dataclasses by name, in their order: every field that ``__init__`` takes."""
     flags = {}
-    for item in dataclasses.fields(arguments):
-        if not item.init or (names is not None and item.name not in names):
-            continue
-        kind, choices, optional = _kind(hints[item.name])
-        default = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-        choices = tuple(item.metadata.get("choices", ())) or choices
-        flags[item.name] = Flag(item.name, kind, default, str(item.metadata.get("help", "")), choices, optional)
+    for group in groups:
+        hints = typing.get_type_hints(group)
+        for field in dataclasses.fields(group):
+            if not field.init:
+                continue
+            kind = _type_of(hints[field.name])
+            if field.metadata.get("choices"):
+                kind = dataclasses.replace(kind, choices=tuple(field.metadata["choices"]))
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            flags[field.name] = Flag(field.name, kind, default, str(field.metadata.get("help", "")))
     return flags
 
 
-def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
-    """Return the kind, the choices and whether None is allowed, for a type hint such as ``int | None``."""
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    members = typing.get_args(hint) if is_union else (hint,)
+def _type_of(hint: object) -> FlagType:
+    """Return the flag type of a type hint such as ``int | None``."""
+    members = (hint,)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        members = typing.get_args(hint)
     optional = types.NoneType in members
-    members = tuple(member for member in members if member is not types.NoneType)
+    origins = {typing.get_origin(member) or member for member in members}
     for member in members:
-        if typing.get_origin(member) is Literal and all(isinstance(value, str) for value in typing.get_args(member)):
-            return "str", typing.get_args(member), optional
-        if isinstance(member, type) and issubclass(member, enum.Enum):
-            return "str", tuple(str(value.value) for value in member), optional
-    if any(member is dict or typing.get_origin(member) is dict for member in members):
-        return "json", (), optional
-    if any(typing.get_origin(member) is list and typing.get_origin(typing.get_args(member)[0]) is dict for member in members):
-        return "records", (), optional
-    # list[DebugOption] and the like take their members as one text, which is in the union as well.
-    if any(typing.get_origin(member) is list and typing.get_args(member) == (str,) for member in members):
-        return "list", (), optional
-    scalars: tuple[tuple[type, Kind], ...] = ((str, "str"), (bool, "bool"), (float, "float"), (int, "int"))
-    for scalar, kind in scalars:
+        if choices := _choices(member):
+            if typing.get_origin(member) is Literal and int in members:
+                return FlagType("int", (), optional, choices)
+            return FlagType("str", choices, optional)
+    if dict in origins:
+        return FlagType("json", optional=optional)
+    for member in members:
+        if typing.get_origin(member) is not list:
+            continue
+        (element,) = typing.get_args(member)
+        if typing.get_origin(element) is dict:
+            return FlagType("records", optional=optional)
+        # list[DebugOption] and the like take their members as one text, which is in the union as well.
+        if element is str:
+            return FlagType("list", optional=optional)
+    for scalar, kind in SCALARS.items():
         if scalar in members:
-            return kind, (), optional
-    return "str", (), optional
+            return FlagType(kind, optional=optional)
+    return FlagType("str", optional=optional)
 
 
-@dataclass(frozen=True)
-class Given:
-    """A flag that was given: its raw value, and how an error names the place (``--name`` or ``file:line: name``)."""
-
-    value: Any
-    where: str
+def _choices(hint: object) -> tuple[str, ...]:
+    """Return the values of a Literal of texts or of an enum; empty for any other type."""
+    if typing.get_origin(hint) is Literal:
+        values = typing.get_args(hint)
+        return values if all(isinstance(value, str) for value in values) else ()
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return tuple(str(member.value) for member in hint)
+    return ()

@@ -1,10 +1,9 @@
-"""What ``--help`` (our flags, instantly) and ``--help_all`` (the inherited ones too) print."""
+"""The texts of ``--help`` (our flags, instantly) and ``--help_all`` (the inherited ones too)."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from model_loaders.designs import DESIGNS
 from trainers.flags.arguments import DEFAULT_LORA_CONFIG, GROUPS
@@ -38,10 +37,7 @@ EVERYDAY: dict[str, str] = {
 
 def short(design: str | None) -> str:
     """Return our own flags and the everyday inherited ones."""
-    lines = _head(design)
-    for group in GROUPS:
-        lines += ["", f"{(group.__doc__ or '').strip()}"]
-        lines += table(flags_of(group).values())
+    lines = [*_head(design), *_own_flags()]
     lines += ["", "Training (transformers.TrainingArguments; all of them: --help_all):"]
     for name, text in EVERYDAY.items():
         lines += _entry(f"--{name}", text)
@@ -49,13 +45,10 @@ def short(design: str | None) -> str:
 
 
 def full(design: str | None, inherited: Mapping[str, Flag]) -> str:
-    """Return all flags, and of the inherited ones those that are refused, with the reason."""
-    lines = _head(design)
-    for group in GROUPS:
-        lines += ["", f"{(group.__doc__ or '').strip()}"]
-        lines += table(flags_of(group).values())
-    lines += ["", "Inherited from transformers.TrainingArguments:"]
-    lines += table(flag for name, flag in inherited.items() if name not in REFUSED)
+    """Return all flags, and the reason for each inherited one that is refused."""
+    honoured = [flag for name, flag in inherited.items() if name not in REFUSED]
+    lines = [*_head(design), *_own_flags()]
+    lines += ["", "Inherited from transformers.TrainingArguments:", *table(honoured)]
     lines += ["", "Other names that are understood:"]
     for old, new in RENAMED.items():
         lines += _entry(f"--{old}", f"--{new}")
@@ -71,9 +64,17 @@ def _head(design: str | None) -> list[str]:
         lines.append(f"Train {design}: {DESIGNS[design].summary}.")
     else:
         lines.append("--design NAME, one of:")
-        lines += [line for name, row in DESIGNS.items() for line in _entry(name, row.summary)]
+        for name, row in DESIGNS.items():
+            lines += _entry(name, row.summary)
     lines += _entry("--config FILE", "A YAML file whose keys are the flags; the command line overrides it.")
     lines += _entry("--help, --help_all", "This text; all flags, the inherited ones too.")
+    return lines
+
+
+def _own_flags() -> list[str]:
+    lines: list[str] = []
+    for group in GROUPS:
+        lines += ["", str(group.__doc__).strip(), *table(flags_of(group).values())]
     return lines
 
 
@@ -90,13 +91,15 @@ def table(flags: Iterable[Flag]) -> list[str]:
     return lines
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(getattr(value, "value", value))
 
 
 def _entry(name: str, text: str) -> list[str]:
+    """Return a name and its text, wrapped in a column of its own."""
+    indent = " " * 32
     wrapped = textwrap.wrap(text, 88) or [""]
     first = f"  {name:<30}"
-    if len(first) > 32:
-        return [first, *(" " * 32 + line for line in wrapped)]
-    return [first + wrapped[0], *(" " * 32 + line for line in wrapped[1:])]
+    if len(first) > len(indent):
+        return [first, *(indent + line for line in wrapped)]
+    return [first + wrapped[0], *(indent + line for line in wrapped[1:])]

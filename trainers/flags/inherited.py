@@ -1,19 +1,13 @@
-"""What becomes of ``transformers.TrainingArguments``' flags: our defaults, other names, and those that are refused.
+"""Flags inherited from ``transformers.TrainingArguments``: our defaults, other names, and the refused ones.
 
-A contrastive trainer with its own loss, data order and checkpoints cannot honour all of them. One that it cannot honour
-is refused when given with another value than its default, and says why: a flag that does nothing is worse than none.
+A contrastive trainer with its own loss, data order and checkpoints cannot honour all of them. A flag that it cannot honour
+is refused when it is given with another value than its default, with the reason: a flag that does nothing is worse than none.
+Only tables stand here; `trainers.flags.checks` applies them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-import os
-from collections.abc import Mapping
 from typing import Any
-
-from common.errors import UserError
-from trainers.flags.flag import Flag, flags_of
 
 # Where ours differ from TrainingArguments' defaults.
 DEFAULTS: dict[str, Any] = {
@@ -27,7 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "ddp_broadcast_buffers": False,
 }
 
-# The same flag under another name, with the same values. A name is taken over only if this transformers has the new one.
+# Other names of a flag, with the same values.
 RENAMED: dict[str, str] = {
     "gradient_checkpointing": "activation_checkpointing",
     "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
@@ -38,38 +32,28 @@ RENAMED: dict[str, str] = {
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
 }
 
-# Flags that no longer exist: the values that change nothing (accepted), and what to do otherwise.
-GONE: dict[str, tuple[tuple[str, ...], str]] = {
-    "overwrite_output_dir": (("false",), "nothing is ever overwritten: give a new --output_dir, or delete the old one"),
-    "group_by_length": (("false",), "it would change which texts are negatives of each other; --chunk_tokens avoids "
-                                    "padding without touching the batches"),
-    "save_safetensors": (("true",), "adapters are always saved as safetensors; pickles are not written"),
-    "adafactor": (("false",), "use --optim adafactor"),
-    "logging_dir": ((), "set the environment variable TENSORBOARD_LOGGING_DIR, or find the logs in --output_dir"),
-    "use_mps_device": (("false", "true"), "the device is found by itself"),
-    "fp16_backend": (("auto",), "use --fp16"),
-    "half_precision_backend": (("auto",), "use --bf16 or --fp16"),
-    "fp16_opt_level": (("o1",), "use --fp16"),
-    "xpu_backend": ((), "use --ddp_backend"),
-    "use_ipex": (("false",), "it was removed from transformers"),
-    "jit_mode_eval": (("false",), "it was removed from transformers"),
-    "tpu_num_cores": ((), "it was removed from transformers"),
-    "past_index": (("-1",), "an embedder keeps no past"),
-    "include_inputs_for_metrics": (("false",), "there are no such metrics here; the evaluation scripts score adapters"),
-    "include_tokens_per_second": (("false",), "tokens per second are always logged"),
-    "dispatch_batches": (("none", "false"), "every process reads its own rows"),
-    "split_batches": (("none", "false"), "give --per_device_train_batch_size as the size per device"),
-    "push_to_hub_model_id": ((), "upload the finished directory: hf upload NAME OUTPUT_DIR"),
-    "simcse_dropout": ((), "nothing ever read it in the published scripts; dropout is --lora_dropout"),
-}  # fmt: skip
+# Flags of published launch commands that no longer exist: the value that changes nothing, and the advice for any other value.
+GONE: dict[str, tuple[str, str]] = {
+    "overwrite_output_dir": ("false", "nothing is ever overwritten: give a new --output_dir, or delete the old one"),
+    "group_by_length": (
+        "false",
+        "it would change which texts are negatives of each other; --chunk_tokens avoids padding without touching the batches",
+    ),
+    "save_safetensors": ("true", "adapters are always saved as safetensors; pickles are not written"),
+    "simcse_dropout": ("", "nothing ever read it in the published scripts; dropout is --lora_dropout"),
+}
 
 _UPLOAD = "an upload is not part of training: upload the finished directory with hf upload NAME OUTPUT_DIR"
 _COMPILE = "gradient caching and checkpointing under torch.compile are not verified to give the exact gradient"
 _LAUNCHER = "choose the engine in the launcher's file: accelerate launch --config_file configs/accelerate/..."
-_BEST = ("checkpoints are not ranked during training: keep several (--save_total_limit), compare eval_loss in "
-         "trainer_state.json or score them with run_mteb.py")  # fmt: skip
-_EVALUATIONS = ("its rates depend on evaluations, and which of them a run makes may change when it goes on: take a schedule of "
-                "the steps, such as cosine or warmup_stable_decay")  # fmt: skip
+_BEST = (
+    "checkpoints are not ranked during training: keep several (--save_total_limit), compare eval_loss in trainer_state.json "
+    "or score them with run_mteb.py"
+)
+_EVALUATIONS = (
+    "its rates depend on evaluations, and a run that goes on may make others: take a schedule of the steps, such as cosine or "
+    "warmup_stable_decay"
+)
 _LOSS_ONLY = "evaluation during training computes the loss; the evaluation scripts compute metrics"
 
 # Given with another value than its default, each of these is an error with this reason.
@@ -147,96 +131,3 @@ REFUSED_VALUES: dict[str, dict[str, str]] = {
         "it updates inside the backward pass or acts on full weights; here LoRA and the pooling are trained",
     ),
 }
-
-
-def inherited_flags() -> dict[str, Flag]:
-    """Return TrainingArguments' flags with our defaults, its deprecated aliases left out. Imports transformers."""
-    from transformers import TrainingArguments
-
-    flags = flags_of(TrainingArguments)
-    for old, new in RENAMED.items():
-        if new in flags:
-            flags.pop(old, None)
-    return {name: dataclasses.replace(flag, default=DEFAULTS.get(name, flag.default)) for name, flag in flags.items()}
-
-
-def current_name(name: str, flags: Mapping[str, Flag]) -> str:
-    """Return what the flag ``name`` is called today."""
-    new = RENAMED.get(name, name)
-    return new if new in flags else name
-
-
-def refuse(values: Mapping[str, Any], flags: Mapping[str, Flag]) -> None:
-    """Check the given, converted values against the tables.
-
-    Raises:
-        UserError: the first that cannot be honoured, with the reason.
-    """
-    for name, value in values.items():
-        if name in REFUSED and name in flags and value != flags[name].default:
-            raise UserError(f"--{name} {_shown(value)} cannot be honoured: {REFUSED[name]}")
-        for start, reason in REFUSED_VALUES.get(name, {}).items():
-            if str(value).startswith(start):
-                raise UserError(f"--{name} {value} cannot be honoured: {reason}")
-    kwargs = values.get(current_name("gradient_checkpointing_kwargs", flags))
-    if kwargs is not None and "use_reentrant" in str(kwargs) and "true" in str(kwargs).lower():
-        raise UserError(
-            "--gradient_checkpointing_kwargs with use_reentrant true cannot be honoured: reentrant checkpointing "
-            "does not go with gradient caching and DDP; leave it out (non-reentrant is the default)"
-        )
-
-
-def build_training_arguments(values: dict[str, Any]) -> Any:
-    """Return ``transformers.TrainingArguments`` from the given values and our defaults.
-
-    Raises:
-        UserError: what TrainingArguments itself refuses, and a contradiction with the launcher's mixed precision.
-    """
-    import torch
-    from transformers import TrainingArguments
-
-    values = {**DEFAULTS, **values}
-    values["report_to"] = values["report_to"] or "none"  # TrainingArguments would make [None] of a YAML null
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launched in ("bf16", "fp16") and not (values.get("bf16") or values.get("fp16")):
-        if values.get(launched) is False:
-            raise UserError(
-                f"--{launched} false contradicts mixed_precision: {launched} of the accelerate config file, which "
-                "would win silently: set mixed_precision: 'no' there, or launch with --mixed_precision no"
-            )
-        values[launched] = True
-    has_accelerator = torch.accelerator.is_available()
-    if values.get("fp16") and not has_accelerator:
-        raise UserError("--fp16 needs a GPU, and none is visible here: use --bf16, or leave it out")
-    several = int(os.environ.get("WORLD_SIZE") or 1) > 1
-    if values.get("ddp_backend") and not several:
-        raise UserError("--ddp_backend is for several processes, and this is one: leave it out, or use accelerate launch")
-    # Without a GPU the CPU is meant, but TrainingArguments must be told: it refuses bf16, and several processes would not
-    # find each other (accelerate would see one). Not under DeepSpeed, which brings its own CPU backend.
-    if not has_accelerator and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
-        values["use_cpu"] = bool(values.get("use_cpu") or values.get("bf16") or several)
-    try:
-        return TrainingArguments(**values)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        raise UserError(f"transformers.TrainingArguments refuses this: {error}") from error
-
-
-def plain_training_values(training: Any) -> dict[str, Any]:
-    """Return the inherited flags and their values, ready for JSON: enums as texts, refused ones left out."""
-    values: dict[str, Any] = {}
-    for name in inherited_flags():
-        if name in REFUSED or name == "local_rank":
-            continue
-        value = getattr(training, name)
-        if isinstance(value, enum.Enum):
-            value = value.value
-        if isinstance(value, list):
-            value = [item.value if isinstance(item, enum.Enum) else item for item in value]
-        values[name] = value
-    values["report_to"] = values["report_to"] or "none"
-    values["debug"] = " ".join(values["debug"])
-    return values
-
-
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

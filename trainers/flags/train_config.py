@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trainers.flags.arguments import (
-    FROM_THE_ADAPTER,
-    FROM_THE_ADAPTER_UNLESS_GIVEN,
-    ContrastiveArguments,
-    ModelArguments,
-    RunArguments,
-)
-from triplets.arguments import DataArguments
+from trainers.flags.arguments import ADAPTER_DEFAULTS, ADAPTER_FLAGS, ContrastiveArguments, ModelArguments, RunArguments
+from trainers.flags.lora import FIELD_OF_FLAG, resolved_lora
+from trainers.flags.training_arguments import plain_training_values
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from triplets.arguments import DataArguments
 
 
 @dataclass(frozen=True)
@@ -25,37 +25,44 @@ class TrainConfig:
         model: base LLM, adapter, pooling.
         data: triplets.
         contrastive: loss.
-        training: ``transformers.TrainingArguments``.
-        given: names of the flags that the command line or the YAML file set, as opposed to defaults.
-        run: what this command does with it.
+        training: flags inherited from transformers.
+        explicit: names of the flags that the command line or the YAML file set, as opposed to defaults.
+        run: the work of this command; not part of the record.
     """
 
     design: str
     model: ModelArguments
     data: DataArguments
     contrastive: ContrastiveArguments
-    training: Any  # transformers.TrainingArguments, which is not imported here
-    given: frozenset[str] = frozenset()
-    run: RunArguments = field(default_factory=RunArguments)  # not part of what is recorded
+    training: TrainingArguments
+    explicit: frozenset[str] = frozenset()
+    run: RunArguments = field(default_factory=RunArguments)
 
     def resolved(self) -> dict[str, Any]:
         """Return every flag and its value, ready for JSON or YAML; as ``--config`` it gives the same run again.
 
-        The LoRA settings stand in it themselves, not the name of their file: that may be edited, and lies elsewhere on
-        another machine. Left out: flags that this trainer refuses (they are at their defaults), and where an adapter is
-        given, what comes from it.
+        It holds the LoRA settings themselves, not the name of their file: that may be edited, and lies elsewhere on
+        another machine. Left out are flags that this trainer refuses (they are at their defaults) and, where an adapter is
+        given, the settings that come from it.
         """
-        from trainers.flags.inherited import plain_training_values
-        from trainers.flags.lora import FLAGS, resolved_lora
-
         values: dict[str, Any] = {"design": self.design}
         for group in (self.model, self.data, self.contrastive):
             values.update(dataclasses.asdict(group))
         if self.model.peft_model_name_or_path is not None:
-            unset = [name for name in FROM_THE_ADAPTER_UNLESS_GIVEN if name not in self.given]
-            for name in (*FROM_THE_ADAPTER, *unset):
+            for name in ADAPTER_FLAGS:
                 del values[name]
+            for name in ADAPTER_DEFAULTS:
+                if name not in self.explicit:
+                    del values[name]
         else:
-            values.update({"lora_config": resolved_lora(self.model), **dict.fromkeys(FLAGS)})
+            values.update(lora_config=resolved_lora(self.model), **dict.fromkeys(FIELD_OF_FLAG))
         values.update(plain_training_values(self.training))
+        return values
+
+    def record(self) -> dict[str, Any]:
+        """Return the resolved flags without those that only this start of the run had: the run's ``train_config.json``."""
+        values = self.resolved()
+        del values["resume_from_checkpoint"]
+        if "use_cpu" not in self.explicit:
+            del values["use_cpu"]
         return values

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.compute as pc
 
 from trainers.step.batch import TripletBatch, TripletCollator
-from triplets.dataset import Part, TripletRows
+from triplets.dataset import LoadedDataSet, TripletRows
 
 CANDIDATES = 512  # rows tokenised beyond the batch: the longest by characters are not quite the longest by tokens
 CHARACTERS = 4  # in a token; a longer text than this times its longest length is cut anyway
@@ -37,9 +37,9 @@ def longest_batch(rows: TripletRows, collator: TripletCollator, count: int) -> T
     return collator([fetched[index] for index in longest])
 
 
-def characters(part: Part, query_cap: int, document_cap: int) -> Iterator[np.ndarray]:
+def characters(part: LoadedDataSet, query_cap: int, document_cap: int) -> Iterator[np.ndarray]:
     """Yield the number of characters of each row's texts, each counted up to its cap, in blocks of rows."""
-    if not hasattr(part.rows, "column_names"):
+    if isinstance(part.rows, list):
         yield np.array([row_characters(row, query_cap, document_cap) for row in part.rows], dtype=np.int64)
         return
     for table in part.rows.with_format("arrow").iter(batch_size=100_000):

@@ -18,7 +18,7 @@ from trainers.step.batch import TripletBatch
 from trainers.step.chunks import padded_sizes
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine, SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -102,7 +102,7 @@ def plan_step(
     existing = [*fake.parameters(), *fake.buffers()]
     lengths = [len(ids) for ids in batch.ids]
     sizes = padded_sizes(lengths, step.groups(lengths))
-    single = replace(step, engine=SingleProcessEngine(), processes=Processes())
+    single = replace(step, engine=SingleProcessEngine(), processes=ProcessGroup())
     with mode, LiveBytes(existing) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):
@@ -150,14 +150,14 @@ def plan_training(trainer: PlannableTrainer, batch: TripletBatch) -> MemoryPlan:
     )
 
 
-def plan_or_reason(trainer: PlannableTrainer, batch: TripletBatch) -> str:
-    """Return the plan as text, or the reason why there is none: a report of a run must not end it."""
+def plan_or_reason(trainer: PlannableTrainer, batch: TripletBatch) -> MemoryPlan | str:
+    """Return the plan, or the reason why there is none: a report of a run must not end it."""
     if type(trainer.contrastive_step.engine) is not Engine:
         return "not planned (sharded over processes)"
     if trainer.model.base_model.quantisation:
         return "not planned (quantised base model)"
     try:
-        return str(plan_training(trainer, batch))
+        return plan_training(trainer, batch)
     except Exception as error:  # an operation that has no sizes without values, in whatever base model
         return f"not planned ({first_line(error)})"
 
@@ -170,8 +170,8 @@ def autocast_dtype(args: TrainingArguments) -> torch.dtype | None:
 
 
 def checkpoints_activations(args: TrainingArguments) -> bool:
-    """Whether layers are recomputed in the backward pass; the option's name depends on the version of transformers."""
-    return bool(getattr(args, "activation_checkpointing", False) or getattr(args, "gradient_checkpointing", False))
+    """Say whether layers are recomputed in the backward pass."""
+    return bool(args.activation_checkpointing)
 
 
 def optimizer_values(name: str) -> float:

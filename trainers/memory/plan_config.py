@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
 from common.errors import UserError
-from common.files import first_line
 from model_loaders.backbone.attention import set_attention
-from model_loaders.backbone.load import DTYPES, add_lora, load_config
+from model_loaders.backbone.base_config import load_config, read_config, text_config
+from model_loaders.backbone.load import DTYPES
+from model_loaders.backbone.lora import add_lora
+from model_loaders.backbone.rope import separate_rows
 from model_loaders.create import fresh_pooling, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
@@ -23,7 +25,7 @@ from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
 from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import SingleProcessEngine
-from trainers.step.gather import Processes
+from trainers.step.gather import ProcessGroup
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -51,7 +53,9 @@ def model_of(config: TrainConfig) -> EmbedModel:
     facts = BaseModel(flags.model_name_or_path, base.model_type, base.hidden_size, base.num_hidden_layers)
     recipe = Recipe(max_length=config.data.max_seq_length, query_max_length=config.data.query_max_length)
     with torch.device("meta"):
-        backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel).requires_grad_(False)
+        backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel, trust_remote_code=False)
+        backbone.requires_grad_(False)
+        separate_rows(backbone)
         backbone = add_lora(backbone, lora_options(flags), trainable=True)
         pooling = fresh_pooling(design, facts, sizes_from_flags(design, vars(flags)))  # fp32, as in training
     model = EmbedModel(config.design, backbone, pooling, PadOnlyTokenizer(), recipe, facts)
@@ -76,10 +80,7 @@ def base_config(name: str, cache_dir: str | None) -> PretrainedConfig:
     """Read a base model's config; for a hub name nothing else is fetched."""
     if Path(name).is_dir():
         return load_config(Path(name))
-    try:
-        return AutoConfig.from_pretrained(name, cache_dir=cache_dir).get_text_config(decoder=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"the config of {name} cannot be read: {first_line(error)}") from error
+    return text_config(read_config(name, cache_dir))  # type: ignore[no-any-return]
 
 
 def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> MemoryPlan:
@@ -90,8 +91,8 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
         model,
         SingleProcessEngine(),
         "cpu" if training.use_cpu else "cuda",
-        chunk_tokens=contrastive.chunk_tokens,
-        processes=Processes(processes, share_negatives=contrastive.negatives_across_processes),
+        chunk_tokens=contrastive.token_budget,
+        processes=ProcessGroup(processes, share_negatives=contrastive.negatives_across_processes),
     )
     return plan_step(
         model,

@@ -96,8 +96,8 @@ def describe_failure(reports: list[FailureReport]) -> str:
         ranks = ranks[:1]
     texts = []
     for rank in ranks:
-        text = reports[rank].text
-        texts.append(text if len(reports) == 1 else f"process {rank}: {text}")
+        prefix = f"process {rank}: " if len(reports) > 1 else ""
+        texts.append(prefix + reports[rank].text)
     return f"loss {reports[ranks[0]].loss:.4g}): {first_few(texts, '; ')}"
 
 
@@ -135,7 +135,9 @@ def first_few(names: list[str], separator: str = ", ") -> str:
     """Join the first few names, and say how many more there are."""
     more = len(names) - SHOWN
     joined = separator.join(names[:SHOWN])
-    return f"{joined} and {more} more" if more > 0 else joined
+    if more > 0:
+        joined += f" and {more} more"
+    return joined
 
 
 def plural(number: int, noun: str) -> str:

@@ -52,10 +52,34 @@ class RunningMetrics:
     sample: tuple[Tensor, Tensor] | None = None
     since: float = field(default_factory=time.monotonic)
 
-    def go_on(self, total: list[int] | None) -> None:
-        """Continue from the result of `whole` in the checkpoint, None if it is not known, and start the clock."""
+    def go_on(self, total: list[int] | None, window: Mapping[str, Any] | None = None, *, first: bool = True) -> None:
+        """Continue from a checkpoint, and start the clock.
+
+        Args:
+            total: result of `whole`, None if it is not known.
+            window: result of `window`, None if it is not known: the next line is then of fewer batches.
+            first: whether this is the first process, which takes the counts of all.
+        """
         self.total = None if total is None else torch.tensor(total)
         self.restart()
+        if window is None:
+            return
+        counts = torch.tensor(window["counts"])
+        if self.total is not None:
+            self.total = self.total - counts
+        if first:
+            self.counts = counts
+        self.batches, self.since = window["batches"], self.since - window["seconds"]
+        self.shares = torch.tensor(window["shares"]) if window["shares"] else None
+
+    def window(self, accelerator: Accelerator) -> dict[str, Any]:
+        """Return the sums since the last line, ready for JSON; called on every process."""
+        return {
+            "batches": self.batches,
+            "counts": self.everywhere(accelerator).tolist(),
+            "shares": None if self.shares is None else self.shares.tolist(),
+            "seconds": round(time.monotonic() - self.since, 3),
+        }
 
     def restart(self) -> None:
         """Start the clock."""
@@ -66,7 +90,7 @@ class RunningMetrics:
         documents = len(batch) - batch.queries
         self.counts += torch.tensor([batch.tokens, batch.queries, documents, *batch.truncated])
         shares = torch.stack([result.accuracy.float(), result.excluded.float()])
-        self.shares = shares if self.shares is None else self.shares + shares
+        self.shares = shares if self.shares is None else self.shares.to(shares.device) + shares
         self.batches += 1
         self.sample = result.queries, result.positives
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from common.files import first_line
@@ -27,22 +28,33 @@ def out_of_memory(
         args: of the run.
     """
     lengths = [len(ids) for ids in batch.ids] or [1]
-    groups = step.groups(lengths)
-    sizes = padded_sizes(lengths, groups)
-    # Memory holds the graph of the whole batch, or with gradient caching that of its largest chunk.
-    padded = max(sizes) if step.chunker.needs_caching(lengths, groups) else sum(sizes)
-    half, longest = max(padded // 2, 1), max(lengths)
-    remedies = []
-    if half >= longest:
-        remedies.append(f"--chunk_tokens {half}, the same gradient for more time")
-    if not checkpoints_activations(args):
-        remedies.append("--gradient_checkpointing, the same gradient for about a third more time")
-    if longest > 2:
-        remedies.append(f"--max_seq_length {longest // 2}, which cuts texts")
-    if args.per_device_train_batch_size > 1:
-        remedies.append(f"--per_device_train_batch_size {args.per_device_train_batch_size // 2}, which means fewer negatives")
+    kept = kept_tokens(lengths, step)
+    advice = "; ".join(remedies(batch, step=step, args=args))
     return (
         f"step {number} does not fit the memory of the device: {len(batch)} texts of {sum(lengths):,} tokens, the longest "
-        f"{longest:,}, {padded:,} tokens with padding kept at once ({first_line(error)}). In this order: "
-        f"{'; '.join(remedies)}. --dry_run tries the longest batch beforehand."
+        f"{max(lengths):,}, {kept:,} tokens with padding kept at once ({first_line(error)}). In this order: "
+        f"{advice}. --dry_run tries the longest batch beforehand."
     )
+
+
+def kept_tokens(lengths: Sequence[int], step: ContrastiveStep) -> int:
+    """Return the padded tokens whose graph is kept at once: the whole batch's, or with gradient caching its largest chunk's."""
+    groups = step.groups(lengths)
+    sizes = padded_sizes(lengths, groups)
+    return max(sizes) if step.chunker.needs_caching(lengths, groups) else sum(sizes)
+
+
+def remedies(batch: TripletBatch, *, step: ContrastiveStep, args: TrainingArguments) -> list[str]:
+    """Return the flags to change, and to which values, the harmless ones first."""
+    lengths = [len(ids) for ids in batch.ids] or [1]
+    half, longest = max(kept_tokens(lengths, step) // 2, 1), max(lengths)
+    advice = []
+    if half >= longest:
+        advice.append(f"--chunk_tokens {half}, the same gradient for more time")
+    if not checkpoints_activations(args):
+        advice.append("--gradient_checkpointing, the same gradient for about a third more time")
+    if longest > 2:
+        advice.append(f"--max_seq_length {longest // 2}, which cuts texts")
+    if args.per_device_train_batch_size > 1:
+        advice.append(f"--per_device_train_batch_size {args.per_device_train_batch_size // 2}, which means fewer negatives")
+    return advice

@@ -1,128 +1,221 @@
-"""What a run says of itself before the first step."""
+"""The description of a run, printed before its first step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
+from model_loaders.backbone.lora import targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
 from trainers.run.preflight import check_positions
+from trainers.step.loss import ContrastiveLoss
+from triplets.dataset import TripletRows
+from triplets.keys import names
 
 if TYPE_CHECKING:
-    from trainers.flags.train_config import TrainConfig
+    from accelerate import Accelerator
+
     from trainers.run.trainer import ContrastiveTrainer
 
 
 SAMPLE = 256  # rows that tokens and negatives are counted on
+NAME_WIDTH = 16
 
 
-def banner(config: TrainConfig, trainer: ContrastiveTrainer) -> str:
-    """Describe the run: design, parameters, data, batch, negatives, tokens, memory, recipe, engine, seeds, versions."""
-    model, training, contrastive = trainer.model, config.training, config.contrastive
-    parts = {
-        "LoRA": sum(p.numel() for name, p in model.named_parameters() if "lora_" in name and p.requires_grad),
-        "pooling": sum(p.numel() for p in model.pooling.parameters()) if model.pooling is not None else 0,
-    }
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    recipe, rows = model.recipe, trainer.train_dataset
-    sample = rows.sample(SAMPLE)
-    memory = plan_or_reason(trainer, longest_batch(rows, trainer.data_collator, training.per_device_train_batch_size))
+def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
+    """Describe a run: design, parameters, data, batch, negatives, tokens, memory, recipe, engine, seeds, versions.
+
+    Args:
+        trainer: of the run.
+        memory: the description of its memory, where it was planned before.
+    """
+    model, args, accelerator = trainer.model, trainer.args, trainer.accelerator
+    rows, recipe = trainer.train_dataset, model.recipe
+    if memory is None:
+        longest = longest_batch(rows, trainer.data_collator, args.per_device_train_batch_size)
+        memory = str(plan_or_reason(trainer, longest))
+    data_seed = args.seed if args.data_seed is None else args.data_seed
+    precision = accelerator.mixed_precision
     lines = [
-        f"design          {model.design_name}: {model.design.summary}",
-        f"base model      {model.base_model.name_or_path} ({frozen:,} frozen parameters, {model.dtype}, {model.device})",
-        "trainable       " + ", ".join(f"{name} {count:,}" for name, count in parts.items()),
-        f"triplets        {len(rows):,}",
-        *data_lines(config, trainer),
-        *batch_lines(trainer, sample),
-        f"lengths         queries {recipe.length('query')} tokens, documents {recipe.length('document')}",
-        f"prompts         query {recipe.query_prompt!r}, document {recipe.document_prompt!r}",
-        f"loss            {contrastive.loss}, scale {contrastive.loss_scale}"
-        + (", both directions" if contrastive.both_directions else "")
-        + ("" if contrastive.similarity_margin is None else f", similarity margin {contrastive.similarity_margin:g}")
-        + ("" if contrastive.chunk_tokens is None else f", in chunks of {contrastive.chunk_tokens} tokens"),
-        f"optimizer       {plain(training.optim)}, learning rate {training.learning_rate:g}"
-        + ("" if contrastive.pooling_learning_rate is None else f", of the pooling {contrastive.pooling_learning_rate:g}")
-        + f", {plain(training.lr_scheduler_type)} schedule",
-        f"memory          {memory}",
-        f"engine          {trainer.accelerator.distributed_type.value}, {trainer.accelerator.num_processes} processes, "
-        f"mixed precision {trainer.accelerator.mixed_precision}",
-        f"seeds           {training.seed}, data {training.seed if training.data_seed is None else training.data_seed}",
-        "versions        " + ", ".join(f"{name} {version}" for name, version in library_versions().items()),
-        *(f"note            {note}" for note in notes(trainer) if note),
+        line("design", f"{model.design_name}: {model.design.summary}"),
+        *parameter_lines(trainer),
+        line("triplets", f"{len(rows):,}"),
+        *data_lines(trainer),
+        *not_read_lines(trainer),
+        *batch_lines(trainer, rows.sample(SAMPLE)),
+        line("lengths", f"queries {recipe.length('query')} tokens, documents {recipe.length('document')}"),
+        line("prompts", f"query {recipe.query_prompt!r}, document {recipe.document_prompt!r}"),
+        line("loss", loss_text(trainer)),
+        line("optimizer", optimizer_text(trainer)),
+        line("memory", memory),
+        line("engine", f"{engine_text(accelerator)}, mixed precision {precision}"),
+        line("seeds", f"{args.seed}, data {data_seed}"),
+        line("versions", ", ".join(f"{name} {version}" for name, version in library_versions().items())),
+        *(line("note", note) for note in notes(trainer)),
     ]
-    return "\n".join(lines)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return "\n".join(wrapped(text, width) for text in lines)
 
 
-def batch_lines(trainer: ContrastiveTrainer, sample: Sequence[dict[str, Any]]) -> list[str]:
-    """Say what a batch is, what a query is compared with, and how many tokens a step reads, counted on some rows."""
+def wrapped(text: str, width: int | None) -> str:
+    """Return a line of the banner on a terminal of some columns: broken between words, below its text."""
+    if width is None or len(text) <= width or width < 2 * NAME_WIDTH:
+        return text
+    indent = " " * NAME_WIDTH
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def engine_text(accelerator: Accelerator) -> str:
+    """Describe the processes and the engine that joins them."""
+    count = accelerator.num_processes
+    return "one process" if count == 1 else f"{accelerator.distributed_type.value}, {count} processes"
+
+
+def line(name: str, text: str) -> str:
+    """Return a line of the banner."""
+    return f"{name:<{NAME_WIDTH}}{text}"
+
+
+def parameter_lines(trainer: ContrastiveTrainer) -> list[str]:
+    """Describe the base model, and count the frozen and the trained parameters."""
+    model = trainer.model
+    frozen = lora = pooling = 0
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            frozen += parameter.numel()
+        elif "lora_" in name:
+            lora += parameter.numel()
+    if model.pooling is not None:
+        pooling = sum(parameter.numel() for parameter in model.pooling.parameters())
+    base = f"{model.base_model.name_or_path} ({frozen:,} frozen parameters, {model.dtype}, {model.device})"
+    lines = [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
+    targets = targets_of(model.backbone)
+    if targets:
+        lines.append(line("LoRA on", ", ".join(f"{name} x {count}" for name, count in sorted(targets.items()))))
+    return lines
+
+
+def data_lines(trainer: ContrastiveTrainer) -> list[str]:
+    """Describe an epoch's share of each data set, where there are several."""
+    rows = trainer.train_dataset
+    if len(rows.parts) == 1:
+        return []
+    total = sum(share.taken for share in rows.shares)
+    lines = [line("batching", f"{trainer.options.mixing}, {len(trainer.plan()):,} batches of {total:,} rows an epoch")]
+    for part, share in zip(rows.parts, rows.shares, strict=True):
+        alone = "" if part.in_batch else ", no in-batch negatives"
+        size = f"{share.taken:,} of {share.rows:,} rows an epoch, {share.taken / total:.1%} of all"
+        lines.append(line(f"  {part.label:<13} ", f"{size}{alone}"))
+    return lines
+
+
+def not_read_lines(trainer: ContrastiveTrainer) -> list[str]:
+    """Name the keys of training and evaluation rows that are not read, and count the rows that were skipped."""
+    lines = []
+    parts = list(trainer.train_dataset.parts)
+    if isinstance(trainer.eval_dataset, TripletRows):
+        parts += trainer.eval_dataset.parts
+    for part in parts:
+        if part.report is None:
+            continue
+        if part.report.ignored_keys:
+            lines.append(line("not read", f"{part.label}: the keys {names(part.report.ignored_keys)}"))
+        if part.report.invalid:
+            lines.append(line("not read", f"{part.label}: {part.report.invalid:,} invalid rows of {part.report.rows:,}"))
+    return lines
+
+
+def batch_lines(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Describe a batch, a query's negatives and a step's tokens, counted on a sample of rows."""
     step, own = trainer.contrastive_step, trainer.args.per_device_train_batch_size
     queries, accumulated = own * step.processes.count, trainer.args.gradient_accumulation_steps
-    several = f" x {accumulated} batches an optimizer step" if accumulated > 1 else ""
+    size = f"{queries} queries ({own} x {step.processes.count} processes)"
+    if accumulated > 1:
+        size += f" x {accumulated} batches an optimizer step"
     tokens, padding = tokens_of(trainer, sample)
+    sharing = queries if step.processes.share_negatives else own
     return [
-        f"batch           {queries} queries ({own} x {step.processes.count} processes){several}",
-        f"negatives       {negatives_line(sample, queries if step.processes.share_negatives else own)}",
-        f"tokens          about {quantity(tokens * queries * accumulated)} a step, and {padding:.0%} padding",
+        line("batch", size),
+        line("negatives", negatives_text(sample, sharing)),
+        line("tokens", f"about {quantity(tokens * queries * accumulated)} a step, and {padding:.0%} padding"),
     ]
 
 
-def negatives_line(sample: Sequence[dict[str, Any]], queries: int) -> str:
-    """Say how many negatives a query has: hard ones, and of other queries that share its loss.
+def negatives_text(sample: Sequence[Mapping[str, Any]], queries: int) -> str:
+    """Count the negatives of a query: hard ones, and those of other queries that share its loss.
 
     Args:
         sample: rows.
-        queries: how many share a loss.
+        queries: number of queries that share a loss.
     """
     hard = sum(len(row["negatives"]) for row in sample) / len(sample)
     shared = sum(bool(row.get("in_batch", True)) for row in sample) / len(sample)
     alone = f"{hard:.3g} hard ones of its own"
     if not shared:
         return f"{alone} a query, none of the batch"
-    others = (queries - 1) * (1 + hard)
-    told = f"{hard + others:.0f} a query: {alone}, {queries - 1} positives and {others - (queries - 1):.0f} hard ones of others"
-    return told if shared == 1 else f"{told}; {1 - shared:.0%} of the queries have {alone} alone"
+    positives = queries - 1
+    others = positives * (1 + hard)
+    text = f"{hard + others:.0f} a query: {alone}, {positives} positives and {others - positives:.0f} hard ones of others"
+    return text if shared == 1 else f"{text}; {1 - shared:.0%} of the queries have {alone} alone"
 
 
-def tokens_of(trainer: ContrastiveTrainer, sample: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Return the tokens of a row, and how many more padding adds, as a share."""
+def tokens_of(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the tokens of a row, and the share that padding adds."""
     own = trainer.args.per_device_train_batch_size
     real = padded = 0
     for start in range(0, len(sample), own):
         lengths = [len(ids) for ids in trainer.data_collator(sample[start : start + own]).ids]
         real += sum(lengths)
-        groups = trainer.contrastive_step.groups(lengths)
-        padded += sum(lengths[group[0]] * len(group) for group in groups)  # the longest comes first
+        for group in trainer.contrastive_step.groups(lengths):
+            padded += lengths[group[0]] * len(group)  # the longest comes first
     return real / len(sample), padded / real - 1
 
 
+def loss_text(trainer: ContrastiveTrainer) -> str:
+    """Describe the loss."""
+    loss, chunk_tokens = trainer.contrastive_step.loss, trainer.options.chunk_tokens
+    if not isinstance(loss, ContrastiveLoss):
+        return type(loss).__name__
+    text = f"{'default' if loss.mask_duplicates else 'published'}, scale {loss.scale}"
+    if loss.both_directions:
+        text += ", both directions"
+    if loss.similarity_margin is not None:
+        text += f", similarity margin {loss.similarity_margin:g}"
+    if chunk_tokens is not None:
+        text += f", in chunks of {chunk_tokens} tokens"
+    return text
+
+
+def optimizer_text(trainer: ContrastiveTrainer) -> str:
+    """Describe the optimizer and its schedule."""
+    args, pooling_rate = trainer.args, trainer.options.pooling_learning_rate
+    text = f"{plain(args.optim)}, learning rate {args.learning_rate:g}"
+    if pooling_rate is not None:
+        text += f", of the pooling {pooling_rate:g}"
+    return f"{text}, {plain(args.lr_scheduler_type)} schedule"
+
+
 def notes(trainer: ContrastiveTrainer) -> list[str]:
-    """Return what is probably not meant."""
+    """Return notes on settings that are probably not meant."""
+    notes = []
+    positions = check_positions(trainer.model)
+    if positions:
+        notes.append(positions)
     accumulated = trainer.args.gradient_accumulation_steps
-    accumulating = (
-        f"accumulating {accumulated} batches averages their gradients; it adds no negatives. For a larger contrastive batch "
-        "raise --per_device_train_batch_size and bound memory by --chunk_tokens."
-    )
-    return [check_positions(trainer.model), accumulating if accumulated > 1 else ""]
+    if accumulated > 1:
+        notes.append(
+            f"accumulating {accumulated} batches averages their gradients; it adds no negatives. For a larger contrastive "
+            "batch raise --per_device_train_batch_size and bound memory by --chunk_tokens."
+        )
+    return notes
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Return the text of a setting that may be an enum."""
     return str(getattr(value, "value", value))
-
-
-def data_lines(config: TrainConfig, trainer: ContrastiveTrainer) -> list[str]:
-    """Say what an epoch takes of each data set, where there are several."""
-    rows = trainer.train_dataset
-    total = sum(share.taken for share in rows.shares)
-    if len(rows.parts) == 1:
-        return []
-    lines = [f"batching        {config.data.batching}, {len(trainer.plan()):,} batches of {total:,} rows an epoch"]
-    for part, share in zip(rows.parts, rows.shares, strict=True):
-        alone = "" if part.in_batch else ", no in-batch negatives"
-        lines.append(
-            f"  {part.label:<13} {share.taken:,} of {share.rows:,} rows an epoch, {share.taken / total:.1%} of all{alone}"
-        )
-    return lines

@@ -2,86 +2,136 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from common.files import read_json
+from model_loaders import LoadOptions, load_design
+from model_loaders.create import create, sizes_from_flags
+from model_loaders.designs import get_design
+from model_loaders.embed_model import EmbedModel
+from model_loaders.layouts.manifest import Recipe
+from trainers.checkpoints.output_dir import check_output_dir
+from trainers.checkpoints.read_back import weights_digest
+from trainers.checkpoints.run_files import CONFIG_FILE
+from trainers.flags.arguments import ContrastiveArguments, ModelArguments
+from trainers.flags.checks import check_warmup
+from trainers.flags.launcher import check_gpus, check_processes
+from trainers.flags.lora import lora_options
+from trainers.flags.train_config import TrainConfig
+from trainers.memory.longest_batch import longest_batch
+from trainers.monitor.metrics import MetricsFile
+from trainers.run.banner import banner
+from trainers.run.fit import fit_memory
+from trainers.run.preflight import check_negatives, check_positions
+from trainers.run.together import check_content
+from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
+from trainers.step.batch import TripletCollator
+from trainers.step.loss import ContrastiveLoss, VectorLoss
+from triplets.arguments import DataArguments, mixing
+from triplets.batch_plan import BatchPlan
+from triplets.read import read_eval_triplets, read_triplets
 
 if TYPE_CHECKING:
-    from model_loaders.embed_model import EmbedModel
-    from model_loaders.layouts.manifest import Recipe
-    from trainers.flags.arguments import ModelArguments
-    from trainers.flags.train_config import TrainConfig
-    from trainers.run.trainer import ContrastiveTrainer
-    from triplets.arguments import DataArguments
+    from triplets.dataset import TripletRows
 
-
-def recorded(config: TrainConfig) -> dict[str, Any]:
-    """Return the resolved flags, without those that only say how this start of the run came about."""
-    given_here = {"resume_from_checkpoint"} | ({"use_cpu"} - config.given)
-    return {name: value for name, value in config.resolved().items() if name not in given_here}
+# Flags of prompts and lengths, and their fields in a recipe.
+RECIPE_FIELDS = {
+    "query_prompt": "query_prompt",
+    "document_prompt": "document_prompt",
+    "max_seq_length": "max_length",
+    "query_max_length": "query_max_length",
+    "task_prompts": "task_prompts",
+    "prompt_template": "prompt_template",
+}
 
 
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
-    """Build model, data and trainer, checking first what is cheap to check."""
-    from trainers.checkpoints.resuming import check_output_dir
-    from trainers.checkpoints.write import weights_digest
-    from trainers.monitor.metrics import MetricsFile
-    from trainers.run.banner import banner
-    from trainers.run.preflight import check_gpus, check_negatives, check_positions, check_processes
-    from trainers.run.trainer import ContrastiveTrainer
-    from trainers.step.batch import TripletCollator
-    from trainers.step.loss import ContrastiveLoss
-    from triplets.arguments import mixing
-    from triplets.read import read_eval_triplets, read_triplets
-
-    check_processes(config.training.world_size, os.environ)
-    check_gpus(config.training.n_gpu)
-    resume = config.training.resume_from_checkpoint
-    check_output_dir(Path(config.training.output_dir), recorded(config), resume=resume)
+    """Build model, data and trainer; cheap checks come first."""
+    training, contrastive = config.training, config.contrastive
+    output_dir = Path(training.output_dir)
+    check_processes(training.world_size, os.environ)
+    check_gpus(training.n_gpu)
+    check_output_dir(output_dir, config.record(), resume=training.resume_from_checkpoint)
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
-    sharing = config.training.world_size if config.contrastive.negatives_across_processes else 1
-    queries = config.training.per_device_train_batch_size * sharing
+    sharing = training.world_size if contrastive.negatives_across_processes else 1
+    queries = training.per_device_train_batch_size * sharing
     check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
+    check_length(config, rows)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     check_positions(model)
-    contrastive = config.contrastive
     trainer = ContrastiveTrainer(
         model,
-        config.training,
+        training,
         rows,
         TripletCollator(model.tokenizer, model.recipe),
         eval_rows=eval_rows,
-        mixing=mixing(config.data.batching),
-        loss=ContrastiveLoss(
-            contrastive.loss_scale,
-            mask_duplicates=contrastive.loss == "default",
-            similarity_margin=contrastive.similarity_margin,
-            both_directions=contrastive.both_directions,
+        loss=loss_of(contrastive),
+        options=ContrastiveOptions(
+            mixing=mixing(config.data.batching),
+            chunk_tokens=contrastive.token_budget,
+            negatives_across_processes=contrastive.negatives_across_processes,
+            pooling_learning_rate=contrastive.pooling_learning_rate,
         ),
-        negatives_across_processes=contrastive.negatives_across_processes,
-        chunk_tokens=contrastive.chunk_tokens,
-        pooling_learning_rate=contrastive.pooling_learning_rate,
         start="" if config.model.peft_model_name_or_path is None else weights_digest(model),
-        callbacks=[MetricsFile(Path(config.training.output_dir))],
     )
-    if trainer.accelerator.is_main_process:
-        print(banner(config, trainer), flush=True)
+    check_content(trainer.identity, None if eval_rows is None else trainer.eval_dataset.content, model)
+    trainer.add_callback(MetricsFile(output_dir))
+    longest = longest_batch(trainer.train_dataset, trainer.data_collator, training.per_device_train_batch_size)
+    memory = fit_memory(trainer, longest, contrastive.chunk_tokens)
+    if trainer.is_world_process_zero():
+        print(banner(trainer, memory), flush=True)
     return trainer
+
+
+def with_saved_budget(config: TrainConfig) -> TrainConfig:
+    """Return a configuration with the chunks that were chosen when the run began, if it goes on: its numbers stay the same."""
+    resume = config.training.resume_from_checkpoint
+    if not resume or config.contrastive.chunk_tokens != "auto":
+        return config
+    folder = Path(resume).parent if isinstance(resume, str) else Path(config.training.output_dir)
+    if not (folder / CONFIG_FILE).is_file():
+        return config
+    saved = read_json(folder / CONFIG_FILE).get("chunk_tokens")
+    return dataclasses.replace(config, contrastive=dataclasses.replace(config.contrastive, chunk_tokens=saved))
+
+
+def check_length(config: TrainConfig, rows: TripletRows) -> None:
+    """Refuse a warm-up that is longer than a run of so many epochs, now that the rows are counted."""
+    training = config.training
+    if training.max_steps > 0:
+        return
+    plan = BatchPlan(
+        rows.shares,
+        training.per_device_train_batch_size,
+        seed=0,
+        mixing=mixing(config.data.batching),
+        processes=training.world_size,
+    )
+    steps = math.ceil(len(plan) / training.gradient_accumulation_steps) * training.num_train_epochs
+    check_warmup(training.warmup_steps, max(1, math.ceil(steps)))
+
+
+def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
+    """Return the loss of the flags."""
+    return ContrastiveLoss(
+        contrastive.loss_scale,
+        mask_duplicates=contrastive.loss == "default",
+        similarity_margin=contrastive.similarity_margin,
+        both_directions=contrastive.both_directions,
+    )
 
 
 def build_model(config: TrainConfig) -> EmbedModel:
     """Make a new model of the design, or load the adapter to go on from."""
-    from model_loaders.create import create, sizes_from_flags
-    from model_loaders.designs import get_design
-    from model_loaders.loading import load_design
-    from trainers.flags.lora import lora_options
-
     model, training = config.model, config.training
-    recipe = recipe_of(config.model, config.data)
+    recipe = recipe_of(model, config.data)
     if model.peft_model_name_or_path is not None:
         loaded = load_design(
             config.design,
@@ -91,32 +141,39 @@ def build_model(config: TrainConfig) -> EmbedModel:
             dtype=None if model.torch_dtype == "auto" else model.torch_dtype,
             attn_implementation=model.attn_implementation,
             device=training.device,
-            num_heads=model.pooling_heads if "pooling_heads" in config.given else None,
+            num_heads=model.pooling_heads if "pooling_heads" in config.explicit else None,
             trainable=True,
         )
-        loaded.recipe = continued_recipe(loaded.recipe, recipe, config.given)
+        loaded.recipe = continued_recipe(loaded.recipe, recipe, config.explicit)
         return loaded
     if model.model_name_or_path is None:
         raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
     return create(
         config.design,
         model.model_name_or_path,
-        model.cache_dir,
         lora=lora_options(model),
         pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
         recipe=recipe,
         seed=training.seed,
-        dtype=model.torch_dtype,
-        attn_implementation=model.attn_implementation,
-        device=training.device,
-        quantisation="4bit" if model.load_in_4bit else "8bit" if model.load_in_8bit else "",
+        options=LoadOptions(
+            cache_dir=model.cache_dir,
+            dtype=model.torch_dtype,
+            attn_implementation=model.attn_implementation,
+            device=training.device,
+            quantisation=quantisation_of(model),
+        ),
     )
 
 
-def recipe_of(model: ModelArguments, data: DataArguments) -> Recipe:
-    """Return the prompts and lengths that the flags say."""
-    from model_loaders.layouts.manifest import Recipe
+def quantisation_of(model: ModelArguments) -> str:
+    """Return the quantisation of the base LLM; empty for none."""
+    if model.load_in_4bit:
+        return "4bit"
+    return "8bit" if model.load_in_8bit else ""
 
+
+def recipe_of(model: ModelArguments, data: DataArguments) -> Recipe:
+    """Return the prompts and lengths of the flags."""
     return Recipe(
         query_prompt=model.query_prompt,
         document_prompt=model.document_prompt,
@@ -127,11 +184,13 @@ def recipe_of(model: ModelArguments, data: DataArguments) -> Recipe:
     )
 
 
-def continued_recipe(adapter: Recipe, given: Recipe, flags: Collection[str]) -> Recipe:
-    """Return the adapter's recipe, with what this run gives of prompts and lengths: ``flags`` are the names of those given."""
-    import dataclasses
+def continued_recipe(adapter: Recipe, own: Recipe, flags: Collection[str]) -> Recipe:
+    """Return the adapter's recipe, with the prompts and lengths of this run where it sets them.
 
-    fields = {name: name for name in ("query_prompt", "document_prompt", "task_prompts", "prompt_template")}
-    fields |= {"max_seq_length": "max_length", "query_max_length": "query_max_length"}
-    changed = {field: getattr(given, field) for flag, field in fields.items() if flag in flags}
+    Args:
+        adapter: recipe of the adapter that the run goes on from.
+        own: recipe of this run's flags and their defaults.
+        flags: names of the flags that are set.
+    """
+    changed = {field: getattr(own, field) for flag, field in RECIPE_FIELDS.items() if flag in flags}
     return dataclasses.replace(adapter, **changed)

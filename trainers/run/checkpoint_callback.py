@@ -1,46 +1,50 @@
-"""When a checkpoint is written: after everything else of its step, and when the run is told to stop."""
+"""The time of a checkpoint: after everything else of its step, and when the run is told to stop."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from trainers.run.stopping import StopRequest
 from trainers.step.distributed import Largest
 
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
-class CheckpointFlow(TrainerCallback):  # type: ignore[misc]
+
+class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
     """Puts a step's checkpoint last, and stops all processes after the same step.
 
     Trainer logs and evaluates for the end of an epoch after it has saved the epoch's last step. A run that is killed in
     between would go on with the next epoch and never come back to that; here such a checkpoint waits.
 
     Args:
-        stop: what the signal handlers set.
+        stop: set by the signal handlers.
         evaluate: computes and logs the evaluation loss.
     """
 
-    def __init__(self, stop: StopRequest, evaluate: Any) -> None:
+    def __init__(self, stop: StopRequest, evaluate: Callable[[], object]) -> None:
         self.stop, self.evaluate = stop, evaluate
         self.waiting = False  # a checkpoint, for the end of the epoch
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Evaluate what a run that was stopped has left out, so as to save in time."""
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Make the evaluation that a stopped run has left out, so as to save in time."""
         self.largest = Largest()
         if state.global_step > 0:
             args.eval_on_start = False  # this is no start
         if state.global_step > 0 and evaluation_due(args, state):
-            logged = [line["step"] for line in state.log_history if "eval_loss" in line]
-            if state.global_step not in logged:
+            evaluated = [line["step"] for line in state.log_history if "eval_loss" in line]
+            if state.global_step not in evaluated:
                 self.evaluate()
         self.stop.phase = "training"
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Agree whether to stop here, and see whether the epoch ends with this step."""
-        asked = self.largest(self.stop.asked)
-        if asked and state.global_step < state.max_steps:  # after the last step the run ends anyway
-            self.stop.agreed = asked
+        number = self.largest(self.stop.requested)
+        if number and state.global_step < state.max_steps:  # after the last step the run ends anyway
+            self.stop.agreed = number
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
             args.save_only_model = False  # without the optimizer the run could not go on
@@ -48,27 +52,25 @@ class CheckpointFlow(TrainerCallback):  # type: ignore[misc]
         self.waiting = control.should_save and ends
         control.should_save = control.should_save and not ends
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Save what waited. A run that stops within an epoch is not at its end: nothing of that is logged."""
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save the checkpoint that waits. A run that stops within an epoch is not at its end: nothing of that is logged."""
         if self.stop.agreed:
             control.should_evaluate = False
             control.should_log = control.should_log and is_whole(state.epoch)
         control.should_save = control.should_save or self.waiting
         self.waiting = False
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """What follows is short: a signal that comes now changes nothing."""
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ignore signals from here on: the rest of the run is short."""
         self.stop.phase = "ending"
 
 
-def evaluation_due(args: Any, state: Any) -> bool:
+def evaluation_due(args: TrainingArguments, state: TrainerState) -> bool:
     """Whether the evaluation strategy asks for an evaluation after this step."""
     strategy = str(getattr(args.eval_strategy, "value", args.eval_strategy))
-    if state.global_step < args.eval_delay and strategy == "steps":
-        return False
-    return (strategy == "steps" and state.global_step % state.eval_steps == 0) or (
-        strategy == "epoch" and is_whole(state.epoch) and state.epoch >= args.eval_delay
-    )
+    if strategy == "steps":
+        return bool(state.global_step >= args.eval_delay and state.global_step % state.eval_steps == 0)
+    return strategy == "epoch" and is_whole(state.epoch) and bool(state.epoch >= args.eval_delay)
 
 
 def is_whole(epoch: float | None) -> bool:

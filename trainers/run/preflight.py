@@ -1,44 +1,16 @@
-"""What is checked before a run starts: processes, devices, and whether there is something to learn."""
+"""Checks before the first step that need the data or the model: there is something to learn, and no text is too long."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 
 if TYPE_CHECKING:
+    from model_loaders.embed_model import EmbedModel
     from triplets.dataset import TripletRows
 
-
-def check_processes(world_size: int, environment: Mapping[str, str]) -> None:
-    """Refuse to train alone where the launcher meant several processes.
-
-    ``accelerate launch --cpu --num_processes 2`` starts one process and says nothing: it sets MASTER_ADDR, as for several,
-    and no WORLD_SIZE. Each would train on its own batch, with a part of the negatives.
-    """
-    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
-        meant = int(environment.get(name) or 1)
-        if meant > world_size:
-            raise UserError(
-                f"the environment says {meant} processes ({name}), but accelerate sees {world_size}. On the CPU start with "
-                "accelerate launch --config_file configs/accelerate/cpu.yaml --num_processes N."
-            )
-    launched = "ACCELERATE_MIXED_PRECISION" in environment
-    if launched and world_size == 1 and "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment:
-        raise UserError(
-            "accelerate was told to launch several processes and started only one (as it does for --cpu without "
-            "--multi_gpu). Start with accelerate launch --config_file configs/accelerate/cpu.yaml --num_processes N."
-        )
-
-
-def check_gpus(visible: int) -> None:
-    """Refuse one process for several GPUs: Trainer would wrap the model in DataParallel."""
-    if visible > 1:
-        raise UserError(
-            f"{visible} GPUs are visible and one process would drive them all, which is slow and not exact. Start one "
-            "process a GPU (accelerate launch --config_file accelerate_config.yaml ...), or choose one: CUDA_VISIBLE_DEVICES=0"
-        )
+POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")  # ends of modules' names
 
 
 def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool) -> None:
@@ -58,27 +30,27 @@ def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool) -> No
             )
 
 
-def check_positions(model: Any) -> str:
+def check_positions(model: EmbedModel) -> str:
     """Compare the longest text with the base model's positions.
 
     Returns:
-        What a run should say of itself: texts may be longer than those that a base model with computed positions (rotary,
-        ALiBi) has learned from; it encodes them, less well. Empty if they are not.
+        A note for the user, empty if the texts fit: a base model with computed positions (rotary, ALiBi) encodes longer texts
+        than it has learned from, less well.
 
     Raises:
         UserError: the base model has a table of positions, and longer texts would end in an index error when they come.
     """
-    longest, known = max(model.recipe.length("query"), model.recipe.length("document")), positions(model)
-    if known is None or longest <= known:
+    longest, limit = max(model.recipe.length("query"), model.recipe.length("document")), positions(model)
+    if limit is None or longest <= limit:
         return ""
-    told = f"texts of up to {longest} tokens, {model.base_model.name_or_path} knows {known} positions"
-    tables = ("wpe", "embed_positions", "position_embeddings")
-    if any(name.endswith(tables) and hasattr(module, "num_embeddings") for name, module in model.backbone.named_modules()):
-        raise UserError(f"{told}: lower --max_seq_length and --query_max_length to {known} at most")
-    return f"{told}: what it makes of later ones is not what it has learned"
+    excess = f"texts of up to {longest} tokens, {model.base_model.name_or_path} knows {limit} positions"
+    for name, module in model.backbone.named_modules():
+        if name.endswith(POSITION_TABLES) and hasattr(module, "num_embeddings"):
+            raise UserError(f"{excess}: lower --max_seq_length and --query_max_length to {limit} at most")
+    return f"{excess}: it has learned nothing about later ones"
 
 
-def positions(model: Any) -> int | None:
+def positions(model: EmbedModel) -> int | None:
     """Return how many positions the base model was made for, or None where its config has no such number."""
     number: int | None = getattr(model.backbone.config, "max_position_embeddings", None)
     return number

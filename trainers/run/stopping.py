@@ -1,9 +1,9 @@
-"""Signals: a run that is told to stop finishes its step, saves a checkpoint, says how to go on, and leaves.
+"""Signals: a run that is told to stop finishes its step, saves a checkpoint, prints how to go on, and leaves.
 
-SIGTERM is what clusters and launchers send before they kill, SIGINT is Ctrl-C, SIGUSR1 is what SLURM sends ahead of time
-where it is asked to. A handler sets a flag and nothing else: saving in the middle of a step would keep random states that
-are ahead of the weights. ``trainers/run/checkpoint_callback.py`` looks at the flag at the end of each step, on all processes
-together.
+Clusters and launchers send SIGTERM before they kill, a terminal sends SIGINT for Ctrl-C, and SLURM sends SIGUSR1 ahead of time
+where the job's script asks for it. A handler sets a flag and nothing else: saving in the middle of a step would keep random
+states that are ahead of the weights. ``trainers/run/checkpoint_callback.py`` looks at the flag at the end of each step, on all
+processes together.
 """
 
 from __future__ import annotations
@@ -27,44 +27,45 @@ SAME_CTRL_C_SECONDS = 2.0
 class Stopped(KeyboardInterrupt):
     """The run was told to stop, and did. No ``Exception``, so that nothing on the way takes it for a failure."""
 
-    def __init__(self, number: int, what: str) -> None:
-        super().__init__(f"stopped by {told(number)} {what}")
+    def __init__(self, number: int, place: str) -> None:
+        super().__init__(f"stopped by {signal_name(number)} {place}")
         self.exit_code = 128 + number  # 143 for SIGTERM, 130 for Ctrl-C
 
 
-def told(number: int) -> str:
-    """Return what a signal is called."""
+def signal_name(number: int) -> str:
+    """Return a signal's name."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 class StopRequest:
-    """Whether this process was told to stop, and what that means now.
+    """A request to stop, and the phase of the run that decides its effect.
 
     Attributes:
-        asked: number of the signal that came while training, 0 for none.
+        requested: number of the signal that came while training, 0 for none.
         agreed: the signal that all processes stop for at the end of this step, 0 for none.
-        phase: ``preparing``: a signal ends the process at once; ``training``: it sets ``asked``; ``ending``: what is left is
-            the final adapter, which takes less time than to come back for it, so the run ends as it would have.
+        phase: ``preparing``: a signal ends the process at once; ``training``: it sets ``requested``; ``ending``: only the
+            final adapter is left, which takes less time than to come back for it, so the run ends as planned.
     """
 
     def __init__(self) -> None:
-        self.asked, self.agreed, self.phase = 0, 0, "preparing"
+        self.requested, self.agreed, self.phase = 0, 0, "preparing"
         self.first_ctrl_c: float | None = None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal; called by Python between two bytecodes of the main thread."""
-        if number == signal.SIGINT and self.again():
-            say("left at once; the checkpoints that are there are whole")
+        if number == signal.SIGINT and self.is_second_ctrl_c():
+            print_line("left at once; the checkpoints that are there are whole")
             os._exit(128 + number)
         if self.phase == "preparing":
             raise Stopped(number, "before the first step; run the same command again")
-        if not self.asked:
-            self.asked = int(number)
-            todo = "finishing this step and saving" if self.phase == "training" else "saving the final adapter"
-            hint = "; press Ctrl-C again to leave at once" if number == signal.SIGINT else ""
-            say(f"{told(number)}: {todo}{hint}")
+        if not self.requested:
+            self.requested = int(number)
+            reply = "finishing this step and saving" if self.phase == "training" else "saving the final adapter"
+            if number == signal.SIGINT:
+                reply += "; press Ctrl-C again to leave at once"
+            print_line(f"{signal_name(number)}: {reply}")
 
-    def again(self) -> bool:
+    def is_second_ctrl_c(self) -> bool:
         """Whether this Ctrl-C is a second one, later than a launcher's echo of the first."""
         now = time.monotonic()
         if self.first_ctrl_c is None:
@@ -75,7 +76,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Handle the signals inside the block, and give them back to who had them before.
+    """Handle the signals inside the block, and restore the earlier handlers after it.
 
     A signal that is ignored stays so (``nohup``, jobs in the background of a script). Outside the main thread, where Python
     allows no handlers, nothing is handled.
@@ -83,10 +84,11 @@ def stop_requests() -> Iterator[StopRequest]:
     request = StopRequest()
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, request.handle)
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if handler not in (signal.SIG_IGN, None):
+                before[number] = handler
+                signal.signal(number, request.handle)
     try:
         yield request
     finally:
@@ -95,7 +97,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 def leave_signals_to_the_parent(worker: int = 0) -> None:
-    """In a worker that loads data, take signals from its parent only.
+    """Take signals from the parent only, in a worker that loads data.
 
     Terminals and clusters send to all processes of a job. A worker that ends by itself is an error in the parent, which
     would not get as far as saving. The parent itself ends workers with SIGTERM, and waits for that when it exits.
@@ -115,7 +117,7 @@ def end_with_the_parent() -> None:
     os._exit(0)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line on the first process; unbuffered, as a handler may interrupt another print."""
     if os.environ.get("RANK", "0") == "0":
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{text}\n".encode())

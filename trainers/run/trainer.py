@@ -2,123 +2,147 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import SCHEDULER_NAME
-from transformers.trainer_callback import TrainerState
 
-from common.errors import SharedError, UserError
+from common.errors import UserError
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.tensors import trained_tensors
-from trainers.checkpoints.seal import read_seal
-from trainers.checkpoints.write import (
-    STATE,
-    attempt,
-    check_weights,
-    load_checkpoint,
-    publish_checkpoint,
-    save_checkpoint,
-)
+from trainers.checkpoints.load import load_checkpoint
+from trainers.checkpoints.seal import RunIdentity, read_seal
+from trainers.checkpoints.write import publish_checkpoint, save_checkpoint
 from trainers.monitor.finite import check_finite
 from trainers.monitor.metrics import RunningMetrics, exclusion_warning
 from trainers.monitor.out_of_memory import out_of_memory
-from trainers.run.progress import say
-from trainers.run.stopping import leave_signals_to_the_parent
+from trainers.run.loader import triplet_loader
+from trainers.run.loss_sums import LossRecord, LossSums
+from trainers.run.progress import warn
+from trainers.run.together import Place
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
-from trainers.step.distributed import first_trouble
 from trainers.step.engines import engine_of
-from trainers.step.gather import Processes
-from trainers.step.loss import ContrastiveLoss
+from trainers.step.gather import ProcessGroup
+from trainers.step.loss import VectorLoss
 from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from transformers import TrainerControl, TrainingArguments
+
 SETTLED = 10  # steps that a run may look collapsed without a warning
+
+
+@dataclass(frozen=True)
+class ContrastiveOptions:
+    """Options of a contrastive training, beside the loss.
+
+    Attributes:
+        mixing: of several data sets; see `BatchPlan`.
+        chunk_tokens: padded tokens whose activations are kept at once; None for those of the whole batch.
+        negatives_across_processes: whether texts of every process are negatives for every other one.
+        pooling_learning_rate: None for that of the rest.
+    """
+
+    mixing: Mixing = "homogeneous"
+    chunk_tokens: int | None = None
+    negatives_across_processes: bool = True
+    pooling_learning_rate: float | None = None
 
 
 class ContrastiveTrainer(Trainer):
     """Trains an ``EmbedModel`` on triplets.
 
-    Only what is contrastive is overridden: the batches, the step, the optimizer's parameter groups, the evaluation's
-    loss, and what a checkpoint holds (an adapter directory, written whole).
+    Only the contrastive parts are overridden: the batches, the step, the optimizer's parameter groups, the evaluation's
+    loss, and the content of a checkpoint (an adapter directory, written whole).
     """
 
     def __init__(
         self,
         model: EmbedModel,
-        args: Any,
-        train_rows: Any,
+        args: TrainingArguments,
+        train_rows: TripletRows | Sequence[Mapping[str, Any]],
         collator: TripletCollator,
         *,
-        eval_rows: Any = None,
-        mixing: Mixing = "homogeneous",
-        loss: ContrastiveLoss | None = None,
-        chunk_tokens: int | None = None,
-        negatives_across_processes: bool = True,
-        pooling_learning_rate: float | None = None,
+        eval_rows: TripletRows | Sequence[Mapping[str, Any]] | None = None,
+        loss: VectorLoss | None = None,
+        options: ContrastiveOptions | None = None,
         start: str = "",
-        callbacks: list[Any] | None = None,
     ) -> None:
-        evaluated = None if eval_rows is None else TripletRows.of(eval_rows)
+        """Make the trainer of a run.
+
+        Args:
+            model: to train.
+            args: flags inherited from transformers.
+            train_rows: triplets.
+            collator: tokenises them.
+            eval_rows: triplets that the loss is evaluated on.
+            loss: of a batch's vectors.
+            options: of the batches and the step.
+            start: hash of the adapter that the run starts from, empty without one.
+        """
         super().__init__(
-            model=model, args=args, data_collator=collator, train_dataset=TripletRows.of(train_rows), eval_dataset=evaluated,
-            callbacks=callbacks,
-        )  # fmt: skip
-        self.mixing, self.pooling_learning_rate = mixing, pooling_learning_rate
+            model=model,
+            args=args,
+            data_collator=collator,
+            train_dataset=TripletRows.of(train_rows),
+            eval_dataset=None if eval_rows is None else TripletRows.of(eval_rows),
+        )
+        self.options = options or ContrastiveOptions()
+        processes = ProcessGroup(
+            self.accelerator.num_processes, self.accelerator.process_index, self.options.negatives_across_processes
+        )
         self.contrastive_step = ContrastiveStep.of(
             model,
             engine_of(self.accelerator),
             self.args.device,
-            chunk_tokens=chunk_tokens,
+            chunk_tokens=self.options.chunk_tokens,
             loss=loss,
-            processes=Processes(self.accelerator.num_processes, self.accelerator.process_index, negatives_across_processes),
+            processes=processes,
         )
-        # By this a run that goes on is known again, whatever its files are called: a checkpoint's seal holds it.
-        self.known_by = {"data": self.train_dataset.content, "start": start, "dtype": model.dtype}
+        self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype)
         self.metrics = RunningMetrics()
+        self.loss_record = LossRecord()
+        self.stage: str | None = None  # directory of a checkpoint while it is being written
         self.warned = False
 
     # Batches
 
     def plan(self) -> BatchPlan:
         """Return the plan of this process's batches."""
-        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        shuffle = str(getattr(self.args, "train_sampling_strategy", "random")) != "sequential"
         return BatchPlan(
-            self.train_dataset.shares, self.args.per_device_train_batch_size, seed=seed, shuffle=shuffle, mixing=self.mixing,
-            rank=self.accelerator.process_index, processes=self.accelerator.num_processes,
-        )  # fmt: skip
+            self.train_dataset.shares,
+            self.args.per_device_train_batch_size,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            shuffle=str(self.args.train_sampling_strategy) != "sequential",
+            mixing=self.options.mixing,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of this process's ``TripletBatch``es; accelerate must not shard it again."""
         plan = self.plan()
-        loader = self._loader(self.train_dataset, plan)
+        loader = triplet_loader(self.train_dataset, plan, self.data_collator, self.args)
         loader.set_epoch = plan.set_epoch  # type: ignore[attr-defined]  # called by Trainer at each epoch
         return loader
 
-    def _loader(self, dataset: Any, plan: BatchPlan) -> DataLoader[Any]:
-        workers = self.args.dataloader_num_workers
-        return DataLoader(
-            dataset,
-            batch_sampler=plan,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            worker_init_fn=leave_signals_to_the_parent,
-            generator=torch.Generator(),  # or starting a loader would draw from the random state that dropout draws from
-            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
-            persistent_workers=self.args.dataloader_persistent_workers if workers else False,
-        )
-
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[TripletBatch], None]:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[TripletBatch], num_batches: int, device: torch.device
+    ) -> tuple[list[TripletBatch], None]:
         """Fetch the batches of one optimizer step; there are no labels whose tokens would have to be counted."""
         return list(islice(epoch_iterator, num_batches)), None
 
@@ -127,20 +151,22 @@ class ContrastiveTrainer(Trainer):
         plan: Any = dataloader.batch_sampler
         return int(plan.rows)
 
-    def floating_point_ops(self, inputs: Any) -> int:
+    def floating_point_ops(self, inputs: TripletBatch) -> int:
         """Return 0: Trainer's estimate knows only models that take one ``input_ids``."""
         return 0
 
-    def _prepare_inputs(self, inputs: Any) -> Any:
+    def _prepare_inputs(self, inputs: TripletBatch) -> TripletBatch:
         return inputs  # a TripletBatch moves to the device chunk by chunk
 
     # The step
 
-    def training_step(self, model: nn.Module, inputs: TripletBatch, num_items_in_batch: Any = None) -> Tensor:  # type: ignore[override]
+    def training_step(self, model: nn.Module, inputs: TripletBatch, num_items_in_batch: None = None) -> Tensor:  # type: ignore[override]
         """Add one batch's gradient; returns its loss over all processes, divided by the accumulated batches."""
         model.train()
+        self.loss_record.begin(self)
         weight = 1.0 / self.current_gradient_accumulation_steps
         step, processes = self.state.global_step + 1, self.accelerator.num_processes
+        Place.at_step(step)
         try:
             result = self.contrastive_step(model, inputs, weight)
         except torch.OutOfMemoryError as error:
@@ -155,65 +181,48 @@ class ContrastiveTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add to Trainer's figures those of the batches since the last line, over all processes."""
         if "loss" in logs and self.metrics.batches:
-            figures, warning = self.metrics.take(self.accelerator)
+            figures, collapsed = self.metrics.take(self.accelerator)
             logs = logs | figures
-            # Before, an untrained pooling may look so.
-            started = self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps)
-            warning = exclusion_warning(figures) or (warning if started else "")
+            warning = exclusion_warning(figures)
+            # In the first steps an untrained pooling may look collapsed.
+            if not warning and self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps):
+                warning = collapsed
             if warning and self.is_world_process_zero() and not self.warned:
                 self.warned = True
-                say(f"warning: {warning}")
+                warn(warning)
+        self.loss_record.correct(logs, self)
         super().log(logs, *args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Build the optimizer; the pooling has its own learning rate if one was given."""
         self.optimizer: torch.optim.Optimizer | None
-        if self.optimizer is not None or self.pooling_learning_rate is None:
+        rate = self.options.pooling_learning_rate
+        if self.optimizer is not None or rate is None:
             inherited: torch.optim.Optimizer = super().create_optimizer(model)
             return inherited
-        chosen: nn.Module = self.model if model is None else model
-        decayed = set(self.get_decay_parameter_names(chosen))
-        kind, options = self.get_optimizer_cls_and_kwargs(self.args, chosen)
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in chosen.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault((name.startswith("pooling."), name in decayed), []).append(parameter)
-        optimizer: torch.optim.Optimizer = kind(
-            [
-                {
-                    "params": parameters,
-                    "weight_decay": self.args.weight_decay if decay else 0.0,
-                    **({"lr": self.pooling_learning_rate} if of_pooling else {}),
-                }
-                for (of_pooling, decay), parameters in groups.items()
-            ],
-            **options,
-        )
-        self.optimizer = optimizer
-        return optimizer
+        trained: nn.Module = self.model if model is None else model
+        kind, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
+        decayed = set(self.get_decay_parameter_names(trained))
+        groups = parameter_groups(trained, decayed, weight_decay=self.args.weight_decay, pooling_rate=rate)
+        self.optimizer = kind(groups, **settings)
+        return self.optimizer
 
     # Evaluation of the loss
 
-    @torch.no_grad()
-    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+    def evaluate(
+        self, eval_dataset: TripletRows | None = None, ignore_keys: None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
         """Compute the loss and accuracy of the evaluation triplets, batch by batch, and log them.
 
         Every process computes the same: each batch's negatives are those of the batch alone.
         """
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        model: EmbedModel = self.model
-        model.eval()
-        total = torch.zeros(3)
+        rows: TripletRows = self.eval_dataset if eval_dataset is None else eval_dataset
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
-        for batch in self._loader(rows, plan):
-            result = self.contrastive_step.evaluate(model, batch)
-            total += batch.queries * torch.tensor([float(result.loss), float(result.accuracy), 1.0])
-        metrics = {
-            f"{metric_key_prefix}_loss": float(total[0] / total[2]),
-            f"{metric_key_prefix}_accuracy": float(total[1] / total[2]),
-        }
+        batches = triplet_loader(rows, plan, self.data_collator, self.args)
+        loss, accuracy = evaluation_means(self.contrastive_step, self.model, batches)
+        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_accuracy": accuracy}
         self.log(metrics)
-        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     # Checkpoints
@@ -228,7 +237,9 @@ class ContrastiveTrainer(Trainer):
         if self.args.should_save:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
-    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
+    def _prepare_for_training(
+        self, max_steps: int, train_dataloader: DataLoader[Any], resume_from_checkpoint: str | None
+    ) -> Any:
         # accelerate passes our ddp_broadcast_buffers on under torch's old name for it.
         warnings.filterwarnings("ignore", message=".broadcast_buffers. is deprecated", category=FutureWarning)
         if resume_from_checkpoint is None or not self.is_deepspeed_enabled:
@@ -240,49 +251,58 @@ class ContrastiveTrainer(Trainer):
         self._load_optimizer_and_scheduler(resume_from_checkpoint)
         return prepared
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: None) -> None:
         publish_checkpoint(self, partial(super()._save_checkpoint, model, trial))
 
-    def _get_output_dir(self, trial: Any) -> str:
-        stage: str | None = getattr(self, "_stage", None)  # while a checkpoint is being written
-        return stage or str(super()._get_output_dir(trial))
-
-    def train_from(self, checkpoint: Path | None) -> tuple[int, dict[str, float]]:
-        """Train to the end, from a checkpoint if one is given; returns the number of steps and Trainer's figures.
-
-        A checkpoint of the last step is only loaded: Trainer would train one step more before it looks at the limit.
-        """
-        if checkpoint is not None:
-            state = TrainerState.load_from_json(str(checkpoint / STATE))
-            limit = self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
-            if state.global_step > limit:
-                raise UserError(
-                    f"{checkpoint} is at step {state.global_step}, and this run shall have {limit} (--max_steps, "
-                    "--num_train_epochs): nothing is taken back. Give a checkpoint of an earlier step and another --output_dir"
-                )
-            if state.global_step == limit:
-                self.state = state
-                self._load_from_checkpoint(str(checkpoint))
-                return limit, {}
-        result = self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        return result.global_step, result.metrics
-
-    def save_final(self, directory: Path) -> None:
-        """Write the adapter where the run ends, and read it back."""
-
-        def write() -> None:
-            self.save_model(str(directory))
-            expected = trained_tensors(self.model.backbone, self.model.pooling)
-            if self.args.should_save:
-                check_weights(directory, expected)
-
-        if trouble := first_trouble(attempt(write)):
-            raise SharedError(
-                f"the adapter could not be written to {directory}: {trouble}\nOnce the cause is gone (a full disk: make "
-                "room), the same command with --resume_from_checkpoint true writes it."
-            )
+    def _get_output_dir(self, trial: None) -> str:
+        return self.stage or str(super()._get_output_dir(trial))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         checkpoint = Path(os.fspath(resume_from_checkpoint))
         load_checkpoint(self.model, checkpoint)
-        self.metrics.go_on(read_seal(checkpoint).get("seen"))
+        resume_figures(self, read_seal(checkpoint))
+
+    def sums(self) -> dict[str, Any]:
+        """Return the sums that a run which goes on needs for its figures; called on every process."""
+        return {"loss": dataclasses.asdict(LossSums.of(self)), "window": self.metrics.window(self.accelerator)}
+
+
+def resume_figures(trainer: ContrastiveTrainer, seal: dict[str, Any]) -> None:
+    """Go on with the sums that a checkpoint's seal holds; an older checkpoint has none."""
+    sums = seal.get("sums")
+    trainer.loss_record.go_on(LossSums.read(sums))
+    window = None if sums is None else sums["window"]
+    trainer.metrics.go_on(seal.get("seen"), window, first=trainer.is_world_process_zero())
+
+
+@torch.no_grad()
+def evaluation_means(step: ContrastiveStep, model: EmbedModel, batches: Iterable[TripletBatch]) -> tuple[float, float]:
+    """Return the mean loss and accuracy of the queries of all batches."""
+    model.eval()
+    sums = torch.zeros(3)  # loss, accuracy, number of queries
+    for batch in batches:
+        result = step.evaluate(model, batch)
+        sums += batch.queries * torch.tensor([float(result.loss), float(result.accuracy), 1.0])
+    return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+
+def parameter_groups(model: nn.Module, decayed: set[str], *, weight_decay: float, pooling_rate: float) -> list[dict[str, Any]]:
+    """Return the optimizer's groups of trainable parameters: the pooling or the rest, with weight decay or without.
+
+    Args:
+        model: to train.
+        decayed: names of the parameters with weight decay.
+        weight_decay: of those.
+        pooling_rate: learning rate of the pooling's parameters; the others have the optimizer's default.
+    """
+    members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            members.setdefault((name.startswith("pooling."), name in decayed), []).append(parameter)
+    groups = []
+    for (is_pooling, is_decayed), parameters in members.items():
+        group: dict[str, Any] = {"params": parameters, "weight_decay": weight_decay if is_decayed else 0.0}
+        if is_pooling:
+            group["lr"] = pooling_rate
+        groups.append(group)
+    return groups

@@ -74,13 +74,15 @@ class TripletCollator:
             rendered["negative"] += [render(text, document_prompt) for text in row["negatives"]]
         query_ids, cut_queries = self._tokenise(rendered["query"], "query")
         document_ids, cut_documents = self._tokenise(rendered["positive"] + rendered["negative"], "document")
+        counts = [len(row["negatives"]) for row in rows]
+        in_batch = [row.get("in_batch", True) for row in rows]
         return TripletBatch(
             ids=query_ids + document_ids,
             queries=len(rows),
             hashes=torch.from_numpy(text_hashes(queries + positives + negatives)),
             texts=queries,
-            negatives=torch.tensor([len(row["negatives"]) for row in rows], dtype=torch.int64),
-            in_batch=torch.tensor([row.get("in_batch", True) for row in rows], dtype=torch.bool),
+            negatives=torch.tensor(counts, dtype=torch.int64),
+            in_batch=torch.tensor(in_batch, dtype=torch.bool),
             places=[row.get("place", "") for row in rows],
             truncated=(cut_queries, cut_documents),
         )

@@ -75,18 +75,18 @@ class Chunker:
     causal: bool = False
     grouping: Grouping = CPU_GROUPING
 
-    def groups(self, lengths: Sequence[int], *, dear_passes: bool = False) -> list[list[int]]:
+    def groups(self, lengths: Sequence[int], *, costly_passes: bool = False) -> list[list[int]]:
         """Group texts of these lengths for the forward passes.
 
         Args:
             lengths: tokens of each text.
-            dear_passes: make as few groups as possible, because each forward pass gathers the parameters first.
+            costly_passes: make as few groups as possible, because each forward pass gathers the parameters first.
 
         Returns:
             Groups of indices, longest texts first.
         """
         budget = self.chunk_tokens or self.grouping.tokens
-        if dear_passes:
+        if costly_passes:
             return plan_chunks(lengths, budget, overhead=budget)
         groups = plan_chunks(lengths, budget, self.grouping.overhead)
         if not self.needs_caching(lengths, groups):
@@ -107,8 +107,10 @@ class Chunker:
             device: the chunks go there.
             at_least: number of chunks to make; those beyond ``groups`` hold one dummy text each, numbered after the texts.
         """
-        rows = [[ids[index] for index in group] for group in groups]
-        order = [index for group in groups for index in group]
+        rows, order = [], []
+        for group in groups:
+            rows.append([ids[index] for index in group])
+            order += group
         while len(rows) < at_least:
             rows.append([[self.tokenizer.end_token_id]])
             order.append(len(order))
@@ -138,6 +140,9 @@ def plan_chunks(lengths: Sequence[int], token_budget: int, overhead: int = 0) ->
 
     Returns:
         Groups of indices, longest texts first; every index stands in one of them.
+
+    >>> plan_chunks([3, 9, 4, 8], token_budget=18, overhead=4)
+    [[1, 3], [2, 0]]
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     longest = np.array([lengths[index] for index in order], dtype=np.int64)

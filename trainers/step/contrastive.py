@@ -35,7 +35,7 @@ from model_loaders.text.tokenizer import Batch
 from trainers.step.batch import TripletBatch
 from trainers.step.chunks import CPU_GROUPING, Chunker, PaddedChunks, gpu_grouping, with_zero_rows
 from trainers.step.engines import Engine
-from trainers.step.gather import BatchShare, Processes, gather_shares, join_batch, mean_over_processes
+from trainers.step.gather import BatchShare, ProcessGroup, gather_shares, join_batch, mean_over_processes
 from trainers.step.loss import ContrastiveLoss, LossBatch, LossResult, VectorLoss
 from trainers.step.random_state import get_random_state, random_state
 
@@ -94,7 +94,7 @@ class ContrastiveStep:
     chunker: Chunker
     engine: Engine
     loss: VectorLoss = field(default_factory=ContrastiveLoss)
-    processes: Processes = field(default_factory=Processes)
+    processes: ProcessGroup = field(default_factory=ProcessGroup)
 
     @classmethod
     def of(
@@ -105,7 +105,7 @@ class ContrastiveStep:
         *,
         chunk_tokens: int | None = None,
         loss: VectorLoss | None = None,
-        processes: Processes | None = None,
+        processes: ProcessGroup | None = None,
     ) -> ContrastiveStep:
         """Make the step of a model.
 
@@ -120,7 +120,7 @@ class ContrastiveStep:
         on_cpu = torch.device(device or model.device).type == "cpu"
         grouping = CPU_GROUPING if on_cpu else gpu_grouping(launch_tokens(model.backbone))
         chunker = Chunker(model.tokenizer, chunk_tokens, model.design.attention == "causal", grouping)
-        return cls(chunker, engine, loss or ContrastiveLoss(), processes or Processes())
+        return cls(chunker, engine, loss or ContrastiveLoss(), processes or ProcessGroup())
 
     def __call__(self, model: nn.Module, batch: TripletBatch, weight: float = 1.0) -> StepResult:
         """Run forward and backward; adds into the parameters' gradients.
@@ -177,7 +177,7 @@ class ContrastiveStep:
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Group texts of these lengths for the forward passes: lists of indices, longest texts first."""
-        return self.chunker.groups(lengths, dear_passes=self.engine.forward_is_collective)
+        return self.chunker.groups(lengths, costly_passes=self.engine.forward_is_collective)
 
     def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
         """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""

@@ -14,7 +14,7 @@ from trainers.step.loss import LossBatch, LossResult
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """The processes that share a batch.
 
     Attributes:

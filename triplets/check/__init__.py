@@ -1,1 +1,1 @@
-"""Reports on training data: rows, lengths, and texts of an evaluation among them."""
+"""Reports on training data: rows, lengths, exposure, and texts of an evaluation among them."""

@@ -1,13 +1,11 @@
-"""Which texts of evaluation data stand in the training data, by file and line on both sides."""
+"""Find texts of evaluation data in the training data, by file and line on both sides."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,26 +13,27 @@ from common.errors import UserError
 from common.files import neighbour
 from common.text_hash import text_hashes
 from triplets.check.scan import ROLES, Scan
+from triplets.check.text_index import Span, TextIndex
 from triplets.dataset import TripletRows
-from triplets.formats import data_files
+from triplets.formats import PlacedRow, data_files
 from triplets.formats import rows as rows_of
 
-BATCH_TEXTS = 10_000
-MOST_ROWS = 1000  # training rows of one text that are compared with those of the others in its row
+BATCH_ROWS = 2500
+SHOWN_CHARACTERS = 80
 
 
 @dataclass
 class Overlap:
-    """What one evaluation file shares with the training data.
+    """Texts that one evaluation file shares with the training data.
 
     Attributes:
         file: the evaluation file.
-        rows: how many it has.
-        texts: how many texts they have.
-        fields: texts that stand in the training data, by the field they are in.
+        rows: number of its rows.
+        texts: number of its texts.
+        fields: by field, the number of texts that stand in the training data.
         shared_rows: rows with at least one such text.
-        together: rows of which two texts or more stand in one training row: a pair with its label, say.
-        training_rows: by data set, how many of its rows hold such a text.
+        together: rows with two texts that stand in the same training row, such as a pair with its label.
+        training_rows: by data set, the number of its rows that hold such a text.
         examples: evaluation place, field, training place, role there, the text's beginning.
     """
 
@@ -49,86 +48,82 @@ class Overlap:
 
 
 class TrainingTexts:
-    """The hashes of all training texts, sorted, each with its row and role."""
+    """The index of all training texts, with the role of each.
 
-    def __init__(self, found: Scan, rows: TripletRows) -> None:
+    Attributes:
+        rows: of the training data.
+        index: of their texts.
+        roles: int8 ``(texts,)``: positions in `ROLES`, in the order of the index.
+    """
+
+    def __init__(self, scan: Scan, rows: TripletRows) -> None:
         self.rows = rows
-        hashes = np.concatenate([found.queries, found.positives, found.negatives])
         numbers = np.arange(len(rows))
-        order = np.argsort(hashes, kind="stable")
-        self.hashes = hashes[order]
-        self.owners = np.concatenate([numbers, numbers, found.owners])[order]
-        counts = [len(found.queries), len(found.positives), len(found.negatives)]
-        self.roles = np.repeat(np.arange(3, dtype=np.int8), counts)[order]
+        hashes = np.concatenate([scan.queries, scan.positives, scan.negatives])
+        self.index = TextIndex(hashes, np.concatenate([numbers, numbers, scan.owners]), text_hashes)
+        counts = [len(scan.queries), len(scan.positives), len(scan.negatives)]
+        self.roles = np.repeat(np.arange(len(ROLES), dtype=np.int8), counts)[self.index.order]
 
-    def find(self, texts: list[str]) -> list[tuple[int, int]]:
-        """Return for each text where its training texts begin and end in the sorted order."""
-        wanted = text_hashes(texts)
-        starts, ends = (np.searchsorted(self.hashes, wanted, side=side) for side in ("left", "right"))
-        return list(zip(starts.tolist(), ends.tolist(), strict=True))
+    def occurrence(self, position: int) -> tuple[str, str]:
+        """Return the place and the role of the text at a position of the index."""
+        place: str = self.rows[int(self.index.owners[position])]["place"]
+        return place, ROLES[int(self.roles[position])]
 
 
 def evaluation_files(paths: list[str]) -> list[Path]:
-    """Return the data files behind ``--against``: files, and all that lie in folders.
+    """Return the data files behind ``--against``: files, and all those in folders.
 
     Raises:
         UserError: no such path, or no data in it.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for name in paths:
         path = Path(name).expanduser()
         if not path.exists():
             raise UserError(f"--against {name}: there is no such file or folder{neighbour(path)}")
-        found += data_files(path)
-    return list(dict.fromkeys(found))
+        files += data_files(path)
+    return list(dict.fromkeys(files))
 
 
 def overlap(file: Path, training: TrainingTexts, examples: int) -> Overlap:
     """Look up every text of an evaluation file in the training data."""
     result = Overlap(str(file))
-    hit = np.zeros(len(training.rows), dtype=bool)
+    is_shared = np.zeros(len(training.rows), dtype=bool)
     lines = rows_of(file)
-    while batch := list(islice(lines, BATCH_TEXTS // 4)):
-        texts = [(number, name, text) for number, (_, row) in enumerate(batch) for name, text in text_fields(row)]
-        result.rows, result.texts = result.rows + len(batch), result.texts + len(texts)
-        by_row: dict[int, list[tuple[int, int]]] = {}
-        for (number, name, text), (start, end) in zip(texts, training.find([text for *_, text in texts]), strict=True):
-            if start == end:
-                continue
-            hit[training.owners[start:end]] = True
-            result.fields[name] = result.fields.get(name, 0) + 1
-            by_row.setdefault(number, []).append((start, end))
-            if len(result.examples) < examples:
-                there = training.rows[int(training.owners[start])]["place"]
-                role = ROLES[int(training.roles[start])]
-                result.examples.append({"evaluation": batch[number][0], "field": name, "training": there, "role": role,
-                                        "text": " ".join(text.split())[:80]})  # fmt: skip
-        result.shared_rows += len(by_row)
-        result.together += sum(_together(training, spans) for spans in by_row.values())
+    while batch := list(islice(lines, BATCH_ROWS)):
+        _look_up(batch, training, result, is_shared, examples)
     starts = training.rows.starts
     for number, part in enumerate(training.rows.parts):
-        count = int(hit[starts[number] : starts[number + 1]].sum())
+        count = int(is_shared[starts[number] : starts[number + 1]].sum())
         if count:
             result.training_rows[part.label] = count
     return result
 
 
-def _together(training: TrainingTexts, spans: list[tuple[int, int]]) -> bool:
-    """Whether two texts of one evaluation row stand in the same training row; two equal ones must stand there twice."""
-    seen: set[int] = set()
-    for (start, end), times in Counter(spans).items():
-        owners, counts = np.unique(training.owners[start : min(end, start + MOST_ROWS)], return_counts=True)
-        if times > 1 and (counts > 1).any():
-            return True
-        rows = set(owners.tolist())
-        if seen & rows:
-            return True
-        seen |= rows
-    return False
+def _look_up(batch: list[PlacedRow], training: TrainingTexts, result: Overlap, is_shared: np.ndarray, examples: int) -> None:
+    """Add some evaluation rows to ``result``, and mark the training rows that share a text in ``is_shared``."""
+    occurrences = []  # number of the row in the batch, field, text
+    for number, (_, row) in enumerate(batch):
+        occurrences += [(number, name, text) for name, text in text_fields(row)]
+    spans = training.index.spans(text for _, _, text in occurrences)
+    result.rows, result.texts = result.rows + len(batch), result.texts + len(occurrences)
+    spans_by_row: dict[int, list[Span]] = {}
+    for (number, name, text), (start, end) in zip(occurrences, spans, strict=True):
+        if start == end:
+            continue
+        is_shared[training.index.owners[start:end]] = True
+        result.fields[name] = result.fields.get(name, 0) + 1
+        spans_by_row.setdefault(number, []).append((start, end))
+        if len(result.examples) < examples:
+            place, role = training.occurrence(start)
+            example = {"evaluation": batch[number][0], "field": name, "training": place, "role": role}
+            result.examples.append(example | {"text": " ".join(text.split())[:SHOWN_CHARACTERS]})
+    result.shared_rows += len(spans_by_row)
+    result.together += sum(map(training.index.share_a_row, spans_by_row.values()))
 
 
-def text_fields(row: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text in a row, lists and objects inside it included, with its field; keys that are identifiers left out."""
+def text_fields(row: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text in a row with its field, also inside lists and objects; keys that hold identifiers are left out."""
     if isinstance(row, str):
         if row.strip():
             yield name or "text", row

@@ -1,4 +1,4 @@
-"""What a design costs beside what it scores: trainable parameters, training time, and texts read a second."""
+"""The cost of a design beside its score: trainable parameters, training time, and texts read a second."""
 
 from __future__ import annotations
 
@@ -7,37 +7,23 @@ from dataclasses import dataclass
 from textwrap import fill
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from comparison.claims.outcome import Comparison
 from comparison.reading.study_data import CellData
-from comparison.report.plots.drawing import COLOURS, MARKERS, SERIES, Plot, render
+from comparison.report.plots.drawing import COLOURS, MARKERS, MOST_SHOWN, SERIES, Plot, render
 from comparison.report.words.names import name, short_names
-
-Cells = Mapping[str, Sequence[CellData]]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A cost: its name, where it is kept, and how it is written."""
-
-    what: str
-    value: Callable[[CellData], float | None]
-    text: Callable[[float], str]
-
-
-MEASURES = (
-    Measure("trainable parameters", lambda cell: cell.trainable_parameters, lambda value: quantity(value)),
-    Measure("training time", lambda cell: cell.training_seconds, lambda value: duration(value)),
-    Measure("texts read a second", lambda cell: cell.evaluation_texts_per_second, lambda value: quantity(value)),
-    Measure("tokens read a second", lambda cell: cell.evaluation_tokens_per_second, lambda value: quantity(value)),
-    Measure("peak memory of training", lambda cell: cell.peak_memory_bytes, lambda value: f"{value / 2**30:.2f} GiB"),
-)
-PLOTTED = 3  # the first so many measures
+from comparison.report.words.wording import DASH, hundredths, when
 
 
 def quantity(value: float) -> str:
-    """Return a number as people read it: ``1.28 B``, ``4.2 M``, ``310``."""
+    """Return a number as people read it.
+
+    >>> quantity(1_280_000_000), quantity(41_900_000), quantity(310)
+    ('1.28 B', '41.9 M', '310')
+    """
     for size, letter in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
@@ -45,11 +31,17 @@ def quantity(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people read them: ``2 h 05 min``, ``3 min 10 s``, ``12 s``."""
+    """Return seconds as people read them.
+
+    >>> duration(7_500), duration(190), duration(12)
+    ('2 h 05 min', '3 min 10 s', '12 s')
+    """
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{seconds:.3g} s"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{seconds:.3g} s"
 
 
 def brief_duration(seconds: float) -> str:
@@ -60,51 +52,157 @@ def brief_duration(seconds: float) -> str:
     return f"{seconds:.2g} s"
 
 
-def overall_scores(found: Comparison) -> dict[str, float]:
+def gibibytes(size: float) -> str:
+    """Return bytes as GiB."""
+    return f"{size / 2**30:.2f} GiB"
+
+
+@dataclass(frozen=True)
+class CostMeasure:
+    """A cost: its title, its value for a cell, and how it is written in the table and at the axis."""
+
+    title: str
+    value: Callable[[CellData], float | None]
+    text: Callable[[float], str]
+    brief: Callable[[float], str]
+
+
+MEASURES = (
+    CostMeasure("trainable parameters", lambda cell: cell.trainable_parameters, quantity, quantity),
+    CostMeasure("training time", lambda cell: cell.training_seconds, duration, brief_duration),
+    CostMeasure("texts read a second", lambda cell: cell.evaluation_texts_per_second, quantity, quantity),
+    CostMeasure("tokens read a second", lambda cell: cell.evaluation_tokens_per_second, quantity, quantity),
+    CostMeasure("peak memory of training", lambda cell: cell.peak_memory_bytes, gibibytes, gibibytes),
+)
+PLOTTED = 3  # of the measures, the first
+
+
+@dataclass(frozen=True)
+class SystemCost:
+    """A system with its label, its score and its runs' costs by measure.
+
+    Attributes:
+        system: its name.
+        label: for the legend.
+        number: its place, from which its colour and marker follow.
+        runs: how many were compared.
+        score: mean over kinds of task of its mean score; None where it lacks tasks.
+        costs: by the measure's title; a run without it is left out.
+        devices: on which it ran.
+    """
+
+    system: str
+    label: str
+    number: int
+    runs: int
+    score: float | None
+    costs: dict[str, list[float]]
+    devices: list[str]
+
+
+def overall_scores(comparison: Comparison) -> dict[str, float]:
     """Return the mean over kinds of task of each system's mean score; only of systems that have all tasks."""
-    means = {system: [category.means.get(system) for category in found.categories] for system in found.systems}
-    return {system: float(np.mean(of)) for system, of in means.items() if of and None not in of}  # type: ignore[arg-type]
+    scores: dict[str, float] = {}
+    for system in comparison.systems:
+        means = []
+        for category in comparison.categories:
+            mean = category.means.get(system)
+            if mean is not None:
+                means.append(mean)
+        if means and len(means) == len(comparison.categories):
+            scores[system] = float(np.mean(means))
+    return scores
 
 
-def values_of(cells: Sequence[CellData], measure: Measure) -> list[float]:
-    """Return a measure of each cell that has it."""
-    return [float(value) for cell in cells if (value := measure.value(cell)) is not None]
+def values_of(cells: Sequence[CellData], measure: CostMeasure) -> list[float]:
+    """Return a measure of each cell that has it, and that an axis can show."""
+    values = []
+    for cell in cells:
+        value = measure.value(cell)
+        if value is not None and value <= MOST_SHOWN:
+            values.append(float(value))
+    return values
 
 
-def draw_cost(found: Comparison, cells: Cells, stem: str) -> Plot | None:
+def _is_beyond(cell: CellData) -> bool:
+    """Return whether a cell has a cost that no axis can show."""
+    values = [measure.value(cell) for measure in MEASURES]
+    return any(value is not None and value > MOST_SHOWN for value in values)
+
+
+def draw_cost(comparison: Comparison, cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | None:
     """Draw scores against each cost; None where no system with all tasks has any."""
-    scores = overall_scores(found)
-    shown = [system for system in found.systems if any(values_of(cells.get(system, []), one) for one in MEASURES)]
-    panels = [one for one in MEASURES[:PLOTTED] if any(values_of(cells[system], one) for system in shown if system in scores)]
+    systems = _systems(comparison, cells)
+    scored = [entry for entry in systems if entry.score is not None]
+    panels = _known(MEASURES[:PLOTTED], scored)
     if not panels:
         return None
-    labels = short_names(shown, 28)
     figure = Figure(figsize=(max(2.4, 1.4 * len(panels) + 0.3), 2.5), layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    handles: dict[str, Artist] = {}
     for axes, measure in zip(grid, panels, strict=True):
-        for number, system in enumerate(shown):
-            values = values_of(cells[system], measure)
-            if not values or system not in scores:
-                continue
-            look = {"color": SERIES[number % 8], "marker": MARKERS[(number + number // 8) % 8]}
-            axes.plot([min(values), max(values)], [100 * scores[system]] * 2, color=look["color"], lw=1.2, alpha=0.6)
-            axes.plot(np.mean(values), 100 * scores[system], ls="", ms=7, label=labels[system], **look)
-        _scale(axes, [value for system in shown if system in scores for value in values_of(cells[system], measure)], measure)
+        _draw_panel(axes, scored, measure)
+        lines, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, lines, strict=True))
     grid[0].set_ylabel("mean score, points")
-    handles = {text: line for axes in grid for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=2)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=2)
     svg, png = render(figure)
-    alt = f"Mean score against {', '.join(one.what for one in panels)}, one point a system; the table below has the numbers."
-    lacking = [system for system in shown if system not in scores]
+    titles = ", ".join(measure.title for measure in panels)
+    alt = f"Mean score against {titles}, one point a system; the table below has the numbers."
+    lacking = ", ".join(name(entry.system) for entry in systems if entry.score is None)
     caption = (
-        "Mean score: mean over kinds of task of the mean over tasks, which describes and tests nothing. Points are means over "
-        "runs, lines from the least to the most expensive run. Times depend on the machine, which is named below."
-        + (f" Without all tasks, so without a point: {', '.join(map(name, lacking))}." if lacking else "")
+        "The mean score is the mean over kinds of task of the means over tasks; it describes and tests nothing. Points are "
+        "means over runs, lines go from the least to the most expensive run. Times depend on the machine, which is named below."
     )
-    return Plot(stem, "Cost against score", alt, caption, svg, png, *_table(found, cells, shown, scores))
+    caption += when(lacking, f" Without all tasks, so without a point: {lacking}.")
+    too_large = [cell.name for of_system in cells.values() for cell in of_system if _is_beyond(cell)]
+    caption += when(too_large, f" Costs beyond {MOST_SHOWN:g} are left out: {', '.join(map(name, too_large))}.")
+    return Plot(stem, "Cost against score", alt, caption, svg, png, *_table(systems))
 
 
-def _scale(axes, values: list[float], measure: Measure) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _systems(comparison: Comparison, cells: Mapping[str, Sequence[CellData]]) -> list[SystemCost]:
+    """Return the systems of which a cost is known."""
+    scores = overall_scores(comparison)
+    costs: dict[str, dict[str, list[float]]] = {}
+    for system in comparison.systems:
+        of_system = {measure.title: values_of(cells.get(system, []), measure) for measure in MEASURES}
+        if any(of_system.values()):
+            costs[system] = of_system
+    labels = short_names(list(costs), 28)
+    systems = []
+    for number, (system, of_system) in enumerate(costs.items()):
+        devices = list(dict.fromkeys(name(cell.device) for cell in cells[system] if cell.device))
+        runs, score = comparison.systems[system], scores.get(system)
+        systems.append(SystemCost(system, labels[system], number, runs, score, of_system, devices))
+    return systems
+
+
+def _known(measures: Sequence[CostMeasure], systems: Sequence[SystemCost]) -> list[CostMeasure]:
+    """Return the measures that any of some systems has."""
+    known = []
+    for measure in measures:
+        if any(entry.costs[measure.title] for entry in systems):
+            known.append(measure)
+    return known
+
+
+def _draw_panel(axes: Axes, systems: Sequence[SystemCost], measure: CostMeasure) -> None:
+    """Draw each system's mean cost and its runs' range against its score."""
+    every: list[float] = []
+    for entry in systems:
+        values = entry.costs[measure.title]
+        if not values or entry.score is None:
+            continue
+        every += values
+        score = 100 * entry.score
+        colour, marker = SERIES[entry.number % 8], MARKERS[(entry.number + entry.number // 8) % 8]
+        axes.plot([min(values), max(values)], [score, score], color=colour, lw=1.2, alpha=0.6)
+        axes.plot(np.mean(values), score, ls="", ms=7, label=entry.label, color=colour, marker=marker)
+    _scale(axes, every, measure)
+
+
+def _scale(axes: Axes, values: Sequence[float], measure: CostMeasure) -> None:
+    """Choose a linear or logarithmic axis and its ticks."""
     positive = [value for value in values if value > 0]
     if positive and max(positive) > 5 * min(positive):
         if len(positive) < len(values):
@@ -114,25 +212,36 @@ def _scale(axes, values: list[float], measure: Measure) -> None:  # type: ignore
     axes.minorticks_off()
     axes.margins(x=0.15, y=0.15)
     low, high = axes.get_xlim()
-    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
-    ticks = ticks[:: -(-len(ticks) // 2) or 1]
-    brief = brief_duration if measure.text(60.0) == duration(60.0) else measure.text
-    axes.set_xticks(ticks, [brief(tick) if tick else "0" for tick in ticks])
+    inside = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    ticks = inside[:: -(-len(inside) // 2) or 1]
+    labels = []
+    for tick in ticks:
+        labels.append(measure.brief(tick))
+        if not tick:
+            labels[-1] = "0"
+    axes.set_xticks(ticks, labels)
     axes.set_xlim(low, high)
-    axes.set_title(fill(measure.what, 14), fontsize=9)
+    axes.set_title(fill(measure.title, 14), fontsize=9)
     axes.grid(color=COLOURS["line"])
 
 
-def _table(
-    found: Comparison, cells: Cells, shown: Sequence[str], scores: Mapping[str, float]
-) -> tuple[list[str], list[list[str]]]:
-    used = [one for one in MEASURES if any(values_of(cells[system], one) for system in shown)]
+def _table(systems: Sequence[SystemCost]) -> tuple[list[str], list[list[str]]]:
+    """Return the table of all costs that any system has."""
+    measures = _known(MEASURES, systems)
+    titles = [measure.title for measure in measures]
     rows = []
-    for system in shown:
-        row = [name(system), str(found.systems[system]), f"{100 * scores[system]:.2f}" if system in scores else "–"]
-        for measure in used:
-            values = values_of(cells[system], measure)
-            ends = f" ({measure.text(min(values))} to {measure.text(max(values))})" if len(set(values)) > 1 else ""
-            row.append(f"{measure.text(float(np.mean(values)))}{ends}" if values else "–")
-        rows.append([*row, "; ".join(dict.fromkeys(name(cell.device) for cell in cells[system] if cell.device)) or "–"])
-    return ["system", "runs", "mean score", *(one.what for one in used), "on"], rows
+    for entry in systems:
+        costs = [_range(entry.costs[measure.title], measure) for measure in measures]
+        devices = "; ".join(entry.devices) or DASH
+        rows.append([name(entry.system), str(entry.runs), hundredths(entry.score), *costs, devices])
+    return ["system", "runs", "mean score", *titles, "on"], rows
+
+
+def _range(values: Sequence[float], measure: CostMeasure) -> str:
+    """Return the mean over runs, and from the least to the most expensive run where they differ."""
+    if not values:
+        return DASH
+    mean = measure.text(float(np.mean(values)))
+    if len(set(values)) == 1:
+        return mean
+    return f"{mean} ({measure.text(min(values))} to {measure.text(max(values))})"

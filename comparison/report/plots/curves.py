@@ -12,13 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from comparison.reading.study_data import DONE, CellData
-from comparison.report.plots.drawing import COLOURS, DASHES, SERIES, Plot, render
+from comparison.report.plots.drawing import COLOURS, DASHES, MOST_SHOWN, SERIES, Plot, render
+from comparison.report.tables.columns import Column, heads, texts
 from comparison.report.words.names import listed, name, short_names
+from comparison.report.words.wording import DASH
 
 MOST_POINTS = 120  # of one line; a plot is two hundred dots wide
 SMOOTHED = 9  # points
 STRIPE = 3  # widths of a line
-Points = tuple[np.ndarray, np.ndarray]
+Points = tuple[np.ndarray, np.ndarray]  # steps and values
 
 
 @dataclass(frozen=True)
@@ -42,87 +44,167 @@ PANELS = (
 )
 
 
+@dataclass(frozen=True)
+class SystemRuns:
+    """A system with its place among those that have curves, and all its runs."""
+
+    system: str
+    number: int
+    runs: list[CellData]
+
+    @property
+    def colour(self) -> str:
+        """The colour of its lines."""
+        return SERIES[self.number % len(SERIES)]
+
+    @property
+    def done(self) -> list[CellData]:
+        """The runs with a curve that came to their end."""
+        return [cell for cell in self.runs if cell.curve and cell.status == DONE]
+
+    @property
+    def stopped(self) -> list[CellData]:
+        """The runs with a curve that did not."""
+        return [cell for cell in self.runs if cell.curve and cell.status != DONE]
+
+
 def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | None:
     """Draw every run that has a curve, a colour a system; None where none has."""
-    systems = [system for system, of_system in cells.items() if any(cell.curve for cell in of_system)]
-    every = [cell for system in systems for cell in cells[system] if cell.curve]
-    panels = [panel for panel in PANELS if any(_line(cell, panel)[0].size for cell in every)]
+    systems: list[SystemRuns] = []
+    done: list[CellData] = []
+    stopped: list[CellData] = []
+    for system, cells_of_system in cells.items():
+        runs = SystemRuns(system, len(systems), list(cells_of_system))
+        if runs.done or runs.stopped:
+            systems.append(runs)
+            done += runs.done
+            stopped += runs.stopped
+    panels = list(filter(lambda panel: _is_known(panel, [*done, *stopped]), PANELS))
     if not panels:
         return None
-    labels = short_names(systems, 28)
-    count = -(-len(panels) // 2)
-    figure = Figure(figsize=(4.7, 1.4 * count + 0.3), layout="constrained")
-    grid = figure.subplots(count, 2, squeeze=False, sharex=True).ravel()
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(4.7, 1.4 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False, sharex=True).ravel()
     for axes, panel in zip(grid, panels, strict=False):
-        for number, system in enumerate(systems):
-            for cell in cells[system]:
-                axes.plot(*_line(cell, panel), color=SERIES[number % 8], lw=0.6, alpha=0.35)
-        for number, system in enumerate(systems):
-            steps, values = middle([_line(cell, panel) for cell in cells[system] if cell.status == DONE])
-            axes.plot(steps, values, color=SERIES[number % 8], ls=_dash(number, len(systems)), lw=1.5)
-        _finish(axes, panel, [_line(cell, panel)[1] for cell in every if cell.status == DONE])
-        _mark_ends(axes, [_line(cell, panel) for cell in every if cell.status != DONE])
+        _draw_panel(axes, panel, systems)
+        finish(axes, panel, [_line(cell, panel)[1] for cell in done])
+        mark_ends(axes, [_line(cell, panel) for cell in stopped])
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(panels) - 2) : len(panels)]:
         axes.set_xlabel("optimiser step")
         axes.tick_params(labelbottom=True)
-    handles = [
-        Line2D([], [], color=SERIES[n % 8], ls=DASHES[n // 8 % 4], lw=2, label=labels[one]) for n, one in enumerate(systems)
-    ]
-    stopped = [cell for cell in every if cell.status != DONE]
+    figure.legend(handles=_legend(systems, bool(stopped)), loc="outside lower left", ncols=2)
+    svg, png = render(figure)
+    caption = (
+        "Each thin line is a run. Each thick line is the median of a system's runs that came to their end, smoothed; dashes "
+        "take turns where lines lie on each other. Vectors have collapsed where the mean cosine of two different queries is "
+        "above .99 while the margin is below .01, or where queries vary along fewer than two directions (dotted lines)."
+    )
+    cut = [cell.name for cell in [*done, *stopped] if _is_cut(cell)]
+    if cut:
+        caption += f" Figures beyond {MOST_SHOWN:g} are cut to that, steps beyond it left out ({listed([*map(name, cut)])})."
+    entries: list[tuple[str, CellData]] = []
+    for entry in systems:
+        entries += [(entry.system, cell) for cell in entry.runs]
+    alt = _alt(panels, len(done) + len(stopped), len(systems), stopped)
+    return Plot(stem, "Training curves", alt, caption, svg, png, heads(COLUMNS), texts(COLUMNS, entries))
+
+
+def _draw_panel(axes: Axes, panel: Panel, systems: Sequence[SystemRuns]) -> None:
+    """Draw a thin line a run, and above all of them a thick one a system."""
+    for system in systems:
+        for cell in system.runs:
+            axes.plot(*_line(cell, panel), color=system.colour, lw=0.6, alpha=0.35)
+    for system in systems:
+        steps, values = middle([_line(cell, panel) for cell in system.done])
+        axes.plot(steps, values, color=system.colour, ls=dash(system.number, len(systems)), lw=1.5)
+
+
+def _legend(systems: Sequence[SystemRuns], stopped: bool) -> list[Line2D]:
+    labels = short_names([entry.system for entry in systems], 28)
+    handles = []
+    for entry in systems:
+        style = DASHES[entry.number // 8 % 4]
+        handles.append(Line2D([], [], color=entry.colour, ls=style, lw=2, label=labels[entry.system]))
     if stopped:
         handles.append(Line2D([], [], color=COLOURS["ink"], marker="X", ls="", ms=7, label="failed or diverged here"))
-    figure.legend(handles=handles, loc="outside lower left", ncols=2)
-    svg, png = render(figure)
-    alt = (
-        f"Training curves of {len(every)} runs of {len(systems)} systems: {', '.join(panel.title for panel in panels)}."
-        + (f" {listed([cell.name for cell in stopped])} did not come to its end." if len(stopped) == 1 else "")
-        + (f" {len(stopped)} runs did not come to their ends." if len(stopped) > 1 else "")
-    )
-    caption = (
-        "One thin line a run; thick the median of a system's runs that came to their end, smoothed, in dashes that take turns "
-        "where systems lie on each other. Vectors have collapsed where the mean cosine of two different queries is above "
-        ".99 while the margin is below .01, or where queries vary along fewer than two directions (dotted lines)."
-    )
-    return Plot(
-        stem,
-        "Training curves",
-        alt,
-        caption,
-        svg,
-        png,
-        HEAD,
-        [_row(system, cell) for system in systems for cell in cells[system]],
-    )
+    return handles
+
+
+def _alt(panels: Sequence[Panel], runs: int, systems: int, stopped: Sequence[CellData]) -> str:
+    titles = ", ".join(panel.title for panel in panels)
+    alt = f"Training curves of {runs} runs of {systems} systems: {titles}."
+    if len(stopped) == 1:
+        alt += f" {listed([stopped[0].name])} did not come to its end."
+    if len(stopped) > 1:
+        alt += f" {len(stopped)} runs did not come to their ends."
+    return alt
+
+
+def _is_known(panel: Panel, cells: Sequence[CellData]) -> bool:
+    """Return whether any run has a panel's figure."""
+    return any(_values(cell, panel.field) for cell in cells)
+
+
+def _values(cell: CellData, field: str) -> list[tuple[int, float]]:
+    """Return step and value of a figure where it is known."""
+    values = []
+    for point in cell.curve:
+        value = getattr(point, field)
+        if value is not None and abs(point.step) <= MOST_SHOWN:
+            values.append((point.step, min(max(value, -MOST_SHOWN), MOST_SHOWN)))
+    return values
+
+
+def _is_cut(cell: CellData) -> bool:
+    """Return whether a run has figures that no axis can show."""
+    fields = [panel.field for panel in PANELS]
+    for point in cell.curve:
+        values = [point.step, *(getattr(point, field) for field in fields)]
+        if any(value is not None and abs(value) > MOST_SHOWN for value in values):
+            return True
+    return False
 
 
 def _line(cell: CellData, panel: Panel) -> Points:
-    points = [(point.step, value) for point in cell.curve if (value := getattr(point, panel.field)) is not None]
-    kept = points[:: -(-len(points) // MOST_POINTS) or 1]
-    if points and kept[-1] != points[-1]:
-        kept.append(points[-1])
-    return np.array([step for step, _ in kept]), np.array([value for _, value in kept], dtype=float)
+    """Return a run's line in a panel, of at most `MOST_POINTS` points and the last."""
+    points = _values(cell, panel.field)
+    thinned = points[:: -(-len(points) // MOST_POINTS) or 1]
+    if points and thinned[-1] != points[-1]:
+        thinned.append(points[-1])
+    steps, values = np.array(thinned, dtype=float).reshape(-1, 2).T
+    return steps, values
 
 
 def middle(lines: Sequence[Points]) -> Points:
     """Return the median of runs at the steps that all have, and of `SMOOTHED` neighbouring steps: what noise would hide."""
-    known = [dict(zip(steps.tolist(), values.tolist(), strict=True)) for steps, values in lines if steps.size]
-    steps = sorted(set.intersection(*map(set, known))) if known else []
-    runs = np.array([[one[step] for step in steps] for one in known]).reshape(len(known), len(steps))
-    wide = [min(SMOOTHED // 2, at, len(steps) - 1 - at) for at in range(len(steps))]  # fewer at the ends, as many on both sides
-    around = [slice(at - half, at + half + 1) for at, half in enumerate(wide)]
-    return np.array(steps), np.array([np.median(runs[:, near]) for near in around])
+    runs = []
+    for steps, values in lines:
+        if steps.size:
+            runs.append(dict(zip(steps.tolist(), values.tolist(), strict=True)))
+    if not runs:
+        return np.array([]), np.array([])
+    common = sorted(set(runs[0]).intersection(*runs[1:]))
+    rows = [[*map(run.get, common)] for run in runs]
+    table = np.array(rows, dtype=float).reshape(len(runs), len(common))
+    medians = []
+    for place in range(len(common)):
+        half = min(SMOOTHED // 2, place, len(common) - 1 - place)  # fewer at the ends, as many on both sides
+        medians.append(np.median(table[:, place - half : place + half + 1]))
+    return np.array(common), np.array(medians)
 
 
-def _dash(number: int, of: int) -> str | tuple[float, Sequence[float]]:
+def dash(number: int, systems: int) -> str | tuple[float, Sequence[float]]:
     """Return a system's dashes: up to eight take turns, so that lines that lie on each other show all their colours."""
-    if of > len(SERIES):
+    if systems > len(SERIES):
         return DASHES[number // len(SERIES) % 4]
-    return (STRIPE * number, (STRIPE, STRIPE * (of - 1))) if of > 1 else "-"
+    if systems == 1:
+        return "-"
+    return STRIPE * number, (STRIPE, STRIPE * (systems - 1))
 
 
-def _mark_ends(axes: Axes, lines: Sequence[Points]) -> None:
+def mark_ends(axes: Axes, lines: Sequence[Points]) -> None:
     """Put a cross where a run that did not come to its end was seen last, at the edge where it left the plot."""
     low, high = axes.get_ylim()
     for steps, values in lines:
@@ -131,7 +213,8 @@ def _mark_ends(axes: Axes, lines: Sequence[Points]) -> None:
     axes.set_ylim(low, high)
 
 
-def _finish(axes: Axes, panel: Panel, healthy: list[np.ndarray]) -> None:
+def finish(axes: Axes, panel: Panel, healthy: Sequence[np.ndarray]) -> None:
+    """Set title, scale and limit of a panel; the axis shows the values of healthy runs."""
     axes.set_title(panel.title, fontsize=8.5)
     axes.grid()
     if panel.log:
@@ -141,34 +224,42 @@ def _finish(axes: Axes, panel: Panel, healthy: list[np.ndarray]) -> None:
         axes.minorticks_off()
     if panel.limit is not None:
         axes.axhline(panel.limit, color=COLOURS["ink"], ls=(0, (1, 2)), lw=1)
-    values = np.concatenate([values for values in healthy if values.size] or [np.empty(0)])
+    values = np.concatenate([np.empty(0), *healthy])
     if values.size and not panel.log:  # a run that diverged must not squash the others
         low, high = values.min(), values.max()
         pad = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-        seen = axes.get_ylim()
-        axes.set_ylim(max(seen[0], low - 3 * pad), min(seen[1], high + 3 * pad))
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, low - 3 * pad), min(top, high + 3 * pad))
 
 
-HEAD = ["system", "run", "status", "last step", "first loss", "last loss", "last accuracy", "highest mean cosine",
-        "smallest effective rank"]  # fmt: skip
+def _last_step(cell: CellData) -> str:
+    if not cell.curve:
+        return DASH
+    return str(cell.curve[-1].step)
 
 
-def _row(system: str, cell: CellData) -> list[str]:
-    def of(field: str) -> list[float]:
-        return [value for point in cell.curve if (value := getattr(point, field)) is not None]
+def _figures(cell: CellData, field: str) -> list[float]:
+    return [value for _, value in _values(cell, field)]
 
-    def shown(values: list[float]) -> str:
-        return f"{values[0]:.4g}" if values else "–"
 
-    loss, cosine, rank = of("loss"), of("mean_cosine"), of("effective_rank")
-    return [
-        name(system),
-        name(cell.name),
-        cell.status,
-        str(cell.curve[-1].step) if cell.curve else "–",
-        shown(loss),
-        shown(loss[-1:]),
-        shown(of("accuracy")[-1:]),
-        shown([max(cosine)] if cosine else []),
-        shown([min(rank)] if rank else []),
-    ]
+def _first(values: Sequence[float]) -> float | None:
+    return next(iter(values), None)
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return f"{value:.4g}"
+
+
+COLUMNS: Sequence[Column[tuple[str, CellData]]] = [
+    Column("system", lambda entry: entry[0], text=name),
+    Column("run", lambda entry: entry[1].name, text=name),
+    Column("status", lambda entry: entry[1].status),
+    Column("last step", lambda entry: _last_step(entry[1])),
+    Column("first loss", lambda entry: _first(_figures(entry[1], "loss")), text=_short),
+    Column("last loss", lambda entry: _first(_figures(entry[1], "loss")[-1:]), text=_short),
+    Column("last accuracy", lambda entry: _first(_figures(entry[1], "accuracy")[-1:]), text=_short),
+    Column("highest mean cosine", lambda entry: max(_figures(entry[1], "mean_cosine"), default=None), text=_short),
+    Column("smallest effective rank", lambda entry: min(_figures(entry[1], "effective_rank"), default=None), text=_short),
+]

@@ -18,18 +18,43 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 COLOURS = {
-    "ink": "#1b1e23", "muted": "#5a626d", "line": "#d5d9df", "band": "#edf0f4", "paper": "#ffffff",
+    "ink": "#1b1e23",
+    "muted": "#5a626d",
+    "line": "#d5d9df",
+    "band": "#edf0f4",
+    "paper": "#ffffff",
     # Okabe and Ito's colours, darkened where they are too light for lines on white
-    "s0": "#0072b2", "s1": "#c1500a", "s2": "#00805e", "s3": "#a84a80",
-    "s4": "#2f8fd0", "s5": "#a67b00", "s6": "#555b66", "s7": "#8a3ffc",
+    "s0": "#0072b2",
+    "s1": "#c1500a",
+    "s2": "#00805e",
+    "s3": "#a84a80",
+    "s4": "#2f8fd0",
+    "s5": "#a67b00",
+    "s6": "#555b66",
+    "s7": "#8a3ffc",
     # nine steps from worse (orange) to better (blue), and the text upon each
-    "h0": "#b3480f", "h1": "#d9824a", "h2": "#efb98f", "h3": "#f8e0cd", "h4": "#f2f3f5",
-    "h5": "#d3e3f3", "h6": "#98c1e4", "h7": "#4a92cb", "h8": "#0a5f9e",
-    "t0": "#fffffe", "t1": "#15181c", "t2": "#15181d", "t3": "#15181e", "t4": "#15181f",
-    "t5": "#151820", "t6": "#151821", "t7": "#151822", "t8": "#fffffd",
-}  # fmt: skip
+    "h0": "#b3480f",
+    "h1": "#d9824a",
+    "h2": "#efb98f",
+    "h3": "#f8e0cd",
+    "h4": "#f2f3f5",
+    "h5": "#d3e3f3",
+    "h6": "#98c1e4",
+    "h7": "#4a92cb",
+    "h8": "#0a5f9e",
+    "t0": "#fffffe",
+    "t1": "#15181c",
+    "t2": "#15181d",
+    "t3": "#15181e",
+    "t4": "#15181f",
+    "t5": "#151820",
+    "t6": "#151821",
+    "t7": "#151822",
+    "t8": "#fffffd",
+}
 VARIABLES = {value: variable for variable, value in COLOURS.items()}
 SERIES = [COLOURS[f"s{number}"] for number in range(8)]
+MOST_SHOWN = 1e30  # matplotlib cannot divide an axis up to the largest floats
 DASHES: list[str | tuple[float, Sequence[float]]] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1))]
 MARKERS = "osD^vPX*"
 FONTS = ["DejaVu Sans", "Noto Sans", "Arial", "sans-serif"]
@@ -68,7 +93,7 @@ class Plot:
     Attributes:
         name: stem of its files.
         title: what it shows, a heading's length.
-        alt: what a reader who does not see it should know.
+        alt: the content in words, for a reader who does not see it.
         caption: how to read it.
         svg: as a file.
         png: as a file.
@@ -127,4 +152,11 @@ def _tag(tag: str, prefix: str) -> str:
     tag = re.sub(r'xlink:href="#', f'href="#{prefix}-', tag).replace("xlink:href", "href")
     tag = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font: \1 var(--font)", tag)
     tag = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", tag)
-    return re.sub(r"#[0-9a-f]{6}\b", lambda found: f"var(--{VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], tag)
+    return re.sub(r"#[0-9a-f]{6}\b", _variable, tag)
+
+
+def _variable(match: re.Match[str]) -> str:
+    """Return a colour of ours as its CSS variable; another one as it is."""
+    if match[0] in VARIABLES:
+        return f"var(--{VARIABLES[match[0]]})"
+    return match[0]

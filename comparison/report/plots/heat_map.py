@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +12,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from comparison.claims.outcome import ALPHA, Category, Comparison
+from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
 from comparison.report.plots.drawing import COLOURS, Plot, render
+from comparison.report.words.marks import any_checkpoint
 from comparison.report.words.names import name, short_names
+from comparison.report.words.wording import DASH, when
 
 EDGES = (1, 3, 6, 12)  # times the margin: where the next stronger colour begins
 ROW, COLUMN = 0.205, 0.56  # inches
-Cell = tuple[float, float]
+HEADING = 1.2  # rows above a category's first task
+CORNERS = [(0.02, -0.46), (0.98, -0.46), (0.98, 0.46), (0.02, 0.46), (0.02, -0.46)]
+OUTLINE = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+Position = tuple[float, float]  # of a cell, in columns and rows
 
 
 @dataclass(frozen=True)
-class Entry:
+class MapCell:
     """One cell of the map.
 
     Attributes:
@@ -38,89 +44,132 @@ class Entry:
 
     @property
     def drawn(self) -> str:
-        """What is written in the map: ``+1.2 oc``."""
-        return f"{self.text} {self.mark}{'c' if self.checkpoint else ''}" if self.mark else self.text
+        """The text in the map: ``+1.2 oc``."""
+        return self.text + when(self.mark, f" {self.mark}{when(self.checkpoint, 'c')}")
 
     @property
-    def told(self) -> str:
-        """What stands in the table of numbers: ``+1.2 o checkpoint``."""
-        return f"{self.text} {self.mark}{' checkpoint' if self.checkpoint else ''}" if self.mark else self.text
+    def printed(self) -> str:
+        """The text in the table of numbers: ``+1.2 o checkpoint``."""
+        return self.text + when(self.mark, f" {self.mark}{when(self.checkpoint, ' checkpoint')}")
 
 
-def draw_heat_map(found: Comparison, stem: str) -> Plot:
+class ColouredCells:
+    """Cells collected by colour, so that each colour is one path: a hundred times smaller than one path each."""
+
+    def __init__(self, axes: Axes, margin: float) -> None:
+        self.axes = axes
+        self.margin = margin
+        self.positions: dict[int, list[Position]] = defaultdict(list)
+
+    def write(self, text: str, position: Position, difference: float | None, size: float) -> None:
+        """Write a text into a cell, which is coloured by a difference; without one it stays empty."""
+        colour = COLOURS["muted"]
+        if difference is not None:
+            step = step_of(difference, self.margin)
+            self.positions[step].append(position)
+            colour = COLOURS[f"t{step}"]
+        x, y = position
+        self.axes.text(x + 0.5, y, text, ha="center", va="center", fontsize=size, color=colour)
+
+    def fill(self) -> None:
+        """Draw the rectangles below the texts."""
+        for step, positions in self.positions.items():
+            self.axes.add_patch(_rectangles(positions, COLOURS[f"h{step}"]))
+
+
+def draw_heat_map(comparison: Comparison, stem: str) -> Plot:
     """Draw all tasks, by category, against all systems."""
-    systems, head = _columns(found)
-    labels = short_names(systems, 26)
-    rows = [(category, task) for category in found.categories for task in category.tasks]
-    tasks = short_names([task for _, task in rows], 44)
-    height = ROW * (len(rows) + 1.2 * len(found.categories))
+    systems, head = _columns(comparison)
+    every: list[str] = []
+    for category in comparison.categories:
+        every += category.tasks
+    labels = short_names(every, 44)
+    height = ROW * (len(every) + HEADING * len(comparison.categories))
     figure = Figure(figsize=(COLUMN * len(systems) + 0.2, height + 0.3))
     axes = figure.add_axes((0, 0, 1, 1))
-    boxes: dict[int, list[Cell]] = defaultdict(list)
-    data, at, ticks, last = [], 0.0, [], None
-    for category, task in rows:
-        if category is not last:
-            at, last = at + 1.2, category
-            axes.text(-0.08, at - 0.85, name(category.name)[:60], ha="right", va="center", fontweight="bold", fontsize=9)
-        entries = _entries(found, category, task, systems)
-        for column, entry in enumerate(entries):
-            _write(axes, boxes, entry, (column, at), found.margin)
-        ticks.append((at, tasks[task]))
-        data.append([name(category.name), name(task), *(entry.told for entry in entries)])
-        at += 1
-    for step, cells in boxes.items():
-        axes.add_patch(rectangles(cells, COLOURS[f"h{step}"]))
+    coloured = ColouredCells(axes, comparison.margin)
+    rows, ticks, place = [], [], 0.0
+    for category in comparison.categories:
+        place += HEADING
+        title = name(category.name)[:60]
+        axes.text(-0.08, place - 0.85, title, ha="right", va="center", fontweight="bold", fontsize=9)
+        for task in category.tasks:
+            cells = _cells(comparison, category, task, systems)
+            for column, cell in enumerate(cells):
+                coloured.write(cell.drawn, (column, place), cell.difference, size=7.5)
+            ticks.append(place)
+            rows.append([name(category.name), name(task), *(cell.printed for cell in cells)])
+            place += 1
+    coloured.fill()
     axes.set_xlim(0, len(systems))
-    axes.set_ylim(at - 0.4, 0.4)
-    axes.set_yticks([y for y, _ in ticks], [label for _, label in ticks], fontsize=8)
-    axes.set_xticks([x + 0.5 for x in range(len(systems))], [labels[one] for one in systems], fontsize=8)
-    head_columns(axes)
+    axes.set_ylim(place - 0.4, 0.4)
+    axes.set_yticks(ticks, [labels[task] for task in every], fontsize=8)
+    label_columns(axes, list(short_names(systems, 26).values()))
     svg, png = render(figure)
-    return Plot(stem, "Task by task", _alt(found, rows), _caption(found), svg, png, ["kind of task", "task", *head], data)
+    alt, caption = _alt(comparison, len(every)), _caption(comparison)
+    return Plot(stem, "Task by task", alt, caption, svg, png, ["kind of task", "task", *head], rows)
 
 
-def _columns(found: Comparison) -> tuple[list[str], list[str]]:
-    if found.baseline is None:
-        return list(found.systems), [name(one) for one in found.systems]
-    others = [one for one in found.systems if one != found.baseline]
-    return [found.baseline, *others], [f"{name(found.baseline)} (score)", *(name(one) for one in others)]
+def _columns(comparison: Comparison) -> tuple[list[str], list[str]]:
+    """Return the systems in the order of the columns, and the columns' names."""
+    systems = list(comparison.systems)
+    if comparison.baseline is None:
+        return systems, list(map(name, systems))
+    systems.remove(comparison.baseline)
+    head = [f"{name(comparison.baseline)} (score)", *map(name, systems)]
+    return [comparison.baseline, *systems], head
 
 
-def _entries(found: Comparison, category: Category, task: str, systems: list[str]) -> list[Entry]:
-    scores = {one: category.scores[one][task] for one in systems if task in category.scores.get(one, {})}
-    if found.baseline is None:
-        mean = float(np.mean(list(scores.values()))) if scores else 0.0
-        return [Entry(scores[one] - mean, f"{100 * scores[one]:.1f}") if one in scores else Entry(None, "–") for one in systems]
-    made = [Entry(None, f"{100 * scores[found.baseline]:.1f}" if found.baseline in scores else "–")]
-    contrasts = {one.a: one for one in category.contrasts}
-    for system in systems[1:]:
-        one = contrasts.get(system)
-        if one is None or task not in one.differences:
-            made.append(Entry(None, "–"))
-            continue
-        shown = one.these_tasks is not None and one.these_tasks.p_tasks.get(task, 1.0) <= ALPHA
-        difference = one.differences[task]
-        made.append(Entry(difference, f"{100 * difference:+.1f}", "o" if shown else "", one.checkpoint))
-    return made
+def _cells(comparison: Comparison, category: Category, task: str, systems: Sequence[str]) -> list[MapCell]:
+    scores = {}
+    for system in systems:
+        if task in category.scores.get(system, {}):
+            scores[system] = category.scores[system][task]
+    if comparison.baseline is None:
+        return _scores(scores, systems)
+    contrasts = {contrast.a: contrast for contrast in category.contrasts}
+    first = MapCell(None, DASH)
+    if comparison.baseline in scores:
+        first = MapCell(None, f"{100 * scores[comparison.baseline]:.1f}")
+    return [first, *(_difference(contrasts.get(system), task) for system in systems[1:])]
+
+
+def _scores(scores: Mapping[str, float], systems: Sequence[str]) -> list[MapCell]:
+    """Return scores, coloured by their differences from the mean."""
+    mean = 0.0
+    if scores:
+        mean = float(np.mean(list(scores.values())))
+    cells = []
+    for system in systems:
+        if system in scores:
+            cells.append(MapCell(scores[system] - mean, f"{100 * scores[system]:.1f}"))
+        else:
+            cells.append(MapCell(None, DASH))
+    return cells
+
+
+def _difference(contrast: Contrast | None, task: str) -> MapCell:
+    """Return a difference from the baseline with its mark."""
+    if contrast is None or task not in contrast.differences:
+        return MapCell(None, DASH)
+    mark = ""
+    if contrast.these_tasks is not None:
+        mark = when(contrast.these_tasks.p_tasks.get(task, 1.0) <= ALPHA, "o")
+    difference = contrast.differences[task]
+    return MapCell(difference, f"{100 * difference:+.1f}", mark, contrast.checkpoint)
 
 
 def step_of(difference: float, margin: float) -> int:
-    """Return which of nine colours a difference has, 4 within the margin."""
+    """Return the colour of a difference, from 0 to 8; 4 is within the margin."""
     strength = int(np.searchsorted(EDGES, abs(difference) / margin * (1 - 1e-9)))
-    return 4 + (strength if difference > 0 else -strength)
+    if difference > 0:
+        return 4 + strength
+    return 4 - strength
 
 
-def _write(axes: Axes, boxes: dict[int, list[Cell]], entry: Entry, at: Cell, margin: float) -> None:
-    colour = COLOURS["muted"]
-    if entry.difference is not None:
-        step = step_of(entry.difference, margin)
-        boxes[step].append(at)
-        colour = COLOURS[f"t{step}"]
-    axes.text(at[0] + 0.5, at[1], entry.drawn, ha="center", va="center", fontsize=7.5, color=colour)
-
-
-def head_columns(axes: Axes) -> None:
+def label_columns(axes: Axes, labels: Sequence[str]) -> None:
     """Put the columns' names above them, slanted, and take away what a table does not need."""
+    axes.set_xticks(np.arange(len(labels)) + 0.5, labels, fontsize=8)
     axes.xaxis.tick_top()
     for tick in axes.get_xticklabels():
         tick.set(rotation=40, ha="left", rotation_mode="anchor")
@@ -128,32 +177,38 @@ def head_columns(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def rectangles(cells: list[Cell], colour: str) -> PathPatch:
-    """Return all cells of one colour as one path: a hundred times smaller than one each."""
-    corners = [(0.02, -0.46), (0.98, -0.46), (0.98, 0.46), (0.02, 0.46), (0.02, -0.46)]
-    points = [(x + dx, y + dy) for x, y in cells for dx, dy in corners]
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(cells)
-    return PathPatch(Path(points, codes), facecolor=colour, lw=0, zorder=0)
+def _rectangles(positions: Sequence[Position], colour: str) -> PathPatch:
+    """Return all cells of one colour as one path."""
+    points = []
+    for x, y in positions:
+        points += [(x + dx, y + dy) for dx, dy in CORNERS]
+    return PathPatch(Path(points, OUTLINE * len(positions)), facecolor=colour, lw=0, zorder=0)
 
 
-def _alt(found: Comparison, rows: list[tuple[Category, str]]) -> str:
-    what = f"difference from {name(found.baseline)}" if found.baseline is not None else "score"
+def _alt(comparison: Comparison, tasks: int) -> str:
+    content = "score"
+    if comparison.baseline is not None:
+        content = f"difference from {name(comparison.baseline)}"
     return (
-        f"Heat map of the {what} on {len(rows)} tasks for {len(found.systems)} systems, in points; every cell shows its "
+        f"Heat map of the {content} on {tasks} tasks for {len(comparison.systems)} systems, in points; every cell shows its "
         "number, and the table below has the same numbers."
     )
 
 
-def _caption(found: Comparison) -> str:
-    edges = ", ".join(f"{100 * found.margin * edge:g}" for edge in EDGES)
+def _caption(comparison: Comparison) -> str:
+    edges = ", ".join(f"{100 * comparison.margin * edge:g}" for edge in EDGES)
     scale = f"Blue is better, orange worse; the colour grows stronger at {edges} points, and grey is within the margin."
-    if found.baseline is None:
+    if comparison.baseline is None:
         return (
             f"Scores in points. {scale} Colours are differences from the mean of the systems that have the task; – no result."
         )
-    checkpoint = any(one.checkpoint and one.these_tasks for category in found.categories for one in category.contrasts)
-    of = " “c”: speaks of checkpoints, not of designs." if checkpoint else ""
-    return (
+    sentences = [
         f"First column: the baseline's score; others: differences from it, in points. {scale} “o”: holds on this task, "
-        f"corrected for all tasks and comparisons of its kind.{of} –: no result."
-    )
+        "corrected for all tasks and comparisons of its kind."
+    ]
+    for category in comparison.categories:
+        if any_checkpoint(contrast for contrast in category.contrasts if contrast.these_tasks):
+            sentences.append("“c”: speaks of checkpoints, not of designs.")
+            break
+    sentences.append("–: no result.")
+    return " ".join(sentences)

@@ -2,81 +2,87 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from matplotlib.figure import Figure
 
 from comparison.claims.outcome import Category, Comparison, Contrast
-from comparison.report.plots.drawing import COLOURS, Plot, render
-from comparison.report.plots.forest import HEAD, data_rows, related
-from comparison.report.plots.heat_map import Cell, head_columns, rectangles, step_of
-from comparison.report.words.marks import beside_all_tasks, number_of
+from comparison.report.plots.drawing import Plot, render
+from comparison.report.plots.forest import related
+from comparison.report.plots.heat_map import ColouredCells, label_columns
+from comparison.report.tables.columns import COLUMNS, PAGE, heads, pairs_of, texts
+from comparison.report.words.marks import beside_all_tasks, fragile, number_of
 from comparison.report.words.names import name, short_names
-from comparison.report.words.sentences import separated
-from comparison.report.words.wording import count
+from comparison.report.words.wording import comparisons, when
 
 MOST_IN_FOREST = 28  # comparisons: all pairs of eight systems
 ROW, COLUMN = 0.21, 0.5  # inches
 
 
-def draw_matrix(category: Category, found: Comparison, stem: str) -> Plot:
+def draw_matrix(category: Category, comparison: Comparison, stem: str) -> Plot:
     """Draw a category's comparisons, row minus column; systems ordered by how many they are ahead of."""
-    systems = _ordered(category, list(found.systems))
-    place = {system: number for number, system in enumerate(systems)}
-    labels = short_names(systems, 26)
+    systems = _ordered(category, list(comparison.systems))
+    labels = list(short_names(systems, 26).values())
     figure = Figure(figsize=(COLUMN * len(systems), ROW * len(systems)))
     axes = figure.add_axes((0, 0, 1, 1))
-    boxes: dict[int, list[Cell]] = defaultdict(list)
-    for one in category.contrasts:
-        number, mark = _written(one)
-        for row, column, sign in ((one.a, one.b, 1), (one.b, one.a, -1)):
-            value, at, colour = sign * number, (place[column], place[row]), COLOURS["muted"]
-            if separated(one):
-                step = step_of(value, found.margin)
-                boxes[step].append(at)
-                colour = COLOURS[f"t{step}"]
-            axes.text(at[0] + 0.5, at[1], f"{100 * value:+.1f}{mark}", ha="center", va="center", fontsize=7, color=colour)
-    for step, cells in boxes.items():
-        axes.add_patch(rectangles(cells, COLOURS[f"h{step}"]))
+    coloured = ColouredCells(axes, comparison.margin)
+    for contrast in category.contrasts:
+        number, mark = _number_and_mark(contrast)
+        a, b = systems.index(contrast.a), systems.index(contrast.b)
+        for value, position in ((number, (b, a)), (-number, (a, b))):
+            difference = None
+            if contrast.starred:
+                difference = value
+            coloured.write(f"{100 * value:+.1f}{mark}", position, difference, size=7)
+    coloured.fill()
     axes.set_xlim(0, len(systems))
     axes.set_ylim(len(systems) - 0.5, -0.5)
-    axes.set_yticks(range(len(systems)), [labels[one] for one in systems], fontsize=8)
-    axes.set_xticks([x + 0.5 for x in range(len(systems))], [f"− {labels[one]}" for one in systems], fontsize=8)
-    head_columns(axes)
+    axes.set_yticks(range(len(systems)), labels, fontsize=8)
+    label_columns(axes, [f"− {label}" for label in labels])
     svg, png = render(figure)
-    shown = sum(separated(one) for one in category.contrasts)
+    shown = sum(contrast.starred for contrast in category.contrasts)
     alt = (
         f"Matrix of the differences of {len(systems)} systems in {name(category.name)}, row minus column, in points; {shown} "
-        f"of {count(len(category.contrasts), 'comparison', 'comparisons')} are shown to differ. All numbers are below."
+        f"of {comparisons(len(category.contrasts))} are shown to differ. All numbers are below."
     )
-    return Plot(stem, name(category.name), alt, _caption(category), svg, png, HEAD, data_rows(category))
+    head, rows = heads(COLUMNS, PAGE), texts(COLUMNS, pairs_of(category, comparison), PAGE)
+    return Plot(stem, name(category.name), alt, _caption(category), svg, png, head, rows)
 
 
-def _written(one: Contrast) -> tuple[float, str]:
+def _number_and_mark(contrast: Contrast) -> tuple[float, str]:
     """Return the number of a cell and the mark beside it, which speaks of that number."""
-    mark = beside_all_tasks(one)
-    number = number_of(one if mark else replace(one, mark=""))
-    failed = one.starred and not one.carried
-    return number, f"{mark}{'c' if mark and one.checkpoint else ''}{'f' if failed else ''}"
+    mark = beside_all_tasks(contrast)
+    if not mark:
+        contrast = replace(contrast, mark="")
+    signs = when(mark and contrast.checkpoint, "c") + when(fragile(contrast), "f")
+    return number_of(contrast), mark + signs
 
 
 def _caption(category: Category) -> str:
-    said = "Row minus column, mean over families of related tasks, over tasks where there are too few families for any star. "
-    said += "Only differences with a star are coloured. *: holds on other tasks of the kind; **: also over the whole table. "
-    if any(one.mark == "o" for one in category.contrasts):
-        said += "o: holds on these tasks only, mean over them. "
-    if any(one.mark and one.checkpoint for one in category.contrasts):
-        said += "c: speaks of checkpoints, not of designs. "
-    if any(one.starred and not one.carried for one in category.contrasts):
-        said += "f: only in what did not fail, not with failed runs counted as losses. "
+    sentences = [
+        "Each number is row minus column: the mean over families of related tasks, or over tasks where no star is possible.",
+        "Only differences with a star are coloured. *: holds on other tasks of the kind; **: also over the whole table.",
+    ]
+    contrasts = category.contrasts
+    if any(contrast.mark == "o" for contrast in contrasts):
+        sentences.append("o: holds on these tasks only, mean over them.")
+    if any(contrast.mark and contrast.checkpoint for contrast in contrasts):
+        sentences.append("c: speaks of checkpoints, not of designs.")
+    if any(map(fragile, contrasts)):
+        sentences.append("f: only in what did not fail, not with failed runs counted as losses.")
     if category.skipped:
-        said += "Empty: no common task. "
-    return said + related(category)
+        sentences.append("Empty: no common task.")
+    sentences.append(related(category))
+    return " ".join(sentences)
 
 
-def _ordered(category: Category, systems: list[str]) -> list[str]:
+def _ordered(category: Category, systems: Sequence[str]) -> list[str]:
     ahead = dict.fromkeys(systems, 0)
-    for one in category.contrasts:
-        ahead[one.a if _written(one)[0] > 0 else one.b] += 1
+    for contrast in category.contrasts:
+        number, _ = _number_and_mark(contrast)
+        if number > 0:
+            ahead[contrast.a] += 1
+        else:
+            ahead[contrast.b] += 1
     return sorted(systems, key=lambda system: -ahead[system])

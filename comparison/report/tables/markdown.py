@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison
+from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison, Contrast
+from comparison.claims.overall import Overall
+from comparison.report.tables.columns import (
+    CLAIMS,
+    COLUMNS,
+    SIZES,
+    TESTS,
+    Column,
+    Output,
+    heads,
+    pairs_of,
+    texts,
+)
 from comparison.report.words import answer
+from comparison.report.words.cells import markdown_pair
+from comparison.report.words.marks import any_decidable
 from comparison.report.words.wording import (
+    DASH,
     chance,
+    comparisons,
     count,
     escape,
-    exact_span,
+    families,
     families_text,
-    other_cell,
+    hundredths,
     points,
-    run_cell,
     span,
-    these_cell,
-    verdict,
+    when,
 )
+from comparison.stats.within import Within
 
 LEGEND = (
     "Differences are a - b in points (hundredths of the score), tests two-sided. Intervals have 95 % for one comparison, "
@@ -36,157 +52,128 @@ LEGEND = (
 )
 
 
-def as_markdown(found: Comparison, whole: bool = True) -> str:
+def as_markdown(comparison: Comparison, whole: bool = True) -> str:
     """Return the comparison as Markdown.
 
     Args:
-        found: the outcome.
+        comparison: the outcome.
         whole: with the tests as published, means and per-task differences, and categories of which nothing can be claimed;
             without, the claims only.
     """
-    systems = ", ".join(f"{escape(name)} ({runs} runs)" if runs > 1 else escape(name) for name, runs in found.systems.items())
-    against = f"each with {escape(found.baseline)}" if found.baseline is not None else "all pairs"
-    lines = ["# Comparison", "", f"{len(found.systems)} systems, {against}: {systems}.", "", *LEGEND, ""]
-    lines += in_short(found)
-    for category in found.categories:
-        if not whole and not any(one.other_tasks.decidable or one.these_tasks for one in category.contrasts):
-            lines += [heading(category), "", "Nothing can be claimed: too few families, and no scores item by item.", ""]
-            continue
-        lines += [*claims(category, found), ""]
+    lines = ["# Comparison", "", _systems(comparison), "", *LEGEND, "", *in_short(comparison)]
+    for category in comparison.categories:
         if whole:
-            lines += [*published(category), "", *means(category), ""]
-    lines += overall(found)
-    if found.notes:
-        lines += ["## Left out, and worth knowing", "", *(f"- {escape(note)}" for note in found.notes), ""]
+            lines += [*claims(category, comparison), "", *published(category, comparison), "", *means(category), ""]
+        elif _claimable(category):
+            lines += [*claims(category, comparison), ""]
+        else:
+            lines += [heading(category), "", "Nothing can be claimed: too few families, and no scores item by item.", ""]
+    lines += overall(comparison)
+    if comparison.notes:
+        lines += ["## Left out, and worth knowing", ""]
+        lines += [f"- {escape(note)}" for note in comparison.notes]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
-def in_short(found: Comparison) -> list[str]:
+def _systems(comparison: Comparison) -> str:
+    systems = []
+    for name, runs in comparison.systems.items():
+        systems.append(escape(name) + when(runs > 1, f" ({runs} runs)"))
+    against = "all pairs"
+    if comparison.baseline is not None:
+        against = f"each with {escape(comparison.baseline)}"
+    return f"{len(systems)} systems, {against}: {', '.join(systems)}."
+
+
+def _claimable(category: Category) -> bool:
+    return any(contrast.other_tasks.decidable or contrast.these_tasks for contrast in category.contrasts)
+
+
+def in_short(comparison: Comparison) -> list[str]:
     """Return the answer: which to choose for which kind of task, and of what that speaks."""
-    answers = [answer.answer(category, found) for category in found.categories]
-    said = [f"- {escape(sentence)}" for _, sentence in answer.in_short(answers)]
-    return ["## In short", "", answer.whose(found), "", *said, ""] if said else []
+    answers = [answer.answer(category, comparison) for category in comparison.categories]
+    sentences = [f"- {escape(sentence)}" for _, sentence in answer.in_short(answers)]
+    if not sentences:
+        return []
+    return ["## In short", "", answer.whose(comparison), "", *sentences, ""]
 
 
 def heading(category: Category) -> str:
     """Return the heading of a category, with what its tests count."""
-    sizes = [
-        count(len(category.tasks), "task", "tasks"),
-        count(len(category.families), "family", "families"),
-        count(len(category.contrasts), "comparison", "comparisons"),
-    ]
-    return f"## {escape(category.name)}: {', '.join(sizes)}"
+    tasks = count(len(category.tasks), "task", "tasks")
+    sizes = f"{tasks}, {families(len(category.families))}, {comparisons(len(category.contrasts))}"
+    return f"## {escape(category.name)}: {sizes}"
 
 
-def claims(category: Category, found: Comparison) -> list[str]:
+def claims(category: Category, comparison: Comparison) -> list[str]:
     """Return the table of the three claims of a category, and what belongs to it."""
     lines = [heading(category), "", f"Related: {families_text(category)}.", ""]
-    rows = [
-        [
-            f"{escape(one.a)} - {escape(one.b)}",
-            f"{one.by_task.units} / {one.other_tasks.families}",
-            points(one.by_task.mean),
-            these_cell(one),
-            other_cell(one),
-            span(one.other_tasks.new_task),
-            run_cell(one),
-            verdict(one, found.margin),
-        ]
-        for one in category.contrasts
-    ]
-    head = [
-        "a - b",
-        "tasks / families",
-        "mean over tasks",
-        "these tasks",
-        "other tasks",
-        "one new task",
-        "another run",
-        "verdict",
-    ]
-    lines += [*table(head, rows), "", *groups(category, found)]
-    for one in category.contrasts:
-        if one.sensitivity:
-            lost = one.sensitivity
-            lines.append(
-                f"- {escape(one.a)} - {escape(one.b)} with failures counted as losses ({lost.failed_a} and {lost.failed_b}): "
-                f"mean {points(lost.mean)}, other tasks p {chance(lost.p)}"
-            )
-        if one.missing:
-            who = "; ".join(f"{escape(task)}: {escape(name)}" for task, name in one.missing.items())
-            lines.append(f"- {escape(one.a)} - {escape(one.b)}: {count(len(one.missing), 'task', 'tasks')} not common ({who})")
+    lines += [*contrast_table(category, comparison, CLAIMS), "", *groups(category, comparison)]
+    for contrast in category.contrasts:
+        lines += _footnotes(contrast)
     for a, b in category.skipped:
-        gone = [escape(one) for one in (a, b) if one in category.failures and category.failures[one].everywhere]
-        why = f", {' and '.join(gone)} failed everywhere" if gone else ""
-        lines.append(f"- {escape(a)} - {escape(b)}: never compared, no common task{why}")
+        gone = [escape(name) for name in (a, b) if name in category.failures and category.failures[name].everywhere]
+        reason = when(gone, f", {' and '.join(gone)} failed everywhere")
+        lines.append(f"- {escape(a)} - {escape(b)}: never compared, no common task{reason}")
     return lines
 
 
-def groups(category: Category, found: Comparison) -> list[str]:
+def _footnotes(contrast: Contrast) -> list[str]:
+    """Return what failures would change in a comparison, and which tasks are not common."""
+    pair = markdown_pair(contrast)
+    lines = []
+    failures = contrast.sensitivity
+    if failures:
+        lines.append(
+            f"- {pair} with failures counted as losses ({failures.failed_a} and {failures.failed_b}): "
+            f"mean {points(failures.mean)}, other tasks p {chance(failures.p)}"
+        )
+    if contrast.missing:
+        lacking = [f"{escape(task)}: {escape(name)}" for task, name in contrast.missing.items()]
+        lines.append(f"- {pair}: {count(len(lacking), 'task', 'tasks')} not common ({'; '.join(lacking)})")
+    return lines
+
+
+def contrast_table(category: Category, comparison: Comparison, output: Output) -> list[str]:
+    """Return one Markdown table of a category's comparisons."""
+    return table(heads(COLUMNS, output), texts(COLUMNS, pairs_of(category, comparison), output))
+
+
+def groups(category: Category, comparison: Comparison) -> list[str]:
     """Return who is not separated from whom: against a baseline in words, else in letters, if all pairs were compared."""
-    if not any(one.other_tasks.decidable for one in category.contrasts):
+    if not any_decidable(category.contrasts):
         return []
-    if found.baseline is not None:
-        parts = answer.answer(category, found).groups
-        listed = "; ".join(f"{escape(what)}: {', '.join(map(escape, names))}" for what, names in parts)
-        return [f"Groups, on other tasks: {listed}.", ""]
+    if comparison.baseline is not None:
+        parts = []
+        for what, names in answer.answer(category, comparison).groups:
+            parts.append(f"{escape(what)}: {', '.join(map(escape, names))}")
+        return [f"Groups, on other tasks: {'; '.join(parts)}.", ""]
     if category.groups is None:
-        few = sum(not one.other_tasks.decidable for one in category.contrasts)
+        few = sum(not contrast.other_tasks.decidable for contrast in category.contrasts)
         lacking = sum(bool(category.scores[a] and category.scores[b]) for a, b in category.skipped)
         pairs = f"{count(lacking, 'pair has', 'pairs have')} no common task, {few} too few families"
         return [f"No letters for groups, since not all pairs could be compared: {pairs}.", ""]
-    some = [name for name in category.groups if category.means[name] is None]
-    listed = ", ".join(
-        f"{escape(name)}{' (tasks missing)' if name in some else ''} {letters}" for name, letters in category.groups.items()
-    )
-    return [f"Groups, best first: {listed}. Who shares a letter is not separated on other tasks; this is not transitive.", ""]
+    parts = []
+    for name, letters in category.groups.items():
+        missing = when(category.means[name] is None, " (tasks missing)")
+        parts.append(f"{escape(name)}{missing} {letters}")
+    sharing = "Who shares a letter is not separated on other tasks; this is not transitive."
+    return [f"Groups, best first: {', '.join(parts)}. {sharing}", ""]
 
 
-def published(category: Category) -> list[str]:
+def published(category: Category, comparison: Comparison) -> list[str]:
     """Return effect sizes, over families where intervals speak of other tasks, and Wilcoxon's test as papers report it."""
-    sizes = [
-        [
-            f"{escape(one.a)} - {escape(one.b)}",
-            f"{one.by_task.wins}-{one.by_task.losses}-{one.by_task.ties}",
-            f"{one.by_task.rank_biserial:+.2f}",
-            f"{points(one.by_task.mean)} / {points(one.by_task.hodges_lehmann)}",
-            f"{points(one.by_family.mean)} {span(one.by_family.interval if one.other_tasks.decidable else None)}",
-            f"{points(one.by_family.hodges_lehmann)} {exact_span(one.by_family.hodges_lehmann_interval)}",
-        ]
-        for one in category.contrasts
-    ]
-    tests = [
-        [
-            f"{escape(one.a)} - {escape(one.b)}",
-            str(one.by_task.units),
-            *map(chance, (one.as_published.p, one.as_published.p_holm, one.as_published.p_holm_table)),
-            *map(chance, (one.as_published.p_max_t, one.as_published.p_floor)),
-        ]
-        for one in category.contrasts
-    ]
-    head = ["a - b", "wins-losses-ties", "rank-biserial", "mean / Hodges-Lehmann over tasks", "mean over families, t",
-            "Hodges-Lehmann over families, exact"]  # fmt: skip
-    columns = ["a - b", "n", "Wilcoxon p", "Holm, category", "Holm, table", "max-T by task", "smallest p"]
     about = (
         "As papers report it, tasks counted as independent, which related ones are not: Wilcoxon's exact test over tasks, "
         "zeros as Pratt. These p-values stand in no claim above."
     )
-    return [*table(head, sizes), "", about, "", *table(columns, tests)]
+    sizes, tests = contrast_table(category, comparison, SIZES), contrast_table(category, comparison, TESTS)
+    return [*sizes, "", about, "", *tests]
 
 
 def means(category: Category) -> list[str]:
     """Return the mean score of each system, which is shown only where it has all tasks, and where scores vary."""
-    complete = {name: mean for name, mean in category.means.items() if mean is not None}
-    places = category.ranks.systems if category.ranks else {}
-    rows = [
-        [escape(name), f"{100 * mean:.2f}", f"{places[name]:.2f}" if name in places else "–"]
-        for name, mean in sorted(complete.items(), key=lambda pair: -pair[1])
-    ]
-    lines = table(["all tasks", "mean score", "mean rank"], rows) if rows else ["No system has all tasks: no means are shown."]
-    partial = [f"{escape(name)} ({len(of)} of {len(category.tasks)})" for name, of in category.scores.items()
-               if category.means[name] is None]  # fmt: skip
-    if partial and rows:
-        lines += ["", f"Without a mean, since tasks are missing: {', '.join(partial)}."]
+    lines = _mean_scores(category)
     if category.ranks:
         lines += [
             "",
@@ -197,64 +184,136 @@ def means(category: Category) -> list[str]:
         parts = category.variances
         lines += [
             "",
-            f"Scores vary (sd, points) by task {100 * parts.task:.2f}, design x task {100 * parts.design_by_task:.2f}, "
-            f"run {100 * parts.run:.2f}, run x task {100 * parts.run_by_task:.2f}.",
+            f"Scores vary (sd, points) by task {hundredths(parts.task)}, design x task {hundredths(parts.design_by_task)}, "
+            f"run {hundredths(parts.run)}, run x task {hundredths(parts.run_by_task)}.",
         ]
-    lines += within(category)
+    return lines + within(category)
+
+
+def _mean_scores(category: Category) -> list[str]:
+    """Return the table of means of the systems with all tasks, best first, and who lacks tasks."""
+    complete: list[tuple[float, str]] = []
+    partial = []
+    for name, mean in category.means.items():
+        if mean is not None:
+            complete.append((mean, name))
+    for name, scores in category.scores.items():
+        if category.means[name] is None:
+            partial.append(f"{escape(name)} ({len(scores)} of {len(category.tasks)})")
+    if not complete:
+        return ["No system has all tasks: no means are shown."]
+    ranks: dict[str, float] = {}
+    if category.ranks:
+        ranks = category.ranks.systems
+    rows = []
+    for mean, name in sorted(complete, key=lambda entry: -entry[0]):
+        rank = DASH
+        if name in ranks:
+            rank = f"{ranks[name]:.2f}"
+        rows.append([escape(name), hundredths(mean), rank])
+    lines = table(["all tasks", "mean score", "mean rank"], rows)
+    if partial:
+        lines += ["", f"Without a mean, since tasks are missing: {', '.join(partial)}."]
     return lines
+
+
+@dataclass(frozen=True)
+class TaskDifference:
+    """One comparison on one task with scores item by item; `p` is Holm's over all tasks and comparisons of the category."""
+
+    contrast: Contrast
+    task: str
+    within: Within
+    p: float
+
+
+def _items(entry: TaskDifference) -> str:
+    within = entry.within
+    grouped = when(within.items != within.units, f"{within.units} groups of ")
+    return f"{grouped}{within.items} {within.unit}"
+
+
+def _p_and_mark(entry: TaskDifference) -> str:
+    mark = " o" + when(entry.contrast.checkpoint, " checkpoint")
+    return chance(entry.p) + when(entry.p <= ALPHA, mark)
+
+
+TASK_COLUMNS: Sequence[Column[TaskDifference]] = [
+    Column("a - b", lambda entry: markdown_pair(entry.contrast)),
+    Column("task", lambda entry: entry.task, text=escape),
+    Column("measure", lambda entry: entry.within.metric, text=escape),
+    Column("items", _items),
+    Column("difference", lambda entry: f"{points(entry.within.difference)} {span(entry.within.interval)}"),
+    Column("p, Holm over these", _p_and_mark),
+]
 
 
 def within(category: Category) -> list[str]:
     """Return the differences on each task with their intervals, where scores are kept item by item."""
-    rows = []
-    for one in category.contrasts:
-        these = one.these_tasks
-        for task, found in these.tasks.items() if these else ():
-            p = these.p_tasks[task] if these else 1.0
-            groups = f"{found.units} groups of " if found.items != found.units else ""
-            checkpoint = " checkpoint" if one.checkpoint else ""
-            rows.append(
-                [
-                    f"{escape(one.a)} - {escape(one.b)}",
-                    escape(task),
-                    escape(found.metric),
-                    f"{groups}{found.items} {found.unit}",
-                    f"{points(found.difference)} {span(found.interval)}",
-                    f"{chance(p)}{f' o{checkpoint}' if p <= ALPHA else ''}",
-                ]
-            )
-    return ["", *table(["a - b", "task", "measure", "items", "difference", "p, Holm over these"], rows)] if rows else []
-
-
-def overall(found: Comparison) -> list[str]:
-    """Return the table over all categories."""
-    if not found.overall:
+    entries = []
+    for contrast in category.contrasts:
+        these = contrast.these_tasks
+        if these is None:
+            continue
+        for task, difference in these.tasks.items():
+            entries.append(TaskDifference(contrast, task, difference, these.p_tasks[task]))
+    if not entries:
         return []
-    rows = []
-    for one in found.overall:
-        better = escape(one.a if one.mean > 0 else one.b)
-        says = f"{better} better{', checkpoints' if one.p_run is None else ''}" if one.p <= ALPHA else "not separated"
-        if one.p <= ALPHA and one.p_run is not None and one.p_run > ALPHA:
-            says = f"{better} better in these runs, but another run may say otherwise"
-        if one.p <= ALPHA and not one.carried:
-            says = f"{better} better in converged runs only, not with failures counted as losses"
-        if one.families < FEWEST_FAMILIES:
-            says = f"cannot be decided with {one.families} families"
-        if one.opposed:
-            says = "categories contradict each other: no overall winner"
-        sizes = [str(len(one.categories)), str(one.families)]
-        lost = "–" if one.p_failures is None else f"{points(one.mean_failures)}, p {chance(one.p_failures)}"
-        size = f"{points(one.mean)} {span(one.interval)}"
-        rows.append([f"{escape(one.a)} - {escape(one.b)}", *sizes, size, chance(one.p), chance(one.p_run), lost, says])
+    return ["", *table(heads(TASK_COLUMNS), texts(TASK_COLUMNS, entries))]
+
+
+def _overall_verdict(entry: Overall) -> str:
+    """Return who is better over all categories, or why nobody is."""
+    better = escape(answer.better_overall(entry)[0])
+    if entry.opposed:
+        return "categories contradict each other: no overall winner"
+    if entry.families < FEWEST_FAMILIES:
+        return f"cannot be decided with {entry.families} families"
+    if entry.p > ALPHA:
+        return "not separated"
+    if not entry.carried:
+        return f"{better} better in converged runs only, not with failures counted as losses"
+    if entry.p_run is None:
+        return f"{better} better, checkpoints"
+    if entry.p_run > ALPHA:
+        return f"{better} better in these runs, but another run may say otherwise"
+    return f"{better} better"
+
+
+def _overall_failures(entry: Overall) -> str:
+    if entry.p_failures is None:
+        return DASH
+    return f"{points(entry.mean_failures)}, p {chance(entry.p_failures)}"
+
+
+OVERALL_COLUMNS: Sequence[Column[Overall]] = [
+    Column("a - b", lambda entry: f"{escape(entry.a)} - {escape(entry.b)}"),
+    Column("categories", lambda entry: len(entry.categories)),
+    Column("families", lambda entry: entry.families),
+    Column("mean", lambda entry: f"{points(entry.mean)} {span(entry.interval)}"),
+    Column("p, other tasks", lambda entry: entry.p, text=chance),
+    Column("p, another run", lambda entry: entry.p_run, text=chance),
+    Column("failures as losses", _overall_failures),
+    Column("verdict", _overall_verdict),
+]
+
+
+def overall(comparison: Comparison) -> list[str]:
+    """Return the table over all categories."""
+    if not comparison.overall:
+        return []
     about = (
         "The claim is on other tasks of these kinds. The mean of the categories' means over families, so categories weigh the "
         "same, with a 95 % interval for one comparison; sign flips by family within categories; for another run the crossed "
         "test, too."
     )
-    names = ["a - b", "categories", "families", "mean", "p, other tasks", "p, another run", "failures as losses", "verdict"]
-    return ["## All categories", "", about, "", *table(names, rows), ""]
+    rows = texts(OVERALL_COLUMNS, comparison.overall)
+    return ["## All categories", "", about, "", *table(heads(OVERALL_COLUMNS), rows), ""]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table."""
-    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in rows:
+        lines.append(f"| {' | '.join(row)} |")
+    return lines

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comparison.claims.outcome import ALPHA, Category, Comparison
-from comparison.report.words.marks import beside_all_tasks
-from comparison.report.words.names import latex, listed, name
-from comparison.report.words.wording import count
+from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
+from comparison.report.tables.columns import Column, records
+from comparison.report.words.marks import any_decidable, beside_all_tasks, fragile
+from comparison.report.words.wording import DASH
 
 
 @dataclass(frozen=True)
-class Entry:
+class PaperCell:
     """One cell of the table.
 
     Attributes:
@@ -50,29 +50,37 @@ class Entry:
     @property
     def number(self) -> str:
         """The value as papers print it: ``.8302``, ``+.0129``."""
-        if self.value is None:
-            return "–"
-        return _number(self.value, self.signed)
+        return self._print(self.value)
 
     @property
     def family(self) -> str:
         """The mean over families that a star speaks of, where that is printed as another number than the value."""
-        if self.by_family is None or "*" not in self.mark or _number(self.by_family, self.signed) == self.number:
+        number = self._print(self.by_family)
+        if self.by_family is None or "*" not in self.mark or number == self.number:
             return ""
-        return _number(self.by_family, self.signed)
+        return number
 
+    @property
+    def marked_checkpoint(self) -> bool:
+        """Whether there is a mark, and it speaks of two trained files."""
+        return bool(self.mark and self.checkpoint)
 
-def _number(value: float, signed: bool) -> str:
-    return (f"{value:+.4f}" if signed else f"{value:.4f}").replace("0.", ".", 1)
+    def _print(self, value: float | None) -> str:
+        if value is None:
+            return DASH
+        number = f"{value:.4f}"
+        if self.signed:
+            number = f"{value:+.4f}"
+        return number.replace("0.", ".", 1)
 
 
 @dataclass(frozen=True)
-class Row:
+class PaperRow:
     """A system and its cell for each kind of task; the baseline's holds scores."""
 
     system: str
     baseline: bool
-    cells: list[Entry]
+    cells: list[PaperCell]
 
 
 @dataclass(frozen=True)
@@ -91,172 +99,113 @@ class PaperTable:
 
     kinds: list[str]
     sizes: list[tuple[int, int]]
-    rows: list[Row]
+    rows: list[PaperRow]
     baseline: str | None
     counted: int
     checkpoint: bool
     unlettered: list[str]
 
+    @property
+    def cells(self) -> list[PaperCell]:
+        """All cells, row by row."""
+        every = []
+        for row in self.rows:
+            every += row.cells
+        return every
 
-def make_table(found: Comparison) -> PaperTable:
+
+def make_table(comparison: Comparison) -> PaperTable:
     """Make the table of a comparison."""
-    sizes = [(len(category.tasks), len(category.families)) for category in found.categories]
-    order = list(found.systems)
-    if found.baseline is not None:
-        order = [found.baseline, *(system for system in order if system != found.baseline)]
-    rows = [
-        Row(system, system == found.baseline, [_entry(category, system, found.baseline) for category in found.categories])
-        for system in order
-    ]
-    checkpoint = any(one.checkpoint and one.mark for category in found.categories for one in category.contrasts)
-    unlettered = [
-        category.name
-        for category in found.categories
-        if found.baseline is None and category.groups is None and any(one.other_tasks.decidable for one in category.contrasts)
-    ]
-    kinds = [category.name for category in found.categories]
-    return PaperTable(kinds, sizes, rows, found.baseline, found.counted, checkpoint, unlettered)
+    baseline = comparison.baseline
+    order = list(comparison.systems)
+    if baseline is not None:
+        order.remove(baseline)
+        order.insert(0, baseline)
+    rows = []
+    for system in order:
+        cells = [_cell(category, system, baseline) for category in comparison.categories]
+        rows.append(PaperRow(system, system == baseline, cells))
+    kinds, sizes, unlettered, checkpoint = [], [], [], False
+    for category in comparison.categories:
+        kinds.append(category.name)
+        sizes.append((len(category.tasks), len(category.families)))
+        checkpoint |= any(contrast.checkpoint and contrast.mark for contrast in category.contrasts)
+        if baseline is None and category.groups is None and any_decidable(category.contrasts):
+            unlettered.append(category.name)
+    return PaperTable(kinds, sizes, rows, baseline, comparison.counted, checkpoint, unlettered)
 
 
-def _entry(category: Category, system: str, baseline: str | None) -> Entry:
-    scores = category.scores.get(system, {})
-    if baseline is None or system == baseline:
-        letters = (category.groups or {}).get(system, "") if baseline is None else ""
-        value = float(np.mean(list(scores.values()))) if scores else None
-        decidable = baseline is not None or any(one.other_tasks.decidable for one in category.contrasts)
-        return Entry(value, letters, decidable=decidable, tasks=len(scores))
-    for one in category.contrasts:
-        if one.a == system:
-            return Entry(
-                one.by_task.mean,
-                beside_all_tasks(one),
-                one.checkpoint,
-                one.other_tasks.decidable,
-                one.by_task.units,
-                one.as_published.p <= ALPHA,
-                signed=True,
-                by_family=one.by_family.mean,
-                with_items=len(one.these_tasks.tasks) if one.these_tasks else 0,
-                carried=one.carried or not one.starred,
-            )
-    return Entry(None)
+def _cell(category: Category, system: str, baseline: str | None) -> PaperCell:
+    if baseline is None:
+        letters = (category.groups or {}).get(system, "")
+        return _score(category, system, letters, any_decidable(category.contrasts))
+    if system == baseline:
+        return _score(category, system, "", True)
+    for contrast in category.contrasts:
+        if contrast.a == system:
+            return _difference(contrast)
+    return PaperCell(None)
 
 
-def caption(table: PaperTable) -> str:
-    """Return what the table shows and what its marks mean."""
-    over = count(table.counted, "kind of task", "kinds of task")
-    if table.baseline is None:
-        first = (
-            "Mean scores over tasks. Systems that share a letter are not separated on other tasks of the kind, by differences "
-            "of means over families of related tasks."
-        )
-        if table.unlettered:
-            first += f" No letters for {listed(table.unlettered)}: not all pairs have enough common tasks."
-    else:
-        first = (
-            f"First row: mean score of {name(table.baseline)} over tasks; other rows: differences from it over common tasks."
-        )
-        first += (
-            " ** holds on other tasks of the kind, also over the whole table; * within the kind of task only, where one "
-            "false star in twenty kinds is expected if nothing differs; o on these tasks only. "
-            f"All are corrected for the comparisons of their kind, ** also for {over}."
-        )
-        if any(cell.family for row in table.rows for cell in row.cells):
-            first += " Stars speak of the mean over families of related tasks; where it is another, it stands below, by family."
-    sign = " c: speaks of" if table.baseline is not None else " Letters speak of"
-    checkpoint = f"{sign} checkpoints, not of designs, where runs were not repeated." if table.checkpoint else ""
-    if any(not cell.carried for row in table.rows for cell in row.cells):
-        checkpoint += " f: only in what did not fail, not with failed runs counted as losses."
-    few = any(not cell.decidable for row in table.rows for cell in row.cells)
-    return f"{first}{checkpoint}{' ‡: too few families of tasks for any star.' if few else ''} (n): tasks, where not all."
+def _score(category: Category, system: str, letters: str, decidable: bool) -> PaperCell:
+    scores = list(category.scores.get(system, {}).values())
+    value = None
+    if scores:
+        value = float(np.mean(scores))
+    return PaperCell(value, letters, decidable=decidable, tasks=len(scores))
 
 
-def notes(cell: Entry, size: int) -> str:
-    """Return the small signs after a cell's mark."""
-    if cell.value is None:
-        return ""
-    signs = "c" if cell.mark and cell.checkpoint else ""
-    signs += "" if cell.carried else "f"
-    signs += "‡" if not cell.decidable else ""
-    return f"{signs}{f' ({cell.tasks})' if cell.tasks != size else ''}"
+def _difference(contrast: Contrast) -> PaperCell:
+    with_items = 0
+    if contrast.these_tasks:
+        with_items = len(contrast.these_tasks.tasks)
+    return PaperCell(
+        value=contrast.by_task.mean,
+        mark=beside_all_tasks(contrast),
+        checkpoint=contrast.checkpoint,
+        decidable=contrast.other_tasks.decidable,
+        tasks=contrast.by_task.units,
+        published=contrast.as_published.p <= ALPHA,
+        signed=True,
+        by_family=contrast.by_family.mean,
+        with_items=with_items,
+        carried=not fragile(contrast),
+    )
+
+
+@dataclass(frozen=True)
+class PlacedCell:
+    """A cell with its row and column."""
+
+    row: PaperRow
+    kind: str
+    size: tuple[int, int]
+    cell: PaperCell
+
+
+COLUMNS: Sequence[Column[PlacedCell]] = [
+    Column("system", lambda place: place.row.system),
+    Column("baseline", lambda place: place.row.baseline),
+    Column("kind", lambda place: place.kind),
+    Column("value", lambda place: place.cell.value),
+    Column("by_family", lambda place: place.cell.by_family),
+    Column("difference", lambda place: place.cell.signed),
+    Column("mark", lambda place: place.cell.mark),
+    Column("checkpoint", lambda place: place.cell.marked_checkpoint),
+    Column("stands_with_failures", lambda place: place.cell.carried),
+    Column("decidable", lambda place: place.cell.decidable),
+    Column("tasks", lambda place: place.cell.tasks),
+    Column("of_tasks", lambda place: place.size[0]),
+    Column("families", lambda place: place.size[1]),
+    Column("tasks_with_items", lambda place: place.cell.with_items),
+    Column("star_as_published", lambda place: place.cell.published),
+]
 
 
 def as_rows(table: PaperTable) -> list[dict[str, object]]:
     """Return the table for a CSV file: a row a system and kind of task, numbers in score units."""
-    return [
-        {
-            "system": row.system,
-            "baseline": row.baseline,
-            "kind": kind,
-            "value": cell.value,
-            "by_family": cell.by_family,
-            "difference": cell.signed,
-            "mark": cell.mark,
-            "checkpoint": bool(cell.mark and cell.checkpoint),
-            "stands_with_failures": cell.carried,
-            "decidable": cell.decidable,
-            "tasks": cell.tasks,
-            "of_tasks": size[0],
-            "families": size[1],
-            "tasks_with_items": cell.with_items,
-            "star_as_published": cell.published,
-        }
-        for row in table.rows
-        for kind, size, cell in zip(table.kinds, table.sizes, row.cells, strict=True)
-    ]
-
-
-def as_latex(table: PaperTable) -> str:
-    """Return the table for LaTeX with the packages booktabs and threeparttable."""
-    head = " & ".join(["", *(latex(kind) for kind in table.kinds)])
-    sizes = " & ".join(["tasks / families", *(f"{tasks} / {families}" for tasks, families in table.sizes)])
-    body = [line for row in table.rows for line in _latex_row(row, table.sizes)]
-    if table.baseline is not None:
-        body[0] += r" \\ \midrule"
-    lines = [
-        r"% \usepackage{booktabs,threeparttable}; compile with XeLaTeX or LuaLaTeX if names are not Latin",
-        r"\begin{threeparttable}",
-        r"\begin{tabular}{l" + "r" * len(table.kinds) + "}",
-        r"\toprule",
-        head + r" \\",
-        sizes + r" \\",
-        r"\midrule",
-        *(line if line.endswith(r"\midrule") else line + r" \\" for line in body),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\begin{tablenotes}\footnotesize",
-        r"\item " + latex(caption(table)).replace("‡", r"$\ddagger$"),
-        r"\end{tablenotes}",
-        r"\end{threeparttable}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_row(row: Row, sizes: Sequence[tuple[int, int]]) -> list[str]:
-    """Return a system's line, and below it one with the means over families that its stars speak of."""
-    cells = [_latex_cell(cell, size[0]) for cell, size in zip(row.cells, sizes, strict=True)]
-    lines = [" & ".join([f"{{{latex(row.system)}}}", *cells])]
-    if any(cell.family for cell in row.cells):
-        families = [rf"{{\footnotesize ${cell.family}$}}" if cell.family else "" for cell in row.cells]
-        lines.append(" & ".join([r"{\footnotesize\quad by family}", *families]))
-    return lines
-
-
-def _latex_cell(cell: Entry, size: int) -> str:
-    number = f"${cell.number}$" if cell.value is not None else "--"
-    signs = notes(cell, size).replace("‡", r"$\ddagger$")
-    raised, _, small = signs.partition(" ")
-    mark = f"{cell.mark.replace('*', r'{*}')}{raised}"
-    return number + (rf"\textsuperscript{{{mark}}}" if mark else "") + (rf" {{\footnotesize {small}}}" if small else "")
-
-
-def published_note(rows: Sequence[Row]) -> str:
-    """Return how many stars the uncorrected test of papers would put, and how many of them are marked here."""
-    would = [cell for row in rows for cell in row.cells if cell.published]
-    kept = sum(cell.mark in ("*", "**") for cell in would)
-    if not would:
-        return "Papers' own test (Wilcoxon over tasks, uncorrected, tasks counted as independent) would put no star here."
-    return (
-        f"Papers' own test (Wilcoxon over tasks, uncorrected, tasks counted as independent) would put "
-        f"{count(len(would), 'star', 'stars')} here; {kept} of them {'is' if kept == 1 else 'are'} starred above."
-    )
+    places = []
+    for row in table.rows:
+        for kind, size, cell in zip(table.kinds, table.sizes, row.cells, strict=True):
+            places.append(PlacedCell(row, kind, size, cell))
+    return records(COLUMNS, places)

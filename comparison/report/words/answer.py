@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison
+from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison, Contrast
 from comparison.claims.overall import Overall
 from comparison.report.words.choice import (
     CHOSEN,
@@ -20,15 +20,14 @@ from comparison.report.words.choice import (
     UNDECIDABLE,
     Choice,
     choose,
-    failures_of,
-    gone,
-    winner,
 )
+from comparison.report.words.headlines import failures_of
+from comparison.report.words.marks import any_checkpoint, failed_everywhere, solid, winner
 from comparison.report.words.names import called, listed
 from comparison.report.words.sentences import for_another_run, on_other_tasks, on_these_tasks, some
-from comparison.report.words.wording import chance, count, failed, points
+from comparison.report.words.wording import chance, comparisons, failed, points, when
 
-FEW = 4  # of what failed, in one sentence
+FEW = 4  # systems with failures in one sentence
 LABELS = {
     CHOSEN: "shown",
     KEPT: "shown",
@@ -37,11 +36,12 @@ LABELS = {
     OPEN: "not separated",
     UNDECIDABLE: "cannot be decided",
 }
+UNSETTLED = {OPEN: "no choice is shown to be better", UNDECIDABLE: "cannot be decided, too few unrelated tasks"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What can be said of one kind of task.
+    """The answer for one kind of task.
 
     Attributes:
         category: the kind.
@@ -69,153 +69,219 @@ class Answer:
         return LABELS[self.outcome]
 
 
-def answer(category: Category, found: Comparison) -> Answer:
+def answer(category: Category, comparison: Comparison) -> Answer:
     """Answer for one kind of task."""
-    made = choose(category, found)
+    choice = choose(category, comparison)
     claims = [
         ("On these tasks", on_these_tasks(category)),
-        ("On other tasks of this kind", on_other_tasks(category, found)),
+        ("On other tasks of this kind", on_other_tasks(category, comparison)),
         ("For another training run", for_another_run(category)),
     ]
-    lost = [failed(called(system), category.failures[system]) for system in gone(category)]
-    sure = _sure(category, made)
-    return Answer(category.name, made.outcome, made.choose, made.headline, claims, made.groups, sure, lost)
+    lost = [failed(called(system), category.failures[system]) for system in failed_everywhere(category)]
+    sure = _sure(category, choice)
+    return Answer(category.name, choice.outcome, choice.choose, choice.headline, claims, choice.groups, sure, lost)
 
 
-def _sure(category: Category, made: Choice) -> str:
+def _sure(category: Category, choice: Choice) -> str:
     """Return the weakest of what a choice rests on: checkpoints or designs, p, how many runs, and what failed."""
-    if made.outcome == TIED:
-        equal = [one for one in category.contrasts if one.equivalent and one.a in made.choose and one.b in made.choose]
-        return "checkpoints" if any(one.checkpoint for one in equal) else "designs"
-    behind = [one for one in category.contrasts if one.starred and one.carried and winner(one) in made.choose]
+    if choice.outcome == TIED:
+        chosen = set(choice.choose)
+        equal = [contrast for contrast in category.contrasts if contrast.equivalent and {contrast.a, contrast.b} <= chosen]
+        return _subject(equal)
+    behind = [contrast for contrast in category.contrasts if solid(contrast) and winner(contrast) in choice.choose]
     if not behind:
         return ""
-    p = max(one.other_tasks.p if one.another_run.p is None else one.another_run.p for one in behind)
-    limit = f"p {chance(p)}" if len(behind) == 1 or p < 0.0001 else f"p ≤ {chance(p)}"
-    whole = ", also over the whole table" if all(one.mark == "**" for one in behind) else ""
-    pooled = [min(one.another_run.runs) for one in behind if one.another_run.source == "pooled"]
-    weak = f", weak: {'one run' if min(pooled) == 1 else 'two runs'}" if pooled else ""
-    lost = failures_of(category, list(dict.fromkeys(name for one in behind for name in (one.a, one.b))))
-    left = f"; of what converged: {', '.join(lost)}" if lost else ""
-    return f"{'checkpoints' if any(one.checkpoint for one in behind) else 'designs'}, {limit}{whole}{weak}{left}"
+    parts = f"{_subject(behind)}, {_largest_p(behind)}"
+    parts += when({contrast.mark for contrast in behind} == {"**"}, ", also over the whole table")
+    parts += _weak(behind)
+    systems: dict[str, None] = {}
+    for contrast in behind:
+        systems |= {contrast.a: None, contrast.b: None}
+    lost = failures_of(category, list(systems))
+    return parts + when(lost, f"; of what converged: {', '.join(lost)}")
 
 
-def whose(found: Comparison) -> str:
+def _subject(contrasts: Sequence[Contrast]) -> str:
+    if any_checkpoint(contrasts):
+        return "checkpoints"
+    return "designs"
+
+
+def _largest_p(contrasts: Sequence[Contrast]) -> str:
+    """Return the largest p of several stars, of claim C where it could be tested."""
+    values = []
+    for contrast in contrasts:
+        p = contrast.another_run.p
+        if p is None:
+            p = contrast.other_tasks.p
+        values.append(p)
+    largest = max(values)
+    if len(values) == 1 or largest < 0.0001:
+        return f"p {chance(largest)}"
+    return f"p ≤ {chance(largest)}"
+
+
+def _weak(contrasts: Sequence[Contrast]) -> str:
+    """Return from how few runs the noise between runs is known, where it is pooled."""
+    fewest = [min(contrast.another_run.runs) for contrast in contrasts if contrast.another_run.source == "pooled"]
+    if not fewest:
+        return ""
+    if min(fewest) == 1:
+        return ", weak: one run"
+    return ", weak: two runs"
+
+
+def _all_contrasts(comparison: Comparison) -> list[Contrast]:
+    contrasts = []
+    for category in comparison.categories:
+        contrasts += category.contrasts
+    return contrasts
+
+
+def whose(comparison: Comparison) -> str:
     """Return of what the claims speak: designs, or checkpoints, and only of runs that converged."""
-    contrasts = [one for category in found.categories for one in category.contrasts]
-    lost = list(
-        dict.fromkeys(
-            failed(called(system), failure)
-            for category in found.categories
-            for system, failure in category.failures.items()
-            if not failure.everywhere
-        )
-    )
-    more = f"; and {len(lost) - FEW} more, in the warnings" if len(lost) > FEW else ""
-    left = f" It speaks of what converged: {'; '.join(lost[:FEW])}{more}." if lost else ""
-    if not any(one.checkpoint for one in contrasts):
-        said = "Training was repeated, so what holds on other tasks below speaks of designs."
-        if any(one.another_run.p is None for one in contrasts):
-            said += " Where there is one family of tasks only, nothing can be said of designs."
-        return f"{said}{left}"
-    if max(found.systems.values()) == 1:
+    contrasts = _all_contrasts(comparison)
+    limit = _converged_only(comparison)
+    if not any_checkpoint(contrasts):
+        sentence = "Training was repeated, so what holds on other tasks below speaks of designs."
+        if any(contrast.another_run.p is None for contrast in contrasts):
+            sentence += " Where there is one family of tasks only, nothing can be said of designs."
+        return f"{sentence}{limit}"
+    if max(comparison.systems.values()) == 1:
         return (
             "One run of each is known. Everything below speaks of checkpoints, the files that came out, and not of "
-            f"designs: how much another training run would differ is unknown.{left}"
+            f"designs: how much another training run would differ is unknown.{limit}"
         )
     return (
         "Where training was not repeated, what is shown speaks of checkpoints, the files that came out, and not of designs; "
-        f"it says so there.{left}"
+        f"it says so there.{limit}"
     )
 
 
-def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
-    """Return (outcome, sentence) for each outcome that occurs, with the kinds of tasks that it is the outcome of."""
-    said: list[tuple[str, str]] = []
-    for one in answers:
-        if one.outcome == CHOSEN:
-            said.append((CHOSEN, f"{called(one.category)}: choose {listed(one.choose, 'or')} ({one.sure})."))
-        if one.outcome == KEPT:
-            said.append((KEPT, f"{called(one.category)}: keep {listed(one.choose)}; all others are worse ({one.sure})."))
-        if one.outcome == TIED:
-            said.append(
-                (TIED, f"{called(one.category)}: {listed(one.choose)} are equivalent ({one.sure}); choose the cheapest.")
-            )
-        if one.outcome == CONVERGED:
-            said.append((CONVERGED, f"{called(one.category)}: {one.headline}"))
-    for outcome, words in (
-        (OPEN, "no choice is shown to be better"),
-        (UNDECIDABLE, "cannot be decided, too few unrelated tasks"),
-    ):
-        kinds = [one.category for one in answers if one.outcome == outcome]
-        if kinds:
-            said.append((outcome, f"{listed(kinds)}: {words}."))
-    said += [
-        (CONVERGED, f"{called(one.category)}: {lost}.") for one in answers if one.outcome != CONVERGED for lost in one.failed
-    ]
-    return said
-
-
-def overall(found: Comparison) -> list[str]:
-    """Return what holds over all kinds of tasks together; the largest differences where there are many comparisons."""
-    told, said = [], []
-    for one in sorted(found.overall, key=lambda one: -abs(one.mean)):
-        better, worse = (one.a, one.b) if one.mean > 0 else (one.b, one.a)
-        if one.opposed:
-            said.append(
-                f"{called(one.a)} and {called(one.b)}: kinds of task contradict each other, so nobody is better overall."
-            )
-        elif one.p <= ALPHA and one.p_run is not None and one.p_run > ALPHA:
-            told.append(
-                f"{called(better)} is better than {called(worse)} in these runs (p {chance(one.p)}), but another run may say "
-                "otherwise."
-            )
-        elif one.p <= ALPHA:
-            of = "checkpoints" if one.p_run is None else "designs"
-            p = chance(one.p if one.p_run is None else one.p_run)
-            size = f"{abs(100 * one.mean):.2f} points{_interval(one)}"
-            if not one.carried:
-                told.append(
-                    f"{called(better)} leads {called(worse)} by {size}, p {p}, in what did not fail; {_share(one):.0%} of its "
-                    f"runs failed. With these counted as losses {called(one.a)} − {called(one.b)} is "
-                    f"{points(one.mean_failures)}, p {chance(one.p_failures)}, so it is not called better."
-                )
-                continue
-            left = ", in what did not fail" if one.p_failures is not None else ""
-            told.append(f"{called(better)} is better than {called(worse)} by {size}, p {p}{left} ({of}).")
-    quiet = [one for one in found.overall if not one.opposed and one.p > ALPHA]
-    few = [one for one in quiet if one.families < FEWEST_FAMILIES]
-    every = len(found.overall)
-    if len(quiet) > len(few):
-        said.append(f"Not separated over all kinds: {count(len(quiet) - len(few), 'comparison', 'comparisons')} of {every}.")
-    if few:
-        said.append(f"Cannot be decided, too few families in all: {count(len(few), 'comparison', 'comparisons')} of {every}.")
-    return [*_unbeaten(found), *some(told), *said]
-
-
-def _share(one: Overall) -> float:
-    """Return the share of the better one's runs that failed."""
-    return one.shares[one.mean < 0]
-
-
-def _interval(one: Overall) -> str:
-    """Return the interval as seen by the better of two."""
-    if one.interval is None:
+def _converged_only(comparison: Comparison) -> str:
+    """Say what failed in part, so that everything speaks of the rest."""
+    lost: dict[str, None] = {}
+    for category in comparison.categories:
+        for system, failure in category.failures.items():
+            if not failure.everywhere:
+                lost[failed(called(system), failure)] = None
+    if not lost:
         return ""
-    low, high = one.interval.low, one.interval.high
-    return f" [{points(low)}, {points(high)}]" if one.mean > 0 else f" [{points(-high)}, {points(-low)}]"
+    more = when(len(lost) > FEW, f"; and {len(lost) - FEW} more, in the warnings")
+    return f" It speaks of what converged: {'; '.join(list(lost)[:FEW])}{more}."
 
 
-def _unbeaten(found: Comparison) -> list[str]:
+def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
+    """Return (outcome, sentence) for each outcome that occurs; what is not settled is one sentence for all such kinds."""
+    sentences: list[tuple[str, str]] = []
+    for kind in answers:
+        if kind.outcome not in UNSETTLED:
+            sentences.append((kind.outcome, f"{called(kind.category)}: {_settled(kind)}"))
+    for outcome, words in UNSETTLED.items():
+        kinds = [kind.category for kind in answers if kind.outcome == outcome]
+        if kinds:
+            sentences.append((outcome, f"{listed(kinds)}: {words}."))
+    for kind in answers:
+        if kind.outcome != CONVERGED:
+            sentences += [(CONVERGED, f"{called(kind.category)}: {lost}.") for lost in kind.failed]
+    return sentences
+
+
+def _settled(kind: Answer) -> str:
+    if kind.outcome == CHOSEN:
+        return f"choose {listed(kind.choose, 'or')} ({kind.sure})."
+    if kind.outcome == KEPT:
+        return f"keep {listed(kind.choose)}; all others are worse ({kind.sure})."
+    if kind.outcome == TIED:
+        return f"{listed(kind.choose)} are equivalent ({kind.sure}); choose the cheapest."
+    return kind.headline
+
+
+def overall(comparison: Comparison) -> list[str]:
+    """Return what holds over all kinds of tasks together; the largest differences where there are many comparisons."""
+    shown, opposed, quiet, few = [], [], 0, 0
+    for entry in sorted(comparison.overall, key=lambda entry: -abs(entry.mean)):
+        if entry.opposed:
+            opposed.append(
+                f"{called(entry.a)} and {called(entry.b)}: kinds of task contradict each other, so nobody is better overall."
+            )
+        elif entry.p <= ALPHA:
+            shown.append(_separated_overall(entry))
+        elif entry.families < FEWEST_FAMILIES:
+            few += 1
+        else:
+            quiet += 1
+    every = len(comparison.overall)
+    sentences = [*_unbeaten(comparison), *some(shown), *opposed]
+    if quiet:
+        sentences.append(f"Not separated over all kinds: {comparisons(quiet)} of {every}.")
+    if few:
+        sentences.append(f"Cannot be decided, too few families in all: {comparisons(few)} of {every}.")
+    return sentences
+
+
+def better_overall(entry: Overall) -> tuple[str, str]:
+    """Return both systems of a comparison over all kinds, the better one first."""
+    if entry.mean > 0:
+        return entry.a, entry.b
+    return entry.b, entry.a
+
+
+def _separated_overall(entry: Overall) -> str:
+    """Say who is better over all kinds, and what limits that."""
+    better, worse = map(called, better_overall(entry))
+    if entry.p_run is not None and entry.p_run > ALPHA:
+        return f"{better} is better than {worse} in these runs (p {chance(entry.p)}), but another run may say otherwise."
+    subject, p = "designs", entry.p_run
+    if p is None:
+        subject, p = "checkpoints", entry.p
+    size = f"{abs(100 * entry.mean):.2f} points{_interval(entry)}"
+    if not entry.carried:
+        share = entry.shares[entry.mean < 0]
+        return (
+            f"{better} leads {worse} by {size}, p {chance(p)}, in what did not fail; {share:.0%} of its runs failed. "
+            f"With these counted as losses {called(entry.a)} − {called(entry.b)} is "
+            f"{points(entry.mean_failures)}, p {chance(entry.p_failures)}, so it is not called better."
+        )
+    limit = when(entry.p_failures is not None, ", in what did not fail")
+    return f"{better} is better than {worse} by {size}, p {chance(p)}{limit} ({subject})."
+
+
+def _interval(entry: Overall) -> str:
+    """Return the interval as seen by the better of two."""
+    if entry.interval is None:
+        return ""
+    low, high = entry.interval.low, entry.interval.high
+    if entry.mean <= 0:
+        low, high = -high, -low
+    return f" [{points(low)}, {points(high)}]"
+
+
+def _unbeaten(comparison: Comparison) -> list[str]:
     """Return who is beaten by nobody over all kinds of tasks, where all pairs are compared."""
-    if found.baseline is not None or not found.overall:
+    if comparison.baseline is not None:
         return []
-    shown = [one for one in found.overall if max(one.p, one.p_run or 0.0) <= ALPHA and not one.opposed and one.carried]
-    beaten = {one.b if one.mean > 0 else one.a for one in shown}
-    wins = {one.a if one.mean > 0 else one.b for one in shown}
-    compared = [system for system in found.systems if any(system in (one.a, one.b) for one in found.overall)]
-    top = [system for system in compared if system in wins and system not in beaten]
-    idle = [system for system in compared if system not in wins and system not in beaten]
-    others = f" Cannot be ruled out: {listed(idle)}." if idle else ""
-    said = f"Better than somebody and beaten by nobody: {listed(top)}.{others}" if top else "Everybody is worse than somebody."
-    return [f"{said} {len(shown)} of {len(found.overall)} comparisons are separated."] if shown else []
+    wins, beaten, compared, shown = set(), set(), set(), 0
+    for entry in comparison.overall:
+        better, worse = better_overall(entry)
+        compared |= {better, worse}
+        separated = max(entry.p, entry.p_run or 0.0) <= ALPHA
+        if separated and not entry.opposed and entry.carried:
+            shown += 1
+            wins.add(better)
+            beaten.add(worse)
+    if not shown:
+        return []
+    top, idle = [], []
+    for system in comparison.systems:
+        if system in wins - beaten:
+            top.append(system)
+        elif system in compared - beaten:
+            idle.append(system)
+    sentences = ["Everybody is worse than somebody."]
+    if top:
+        sentences = [f"Better than somebody and beaten by nobody: {listed(top)}."]
+        if idle:
+            sentences.append(f"Cannot be ruled out: {listed(idle)}.")
+    sentences.append(f"{shown} of {len(comparison.overall)} comparisons are separated.")
+    return [" ".join(sentences)]

@@ -1,19 +1,25 @@
-"""What a reader should beware of: leakage, cut texts, runs that diverged or failed, missing tasks, settings that differ."""
+"""Warnings to the reader: leakage, cut texts, runs that diverged or failed, missing tasks, settings that differ."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from comparison.claims.outcome import Comparison
-from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, CellData, LeakedTexts
-from comparison.reading.systems import Study
+from comparison.claims.outcome import Category, Comparison, Contrast, Sensitivity
+from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, CellData, LeakedTexts, Truncation
+from comparison.reading.systems import StudyResults
 from comparison.report.words.names import listed, name
-from comparison.report.words.wording import chance, points
+from comparison.report.words.wording import chance, points, when
 
 LARGE_CUT = 0.01  # a smaller share of cut texts stands in the table only
+SERIOUS_CUT = 0.1
 MOST_EXAMPLES = 3
 LONG = 300  # characters
+STOPPED = {
+    DIVERGED: "diverged; it is not dropped, and where it has no scores its tasks count as failed",
+    FAILED: "failed; its tasks count as failed",
+    UNFINISHED: "is not finished and left out",
+}
 
 
 @dataclass(frozen=True)
@@ -33,110 +39,134 @@ class Caution:
     serious: bool = False
 
 
-def cautions(found: Comparison, studies: Sequence[Study], notes: Sequence[str]) -> list[Caution]:
+def cautions(comparison: Comparison, studies: Sequence[StudyResults], notes: Sequence[str]) -> list[Caution]:
     """Return all warnings, serious ones first."""
-    cells = [cell for study in studies for cell in study.data.cells]
+    leaks: list[Caution] = []
+    settings: list[Caution] = []
+    cuts: list[Caution] = []
+    cells: list[CellData] = []
+    for study in studies:
+        cells += study.data.cells
+        leaks += map(_leak, filter(_leaks, study.data.leakage or []))
+        settings += [Caution("settings", name(warning), serious=True) for warning in study.data.warnings]
+        cuts += map(_cut, filter(_much_is_cut, study.data.truncation))
     every = [
-        *(_leak(one) for study in studies for one in study.data.leakage or [] if one.count),
-        *_stopped(cells),
-        *_failures(found),
-        *(Caution("settings", printed, serious=True) for study in studies for printed in map(name, study.data.warnings)),
-        *_cut(studies),
-        *_missing(found),
+        *leaks,
+        *map(_stopped, filter(_has_stopped, cells)),
+        *_failures(comparison),
+        *settings,
+        *cuts,
+        *_missing(comparison),
         *_devices(cells),
-        *(_note(note) for note in notes),
+        *map(_note, notes),
     ]
-    return sorted(every, key=lambda one: not one.serious)
+    return sorted(every, key=lambda caution: not caution.serious)
 
 
-def quiet(studies: Sequence[Study]) -> list[str]:
+def quiet(studies: Sequence[StudyResults]) -> list[str]:
     """Return what was looked for and not found, and what nobody looked for."""
-    looked = [study for study in studies if study.data.leakage is not None]
-    said = []
-    if looked and not any(one.count for study in looked for one in study.data.leakage or []):
-        said.append("Training texts were looked for in the test texts; none was found.")
-    if not looked:
-        said.append("Nobody looked whether training texts stand in the tests: the field leakage of study.json would say it.")
-    if not any(study.data.truncation for study in studies):
-        said.append("Not known: how many texts were cut; the field truncation of study.json would say it.")
-    return said
+    searched, leaks, truncation = False, False, False
+    for study in studies:
+        searched |= study.data.leakage is not None
+        leaks |= any(map(_leaks, study.data.leakage or []))
+        truncation |= bool(study.data.truncation)
+    sentences = []
+    if searched and not leaks:
+        sentences.append("Training texts were looked for in the test texts; none was found.")
+    if not searched:
+        sentences.append(
+            "Nobody looked whether training texts stand in the tests: the field leakage of study.json would say it."
+        )
+    if not truncation:
+        sentences.append("Not known: how many texts were cut; the field truncation of study.json would say it.")
+    return sentences
 
 
 def _note(note: str) -> Caution:
     """Return a sentence of the comparison; a long one is cut, and stands whole below it."""
     whole = name(note)
-    return Caution("results", whole) if len(whole) <= LONG else Caution("results", f"{whole[: LONG - 60]} …", [whole])
+    if len(whole) <= LONG:
+        return Caution("results", whole)
+    return Caution("results", f"{whole[: LONG - 60]} …", [whole])
 
 
-def _leak(one: LeakedTexts) -> Caution:
-    share = f" of {one.total:,} ({one.count / one.total:.0%})" if one.total else ""
+def _leaks(leakage: LeakedTexts) -> bool:
+    return leakage.count > 0
+
+
+def _leak(leakage: LeakedTexts) -> Caution:
+    share = ""
+    if leakage.total:
+        share = f" of {leakage.total:,} ({leakage.count / leakage.total:.0%})"
     text = (
-        f"{one.count:,}{share} test {one.unit} of {name(one.task)} stand in the training data {name(one.training_file)}: its "
-        "scores show memory as well as skill."
+        f"{leakage.count:,}{share} test {leakage.unit} of {name(leakage.task)} stand in the training data "
+        f"{name(leakage.training_file)}: its scores show memory as well as skill."
     )
-    return Caution("leakage", text, [name(example)[:300] for example in one.examples[:MOST_EXAMPLES]], serious=True)
+    examples = [name(example)[:LONG] for example in leakage.examples[:MOST_EXAMPLES]]
+    return Caution("leakage", text, examples, serious=True)
 
 
-def _stopped(cells: Sequence[CellData]) -> list[Caution]:
-    said = {
-        DIVERGED: ("diverged", "diverged; it is not dropped, and where it has no scores its tasks count as failed"),
-        FAILED: ("failed", "failed; its tasks count as failed"),
-        UNFINISHED: ("unfinished", "is not finished and left out"),
-    }
-    return [
-        Caution(said[cell.status][0], f"{name(cell.name)} {said[cell.status][1]}.", [name(cell.reason)] if cell.reason else [],
-                serious=True)
-        for cell in cells
-        if cell.status in said
-    ]  # fmt: skip
+def _has_stopped(cell: CellData) -> bool:
+    return cell.status in STOPPED
 
 
-def _failures(found: Comparison) -> list[Caution]:
+def _stopped(cell: CellData) -> Caution:
+    details = []
+    if cell.reason:
+        details = [name(cell.reason)]
+    return Caution(cell.status, f"{name(cell.name)} {STOPPED[cell.status]}.", details, serious=True)
+
+
+def _failures(comparison: Comparison) -> list[Caution]:
     """Return one warning a comparison that failures could change, with what they would change in each kind of task."""
-    changed: dict[tuple[str, str], list[str]] = {}
-    for category in found.categories:
-        for one in category.contrasts:
-            if one.sensitivity:
-                lost = one.sensitivity
-                changed.setdefault((one.a, one.b), []).append(
-                    f"{name(category.name)}: {lost.failed_a} and {lost.failed_b} failed; mean {points(lost.mean)} instead of "
-                    f"{points(one.by_task.mean)}, p for other tasks {chance(lost.p)} instead of {chance(one.other_tasks.p)}"
+    changes: dict[tuple[str, str], list[str]] = {}
+    for category in comparison.categories:
+        for contrast in category.contrasts:
+            if contrast.sensitivity:
+                change = _change(category, contrast, contrast.sensitivity)
+                changes.setdefault((contrast.a, contrast.b), []).append(change)
+    warnings = []
+    for (a, b), kinds in changes.items():
+        text = f"{name(a)} − {name(b)} with failed tasks counted as losses, each as large as the largest difference:"
+        warnings.append(Caution("failed tasks", text, kinds, serious=True))
+    return warnings
+
+
+def _change(category: Category, contrast: Contrast, failures: Sensitivity) -> str:
+    return (
+        f"{name(category.name)}: {failures.failed_a} and {failures.failed_b} failed; mean {points(failures.mean)} instead of "
+        f"{points(contrast.by_task.mean)}, p for other tasks {chance(failures.p)} instead of {chance(contrast.other_tasks.p)}"
+    )
+
+
+def _much_is_cut(truncation: Truncation) -> bool:
+    return truncation.texts > 0 and truncation.cut >= LARGE_CUT * truncation.texts
+
+
+def _cut(truncation: Truncation) -> Caution:
+    length = when(truncation.max_length, f" to {truncation.max_length} tokens")
+    text = (
+        f"{truncation.cut / truncation.texts:.1%} of the {truncation.texts:,} {name(truncation.side)} texts of "
+        f"{name(truncation.task)} were cut{length}."
+    )
+    return Caution("cut texts", text, serious=truncation.cut > SERIOUS_CUT * truncation.texts)
+
+
+def _missing(comparison: Comparison) -> list[Caution]:
+    """Return one warning for each system and kind of task in which it lacks tasks."""
+    warnings = []
+    for category in comparison.categories:
+        for system in comparison.systems:
+            scores = category.scores.get(system, {})
+            missing = [task for task in category.tasks if task not in scores]
+            if missing:
+                every = len(category.tasks)
+                text = (
+                    f"{name(system)} has {every - len(missing)} of {every} tasks of {name(category.name)}; its comparisons use "
+                    "the common ones, and its mean is not comparable."
                 )
-    said = "with failed tasks counted as losses, each as large as the largest difference:"
-    return [Caution("failed tasks", f"{name(a)} − {name(b)} {said}", kinds, serious=True) for (a, b), kinds in changed.items()]
-
-
-def _cut(studies: Sequence[Study]) -> list[Caution]:
-    return [
-        Caution(
-            "cut texts",
-            f"{one.cut / one.texts:.1%} of the {one.texts:,} {name(one.side)} texts of {name(one.task)} were cut"
-            f"{f' to {one.max_length} tokens' if one.max_length else ''}.",
-            serious=one.cut > 0.1 * one.texts,
-        )
-        for study in studies
-        for one in study.data.truncation
-        if one.texts and one.cut >= LARGE_CUT * one.texts
-    ]
-
-
-def _missing(found: Comparison) -> list[Caution]:
-    said = []
-    for category in found.categories:
-        lacking = {
-            system: [task for task in category.tasks if task not in category.scores.get(system, {})] for system in found.systems
-        }
-        for system, tasks in lacking.items():
-            if tasks:
-                said.append(
-                    Caution(
-                        "missing tasks",
-                        f"{name(system)} has {len(category.tasks) - len(tasks)} of {len(category.tasks)} tasks of "
-                        f"{name(category.name)}; its comparisons use the common ones, and its mean is not comparable.",
-                        [f"missing: {listed(tasks)}"],
-                    )
-                )
-    return said
+                warnings.append(Caution("missing tasks", text, [f"missing: {listed(missing)}"]))
+    return warnings
 
 
 def _devices(cells: Sequence[CellData]) -> list[Caution]:

@@ -1,27 +1,44 @@
-"""Which system to choose for one kind of task: a rule on marks, failures and what was never compared, and its sentence.
+"""The choice for one kind of task: a rule on marks, failures and what was never compared, and its sentence.
 
-Only what stands with failed runs counted as losses is a reason to choose: a design of which most runs diverged is not
-better for the one that did not. Who was never compared with somebody is not said to be like them.
+Only what stands with failed runs counted as losses is a reason to choose: if most runs of a design diverged, the run that did
+not makes it no better. Systems that were never compared with each other are not called alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from comparison.claims.outcome import Category, Comparison, Contrast
+from comparison.report.words.headlines import (
+    NAMED,
+    equivalent_if_converged,
+    failures_sentence,
+    few,
+    fragile_sentences,
+    shown_worse,
+    tied,
+    undecidable,
+)
+from comparison.report.words.marks import (
+    any_decidable,
+    failed_everywhere,
+    fragile,
+    loser,
+    solid,
+    winner,
+)
 from comparison.report.words.names import called, listed
-from comparison.report.words.sentences import families_of, margin_of
-from comparison.report.words.wording import failed
+from comparison.report.words.wording import failed, margin_text, when
 
 CHOSEN, KEPT, TIED, CONVERGED, OPEN, UNDECIDABLE = "chosen", "kept", "tied", "converged", "open", "undecidable"
-NAMED = 3  # systems or pairs in a headline; a larger number is counted
+Groups = list[tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What may be chosen.
+    """The systems that may be chosen, and why.
 
     Attributes:
         outcome: ``chosen``, ``kept`` (the baseline, nobody better), ``tied``, ``converged`` (shown, but not with failures
@@ -34,190 +51,211 @@ class Choice:
     outcome: str
     choose: list[str]
     headline: str
-    groups: list[tuple[str, list[str]]]
+    groups: Groups
 
 
-def choose(category: Category, found: Comparison) -> Choice:
+def choose(category: Category, comparison: Comparison) -> Choice:
     """Return what may be chosen for one kind of task."""
-    made = _against_baseline(category, found) if found.baseline is not None else _among_all(category, found)
-    kept = [(what, names) for what, names in made.groups if names]
-    return Choice(made.outcome, made.choose, " ".join([made.headline, *_beside(category, found)]), kept)
+    if comparison.baseline is None:
+        choice = _choose_among_all(category, comparison)
+    else:
+        choice = _choose_against(comparison.baseline, category, comparison.margin)
+    groups = [(what, names) for what, names in choice.groups if names]
+    headline = " ".join([choice.headline, *_never_compared(category, comparison)])
+    return Choice(choice.outcome, choice.choose, headline, groups)
 
 
-def winner(one: Contrast) -> str:
-    """Return the better of two, by the mean over families."""
-    return one.a if one.by_family.mean > 0 else one.b
-
-
-def loser(one: Contrast) -> str:
-    """Return the worse of two."""
-    return one.b if one.by_family.mean > 0 else one.a
-
-
-def gone(category: Category) -> list[str]:
-    """Return the systems that failed everywhere."""
-    return [system for system, failure in category.failures.items() if failure.everywhere]
-
-
-def _beside(category: Category, found: Comparison) -> list[str]:
+def _never_compared(category: Category, comparison: Comparison) -> list[str]:
     """Say who failed everywhere, and who was never compared."""
-    said = [f"{failed(called(system), category.failures[system])}." for system in gone(category)]
-    lost = [one for one in found.systems if one not in _compared(category) and one not in gone(category)]
-    if lost:
-        said.append(f"Never compared, without a common task: {_few(lost)}.")
-    pairs = [pair for pair in category.skipped if not {*pair} & {*lost, *gone(category)}]
-    if found.baseline is None and pairs:
-        more = f" and {len(pairs) - NAMED} more pairs" if len(pairs) > NAMED else ""
-        said.append(f"Never compared, without a common task: {'; '.join(map(listed, pairs[:NAMED]))}{more}.")
-    return said
+    gone = failed_everywhere(category)
+    sentences = [f"{failed(called(system), category.failures[system])}." for system in gone]
+    apart = _without(comparison.systems, [*_compared(category), *gone])
+    if apart:
+        sentences.append(f"Never compared, without a common task: {few(apart)}.")
+    pairs = [pair for pair in category.skipped if not {*pair} & {*apart, *gone}]
+    if comparison.baseline is None and pairs:
+        more = when(len(pairs) > NAMED, f" and {len(pairs) - NAMED} more pairs")
+        sentences.append(f"Never compared, without a common task: {'; '.join(map(listed, pairs[:NAMED]))}{more}.")
+    return sentences
 
 
 def _compared(category: Category) -> list[str]:
-    return list(dict.fromkeys(system for one in category.contrasts for system in (one.a, one.b)))
+    """Return the systems that have a comparison, in the order of the comparisons."""
+    systems: dict[str, None] = {}
+    for contrast in category.contrasts:
+        systems |= {contrast.a: None, contrast.b: None}
+    return list(systems)
 
 
-def _few(names: list[str]) -> str:
-    return listed(names) if len(names) <= 2 * NAMED else f"{listed(names[:NAMED], ',')} and {len(names) - NAMED} more"
+def _without(systems: Iterable[str], others: Iterable[str]) -> list[str]:
+    excluded = set(others)
+    return [system for system in systems if system not in excluded]
 
 
-def _ranked(category: Category, wanted: Callable[[Contrast], bool]) -> list[str]:
-    return [one.a for one in sorted(category.contrasts, key=lambda one: -one.by_family.mean) if wanted(one)]
+@dataclass
+class Standings:
+    """All systems but the baseline, sorted by what is shown of them; each stands in one list.
+
+    Attributes:
+        better: shown to be better than the baseline, also with failures counted as losses.
+        worse: shown to be worse, likewise.
+        fragile: comparisons with a star that does not stand with failures counted.
+        equal: equivalent to the baseline, nothing failed.
+        alike: equivalent in what did not fail.
+        blind: too few families to decide.
+        unclear: not separated.
+    """
+
+    better: list[str] = field(default_factory=list)
+    worse: list[str] = field(default_factory=list)
+    fragile: list[Contrast] = field(default_factory=list)
+    equal: list[str] = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
+    blind: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
 
 
-def _against_baseline(category: Category, found: Comparison) -> Choice:
-    base, margin = found.baseline or "", margin_of(found)
-    better = _ranked(category, lambda one: one.starred and one.carried and one.by_family.mean > 0)
-    worse = _ranked(category, lambda one: one.starred and one.carried and one.by_family.mean < 0)
-    fragile = [one for one in category.contrasts if one.starred and not one.carried]
-    equal = _ranked(category, lambda one: not one.starred and one.equivalent and one.sensitivity is None)
-    alike = [one for one in category.contrasts if not one.starred and one.equivalent and one.sensitivity is not None]
-    blind = _ranked(category, lambda one: not one.starred and not one.equivalent and not one.other_tasks.decidable)
-    told = {*better, *worse, *equal, *blind, *(one.a for one in (*fragile, *alike))}
-    unclear = [one.a for one in category.contrasts if one.a not in told]
-    groups = [
-        (f"better than {called(base)}", better),
-        (f"better than {called(base)} only in what did not fail", [one.a for one in fragile if winner(one) == one.a]),
-        (f"equivalent to {called(base)} within {margin}", equal),
-        (f"equivalent to {called(base)} only in what did not fail", [one.a for one in alike]),
-        (f"not separated from {called(base)}", unclear),
-        (f"worse than {called(base)} only in what did not fail", [one.a for one in fragile if winner(one) == base]),
-        (f"worse than {called(base)}", worse),
-        ("too few families to decide", blind),
-        ("failed everywhere", gone(category)),
-        ("without common tasks", [name for pair in category.skipped for name in pair if name not in (base, *gone(category))]),
+def _standings(category: Category) -> Standings:
+    standings = Standings()
+    for contrast in sorted(category.contrasts, key=lambda contrast: -contrast.by_family.mean):
+        if solid(contrast) and contrast.by_family.mean > 0:
+            standings.better.append(contrast.a)
+        elif solid(contrast) and contrast.by_family.mean < 0:
+            standings.worse.append(contrast.a)
+        elif contrast.equivalent and not contrast.starred and contrast.sensitivity is None:
+            standings.equal.append(contrast.a)
+        elif not contrast.other_tasks.decidable and not contrast.starred and not contrast.equivalent:
+            standings.blind.append(contrast.a)
+    for contrast in category.contrasts:  # these stay in the order of the comparisons
+        if fragile(contrast):
+            standings.fragile.append(contrast)
+        elif contrast.starred:
+            continue
+        elif contrast.equivalent and contrast.sensitivity is not None:
+            standings.alike.append(contrast.a)
+        elif contrast.other_tasks.decidable and not contrast.equivalent:
+            standings.unclear.append(contrast.a)
+    return standings
+
+
+def _groups_against(base: str, standings: Standings, category: Category, margin: float) -> Groups:
+    leading, trailing = [], []
+    for contrast in standings.fragile:
+        if winner(contrast) == contrast.a:
+            leading.append(contrast.a)
+        if winner(contrast) == base:
+            trailing.append(contrast.a)
+    skipped: list[str] = []
+    for pair in category.skipped:
+        skipped += pair
+    gone = failed_everywhere(category)
+    baseline = called(base)
+    return [
+        (f"better than {baseline}", standings.better),
+        (f"better than {baseline} only in what did not fail", leading),
+        (f"equivalent to {baseline} within {margin_text(margin)}", standings.equal),
+        (f"equivalent to {baseline} only in what did not fail", standings.alike),
+        (f"not separated from {baseline}", standings.unclear),
+        (f"worse than {baseline} only in what did not fail", trailing),
+        (f"worse than {baseline}", standings.worse),
+        ("too few families to decide", standings.blind),
+        ("failed everywhere", gone),
+        ("without common tasks", _without(skipped, [base, *gone])),
     ]
-    if better:
-        among = " They were not compared with each other." if len(better) > 1 else ""
-        said = f"Choose {listed(better, 'or')}: better than {called(base)} on other tasks of this kind.{among}"
-        return Choice(CHOSEN, better, " ".join([said, *_left(category, [*better, base]), *_fragile(category, fragile)]), groups)
-    if fragile:
-        return Choice(CONVERGED, [], " ".join(_fragile(category, fragile)), groups)
-    if len(blind) == len(category.contrasts):
-        return Choice(UNDECIDABLE, [], f"Which to choose cannot be decided with {families_of(category)}.", groups)
-    if len(worse) == len(category.contrasts) and not category.skipped:
-        said = f"Keep {called(base)}: all others are worse on other tasks of this kind."
-        return Choice(KEPT, [base], " ".join([said, *_left(category, [*worse, base])]), groups)
-    avoid = f" {listed(worse)} {'is' if len(worse) == 1 else 'are'} shown to be worse." if worse else ""
-    if not unclear and not blind and alike:
-        names = [base, *(one.a for one in alike)]
-        return Choice(CONVERGED, [], f"{_converged(category, names, margin)}{avoid}", groups)
-    if not unclear and not blind and equal:
-        kind = _of(one for one in category.contrasts if one.a in equal)
-        said = f"{listed([base, *equal])} are equivalent within {margin}{kind}: choose the cheapest."
-        return Choice(TIED, [base, *equal], f"{said}{avoid}", groups)
-    return Choice(OPEN, [], f"Nobody is shown to be better than {called(base)} on other tasks of this kind.{avoid}", groups)
 
 
-def _of(contrasts: Iterable[Contrast]) -> str:
-    return " (checkpoints)" if any(one.checkpoint for one in contrasts) else ""
+def _choose_against(base: str, category: Category, margin: float) -> Choice:
+    """Return what may be chosen where all were compared with the baseline."""
+    standings = _standings(category)
+    groups = _groups_against(base, standings, category, margin)
+    comparisons, worse = len(category.contrasts), standings.worse
+    baseline = called(base)
+    if standings.better:
+        chosen = standings.better
+        sentences = [f"Choose {listed(chosen, 'or')}: better than {baseline} on other tasks of this kind."]
+        if len(chosen) > 1:
+            sentences.append("They were not compared with each other.")
+        sentences += failures_sentence(category, [*chosen, base])
+        sentences += fragile_sentences(category, standings.fragile)
+        return Choice(CHOSEN, chosen, " ".join(sentences), groups)
+    if standings.fragile:
+        return Choice(CONVERGED, [], " ".join(fragile_sentences(category, standings.fragile)), groups)
+    if len(standings.blind) == comparisons:
+        return Choice(UNDECIDABLE, [], undecidable(category), groups)
+    if len(worse) == comparisons and not category.skipped:
+        keep = f"Keep {baseline}: all others are worse on other tasks of this kind."
+        return Choice(KEPT, [base], " ".join([keep, *failures_sentence(category, [*worse, base])]), groups)
+    avoid = shown_worse(worse)
+    settled = not standings.unclear and not standings.blind
+    if settled and standings.alike:
+        return Choice(CONVERGED, [], f"{equivalent_if_converged(category, [base, *standings.alike], margin)}{avoid}", groups)
+    if settled and standings.equal:
+        equal = [contrast for contrast in category.contrasts if contrast.a in standings.equal]
+        names = [base, *standings.equal]
+        return Choice(TIED, names, f"{tied(names, equal, margin)}{avoid}", groups)
+    return Choice(OPEN, [], f"Nobody is shown to be better than {baseline} on other tasks of this kind.{avoid}", groups)
 
 
-def failures_of(category: Category, systems: list[str]) -> list[str]:
-    """Return what failed of some systems that have scores."""
-    known = {system: category.failures[system] for system in systems if system in category.failures}
-    return [failed(called(system), failure) for system, failure in known.items() if not failure.everywhere]
-
-
-def _left(category: Category, systems: list[str]) -> list[str]:
-    """Say that a choice speaks of what did not fail, where something did."""
-    said = failures_of(category, systems)
-    left = "converged runs" if _lost(category, systems) else "what did not fail"
-    return [f"This speaks of {left}: {'; '.join(said)}."] if said else []
-
-
-def _fragile(category: Category, fragile: list[Contrast]) -> list[str]:
-    """Say who leads only because failed runs are not in the mean."""
-    behind: dict[str, list[str]] = {}
-    for one in fragile:
-        behind.setdefault(winner(one), []).append(loser(one))
-    said = []
-    for best, others in list(behind.items())[:NAMED]:
-        why, where = "; ".join(failures_of(category, [best, *others])), _where(category, [best, *others])
-        said.append(f"{called(best)} leads {_few(others)} {where}; {why}, so {called(best)} is not chosen.")
-    if len(behind) > NAMED:
-        said.append(f"So it is with {len(behind) - NAMED} more systems.")
-    return said
-
-
-def _converged(category: Category, names: list[str], margin: str) -> str:
-    why = "; ".join(failures_of(category, names))
-    where = _where(category, names)
-    return f"{listed(names)} are equivalent within {margin} {where}; {why}, so none is chosen for its cost."
-
-
-def _where(category: Category, systems: list[str]) -> str:
-    return "in the runs that converged" if _lost(category, systems) else "on the tasks that did not fail"
-
-
-def _lost(category: Category, systems: list[str]) -> bool:
-    return any(category.failures[system].lost for system in systems if system in category.failures)
-
-
-def _among_all(category: Category, found: Comparison) -> Choice:
-    pairs, systems = category.contrasts, _compared(category)
-    if not any(one.other_tasks.decidable for one in pairs):
-        return Choice(UNDECIDABLE, [], f"Which to choose cannot be decided with {families_of(category)}.", [])
-    shown = [one for one in pairs if one.starred and one.carried]
-    fragile = [one for one in pairs if one.starred and not one.carried]
-    beaten, wins = {loser(one) for one in shown}, {winner(one) for one in shown}
-    unbeaten = sorted((one for one in systems if one not in beaten), key=lambda one: -(category.means.get(one) or 0.0))
-    better = [one for one in unbeaten if one in wins]
-    top = [one for one in better if category.means.get(one) is not None] or better
-    idle = [one for one in unbeaten if one not in wins]
+def _choose_among_all(category: Category, comparison: Comparison) -> Choice:
+    """Return what may be chosen where all pairs were compared."""
+    contrasts, systems, gone = category.contrasts, _compared(category), failed_everywhere(category)
+    if not any_decidable(contrasts):
+        return Choice(UNDECIDABLE, [], undecidable(category), [])
+    shown = list(filter(solid, contrasts))
+    beaten, wins = set(map(loser, shown)), set(map(winner, shown))
+    unbeaten = sorted(_without(systems, beaten), key=lambda system: -(category.means.get(system) or 0.0))
+    idle = _without(unbeaten, wins)
+    better = _without(unbeaten, idle)
+    top = [system for system in better if category.means.get(system) is not None] or better
+    not_ruled_out = idle
+    if not better:
+        not_ruled_out = []
     groups = [
         ("beaten by nobody, better than somebody", top),
-        ("the same, but with tasks missing", [one for one in better if one not in top]),
-        ("cannot be ruled out: beaten by nobody, better than nobody", idle if better else []),
-        ("shown to be worse than somebody", [one for one in systems if one in beaten]),
-        ("failed everywhere", gone(category)),
-        ("without common tasks", [one for one in found.systems if one not in systems and one not in gone(category)]),
+        ("the same, but with tasks missing", _without(better, top)),
+        ("cannot be ruled out: beaten by nobody, better than nobody", not_ruled_out),
+        ("shown to be worse than somebody", _without(systems, unbeaten)),
+        ("failed everywhere", gone),
+        ("without common tasks", _without(comparison.systems, [*systems, *gone])),
     ]
+    weak = fragile_sentences(category, list(filter(fragile, contrasts)))
     if top:
-        others = f" {_few(idle)} cannot be ruled out: shown to be neither better nor worse than anybody." if idle else ""
-        said = [f"{_best(category, found, top, shown)}{others}", *_left(category, top), *_fragile(category, fragile)]
-        return Choice(CHOSEN, top, " ".join(said), groups)
-    if fragile:
-        return Choice(CONVERGED, [], " ".join(_fragile(category, fragile)), groups)
+        sentences = [_best(category, comparison, top, shown)]
+        if idle:
+            sentences.append(f"{few(idle)} cannot be ruled out: shown to be neither better nor worse than anybody.")
+        return Choice(CHOSEN, top, " ".join([*sentences, *failures_sentence(category, top), *weak]), groups)
+    if weak:
+        return Choice(CONVERGED, [], " ".join(weak), groups)
     if beaten:
-        return Choice(
-            OPEN, [], "Everybody is shown to be worse than somebody, on different tasks: nobody can be chosen.", groups
-        )
-    if all(one.equivalent for one in pairs) and not any(not {*pair} & {*gone(category)} for pair in category.skipped):
-        if any(one.sensitivity for one in pairs):
-            return Choice(CONVERGED, [], _converged(category, systems, margin_of(found)), groups)
-        said_of = f"{listed(systems)} are equivalent within {margin_of(found)}{_of(pairs)}: choose the cheapest."
-        return Choice(TIED, systems, said_of, groups)
+        headline = "Everybody is shown to be worse than somebody, on different tasks: nobody can be chosen."
+        return Choice(OPEN, [], headline, groups)
+    if _all_equivalent(category):
+        if any(contrast.sensitivity for contrast in contrasts):
+            return Choice(CONVERGED, [], equivalent_if_converged(category, systems, comparison.margin), groups)
+        return Choice(TIED, systems, tied(systems, contrasts, comparison.margin), groups)
     return Choice(OPEN, [], f"No two of {len(systems)} systems are separated on other tasks of this kind.", groups)
 
 
-def _best(category: Category, found: Comparison, top: list[str], shown: list[Contrast]) -> str:
+def _all_equivalent(category: Category) -> bool:
+    """Return whether all pairs of systems with scores were compared and are equivalent."""
+    gone = set(failed_everywhere(category))
+    if any(gone.isdisjoint(pair) for pair in category.skipped):
+        return False
+    return all(contrast.equivalent for contrast in category.contrasts)
+
+
+def _best(category: Category, comparison: Comparison, top: Sequence[str], shown: Sequence[Contrast]) -> str:
+    """Return the sentence that names the systems beaten by nobody."""
     if len(top) == 1:
-        behind = [loser(one) for one in shown if winner(one) == top[0]]
-        if len(behind) == len(found.systems) - 1:
-            return f"Choose {called(top[0])}: everybody else is shown to be worse on other tasks of this kind."
-        than = listed(behind) if len(behind) <= NAMED else f"{len(behind)} of {len(found.systems) - 1} others"
-        return f"Choose {called(top[0])}: shown to be better than {than} on other tasks of this kind, and beaten by nobody."
-    met = {frozenset((one.a, one.b)) for one in category.contrasts}
-    apart = ", and not separated from each other" if all(frozenset(pair) in met for pair in combinations(top, 2)) else ""
+        best, others = top[0], len(comparison.systems) - 1
+        behind = [loser(contrast) for contrast in shown if winner(contrast) == best]
+        if len(behind) == others:
+            return f"Choose {called(best)}: everybody else is shown to be worse on other tasks of this kind."
+        than = listed(behind)
+        if len(behind) > NAMED:
+            than = f"{len(behind)} of {others} others"
+        return f"Choose {called(best)}: shown to be better than {than} on other tasks of this kind, and beaten by nobody."
+    met = {frozenset((contrast.a, contrast.b)) for contrast in category.contrasts}
+    apart = when(met.issuperset(map(frozenset, combinations(top, 2))), ", and not separated from each other")
     better = "each shown to be better than somebody on other tasks of this kind"
     return f"Choose among {listed(top)}: beaten by nobody, {better}{apart}."

@@ -6,38 +6,42 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-KEPT_FORMATS = "\u200c\u200d"  # joiners: scripts and emoji need them
+from common.printable import ISOLATE, POP, one_line
+
 IN_PROSE = 64  # characters; tables have whole names
-ISOLATE, POP = "\u2068", "\u2069"
-LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}  # fmt: skip
-
-
-def printable(text: str) -> str:
-    """Return a text without what no page may hold: control characters, lone surrogates, and signs that turn directions."""
-    return "".join(character if _allowed(character) else "\ufffd" for character in text if not _silent(character))
-
-
-def _silent(character: str) -> bool:
-    return unicodedata.category(character) == "Cf" and character not in KEPT_FORMATS + ISOLATE + POP
-
-
-def _allowed(character: str) -> bool:
-    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs", "Cn")
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+    }
+)
 
 
 def name(text: str) -> str:
     """Return a name in one line, shown as it is; one that is written from right to left keeps its neighbours in order."""
-    line = " ".join(printable(text).replace(ISOLATE, "").replace(POP, "").split())
-    right_to_left = any(unicodedata.bidirectional(character) in ("R", "AL") for character in line)
-    return f"{ISOLATE}{line}{POP}" if right_to_left else line
+    line = one_line(text)
+    if any(unicodedata.bidirectional(character) in ("R", "AL") for character in line):
+        return f"{ISOLATE}{line}{POP}"
+    return line
 
 
 def shorten(text: str, length: int) -> str:
-    """Return a name of at most `length` characters; its middle is left out, since versions differ at the end."""
+    """Return a name of at most `length` characters; its middle is left out, since versions differ at the end.
+
+    >>> shorten("a-model-with-a-long-name-v2", 12)
+    'a-mode…me-v2'
+    """
     line = name(text)
     if len(line) <= length:
         return line
@@ -53,32 +57,44 @@ def called(text: str) -> str:
 
 def short_names(names: Sequence[str], length: int) -> dict[str, str]:
     """Return labels of at most `length` characters, numbered where two would be the same."""
-    found: dict[str, str] = {}
-    for number, one in enumerate(dict.fromkeys(names), 1):
-        label = shorten(one, length) or "(no name)"
-        found[one] = label if label not in found.values() else f"{shorten(one, length - 4)} ({number})"
-    return found
+    labels: dict[str, str] = {}
+    for number, text in enumerate(dict.fromkeys(names), 1):
+        label = shorten(text, length) or "(no name)"
+        if label in labels.values():
+            label = f"{shorten(text, length - 4)} ({number})"
+        labels[text] = label
+    return labels
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
-    """Return names as a list in words: ``a, b and c``."""
-    shown = [called(one) for one in names]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {last} {shown[-1]}" if shown else ""
+    """Return names as a list in words.
+
+    >>> listed(["a", "b", "c"]), listed(["a", "b"], "or")
+    ('a, b and c', 'a or b')
+    """
+    shown = list(map(called, names))
+    if len(shown) < 2:
+        return "".join(shown)
+    return f"{', '.join(shown[:-1])} {last} {shown[-1]}"
 
 
 def latex(text: str) -> str:
-    """Return a name as LaTeX that prints it literally."""
-    line = name(text).replace(ISOLATE, "").replace(POP, "")
-    return re.sub("-(?=-)", "-{}", "".join(LATEX.get(character, character) for character in line))  # no dash of hyphens
+    r"""Return a name as LaTeX that prints it literally.
+
+    >>> print(latex("a_b & 5%"))
+    a\_b \& 5\%
+    """
+    line = one_line(text).translate(LATEX)
+    return re.sub("-(?=-)", "-{}", line)  # two hyphens would become a dash
 
 
 def slugs(names: Sequence[str]) -> dict[str, str]:
     """Return a part of a file's name for each name, all different."""
-    found: dict[str, str] = {}
-    for one in names:
-        stem = re.sub(r"[^a-z0-9]+", "-", one.lower()).strip("-")[:40] or "unnamed"
+    parts: dict[str, str] = {}
+    for text in names:
+        stem = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "unnamed"
         slug, number = stem, 2
-        while slug in found.values():
+        while slug in parts.values():
             slug, number = f"{stem}-{number}", number + 1
-        found[one] = slug
-    return found
+        parts[text] = slug
+    return parts

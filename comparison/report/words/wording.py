@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 from comparison.claims.outcome import ALPHA, Category, Contrast, Failure
+from comparison.report.words.marks import better_and_worse, holds_on_these_tasks
 from comparison.stats.effects import Interval
+
+DASH = "–"  # where there is no number
 
 
 def escape(text: str) -> str:
@@ -20,112 +23,153 @@ def unescape(text: str) -> str:
 
 
 def points(value: float | None) -> str:
-    """Return a difference in points of a hundred, such as ``+2.04``."""
-    return "–" if value is None else f"{100 * value:+.2f}"
+    """Return a difference in points of a hundred.
+
+    >>> points(0.0204), points(None)
+    ('+2.04', '–')
+    """
+    if value is None:
+        return DASH
+    return f"{100 * value:+.2f}"
+
+
+def hundredths(value: float | None) -> str:
+    """Return a score or a standard deviation in points of a hundred, without a sign: ``83.02``."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.2f}"
 
 
 def span(interval: Interval | None) -> str:
     """Return an interval in points, such as ``[+0.71, +3.41]``; a dash where there is none."""
-    return "–" if interval is None else f"[{points(interval.low)}, {points(interval.high)}]"
+    if interval is None:
+        return DASH
+    return f"[{points(interval.low)}, {points(interval.high)}]"
 
 
 def exact_span(interval: Interval | None) -> str:
     """Return an exact interval with its confidence, which is rarely 95 % to the point."""
-    return f"{span(interval)} {100 * interval.confidence:.1f} %" if interval else "no interval has 95 %"
+    if interval is None:
+        return "no interval has 95 %"
+    return f"{span(interval)} {100 * interval.confidence:.1f} %"
 
 
 def chance(p: float | None) -> str:
-    """Return a p-value with the digits that matter: ``.023``, ``.0005``, ``< .0001``."""
+    """Return a p-value with the digits that matter.
+
+    >>> chance(0.0231), chance(0.00052), chance(0.00001)
+    ('.023', '.0005', '< .0001')
+    """
     if p is None:
-        return "–"
+        return DASH
     if p < 0.0001:
         return "< .0001"
-    return f"{p:.4f}".removeprefix("0") if p < 0.01 else f"{p:.3f}".removeprefix("0")
+    if p < 0.01:
+        return f"{p:.4f}".removeprefix("0")
+    return f"{p:.3f}".removeprefix("0")
 
 
-def verdict(one: Contrast, margin: float) -> str:
+def count(number: int, singular: str, plural: str) -> str:
+    """Return a number and what it counts: ``1 family``, ``6 families``."""
+    if number == 1:
+        return f"1 {singular}"
+    return f"{number} {plural}"
+
+
+def families(number: int) -> str:
+    """Return a number of families: ``1 family``."""
+    return count(number, "family", "families")
+
+
+def comparisons(number: int) -> str:
+    """Return a number of comparisons: ``1 comparison``."""
+    return count(number, "comparison", "comparisons")
+
+
+def margin_text(margin: float) -> str:
+    """Return the margin in words: ``1 point``, ``0.5 points``."""
+    if margin == 0.01:
+        return "1 point"
+    return f"{100 * margin:g} points"
+
+
+def when(condition: object, text: str) -> str:
+    """Return a part of a sentence where its condition holds, else nothing."""
+    if condition:
+        return text
+    return ""
+
+
+def verdict(contrast: Contrast, margin: float) -> str:
     """Return what can be said of one comparison, in one line of Markdown: claim A where it is made, then B and C."""
-    these = one.these_tasks
-    said = [_on_other_tasks(one)]
-    if these is not None and these.p_adjusted <= ALPHA:
-        kept = "" if len(these.tasks) == one.by_task.units else f" ({len(these.tasks)} of them)"
-        whose = f"checkpoint{overturned(these.overturned_by)}" if one.checkpoint else "these runs"
-        said.insert(0, f"on these tasks{kept} {escape(one.a if these.mean > 0 else one.b)} better ({whose})")
-    if one.equivalent:
-        size = f"{100 * margin:g} {'point' if margin == 0.01 else 'points'}"
-        said.append(f"equivalent within {size}{' (checkpoint)' if one.checkpoint else ''}{converged(one)}")
-    return "; ".join(said)
+    these = contrast.these_tasks
+    clauses = []
+    if these is not None and holds_on_these_tasks(contrast):
+        better, _ = better_and_worse(contrast, these.mean)
+        part = when(len(these.tasks) != contrast.by_task.units, f" ({len(these.tasks)} of them)")
+        subject = "these runs"
+        if contrast.checkpoint:
+            subject = f"checkpoint{overturned(these.overturned_by)}"
+        clauses.append(f"on these tasks{part} {escape(better)} better ({subject})")
+    clauses.append(_on_other_tasks(contrast))
+    if contrast.equivalent:
+        checkpoint = when(contrast.checkpoint, " (checkpoint)")
+        clauses.append(f"equivalent within {margin_text(margin)}{checkpoint}{converged(contrast)}")
+    return "; ".join(clauses)
 
 
-def _on_other_tasks(one: Contrast) -> str:
-    better, worse = (one.a, one.b) if one.by_family.mean > 0 else (one.b, one.a)
-    other = one.other_tasks
-    if one.starred:
-        whole = "also over the whole table, " if one.mark == "**" else ""
+def _on_other_tasks(contrast: Contrast) -> str:
+    better, worse = better_and_worse(contrast)
+    other = contrast.other_tasks
+    if contrast.starred:
+        whole = when(contrast.mark == "**", "also over the whole table, ")
         better_than = f"{escape(better)} better than {escape(worse)} on other tasks of this kind"
-        return f"{better_than}{converged(one)} ({whole}{_whose(one)})"
+        return f"{better_than}{converged(contrast)} ({whole}{_subject(contrast)})"
     if not other.decidable:
-        ahead = one.a if one.by_task.wins > one.by_task.losses else one.b
-        agree = max(one.by_task.wins, one.by_task.losses)
-        seen = f"{escape(ahead)} ahead on {agree} of {one.by_task.units}" if agree else "no difference on any task"
-        return f"on other tasks it cannot be decided with {count(other.families, 'family', 'families')} ({seen})"
+        return f"on other tasks it cannot be decided with {families(other.families)} ({_ahead(contrast)})"
     if other.p <= ALPHA:
         return f"{escape(better)} better on other tasks in these runs, but another run may say otherwise"
-    return f"not separated on other tasks; the data allow {span(one.by_family.interval)}"
+    return f"not separated on other tasks; the data allow {span(contrast.by_family.interval)}"
 
 
-def _whose(one: Contrast) -> str:
-    run = one.another_run
-    if one.checkpoint:
+def _ahead(contrast: Contrast) -> str:
+    """Return who is ahead on how many tasks."""
+    effect = contrast.by_task
+    if not effect.wins and not effect.losses:
+        return "no difference on any task"
+    ahead = contrast.b
+    if effect.wins > effect.losses:
+        ahead = contrast.a
+    return f"{escape(ahead)} ahead on {max(effect.wins, effect.losses)} of {effect.units}"
+
+
+def _subject(contrast: Contrast) -> str:
+    """Return of what a star speaks: two trained files, or designs of which several runs are known."""
+    run = contrast.another_run
+    if contrast.checkpoint:
         return f"checkpoint{overturned(run.overturned_by)}"
-    source = ", seed noise pooled over designs" if run.source == "pooled" else ""
-    return f"{run.runs[0]} and {run.runs[1]} runs{source}"
+    return runs_text(contrast) + when(run.source == "pooled", ", seed noise pooled over designs")
 
 
-def these_cell(one: Contrast) -> str:
-    """Return claim A of a comparison."""
-    these = one.these_tasks
-    if these is None:
-        return "–"
-    part = f" ({len(these.tasks)} of {one.by_task.units} tasks)" if len(these.tasks) < one.by_task.units else ""
-    mark = f" o{' checkpoint' if one.checkpoint else ''}" if these.p_adjusted <= ALPHA else ""
-    return f"{points(these.mean)} {span(these.interval)}, p {chance(these.p_adjusted)}{mark}{part}"
-
-
-def other_cell(one: Contrast) -> str:
-    """Return claim B of a comparison."""
-    other = one.other_tasks
-    if not other.decidable:
-        return f"floor {chance(other.p_floor)}"
-    failed = "" if one.carried else ", only in what did not fail"
-    star = f" {escape(one.mark)}{' checkpoint' if one.checkpoint else ''}{failed}" if one.starred else ""
-    return f"{points(one.by_family.mean)} {span(one.by_family.interval)}, p {chance(other.p)}{star}"
-
-
-def run_cell(one: Contrast) -> str:
-    """Return claim C of a comparison."""
-    run = one.another_run
-    runs = "one run each" if run.runs == (1, 1) else f"{run.runs[0]} and {run.runs[1]} runs"
-    if run.p is None:
-        return f"{runs}, {'seed noise unknown' if one.checkpoint else 'cannot be said of designs: one family only'}"
-    if not one.other_tasks.decidable:
-        return f"{runs}, cannot be decided"
-    weak = ", pooled (weak)" if run.source == "pooled" else ""
-    return f"{span(run.interval)}, p {chance(run.p)}, {runs}{weak}"
+def runs_text(contrast: Contrast) -> str:
+    """Return how many runs both systems have: ``3 and 3 runs``."""
+    return f"{contrast.another_run.runs[0]} and {contrast.another_run.runs[1]} runs"
 
 
 def overturned(limit: float | None) -> str:
     """Return the seed noise that would make a marked comparison chance."""
-    return f": chance if a run's mean has sd > {100 * limit:.2f}" if limit else ": with any seed noise it could be chance"
+    if not limit:
+        return ": with any seed noise it could be chance"
+    return f": chance if a run's mean has sd > {100 * limit:.2f}"
 
 
-def converged(one: Contrast) -> str:
-    """Return what a claim of a comparison in which something failed speaks of."""
-    if one.sensitivity is None:
+def converged(contrast: Contrast) -> str:
+    """Return the limit of a claim on a comparison in which something failed; empty where nothing did."""
+    if contrast.sensitivity is None:
         return ""
-    if one.starred and one.carried:
+    if contrast.starred and contrast.carried:
         return ", in what did not fail"
-    if one.starred:
+    if contrast.starred:
         return ", only in what did not fail: it does not stand with failures counted as losses"
     return ", only in what did not fail"
 
@@ -133,7 +177,7 @@ def converged(one: Contrast) -> str:
 def failed(name: str, failure: Failure) -> str:
     """Return what failed of a system: ``2 of 3 runs of x failed``, ``x failed on 2 of 8 tasks``."""
     if failure.everywhere:
-        return f"{name} failed everywhere{f' (all {failure.runs} runs)' if failure.runs > 1 else ''}"
+        return f"{name} failed everywhere" + when(failure.runs > 1, f" (all {failure.runs} runs)")
     if failure.lost and failure.cells == failure.lost * failure.of:
         return f"{failure.lost} of {failure.runs} runs of {name} diverged or failed"
     if failure.runs == 1:
@@ -143,10 +187,8 @@ def failed(name: str, failure: Failure) -> str:
 
 def families_text(category: Category) -> str:
     """Return the families of a category that have several tasks."""
-    related = [" + ".join(escape(task) for task in family) for family in category.families if len(family) > 1]
-    return "; ".join(related) if related else "no two tasks are known to be related"
-
-
-def count(number: int, one: str, several: str) -> str:
-    """Return a number and what it counts: ``1 family``, ``6 families``."""
-    return f"{number} {one if number == 1 else several}"
+    related = []
+    for family in category.families:
+        if len(family) > 1:
+            related.append(" + ".join(map(escape, family)))
+    return "; ".join(related) or "no two tasks are known to be related"

@@ -1,0 +1,126 @@
+"""Files of users, opened and read in bounded memory: no pipe, no device, no line without an end."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from common.errors import UserError
+
+MOST_BYTES = 1 << 30  # of a file that is read as a whole
+MOST_BYTES_OF_LINE = 1 << 27
+DAMAGED = (OSError, EOFError, zlib.error)  # what reading a file may raise; a cut or damaged .gz is any of them
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; a pipe would wait for ever, and a device may have no end.
+
+    Raises:
+        OSError: it is missing, not readable, a folder, or no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would block here
+    except ValueError:  # NUL, or half a character
+        raise OSError(errno.EINVAL, "its name cannot be that of a file", str(path)) from None
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "it is no regular file but a pipe or a device", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def open_unpacked(path: Path) -> BinaryIO:
+    """Open a file as `open_regular` does, one whose name ends in ``.gz`` unpacked.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    file = open_regular(path)
+    if not path.name.lower().endswith(".gz"):
+        return file
+    packed = gzip.GzipFile(fileobj=file)
+    packed.myfileobj = cast(FileIO, file)  # closed with it
+    return cast(BinaryIO, packed)
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        OSError: as `open_regular`; or it is larger than ``most`` bytes.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return content
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Return a small file's text; ends of lines become a line feed.
+
+    Raises:
+        OSError: as `read_bytes`; or it is in another encoding, and ``strerror`` names the line.
+    """
+    content = read_bytes(path)
+    try:
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise OSError(errno.EILSEQ, f"it is not UTF-8 in line {line} ({error.reason})", str(path)) from error
+
+
+def iter_lines(path: Path, most: int | None = None) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line of a plain or gzip-compressed file in UTF-8.
+
+    The mark that some editors put in front of UTF-8 is no part of the text.
+
+    Args:
+        path: of the file.
+        most: bytes of all lines together; None where whoever reads them keeps none.
+
+    Raises:
+        UserError: a line is no UTF-8 or has no end, or there are more than ``most`` bytes; the message names file and line.
+        OSError, EOFError, zlib.error: the file cannot be read (`DAMAGED`).
+    """
+    total = number = 0
+    with open_unpacked(path) as file:
+        while line := file.readline(MOST_BYTES_OF_LINE + 1):
+            total += len(line)
+            if len(line) > MOST_BYTES_OF_LINE:
+                raise UserError(f"{path}:{number + 1}: the line has more than {MOST_BYTES_OF_LINE:,} bytes")
+            if most is not None and total > most:
+                raise UserError(f"{path}:{number + 1}: the file has more than {most:,} bytes")
+            pieces = [line]
+            if b"\r" in line:
+                pieces = line.replace(b"\r\n", b"\n").replace(b"\r", b"\n").splitlines(keepends=True)
+            for piece in pieces:
+                number += 1
+                yield number, decoded_line(piece, f"{path}:{number}", first=number == 1)
+
+
+def decoded_line(line: bytes, where: str, *, first: bool) -> str:
+    """Return the text of a line, of the first one without the mark that some editors put in front of UTF-8.
+
+    Raises:
+        UserError: it is no UTF-8; the message begins with ``where``.
+    """
+    try:
+        return line.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        is_utf16 = first and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "UTF-16" if is_utf16 else "LATIN1"
+        raise UserError(
+            f"{where}: no UTF-8: {error.reason} at byte {error.start} of the line. The file is not UTF-8: convert it, for "
+            f"example from {encoding}: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE"
+        ) from error

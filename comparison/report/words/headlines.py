@@ -1,0 +1,93 @@
+"""Sentences of headlines: who is worse, tied, or leads only in what did not fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comparison.claims.outcome import Category, Contrast
+from comparison.report.words.marks import any_checkpoint, loser, winner
+from comparison.report.words.names import called, listed
+from comparison.report.words.sentences import families_of
+from comparison.report.words.wording import failed, margin_text, when
+
+NAMED = 3  # systems or pairs in a headline; a larger number is counted
+
+
+def few(names: Sequence[str]) -> str:
+    """Return names as a list; a long one is cut and counted."""
+    if len(names) <= 2 * NAMED:
+        return listed(names)
+    return f"{listed(names[:NAMED], ',')} and {len(names) - NAMED} more"
+
+
+def undecidable(category: Category) -> str:
+    """Say that no choice can be decided."""
+    return f"Which to choose cannot be decided with {families_of(category)}."
+
+
+def shown_worse(worse: Sequence[str]) -> str:
+    """Say who is shown to be worse; empty where nobody is."""
+    if not worse:
+        return ""
+    if len(worse) == 1:
+        return f" {listed(worse)} is shown to be worse."
+    return f" {listed(worse)} are shown to be worse."
+
+
+def tied(names: Sequence[str], contrasts: Sequence[Contrast], margin: float) -> str:
+    """Say that systems are equivalent."""
+    checkpoints = when(any_checkpoint(contrasts), " (checkpoints)")
+    return f"{listed(names)} are equivalent within {margin_text(margin)}{checkpoints}: choose the cheapest."
+
+
+def failures_of(category: Category, systems: Sequence[str]) -> list[str]:
+    """Return what failed of some systems that have scores."""
+    texts = []
+    for system in systems:
+        failure = category.failures.get(system)
+        if failure is not None and not failure.everywhere:
+            texts.append(failed(called(system), failure))
+    return texts
+
+
+def failures_sentence(category: Category, systems: Sequence[str]) -> list[str]:
+    """Say that a choice speaks of what did not fail, where something did."""
+    failures = "; ".join(failures_of(category, systems))
+    if not failures:
+        return []
+    if _runs_lost(category, systems):
+        return [f"This speaks of converged runs: {failures}."]
+    return [f"This speaks of what did not fail: {failures}."]
+
+
+def fragile_sentences(category: Category, contrasts: Sequence[Contrast]) -> list[str]:
+    """Say who leads only because failed runs are not in the mean."""
+    behind: dict[str, list[str]] = {}
+    for contrast in contrasts:
+        behind.setdefault(winner(contrast), []).append(loser(contrast))
+    sentences = []
+    for leader, others in list(behind.items())[:NAMED]:
+        failures = "; ".join(failures_of(category, [leader, *others]))
+        where = _where(category, [leader, *others])
+        sentences.append(f"{called(leader)} leads {few(others)} {where}; {failures}, so {called(leader)} is not chosen.")
+    if len(behind) > NAMED:
+        sentences.append(f"So it is with {len(behind) - NAMED} more systems.")
+    return sentences
+
+
+def equivalent_if_converged(category: Category, names: Sequence[str], margin: float) -> str:
+    """Say that systems are equivalent only in what did not fail."""
+    failures = "; ".join(failures_of(category, names))
+    where = _where(category, names)
+    return f"{listed(names)} are equivalent within {margin_text(margin)} {where}; {failures}, so none is chosen for its cost."
+
+
+def _where(category: Category, systems: Sequence[str]) -> str:
+    if _runs_lost(category, systems):
+        return "in the runs that converged"
+    return "on the tasks that did not fail"
+
+
+def _runs_lost(category: Category, systems: Sequence[str]) -> bool:
+    """Return whether a whole run of some system has no score."""
+    return any(category.failures[system].lost for system in systems if system in category.failures)

@@ -1,0 +1,307 @@
+"""LoRA on a base LLM: every target that a config names is there, or the names that are there are said."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from common.errors import UsageError, UserError, nearest
+from model_loaders.backbone.quiet import quiet
+from model_loaders.backbone.states import decoder_layers
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+logger = logging.getLogger(__name__)
+
+# configs/lora.json names these; where a family calls its linear layers otherwise, it stands for all of them.
+STANDARD_TARGETS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+# Initialisations that give the same A and B, and the same changed base weights, each time LoRA is added. The others that change
+# the base (pissa_niter_16, corda, loftq, lora_ga) draw at random or need data, so a saved adapter would not fit its base.
+INITIALISATIONS = (True, False, "gaussian", "orthogonal", "pissa", "olora")
+PATTERN_SECONDS = 10
+MATCHER = "import json, re, sys\npatterns, names = json.load(sys.stdin)\n" + (
+    "json.dump([[name for name in names if re.fullmatch(pattern, name)] for pattern in patterns], sys.stdout)"
+)
+
+
+def add_lora(backbone: nn.Module, lora: dict[str, Any], *, trainable: bool, saved: bool = False) -> nn.Module:
+    """Put LoRA on the backbone with peft; trainable adapters stay in fp32, whatever the base's dtype.
+
+    Args:
+        backbone: the bare decoder.
+        lora: the content of a peft ``adapter_config.json`` or of ``configs/lora.json``.
+        trainable: whether the adapter will be trained.
+        saved: whether it is a saved adapter's, whose tensors are compared afterwards, and not a new one's.
+
+    Raises:
+        UserError: a config that is not LoRA, or that names what this model does not have.
+    """
+    import peft
+
+    family: Any = backbone.config
+    try:
+        config = lora_config(lora if saved else fitted(lora, backbone), trainable=trainable)
+        check_patterns(backbone, config)
+        if not saved:
+            check_new(backbone, config)
+        with quiet():
+            model = peft.get_peft_model(backbone, config, autocast_adapter_dtype=trainable)
+    except (ValueError, TypeError, re.error) as error:
+        raise UserError(f"this LoRA config does not fit a {family.model_type!r} model: {error}") from error
+    return model  # type: ignore[no-any-return]
+
+
+def lora_config(lora: dict[str, Any], *, trainable: bool) -> LoraConfig:
+    """Return the ``peft.LoraConfig`` of the content of an ``adapter_config.json``."""
+    import peft
+
+    kind = lora.get("peft_type", "LORA")
+    if str(getattr(kind, "value", kind)) != "LORA":
+        raise UserError(f"the adapter is of type {kind!r}; only LoRA adapters are supported")
+    known = set(peft.LoraConfig.__dataclass_fields__)
+    # Files of older and newer peft versions carry keys that this one does not have; the tensors decide in the end.
+    options = {key: value for key, value in lora.items() if key in known and key not in ("task_type", "peft_type")}
+    options |= {"inference_mode": not trainable, "base_model_name_or_path": None}
+    return peft.LoraConfig(task_type="FEATURE_EXTRACTION", **options)
+
+
+def fitted(lora: dict[str, Any], backbone: nn.Module) -> dict[str, Any]:
+    """Return a new adapter's config for this family: the standard targets become its own linear layers where it has others."""
+    targets = lora.get("target_modules")
+    if isinstance(targets, list) and set(targets) == STANDARD_TARGETS:
+        own = linear_names(backbone)
+        if not own >= STANDARD_TARGETS:
+            lora = lora | {"target_modules": sorted(own)}
+            experts = fused_experts(backbone)
+            if experts and not lora.get("target_parameters"):
+                logger.warning(
+                    "LoRA does not act on the experts, whose weights are fused (%s): name them under target_parameters, "
+                    "with lora_dropout 0, to train them", ", ".join(experts),
+                )  # fmt: skip
+    if lora.get("layers_to_transform") is not None and not lora.get("layers_pattern"):
+        # peft looks for a list inside a named part; in a bare decoder the list of layers stands at the top.
+        lora = lora | {"layers_pattern": layers_name(backbone)}
+    return lora
+
+
+def linear_names(backbone: nn.Module) -> set[str]:
+    """Return the last names of the linear maps in the decoder layers."""
+    from transformers.pytorch_utils import Conv1D
+
+    names = set()
+    for name, module in decoder_layers(backbone).named_modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            names.add(name.rsplit(".", 1)[-1])
+    return names
+
+
+def fused_experts(backbone: nn.Module) -> list[str]:
+    """Return the names of weights of several experts in one tensor, such as ``experts.down_proj``."""
+    names = set()
+    for name, parameter in decoder_layers(backbone).named_parameters():
+        if parameter.dim() == 3:
+            names.add(".".join(name.split(".")[-2:]))
+    return sorted(names)
+
+
+def layers_name(backbone: nn.Module) -> str:
+    """Return the name of the decoder's list of layers, such as ``layers``."""
+    layers = decoder_layers(backbone)
+    names = [name for name, module in backbone.named_modules() if module is layers]
+    return str(names[0].rsplit(".", 1)[-1])
+
+
+def check_patterns(backbone: nn.Module, config: LoraConfig) -> None:
+    """Raise a UserError if a regular expression of a LoRA config takes too long on this model's names.
+
+    They are tried in a process of their own: one that goes back and forth without end cannot be stopped here.
+    """
+    patterns = regular_expressions(config)
+    if patterns:
+        matches_of(list(patterns.values()), names_of(backbone), ", ".join(patterns))
+
+
+def regular_expressions(config: LoraConfig) -> dict[str, str]:
+    """Return what peft takes as regular expressions on whole names, by a description."""
+    patterns = {}
+    for field in ("target_modules", "exclude_modules"):
+        value = getattr(config, field)
+        if isinstance(value, str) and value != "all-linear":
+            patterns[f"{field} {value!r}"] = value
+    for field in ("rank_pattern", "alpha_pattern"):
+        for key in getattr(config, field) or ():
+            if re.escape(key) != key:  # most are plain names
+                patterns[f"{field} {key!r}"] = rf"(.*\.)?({key})"
+    for key in [config.layers_pattern] if isinstance(config.layers_pattern, str) else config.layers_pattern or ():
+        if re.escape(key) != key:
+            patterns[f"layers_pattern {key!r}"] = rf"(.*?\.)?{key}\.\d+\..*"
+    for key in config.modules_to_save or ():
+        if re.escape(key) != key:
+            patterns[f"modules_to_save {key!r}"] = rf"(.*\.)?{key}(\..*)?"
+    return patterns
+
+
+def matches_of(patterns: Sequence[str], names: Sequence[str], what: str) -> list[list[str]]:
+    """Return the names that each regular expression matches as a whole."""
+    for pattern in patterns:
+        re.compile(pattern)
+    try:
+        process = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", MATCHER],
+            input=json.dumps([patterns, names]),
+            capture_output=True,
+            text=True,
+            timeout=PATTERN_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"the LoRA config's {what}: the regular expression was not done with this model's {len(names)} names after "
+            f"{PATTERN_SECONDS} s. It goes back and forth (as (a+)+ does): give a list of names instead."
+        ) from error
+    return list(json.loads(process.stdout))
+
+
+def names_of(backbone: nn.Module) -> list[str]:
+    """Return the names of all modules below the backbone itself."""
+    return [name for name, _ in backbone.named_modules() if name]
+
+
+def check_new(backbone: nn.Module, config: LoraConfig) -> None:
+    """Check a new adapter's config before its first step.
+
+    Raises:
+        UserError: it names what this model does not have, or it starts in a way that does not save or is not finite.
+    """
+    if config.init_lora_weights not in INITIALISATIONS:
+        raise UsageError(
+            f"init_lora_weights {config.init_lora_weights!r} changes the base model's weights in a way that cannot be "
+            "repeated, or needs data that is not given: a saved adapter would not fit its base model. Take true, 'gaussian', "
+            "'orthogonal', 'pissa' or 'olora'."
+        )
+    check_names(backbone, config)
+    check_layers(backbone, config)
+    if config.use_dora:
+        refuse_zero_rows(backbone, config)
+
+
+def check_names(backbone: nn.Module, config: LoraConfig) -> None:
+    """Raise a UserError for a name in a LoRA config that nothing in this model has."""
+    names = names_of(backbone)
+    parameters = [name for name, _ in backbone.named_parameters()]
+    have = sorted(linear_names(backbone))
+    for field, value in (
+        ("target_modules", config.target_modules),
+        ("exclude_modules", config.exclude_modules),
+        ("rank_pattern", list(config.rank_pattern)),
+        ("alpha_pattern", list(config.alpha_pattern)),
+        ("modules_to_save", config.modules_to_save),
+        ("target_parameters", config.target_parameters),
+    ):
+        if not value or value == "all-linear":
+            continue
+        keys = [value] if isinstance(value, str) else sorted(value)
+        whole = parameters if field == "target_parameters" else names
+        shown = fused_experts(backbone) if field == "target_parameters" else have
+        matched = dict.fromkeys(keys, False)
+        for key in keys:
+            if isinstance(value, str):
+                matched[key] = bool(matches_of([key], names, f"{field} {key!r}")[0])
+            elif field in ("rank_pattern", "alpha_pattern") and re.escape(key) != key:
+                matched[key] = bool(matches_of([rf"(.*\.)?({key})"], names, f"{field} {key!r}")[0])
+            else:
+                matched[key] = is_part(key, whole)
+        missing = [key for key in keys if not matched[key]]
+        if missing:
+            hint = nearest(missing[0], shown, 2)
+            raise UsageError(
+                f"the LoRA config's {field}: this model has no {', '.join(missing)}{hint}. "
+                f"It has: {', '.join(shown) or 'none'}."
+            )
+
+
+def is_part(key: str, names: Iterable[str]) -> bool:
+    """Whether one of the names is ``key`` or ends with it, as peft matches."""
+    return any(name == key or name.endswith(f".{key}") for name in names)
+
+
+def check_layers(backbone: nn.Module, config: LoraConfig) -> None:
+    """Raise a UserError if ``layers_to_transform`` or ``layers_pattern`` names layers that are not there."""
+    wanted = config.layers_to_transform
+    if wanted is None:
+        return
+    count = len(decoder_layers(backbone))
+    outside = [index for index in ([wanted] if isinstance(wanted, int) else wanted) if not 0 <= index < count]
+    if outside:
+        raise UsageError(
+            f"the LoRA config's layers_to_transform names the layers {outside}; this model has {count}, "
+            f"counted from 0 to {count - 1}"
+        )
+    patterns = [config.layers_pattern] if isinstance(config.layers_pattern, str) else config.layers_pattern or []
+    lists = []
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.ModuleList):
+            lists.append(name)
+    for pattern in patterns:
+        if not matches_of([rf"(.*\.)?{pattern}"], lists, f"layers_pattern {pattern!r}")[0]:
+            have = sorted({name.rsplit(".", 1)[-1] for name in lists})
+            raise UsageError(
+                f"the LoRA config's layers_pattern {pattern!r}: this model has no such list of layers{nearest(pattern, have)}. "
+                f"It has: {', '.join(have)}."
+            )
+
+
+@torch.no_grad()
+def refuse_zero_rows(backbone: nn.Module, config: LoraConfig) -> None:
+    """Raise a UserError if DoRA, which divides by the norm of each row, stands on a weight with a row of zeros."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    every = config.target_modules == "all-linear"
+    for name, module in backbone.named_modules():
+        weight = getattr(module, "weight", None)
+        if not isinstance(module, nn.Linear) or not isinstance(weight, torch.Tensor) or weight.is_meta:
+            continue
+        if not weight.is_floating_point() or not (every or check_target_module_exists(config, name) is True):
+            continue
+        rows = int((weight.float().norm(dim=1) == 0).sum())
+        if rows:
+            raise UsageError(
+                f"use_dora: the base model's {name} has {rows} rows of zeros, and DoRA divides by the norm of each row: every "
+                "vector would be NaN. Leave use_dora out, or name it under exclude_modules."
+            )
+
+
+def targets_of(backbone: nn.Module) -> dict[str, int]:
+    """Return in how many places LoRA acts, by the last name of the module.
+
+    >>> from model_loaders.create import create
+    >>> targets_of(create("model1", base, lora={"target_modules": ["q_proj"]}).backbone)
+    {'q_proj': 3}
+    """
+    from peft.tuners.lora.layer import LoraLayer
+
+    names: list[str] = []
+    for name, module in backbone.named_modules():
+        if isinstance(module, LoraLayer):
+            parameter = getattr(module, "parameter_name", None)
+            names.append(parameter if isinstance(parameter, str) else name.rsplit(".", 1)[-1])
+    return dict(Counter(names))
+
+
+def check_ranks(lora: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], place: str) -> None:
+    """Raise a UserError if a saved LoRA config has a rank that none of its tensors can have, before memory is asked for."""
+    sizes = [size for tensor in tensors.values() for size in tensor.shape]
+    largest = max(sizes, default=0)
+    for rank in (lora.get("r", 8), *dict(lora.get("rank_pattern") or {}).values()):
+        if isinstance(rank, int) and rank > largest:
+            raise UserError(f"{place} says rank {rank}, but no tensor of the adapter has a side longer than {largest}")

@@ -1,0 +1,1 @@
+"""The end of a study: its record, its comparison, its headline table."""

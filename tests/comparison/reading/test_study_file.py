@@ -1,0 +1,109 @@
+"""`study.json`: the documented example is valid, mistakes are told with their place, and cells are read as it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comparison.__main__ import main
+from comparison.errors import ComparisonError
+from comparison.reading.results_folder import read
+from comparison.reading.study_file import read_study_file
+from tests.comparison.conftest import Write
+from tests.tiny import ROOT
+
+CELL = {"name": "model3-seed42", "design": "model3"}
+
+
+def save(folder: Path, **content: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.json").write_text(json.dumps({"format": 1, **content}), encoding="utf-8")
+    return folder
+
+
+def documented() -> dict[str, Any]:
+    text = (ROOT / "docs" / "report_data.md").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text.split("```json")[1].split("```")[0])
+    return found
+
+
+def test_the_documented_example_is_read(tmp_path: Path) -> None:
+    content = documented()
+    metrics = tmp_path / content["cells"][0]["curve"]
+    metrics.parent.mkdir(parents=True)
+    lines = [{"step": 5, "loss": 4.5, "grad_norm": 2.0, "time": 1.0}, {"step": 10, "eval_loss": 1.0}, {"step": 10, "loss": 3.5}]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 15, "lo', encoding="utf-8")
+    (tmp_path / "study.json").write_text(json.dumps(content), encoding="utf-8")
+    found = read_study_file(tmp_path)
+    assert found is not None
+    assert [(point.step, point.loss, point.grad_norm) for point in found.cells[0].curve] == [(5, 4.5, 2.0), (10, 3.5, None)]
+    assert found.cells[0].compared_as == "model3" and found.attention[0].mass[1][2] == 0.4
+    assert found.leakage is not None and found.leakage[0].total == 3108
+    assert read_study_file(tmp_path / "cells") is None
+
+
+def test_a_run_that_went_back_and_one_that_diverged(tmp_path: Path) -> None:
+    nan = float("nan")
+    curve = [{"step": s, "loss": v} for s, v in [(1, 5.0), (2, 4.0), (3, 3.0), (4, 3.0), (2, 3.9), (3, nan)]]
+    found = read_study_file(save(tmp_path, cells=[{**CELL, "curve": curve, "status": "diverged", "reason": "loss is NaN"}]))
+    assert found is not None
+    assert [(point.step, point.loss) for point in found.cells[0].curve] == [(1, 5.0), (2, 3.9), (3, None)]
+    assert found.leakage is None, "nobody looked"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"format": 2}, 'expected "format": 1'),
+        ({"cels": []}, "unknown key 'cels' (did you mean 'cells'?)"),
+        ({"cells": [{"name": "a"}]}, "cells[0]: the key 'design' is missing"),
+        ({"cells": [CELL, CELL]}, "'model3-seed42' stands there twice"),
+        ({"cells": [{**CELL, "status": "diverge"}]}, "cells[0]: status is 'diverge', not one of 'done'"),
+        ({"cells": [{**CELL, "seed": "42"}]}, "cells[0]: seed is '42', not a whole number"),
+        ({"cells": [{**CELL, "training_seconds": -1}]}, "cells[0]: training_seconds: -1.0 is negative"),
+        ({"cells": [{**CELL, "curve": "../other/metrics.jsonl"}]}, "must be below the study's folder"),
+        ({"cells": [{**CELL, "curve": "nowhere.jsonl"}]}, "'nowhere.jsonl' cannot be read"),
+        ({"cells": [{**CELL, "curve": [{"loss": 1.0}]}]}, "expected a whole number as step"),
+        ({"cells": [CELL], "attention": [{"cell": "model3-seed4", "texts": "x", "by": "head", "mass": [[1.0]]}]},
+         "there is no cell 'model3-seed4' (did you mean 'model3-seed42'?)"),
+        ({"cells": [CELL], "attention": [{"cell": "model3-seed42", "texts": "x", "by": "head", "mass": [[0.5, 0.4]]}]},
+         "attention[0]: mass[0]: a row's masses are positive and add up to 1, not 0.9"),
+        ({"cells": [CELL], "attention": [{"cell": "model3-seed42", "texts": "x", "by": "head", "mass": [[1.0], []]}]},
+         "rows of equal length"),
+        ({"truncation": [{"task": "a", "side": "query", "texts": 3, "cut": 4}]}, "4 of 3 texts are cut"),
+        ({"leakage": [{"training_file": "a", "task": "b", "count": 4, "total": 3}]}, "4 of 3 texts are found"),
+        ({"recipe": []}, "recipe is [], not an object"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_with_their_place(tmp_path: Path, content: dict[str, Any], said: str) -> None:
+    with pytest.raises(ComparisonError) as error:
+        read_study_file(save(tmp_path, **content))
+    assert said in str(error.value) and "study.json" in str(error.value)
+
+
+def test_a_file_that_is_no_json_is_refused_by_the_command(write_study: Write, tmp_path: Path, capsys: Any) -> None:
+    root = write_study({"model1-seed1": {"NQ": 0.5}, "model2-seed1": {"NQ": 0.6}})
+    (root / "study.json").write_text("{", encoding="utf-8")
+    assert main([str(root), "--output_dir", str(tmp_path / "out")]) == 1
+    assert "study.json cannot be read" in capsys.readouterr().err
+
+
+def test_cells_are_systems_and_runs_as_the_file_says(write_study: Write) -> None:
+    root = write_study({"a-seed1": {"NQ": 0.5}, "a-seed2": {"NQ": 0.6}, "b-seed1": {"NQ": 0.4}}, failed={"z-seed1": "old"})
+    cells = [
+        {"name": "a-seed1", "design": "model1", "seed": 1},
+        {"name": "a-seed2", "design": "model1", "seed": 2, "status": "diverged", "reason": "the loss rose"},
+        {"name": "a-seed3", "design": "model1", "seed": 3, "status": "diverged", "reason": "loss is NaN"},
+        {"name": "b-seed1", "design": "model1", "system": "model1 on org/B", "seed": 1},
+        {"name": "b-seed2", "design": "model1", "system": "model1 on org/B", "seed": 2, "status": "unfinished"},
+    ]
+    found = read([save(root, cells=cells)])
+    assert [system.name for system in found.systems] == ["model1", "model1 on org/B"]
+    runs = found.systems[0].runs
+    assert [run.label for run in runs] == ["seed 1", "seed 2", "seed 3"]
+    assert runs[1].scores and not runs[2].scores and runs[2].failed == {"NQ": "loss is NaN"}
+    assert any("b-seed2 is not finished" in note for note in found.notes)
+    assert found.studies[0].names == {"model1": "model1", "model1 on org/B": "model1 on org/B"}

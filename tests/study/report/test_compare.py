@@ -1,0 +1,32 @@
+"""The system that others are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.files import write_json
+from study.report.compare import compare, passed_over
+from study.study import read_study
+from tests.study.tiny_study import fake_cell
+
+
+def test_a_design_without_scores_is_passed_over(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = []
+    for number, name in enumerate(("model1", "model3", "model5")):
+        cells.append(replace(fake_cell(study_file.parent / "out" / "cells", number, name), design=name))
+    study = replace(read_study(study_file), cells=cells)
+    for cell in cells:
+        cell.folder.mkdir(parents=True)
+    assert passed_over(cells, study.config) == [], "nobody has scores"
+    for cell in cells[1:]:
+        write_json({"scores": {"T": {"score": 0.5, "type": "STS"}}}, cell.scores_file)
+    write_json({"reason": "no memory"}, cells[0].failure_file)
+    (sentence,) = passed_over(cells, study.config)
+    assert "model1 stands before model3" in sentence and "(model1 failed: no memory)" in sentence
+    assert compare(study) == 0 and sentence in capsys.readouterr().out
+    config = replace(study.config, comparison={"baseline": "model1"})
+    assert compare(replace(study, config=config)) == 1
+    assert "baseline: model1 has no scores (model1 failed: no memory)" in capsys.readouterr().err

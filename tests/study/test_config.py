@@ -1,0 +1,206 @@
+"""The study file: its meaning for the cells, and the mistakes that are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.errors import UserError
+from evaluation.tasks.mteb_tasks import official_names
+from model_loaders.designs import DESIGNS, GRID
+from study.cells import Cell, make_cells
+from study.command_line import training_words
+from study.config import ROOT, StudyConfig, read_study_config
+from study.inputs import Inputs
+from study.study import Study, read_study
+from tests.study.tiny_study import Main, change
+from trainers.flags.command_line import parse
+
+
+def cells_of(study_file: Path) -> list[Cell]:
+    return read_study(study_file).cells
+
+
+def test_the_grid_is_complete() -> None:
+    rows = [DESIGNS[name] for name in GRID]
+    cells = {(row.attention, row.pooling if row.pooling != "none" else row.tokens) for row in rows}
+    poolings = ("last", "mean", "last_layer", "multi_layer")
+    assert cells == {(attention, pooling) for attention in ("causal", "bidirectional") for pooling in poolings}
+    assert len(rows) == 8
+    # As the paper defines them: of several layers, causal attention reads EOS states and bidirectional attention means.
+    reads = {(row.attention, row.tokens) for row in rows if row.pooling == "multi_layer"}
+    assert reads == {("causal", "last"), ("bidirectional", "mean")}
+
+
+def test_every_combination_is_a_cell(study_file: Path, base: Path) -> None:
+    other = study_file.parent / "other"
+    shutil.copytree(base, other)
+    change(
+        study_file,
+        base_model=None,
+        base_models=[str(base), "other"],
+        designs="grid",
+        seeds=[1, 2],
+        recipes={"slow": {"learning_rate": 0.001}, "fast": {}},
+        baselines=["mean_pooling", "tfidf"],
+    )
+    cells = cells_of(study_file)
+    assert len(cells) == 2 + 1 + 2 * 2 * 2 * 8
+    assert [cell.number for cell in cells] == list(range(len(cells)))
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert {cell.system for cell in cells} >= {"model3 on other, slow", "mean_pooling on other", "tfidf"}
+    # The other base has the same weights: what is equal is not trained twice, but by name.
+    assert len({cell.folder for cell in cells}) == 1 + 1 + 2 * 2 * 8
+    assert all(cell.seed in (1, 2) for cell in cells if cell.kind == "design")
+
+
+def test_settings_make_the_cell(study_file: Path) -> None:
+    study = read_study(study_file)
+    config, inputs = study.config, study.inputs
+
+    def folders(config: StudyConfig, inputs: Inputs) -> dict[str, Path]:
+        return {cell.name: cell.folder for cell in make_cells(config, inputs)}
+
+    def changed(inputs: Inputs = inputs, **training: Any) -> set[str]:
+        other = dataclasses.replace(config, training={**config.training, **training})
+        return {name for name, folder in folders(other, inputs).items() if folder != before[name]}
+
+    before = folders(config, inputs)
+    trained = {"model1-seed42", "model3-seed42"}
+    assert changed(dataclasses.replace(inputs, train_keys=dict.fromkeys(inputs.train_keys, "other"))) == trained
+    assert changed(dataclasses.replace(inputs, base_keys=dict.fromkeys(inputs.base_keys, "other"))) == set(before)
+    assert changed(max_seq_length=32) == set(before)  # baselines too: they see other texts
+    assert changed(torch_dtype="bfloat16") == set(before)
+    assert changed(attn_implementation="eager") == set(before)
+    assert changed(learning_rate=0.02) == trained
+    assert changed(pooling_latents=5) == {"model3-seed42"}
+    assert not changed(logging_steps=7)
+    # Other tasks are another evaluation of the same weights.
+    tasks = dataclasses.replace(inputs, tasks={"Other": "data"})
+    assert not changed(tasks)
+    keys = {cell.evaluation_key for cell in [*make_cells(config, inputs), *make_cells(config, tasks)]}
+    assert len(keys) == 2
+
+
+def test_more_processes_are_another_cell(study_file: Path) -> None:
+    before = cells_of(study_file)
+    change(study_file, accelerate_config=str(ROOT / "configs" / "accelerate" / "cpu.yaml"))
+    after = cells_of(study_file)
+    assert [cell.folder == after[cell.number].folder for cell in before] == [True, False, False]
+
+
+def test_a_mix_is_keyed_by_content(study_file: Path) -> None:
+    content = yaml.safe_load(study_file.read_text())
+    content["training"]["dataset_config"] = "mix.yaml"
+    change(study_file, train_file=None, training=content["training"], designs=["model1"], baselines=[])
+    mix = study_file.with_name("mix.yaml")
+    mix.write_text("- name: train.jsonl\n")
+
+    def folder() -> Path:
+        return cells_of(study_file)[0].folder
+
+    first = folder()
+    mix.write_text("# the same\n- name: train.jsonl\n  repeat: 1\n")
+    assert folder() == first
+    renamed = mix.rename(mix.with_name("renamed.yaml"))
+    study_file.write_text(study_file.read_text().replace("mix.yaml", "renamed.yaml"))
+    assert folder() == first
+    renamed.write_text("- name: train.jsonl\n  repeat: 0.5\n")
+    second = folder()
+    train_file = study_file.with_name("train.jsonl")
+    train_file.write_text("".join(train_file.read_text().splitlines(keepends=True)[1:]))
+    assert len({first, second, folder()}) == 3
+
+
+@pytest.mark.parametrize("path", [ROOT / "configs" / "quickstart.yaml", *sorted((ROOT / "configs" / "studies").glob("*.yaml"))])
+def test_shipped_studies_are_valid(path: Path, tmp_path: Path) -> None:
+    config = read_study_config(path, {"output_dir": str(tmp_path)})
+    # What stands in runs/ is made by the command that the file names.
+    for flags in (config.training, *config.recipes.values()):
+        if str(flags.get("dataset_config")).startswith("runs/"):
+            mix = tmp_path / "mix.yaml"
+            mix.write_text("- name: train.jsonl\n")
+            (tmp_path / "train.jsonl").write_text('{"query": "q", "positive": "p"}\n')
+            flags["dataset_config"] = str(mix)
+    inputs = Inputs(
+        bases={name: str(ROOT / "quickstart" / "base") for name in config.base_models},
+        base_keys=dict.fromkeys(config.base_models, "base"),
+        train={name: config.flags(name).get("dataset_config", "train.jsonl") for name in config.recipe_names},
+        train_keys=dict.fromkeys(config.recipe_names, "data"),
+        train_files={},
+        eval_dir=None,
+        tasks=dict.fromkeys(config.tasks, "mteb"),
+        prompts=None,
+        accelerate=None,
+    )
+    study = Study(path, config, inputs, make_cells(config, inputs))
+    assert config.eval_dir or not set(config.tasks) - set(official_names())
+    for design in config.designs:
+        cell = next(cell for cell in study.cells if cell.design == design)
+        assert parse(training_words(study, cell), design=design).training.max_steps > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"dataset_config": "mix.yaml"}}, "leave train_file"),
+        ({"training": {"dataset_config": [{"name": "d"}]}, "train_file": None}, "path of a file"),
+        ({"training": {"dataset_config": "mix.yaml"}, "train_file": None, "baselines": ["tfidf"]}, "need train_file"),
+        ({"designes": ["model1"]}, "designs"),
+        ({"designs": ["model9"]}, "model9"),
+        ({"designs": "model1"}, "designs"),
+        ({"baselines": ["tfidff"]}, "tfidf"),
+        ({"train_file": None}, "train_file"),
+        ({"eval_dir": None, "tasks": None}, "eval_dir"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": 42}, "seeds"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"headline": "WordPair"}, "none of the tasks"),
+        ({"training": {"seed": 7}}, "seed"),
+        ({"training": "fast"}, "training"),
+        ({"recipes": {"fast": {"output_dir": "x"}}}, "recipes, fast: output_dir"),
+        ({"recipes": {"fast": 3}}, "recipes, fast"),
+        ({"jobs": 0}, "jobs"),
+        ({"base_models": ["a"]}, "one of them"),
+        ({"base_model": None}, "one of them"),
+        ({"comparison": {"basline": "model1"}}, "did you mean 'baseline'"),
+        ({"comparison": {"margin": 5}}, "one point"),
+        ({"comparison": {"margin": "small"}}, "margin: expected float"),
+        ({"comparison": {"baseline": "model1", "all_pairs": True}}, "leave baseline out"),
+    ],
+)
+def test_mistakes_in_a_study_file(study_file: Path, changes: dict, message: str) -> None:
+    change(study_file, **changes)
+    with pytest.raises(UserError, match=message):
+        read_study_config(study_file, {})
+
+
+def test_a_key_twice(study_file: Path) -> None:
+    study_file.write_text(study_file.read_text() + "\nseeds: [7]\nseeds: [8]\n")
+    with pytest.raises(UserError, match="seeds stands in line"):
+        read_study_config(study_file, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accelerate_config": "nothing.yaml"}, "there is no file nothing.yaml"),
+        ({"accelerate_config": "machines.yaml"}, "wants 2 machines"),
+        ({"base_model": "/no/such/base"}, "base_model: there is no base model directory /no/such/base"),
+        ({"base_model": "eval"}, "has no config.json"),
+        ({"eval_dir": "nowhere"}, "there is no folder nowhere"),
+        ({"headline": "WordPair", "tasks": None}, "did you mean 'WordPairs'"),
+        ({"comparison": {"baseline": "model2"}}, "there is no 'model2' (did you mean 'model3'?)"),
+        ({"eval_prompts": "nothing.yaml"}, "there is no file nothing.yaml"),
+    ],
+)
+def test_named_things_must_exist(study_file: Path, changes: dict, message: str, main: Main) -> None:
+    study_file.with_name("machines.yaml").write_text("distributed_type: MULTI_GPU\nnum_machines: 2\nnum_processes: 16\n")
+    change(study_file, **changes)
+    status, _, errors = main(study_file, "--plan")
+    assert status == 1 and message in errors

@@ -1,0 +1,76 @@
+"""Cells share a machine, and the end of one is no other's."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from study.launch import clean_environment
+from study.scheduler import Slots, make_slots, run_cells
+from tests.study.tiny_study import fake_cell
+
+
+def test_cores_of_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for cores, slots in ((1, Slots([None], 1)), (6, Slots([None, None], 3))):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert make_slots(None, None) == slots
+
+
+def test_a_failing_cell_stops_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell's process may die, say that another one runs it, or leave scores or a failure."""
+    monkeypatch.setattr("study.scheduler.SECONDS_BETWEEN_LOOKS", 0.02)
+    cells = [fake_cell(tmp_path, number, name) for number, name in enumerate(["dies", "taken", "good", "fails", "before"])]
+    for name in ("good", "before"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "before" / "scores.json").write_text('{"evaluation": "key"}')
+    scripts = {
+        "dies": "import os; os.kill(os.getpid(), 9)",
+        "taken": "raise SystemExit(75)",
+        "good": f"open({str(tmp_path / 'good' / 'scores.json')!r}, 'w').write('{{\"evaluation\": \"key\"}}')",
+        "fails": f"open({str(tmp_path / 'fails' / 'failure.json')!r}, 'w').write('{{\"reason\": \"no memory\"}}')",
+    }
+    left = run_cells(cells, lambda cell: [sys.executable, "-S", "-c", scripts[cell.name]], Slots([None], 1))
+    assert set(left) == {"dies", "taken", "fails"}
+    assert left["taken"] == "another process runs it" and left["fails"] == "no memory"
+    told = capsys.readouterr().out
+    assert "good: done" in told and "dies: FAILED" in told and "before" not in told
+
+
+def test_cells_get_a_clean_environment() -> None:
+    outer = {
+        "RANK": "3",
+        "WORLD_SIZE": "4",
+        "ACCELERATE_USE_FSDP": "true",
+        "TORCHELASTIC_RUN_ID": "x",
+        "MASTER_ADDR": "there",
+        "HF_HOME": "/cache",
+        "SLURM_JOB_ID": "7",
+    }
+    assert clean_environment(outer, threads=2, devices="1") == {
+        "HF_HOME": "/cache",
+        "SLURM_JOB_ID": "7",
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "1",
+    }
+
+
+def test_cells_get_shares_of_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = tmp_path / "two.yaml"
+    pairs.write_text("distributed_type: MULTI_GPU\nnum_processes: 2\n")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert make_slots(None, None).devices == ["4", "5", "6", "7"]
+    assert make_slots(None, str(pairs)).devices == ["4,5", "6,7"]
+    assert make_slots(1, str(pairs)).devices == ["4,5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    assert make_slots(None, str(pairs)).devices == ["4"]  # too few, which the trainer refuses
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert make_slots(None, None) == Slots([None, None], 4)
+    assert make_slots(4, str(pairs)) == Slots([None] * 4, 1)

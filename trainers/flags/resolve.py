@@ -1,0 +1,95 @@
+"""Values of flags in, a checked `TrainConfig` out. Imports torch and transformers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from common.errors import UserError
+from model_loaders.designs import DESIGNS, get_design
+from trainers.flags.arguments import GROUPS, ContrastiveArguments, ModelArguments, RunArguments
+from trainers.flags.checks import check_flags, check_writable
+from trainers.flags.flag import FlagValue, flags_of
+from trainers.flags.installed import check_installed
+from trainers.flags.launcher import check_launcher
+from trainers.flags.read_flags import DATA_FLAGS, read_flags
+from trainers.flags.train_config import TrainConfig
+from trainers.flags.training_arguments import build_training_arguments, inherited_flags
+from triplets.arguments import DataArguments
+
+Group = TypeVar("Group")
+
+
+def resolve(argv: Sequence[str], design: str | None, *, needs_data: bool) -> TrainConfig:
+    """Turn a command line into a checked configuration; the arguments are those of `trainers.flags.command_line.parse`.
+
+    Raises:
+        UserError: a mistake in the flags, with the place and the way out.
+    """
+    inherited = inherited_flags()
+    flags = read_flags(argv, {**flags_of(*GROUPS), **inherited}, with_design=design is None)
+    values = flags.values
+    if not needs_data and not any(values.get(name) for name in (*DATA_FLAGS, "dataset_file_path")):
+        values["dataset_name"] = "no data"
+    design = chosen_design(design, flags.typed_design, flags.file_design)
+    has_gpu = torch.cuda.is_available()
+    check_flags(values, design, inherited=inherited, command_line=flags.command_line, has_gpu=has_gpu)
+    check_launcher(os.environ, values, has_accelerator=torch.accelerator.is_available())
+    model, data = group_of(ModelArguments, values), group_of(DataArguments, values)
+    contrastive, run = group_of(ContrastiveArguments, values), group_of(RunArguments, values)
+
+    training_values = {name: value for name, value in values.items() if name in inherited}
+    if data.eval_dataset is not None:
+        training_values.setdefault("eval_strategy", "steps" if "eval_steps" in values else "epoch")
+    training_values["resume_from_checkpoint"] = checkpoint_to_resume(values.get("resume_from_checkpoint"))
+    training = build_training_arguments(training_values)
+    check_installed(training)
+    if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
+        check_writable(training.output_dir)
+    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run)
+
+
+def group_of(kind: type[Group], values: Mapping[str, Any]) -> Group:
+    """Make a group of arguments of those of the values that belong to it."""
+    names = flags_of(kind)
+    return kind(**{name: value for name, value in values.items() if name in names})
+
+
+def chosen_design(script: str | None, typed: FlagValue | None, file: FlagValue | None) -> str:
+    """Return the design of a run.
+
+    Args:
+        script: the design that the script stands for; None where ``--design`` chooses.
+        typed: ``--design`` of the command line.
+        file: ``design`` of the YAML file, which the command line overrides.
+    """
+    if script is not None:
+        if file is not None and file.value != script:
+            raise UserError(f"{file.where} is {file.value!r}, but this script trains {script}: use trainers/train.py")
+        return script
+    choice = typed or file
+    if choice is None:
+        raise UserError(f"--design is missing; the designs are: {', '.join(DESIGNS)}")
+    get_design(str(choice.value))
+    return str(choice.value)
+
+
+def checkpoint_to_resume(value: str | None) -> str | bool | None:
+    """Return the checkpoint to go on from; True is the newest in ``--output_dir``.
+
+    Trainer takes the text "True" for a directory of that name.
+    """
+    if value is None or value.lower() in ("false", "none", "no"):
+        return None
+    if value.lower() in ("true", "last", "yes"):
+        return True
+    if not Path(value).is_dir():
+        raise UserError(
+            f"--resume_from_checkpoint {value}: there is no such directory; without a value it takes the newest "
+            "checkpoint of --output_dir"
+        )
+    return value

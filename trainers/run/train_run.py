@@ -1,0 +1,156 @@
+"""One training run from top to bottom: checks, data, model, training, the final adapter.
+
+The scripts import this module after they have parsed their flags: it needs torch and transformers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_callback import TrainerState
+
+from common.errors import DivergedError, UserError
+from common.files import write_json
+from model_loaders.embed_model import EmbedModel
+from trainers.checkpoints.load import check_fits
+from trainers.checkpoints.output_dir import is_finished
+from trainers.checkpoints.resuming import clear_leftovers, find_checkpoint
+from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
+from trainers.checkpoints.run_lock import only_run
+from trainers.checkpoints.write import save_final
+from trainers.flags.train_config import TrainConfig
+from trainers.monitor.metrics import truncation_warning
+from trainers.run.build import build_trainer, with_saved_budget
+from trainers.run.checkpoint_callback import CheckpointCallback
+from trainers.run.dry_run import dry_run
+from trainers.run.progress import show_progress, warn
+from trainers.run.stopping import Stopped, StopRequest, stop_requests
+from trainers.run.together import check_configuration, start_processes, together
+from trainers.run.trainer import ContrastiveTrainer
+from trainers.step.distributed import from_first
+
+
+def train(config: TrainConfig) -> None:
+    """Run one training from its resolved configuration to an adapter directory in ``--output_dir``.
+
+    Raises:
+        UserError: the run cannot start, go on or be written.
+        Stopped: a signal asked for it; the steps so far are in a checkpoint.
+    """
+    with stop_requests() as stop:
+        start_processes(config.training)
+        with together(config.training):
+            check_configuration(config)
+            config = with_saved_budget(config)
+            if config.run.dry_run:
+                dry_run(config)
+                return
+            with only_run(Path(config.training.output_dir)):
+                if not ended_before(config):
+                    _train(config, stop)
+
+
+def ended_before(config: TrainConfig) -> bool:
+    """Whether ``--resume_from_checkpoint`` finds this very run finished; prints that it does."""
+    output_dir = Path(config.training.output_dir)
+    if not config.training.resume_from_checkpoint:
+        return False
+    finished = from_first(lambda: is_finished(output_dir, config.record()))
+    if finished and config.training.process_index == 0:
+        print(
+            f"the run in {output_dir} is finished, and its adapter is there; raise --max_steps or --num_train_epochs to train "
+            "it further"
+        )
+    return finished
+
+
+def _train(config: TrainConfig, stop: StopRequest) -> None:
+    trainer = build_trainer(config)
+    output_dir = Path(config.training.output_dir)
+    checkpoint = checkpoint_of(trainer, config.training.resume_from_checkpoint)
+    model: EmbedModel = trainer.model
+    vectors = model.fingerprints()
+    if trainer.is_world_process_zero():
+        output_dir.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(output_dir, checkpoint)
+        write_json({**config.record(), "chunk_tokens": trainer.options.chunk_tokens}, output_dir / CONFIG_FILE)
+    trainer.add_callback(CheckpointCallback(stop, trainer.evaluate))
+    progress = show_progress(trainer)
+    try:
+        steps, metrics = train_from(trainer, checkpoint)
+    except DivergedError as error:
+        if trainer.is_world_process_zero():
+            write_json({"reason": str(error)}, output_dir / DIVERGED_FILE)
+        raise
+    finally:
+        progress.close()  # or an error's message would stand behind the bar
+    if stop.agreed:
+        raise Stopped(
+            stop.agreed,
+            f"after step {steps}, which is saved in {output_dir / checkpoint_name(steps)}; the same command with "
+            "--resume_from_checkpoint true goes on from there",
+        )
+    trained = model.fingerprints()
+    if checkpoint is None and steps > 0 and (trained == vectors).all():
+        raise UserError(
+            "training changed nothing: the probe texts' vectors are those of the untrained model. Is the learning "
+            "rate 0, or --max_steps within the warm-up?"
+        )
+    save_final(trainer, output_dir)
+    largest_change = float(1.0 - (trained * vectors).sum(axis=1).min())
+    report_end(trainer, output_dir, {"steps": steps, "largest_cosine_change_of_a_probe_text": largest_change}, metrics)
+
+
+def checkpoint_of(trainer: ContrastiveTrainer, resume: str | bool | None) -> Path | None:
+    """Return the checkpoint that a run goes on from, if any; nothing in the output directory is touched if it does not fit."""
+    output_dir, optimizer = Path(trainer.args.output_dir), trainer.contrastive_step.engine.optimizer_file
+    checkpoint = from_first(lambda: find_checkpoint(resume, output_dir, trainer.identity, optimizer=optimizer))
+    if checkpoint is not None:
+        check_fits(trainer.model, checkpoint)
+    return checkpoint
+
+
+def train_from(trainer: ContrastiveTrainer, checkpoint: Path | None) -> tuple[int, dict[str, float]]:
+    """Train to the end, from a checkpoint if one is given; returns the number of steps and Trainer's figures.
+
+    A checkpoint of the last step is only loaded: Trainer would train one step more before it looks at the limit.
+    """
+    if checkpoint is not None:
+        state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+        limit = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
+        if state.global_step > limit:
+            raise UserError(
+                f"{checkpoint} is at step {state.global_step}, and this run is to have {limit} (--max_steps, "
+                "--num_train_epochs): nothing is taken back. Give a checkpoint of an earlier step and another --output_dir"
+            )
+        if state.global_step == limit:
+            trainer.state = state
+            trainer._load_from_checkpoint(str(checkpoint))
+            return limit, {}
+    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return result.global_step, result.metrics
+
+
+def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str, Any], metrics: dict[str, float]) -> None:
+    """Write ``train_result.json`` and print a summary.
+
+    Args:
+        trainer: of the run.
+        output_dir: of the run.
+        summary: steps and change of the probe texts.
+        metrics: Trainer's figures.
+    """
+    truncated = trainer.metrics.truncated(trainer.accelerator)
+    if not trainer.is_world_process_zero():
+        return
+    write_json({**summary, **truncated, **metrics}, output_dir / RESULT_FILE)
+    steps, change = summary["steps"], summary["largest_cosine_change_of_a_probe_text"]
+    text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps; "
+    text += f"probe texts moved by up to {change:.3f} in cosine"
+    if truncated:
+        queries, documents = truncated["truncated_queries"], truncated["truncated_documents"]
+        text += f"; cut were {queries:.1%} of the queries, {documents:.1%} of the documents"
+    print(text)
+    if warning := truncation_warning(truncated, trainer.model.recipe):
+        warn(warning)
