@@ -97,17 +97,10 @@ class LatentAttentionPooling(nn.Module):
         Returns:
             ``(batch, hidden)`` in fp32, not normalised.
         """
-        texts = states.shape[0]
         kept = states.new_ones(states.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
         pooled = states[kept]  # (M, hidden): all pooled tokens, text by text (1)
-        text_of = kept.nonzero()[:, 0]  # (M,)
-        counts = kept.sum(dim=1).clamp(min=1)  # (batch,)
         attended = pooled.float() + self.attend(pooled)  # (M, hidden) fp32
-        dtype = compute_dtype(self.ff_in.weight)
-        normed = layer_norm(attended, self.norm_ff)
-        mixed = mean_gated_rows(normed, self.ff_in.weight, self.ff_in.bias, text_of, counts, dtype)  # (batch, wide) (3)
-        residual = attended.new_zeros(texts, attended.shape[1]).index_add(0, text_of, attended) / counts[:, None]
-        return residual + linear(mixed, self.ff_out).float()
+        return mean_after_feed_forward(attended, kept, self.norm_ff, self.ff_in, self.ff_out)
 
     def texts_at_once(self, tokens: int, items: int) -> int:
         """Return how many texts fit the memory of a backbone pass; see the protocol.
@@ -158,3 +151,24 @@ def folds(config: LatentAttentionConfig, tokens: int, dtype: torch.dtype) -> boo
     hidden, latents, head_dim = config.hidden_size, config.latents, config.head_dim
     saved = tokens * (hidden * head_dim + latents * head_dim - hidden * latents)
     return saved > latents * hidden * head_dim
+
+
+def mean_after_feed_forward(attended: Tensor, kept: Tensor, norm: nn.LayerNorm, ff_in: nn.Linear, ff_out: nn.Linear) -> Tensor:
+    """Apply a gated feed-forward with its residual to tokens, and average them by text; its last map comes after the mean (3).
+
+    Args:
+        attended: ``(M, hidden)`` fp32; the pooled tokens of all texts, text by text.
+        kept: ``(batch, tokens)`` bool; which tokens these are.
+        norm: of the feed-forward's input.
+        ff_in: to ``[a, b]`` of ``a * gelu(b)``.
+        ff_out: back to the hidden size.
+
+    Returns:
+        ``(batch, hidden)`` in fp32.
+    """
+    text_of = kept.nonzero()[:, 0]  # (M,)
+    counts = kept.sum(dim=1).clamp(min=1)  # (batch,)
+    normed = layer_norm(attended, norm)
+    mixed = mean_gated_rows(normed, ff_in.weight, ff_in.bias, text_of, counts, compute_dtype(ff_in.weight))  # (batch, wide)
+    residual = attended.new_zeros(len(kept), attended.shape[1]).index_add(0, text_of, attended) / counts[:, None]
+    return residual + linear(mixed, ff_out).float()

@@ -8,7 +8,7 @@ heads of width c::
     Y = Y + W_2 (a * gelu(b)),  [a, b] = W_1 LN_f(Y)     gated feed-forward
     vector = mean of Y over the pooled tokens
 
-The paper gives no sizes for this block; the defaults here are those of one layer of a Mistral-7B.
+The paper gives no sizes for this block; the default heads are those of one layer of a Mistral-7B.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pooling.cross_attention import compute_dtype, layer_norm, linear
-from pooling.feed_forward import mean_gated_rows
+from pooling.cross_attention import layer_norm, linear
+from pooling.latent_attention import mean_after_feed_forward
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,10 @@ class SelfAttentionPooling(nn.Module):
         Returns:
             ``(batch, hidden)`` in fp32, not normalised.
         """
-        texts = states.shape[0]
         kept = states.new_ones(states.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
         states = states.masked_fill(~kept[:, :, None], 0)  # 0 * NaN is NaN: what stands at masked tokens must not enter
         attended = (states.float() + self.attend(states, kept))[kept]  # (M, hidden) fp32
-        text_of = kept.nonzero()[:, 0]  # (M,)
-        counts = kept.sum(dim=1).clamp(min=1)  # (batch,)
-        dtype = compute_dtype(self.ff_in.weight)
-        normed = layer_norm(attended, self.norm_ff)
-        mixed = mean_gated_rows(normed, self.ff_in.weight, self.ff_in.bias, text_of, counts, dtype)  # (batch, wide)
-        residual = attended.new_zeros(texts, attended.shape[1]).index_add(0, text_of, attended) / counts[:, None]
-        return residual + linear(mixed, self.ff_out).float()
+        return mean_after_feed_forward(attended, kept, self.norm_ff, self.ff_in, self.ff_out)
 
     def texts_at_once(self, tokens: int, items: int) -> int:
         """Return how many texts fit the memory of a backbone pass; the block is as wide as a layer of the backbone."""
