@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,8 +174,7 @@ class ContrastiveTrainer(Trainer):
         check_finite(model, inputs, result, step=step, processes=processes, loss_scaling=scaled)
         self.contrastive_step.engine.finish(model)
         self.metrics.add(inputs, result)
-        loss: Tensor = result.loss * weight
-        return loss
+        return result.loss.mul(weight)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add to Trainer's figures those of the batches since the last line, over all processes."""
@@ -258,9 +256,8 @@ class ContrastiveTrainer(Trainer):
         return self.stage or str(super()._get_output_dir(trial))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        checkpoint = Path(os.fspath(resume_from_checkpoint))
-        load_checkpoint(self.model, checkpoint)
-        resume_figures(self, read_seal(checkpoint))
+        load_checkpoint(self.model, Path(resume_from_checkpoint))
+        resume_figures(self, read_seal(Path(resume_from_checkpoint)))
 
     def sums(self) -> dict[str, Any]:
         """Return the sums that a run which goes on needs for its figures; called on every process."""
