@@ -17,13 +17,8 @@ from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import hash_of_all, weights_hash
 from model_loaders.designs import Design, get_design
 from model_loaders.hub import resolve
-from model_loaders.layouts.manifest import (
-    MANIFEST,
-    BaseModel,
-    Manifest,
-    Recipe,
-    read_manifest,
-)
+from model_loaders.layouts.manifest import MANIFEST, BaseModel, Manifest, read_manifest
+from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.published import read_published_pooling
 from model_loaders.layouts.tensors import (
     LORA_CONFIG,
@@ -178,7 +173,7 @@ def tokenizer_and_recipe(source: Source, base_directory: Path) -> tuple[TextToke
     has_tokenizer = source.manifest is not None or (source.directory / "tokenizer_config.json").is_file()
     raw = load_tokenizer(source.directory if has_tokenizer else base_directory)
     recipe = source.manifest.recipe if source.manifest else published_recipe(get_design(source.design_name), raw.pad_token_id)
-    return TextTokenizer(raw, recipe.unpooled_token_ids, source.manifest.end_token if source.manifest else None), recipe
+    return TextTokenizer.of(raw, recipe, source.manifest.end_token if source.manifest else None), recipe
 
 
 def published_recipe(design: Design, pad_token_id: int | None) -> Recipe:

@@ -9,7 +9,8 @@ from typing import Any
 
 from common.errors import UserError
 from model_loaders.hub import resolve
-from model_loaders.layouts.manifest import MANIFEST, Recipe, read_manifest
+from model_loaders.layouts.manifest import MANIFEST, read_manifest
+from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.source import adapter_needs
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
