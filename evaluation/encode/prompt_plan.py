@@ -106,7 +106,9 @@ class PromptPlan:
         recipe = self.recipe
         if recipe is None:
             return ""
-        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(recipe.prompt_template, several=True)
+        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(
+            recipe.prompt_template, several=True
+        )
         if as_the_manifest and not self.overrides:
             return ""
         names = [task.name for task in tasks if self._unlike(recipe, task)]

@@ -49,8 +49,8 @@ class Recipe:
         prompt_template: how a task's prompt, an instruction in words, and a text are put together
             (``prompts.template_named``).
         instruct_documents: whether an evaluation gives a task's instruction for documents, where it has one.
-        end_token: which token ends every text: ``eos``, ``none``, ``tokenizer`` (the one that the tokenizer itself appends) or
-            a token. With ``none`` or a token, what the tokenizer appends is left out.
+        end_token: which token ends every text: ``eos``, ``none``, ``tokenizer`` (the one that the tokenizer itself appends,
+            once; EOS where it appends none) or a token. With ``none`` or a token, what the tokenizer appends is left out.
         bos_token: which token begins every text: ``tokenizer`` (what the tokenizer puts there, if anything), ``none`` or a
             token.
         pooled: which tokens the pooling reads. ``all``; ``text``: those with a character of the text proper, of its last copy;
@@ -62,7 +62,8 @@ class Recipe:
         text_max_length: tokens of the text proper at most, counted alone and cut before it is put into the prompt; ``None``
             for no such limit.
         pieces: whether the parts of the prompt and the text are tokenised one by one and not as one string.
-        text_edits: names of ``edits.EDITS``, done in this order before a text is put into the prompt.
+        text_edits: names of ``edits.EDITS``, done in this order before a text is put into the prompt, and after it was cut to
+            ``text_max_length`` (but for ``pieces``).
         dimensions: the vector's first so many numbers, made unit again (Matryoshka, arXiv 2205.13147); ``None`` for all.
     """
 
