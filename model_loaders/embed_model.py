@@ -16,9 +16,9 @@ from model_loaders.backbone.states import read_states
 from model_loaders.designs import Design, get_design
 from model_loaders.encoding import Encoded, OnBatch, encode_texts
 from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel
-from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling
@@ -112,8 +112,8 @@ class EmbedModel(nn.Module):
             input_ids: ``(batch, tokens)`` int64; the last attended token of each row is the one that EOS designs pool.
             attention_mask: ``(batch, tokens)``; padding on either side. It must come from the tokenizer. ``None`` where no
                 token that is read can see padding (see ``read_states``).
-            pool_mask: ``(batch, tokens)``; tokens that the pooling may read. ``None`` for the attended ones that the recipe does
-                not leave out, which is all that token ids alone can tell.
+            pool_mask: ``(batch, tokens)``; tokens that the pooling may read. ``None`` for the attended ones without the recipe's
+                ``unpooled_token_ids``.
 
         Returns:
             Unit vectors ``(batch, dim)`` in fp32.
@@ -147,7 +147,7 @@ class EmbedModel(nn.Module):
         Args:
             texts: any strings; empty ones are legal.
             role: ``query`` or ``document``: whose prompt is used.
-            prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed(words, role)`` makes it of an instruction.
+            prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed`` makes one of an instruction.
             max_length: tokens a text at most; ``None`` for the recipe's.
             dimensions: the vectors' first so many numbers, made unit again (Matryoshka); ``None`` for the recipe's.
             batch_tokens: padded tokens of one forward pass at most; ``None`` for what suits the device.

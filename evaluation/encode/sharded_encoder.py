@@ -15,9 +15,9 @@ import numpy as np
 from evaluation.encode.unfinished import UnfinishedShards
 from evaluation.encode.vector_store import SHARD_TEXTS, Shard, ShardStore, check, key_of, space_of
 from model_loaders.layouts.manifest import library_versions
+from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.render import rendered
-from model_loaders.text.prompts import Role
 
 OnBatch = Callable[[int, int], None]
 
@@ -211,8 +211,8 @@ class ShardedEncoder:
     def _settings(self, role: Role, prompt: str | None, max_length: int | None) -> _Settings:
         """Return the settings of a call, with the space of its vectors.
 
-        An `EmbedModel` reads the rendered text, and with some recipes the prompt in it, so that its vectors serve both sides. Another encoder may
-        use the role, and a prompt of its own where it gets none: they are part of the space.
+        An `EmbedModel` reads the rendered text (and with some recipes where in it the prompt is), so that its vectors serve
+        both sides. Another encoder may use the role, and a prompt of its own where it gets none: they are part of the space.
         """
         own = getattr(self.encoder, "recipe", None)
         own = own if isinstance(own, Recipe) else None

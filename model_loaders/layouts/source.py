@@ -18,7 +18,6 @@ from model_loaders.backbone.base_files import hash_of_all, weights_hash
 from model_loaders.designs import Design, get_design
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import MANIFEST, BaseModel, Manifest, read_manifest
-from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.published import read_published_pooling
 from model_loaders.layouts.tensors import (
     LORA_CONFIG,
@@ -28,6 +27,7 @@ from model_loaders.layouts.tensors import (
     check_tensors,
     read_tensors,
 )
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from pooling import POOLINGS, Sizes, build_pooling
 

@@ -10,8 +10,8 @@ from typing import Any
 from common.errors import UserError
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
-from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.source import adapter_needs
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
 from trainers.checkpoints.seal import read_seal
@@ -224,8 +224,8 @@ def tokenizer_and_recipe(check: DataCheck) -> tuple[TextTokenizer | None, Recipe
         if (directory / MANIFEST).is_file():
             manifest = read_manifest(directory)
             recipe = continued_recipe(manifest.recipe, recipe, check.explicit)
-            return TextTokenizer(load_tokenizer(directory), end_token=manifest.end_token), recipe
+            return TextTokenizer.of(load_tokenizer(directory), recipe, manifest.end_token), recipe
     if base is None:
         return None, recipe
     directory = resolve(base, what="base model", cache_dir=model.cache_dir, needs="config.json")
-    return TextTokenizer(load_tokenizer(directory)), recipe
+    return TextTokenizer.of(load_tokenizer(directory), recipe), recipe

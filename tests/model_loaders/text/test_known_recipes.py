@@ -1,4 +1,4 @@
-"""The named recipes give the vectors of the published codes (``../shared/neighbours/recipes``, made with plain transformers)."""
+"""The named recipes give the vectors of the published codes (``../shared/neighbours/recipes``)."""
 
 from __future__ import annotations
 
