@@ -32,9 +32,9 @@ from evaluation.tasks.find import TaskSpec, find_tasks, prompt_keys
 from evaluation.tasks.listing import listing
 from model_loaders import load_design
 from model_loaders.backbone.load import choose_device
+from model_loaders.create import load_untrained
 from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import TASK_PROMPTS, template_named
-from model_loaders.untrained import load_untrained
 
 FAILED = 1  # exit status where a task failed
 

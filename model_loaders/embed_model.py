@@ -112,7 +112,7 @@ class EmbedModel(nn.Module):
             input_ids: ``(batch, tokens)`` int64; the last attended token of each row is the one that EOS designs pool.
             attention_mask: ``(batch, tokens)``; padding on either side. It must come from the tokenizer. ``None`` where no
                 token that is read can see padding (see ``read_states``).
-            pool_mask: ``(batch, tokens)``; tokens that the pooling may read. ``None`` for the attended ones without the recipe's
+            pool_mask: ``(batch, tokens)``; tokens that the pooling reads. ``None`` for the attended ones without the recipe's
                 ``unpooled_token_ids``.
 
         Returns:
@@ -211,7 +211,8 @@ class EmbedModel(nn.Module):
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Scale the rows of a float32 array ``(texts, numbers)`` to unit length."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    scaled: np.ndarray = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    return scaled
 
 
 def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:

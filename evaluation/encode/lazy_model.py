@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import model_loaders
 from common.errors import UserError
 from evaluation.encode.sharded_encoder import TextEncoder
+from model_loaders.create import UntrainedPlan, load_untrained, plan_untrained
 from model_loaders.layouts.source import tokenizer_and_recipe
 from model_loaders.loading import plan_loading
 from model_loaders.options import LoadOptions
-from model_loaders.untrained import UntrainedPlan, load_untrained, plan_untrained
 from model_loaders.version import content_hash
 
 if TYPE_CHECKING:
@@ -128,8 +128,9 @@ def _is_ours(loader: Loader) -> bool:
 
 def design_of(loader: Loader) -> str | None:
     """Return the design that a loader is for; None where the adapter's manifest decides."""
-    is_of_design = isinstance(loader, partial) and loader.func is model_loaders.load_design
-    return str(loader.args[0]) if is_of_design else None  # type: ignore[union-attr]
+    if isinstance(loader, partial) and loader.func is model_loaders.load_design:
+        return str(loader.args[0])
+    return None
 
 
 def recipe_of(loader: Loader) -> str | None:

@@ -6,7 +6,7 @@ Training, evaluation and serving read it in one place, ``model_loaders.text.rend
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from common.errors import UserError, nearest
 from model_loaders.text.edits import EDITS
@@ -96,7 +96,7 @@ class Recipe:
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}: it must be at least 1")
         for name, kind in (("pooled", Pooled), ("truncation", Truncation)):
-            check_choice(name, getattr(self, name), kind.__args__)
+            check_choice(name, getattr(self, name), get_args(kind))
         for edit in self.text_edits:
             check_choice("text_edits", edit, tuple(EDITS))
         for name in ("end_token", "bos_token"):
