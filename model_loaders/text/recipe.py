@@ -142,6 +142,11 @@ class Recipe:
                 content[name] = value
         return content
 
+    def unlike_default(self) -> str:
+        """Return the later fields that differ from their defaults, as a text: which tokens are read, pooled and cut."""
+        values = self.to_dict()
+        return ", ".join(f"{name} {values[name]!r}" for name in LATER if name in values)
+
     def length(self, role: Role) -> int:
         """Return how many tokens a text of ``role`` may have."""
         return (self.query_max_length or self.max_length) if check_role(role) == "query" else self.max_length
