@@ -38,15 +38,16 @@ from comparison.report.words.wording import (
 from comparison.stats.within import Within
 
 LEGEND = (
-    "Differences are a - b in points (hundredths of the score), tests two-sided. Intervals have 95 % for one comparison, "
-    "p-values are adjusted for all comparisons of the category. Three claims are kept apart:",
+    "Differences are a - b in points (hundredths of the score), tests two-sided. Marks, p-values and the intervals beside them "
+    "are for all comparisons of the category together: an interval reaches zero exactly where there is no mark of its claim. "
+    "Intervals of one comparison alone (95 %) stand in the files. Three claims are kept apart:",
     "",
     "- **these tasks** `o`: other queries, pairs or texts of the same tasks. Units are resampled within tasks; p by Holm over "
     "the comparisons of the category.",
     "- **other tasks** `*`: other tasks of this kind. Exact sign flips by family of related tasks, step-down max-T over the "
     "comparisons of the category; `**` also holds over the whole table. Below six families no p can reach .05.",
-    "- **another run**: other training runs, too. With one run of each a mark says *checkpoint*: it speaks of two trained "
-    "files, and could be chance if the mean score had a larger sd over training runs than is given.",
+    "- **another run**: other training runs, too. Where one of the two was trained once a mark says *checkpoint*: it speaks of "
+    "trained files, and could be chance if the mean score had a larger sd over training runs than is given.",
     "",
     "What each number means: docs/statistics.md.",
 )
@@ -290,7 +291,7 @@ OVERALL_COLUMNS: Sequence[Column[Overall]] = [
     Column("a - b", lambda entry: f"{escape(entry.a)} - {escape(entry.b)}"),
     Column("categories", lambda entry: len(entry.categories)),
     Column("families", lambda entry: entry.families),
-    Column("mean", lambda entry: f"{points(entry.mean)} {span(entry.interval)}"),
+    Column("mean", lambda entry: f"{points(entry.mean)} {span(entry.simultaneous or entry.interval)}"),
     Column("p, other tasks", lambda entry: entry.p, text=chance),
     Column("p, another run", lambda entry: entry.p_run, text=chance),
     Column("failures as losses", _overall_failures),
@@ -304,11 +305,21 @@ def overall(comparison: Comparison) -> list[str]:
         return []
     about = (
         "The claim is on other tasks of these kinds. The mean of the categories' means over families, so categories weigh the "
-        "same, with a 95 % interval for one comparison; sign flips by family within categories; for another run the crossed "
-        "test, too."
+        "same, with an interval for all comparisons together (95 %); sign flips by family within categories; for another run "
+        f"the crossed test, too.{_left_out(comparison)}"
     )
     rows = texts(OVERALL_COLUMNS, comparison.overall)
     return ["## All categories", "", about, "", *table(heads(OVERALL_COLUMNS), rows), ""]
+
+
+def _left_out(comparison: Comparison) -> str:
+    """Say which categories cannot carry a claim on other tasks."""
+    left_out: dict[str, None] = {}
+    for entry in comparison.overall:
+        left_out |= dict.fromkeys(map(escape, entry.left_out))
+    if not left_out:
+        return ""
+    return f" Left out, since one family says nothing of how much other tasks would differ: {', '.join(left_out)}."
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

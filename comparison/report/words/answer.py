@@ -102,9 +102,14 @@ def _sure(category: Category, choice: Choice) -> str:
 
 
 def _subject(contrasts: Sequence[Contrast]) -> str:
-    if any_checkpoint(contrasts):
+    """Return of what comparisons speak: designs, checkpoints, or some of each, by the system that is better."""
+    single = list(dict.fromkeys(winner(contrast) for contrast in contrasts if contrast.checkpoint))
+    repeated = list(dict.fromkeys(winner(contrast) for contrast in contrasts if not contrast.checkpoint))
+    if not single:
+        return "designs"
+    if not repeated:
         return "checkpoints"
-    return "designs"
+    return f"designs: {listed(repeated)}; checkpoints: {listed(single)}"
 
 
 def _largest_p(contrasts: Sequence[Contrast]) -> str:
@@ -122,13 +127,13 @@ def _largest_p(contrasts: Sequence[Contrast]) -> str:
 
 
 def _weak(contrasts: Sequence[Contrast]) -> str:
-    """Return from how few runs the noise between runs is known, where it is pooled."""
-    fewest = [min(contrast.another_run.runs) for contrast in contrasts if contrast.another_run.source == "pooled"]
-    if not fewest:
+    """Say which choices rest on two runs of a design."""
+    weak = [winner(contrast) for contrast in contrasts if contrast.another_run.weak]
+    if not weak:
         return ""
-    if min(fewest) == 1:
-        return ", weak: one run"
-    return ", weak: two runs"
+    if len(weak) == len(contrasts):
+        return ", weak: two runs"
+    return f", weak for {listed(weak)}: two runs"
 
 
 def _all_contrasts(comparison: Comparison) -> list[Contrast]:
@@ -146,16 +151,39 @@ def whose(comparison: Comparison) -> str:
         sentence = "Training was repeated, so what holds on other tasks below speaks of designs."
         if any(contrast.another_run.p is None for contrast in contrasts):
             sentence += " Where there is one family of tasks only, nothing can be said of designs."
-        return f"{sentence}{limit}"
-    if max(comparison.systems.values()) == 1:
+        return f"{sentence}{_taken_as_they_are(comparison)}{limit}"
+    runs = _most_runs(contrasts)
+    repeated = [system for system in comparison.systems if runs.get(system, 0) > 1]
+    single = [system for system in comparison.systems if runs.get(system) == 1 and system not in comparison.as_they_are]
+    if not repeated:
         return (
             "One run of each is known. Everything below speaks of checkpoints, the files that came out, and not of "
             f"designs: how much another training run would differ is unknown.{limit}"
         )
     return (
-        "Where training was not repeated, what is shown speaks of checkpoints, the files that came out, and not of designs; "
-        f"it says so there.{limit}"
+        f"Training was repeated for {listed(repeated)}: what is shown between them speaks of designs. Of {listed(single)} one "
+        "run is known: what is shown of it speaks of a checkpoint, the file that came out, and not of a design."
+        f"{_taken_as_they_are(comparison)}{limit}"
     )
+
+
+def _most_runs(contrasts: Sequence[Contrast]) -> dict[str, int]:
+    """Return how many runs of each system have scores: those that diverged have none."""
+    most: dict[str, int] = {}
+    for contrast in contrasts:
+        for system, count in zip((contrast.a, contrast.b), contrast.another_run.runs, strict=True):
+            most[system] = max(count, most.get(system, 0))
+    return most
+
+
+def _taken_as_they_are(comparison: Comparison) -> str:
+    """Say which systems nobody trains again, so that they are no designs."""
+    if not comparison.as_they_are:
+        return ""
+    are = "is no design, and is taken as it is"
+    if len(comparison.as_they_are) > 1:
+        are = "are no designs, and are taken as they are"
+    return f" {listed(comparison.as_they_are)} {are}."
 
 
 def _converged_only(comparison: Comparison) -> str:
@@ -248,10 +276,11 @@ def _separated_overall(entry: Overall) -> str:
 
 
 def _interval(entry: Overall) -> str:
-    """Return the interval as seen by the better of two."""
-    if entry.interval is None:
+    """Return the interval for all comparisons together as seen by the better of two."""
+    interval = entry.simultaneous or entry.interval
+    if interval is None:
         return ""
-    low, high = entry.interval.low, entry.interval.high
+    low, high = interval.low, interval.high
     if entry.mean <= 0:
         low, high = -high, -low
     return f" [{points(low)}, {points(high)}]"
