@@ -26,7 +26,8 @@ def test_links_lead_to_files(page: Path) -> None:
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")
     pytest.importorskip("furo")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-c", "docs", ".", str(tmp_path / "site"), "-d", str(tmp_path / "trees")]
+    build = ["-q", "-W", "-c", "docs", "-d", str(tmp_path / "trees"), ".", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "sphinx", *build]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "Mean pooling" in (tmp_path / "site/README.html").read_text(encoding="utf-8")
