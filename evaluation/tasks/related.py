@@ -81,9 +81,10 @@ def stem(task: str) -> str:
     name = re.sub(r"[AIVT]{1,3}2[AIVT]{1,3}(?=Retrieval$|Reranking$|$)", "", name)
     name = re.sub(r"[-_.](?:[A-Z]{2}|[A-Z][a-z])$", "", name)
     name = re.sub(r"[-_. ]|\.v\d+$", "", name).lower()
-    shorter = name
+    shorter = _without_kind(name)
     while shorter is not None:
-        name, shorter = shorter, _without_kind(shorter)
+        name = shorter
+        shorter = _without_kind(name)
     return name
 
 
