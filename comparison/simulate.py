@@ -88,7 +88,7 @@ TOTALS = ("*", "**", "overall")
 def print_edges(count: int, seed: int) -> None:
     """Print what is wrong and what is covered at the edges."""
     worlds: list[tuple[World, str | None]] = []
-    for world in (*edges.SCATTER, *edges.SEEDS, edges.LOPSIDED):
+    for world in (*edges.SCATTER, *edges.SEEDS, *edges.UNMAPPED, edges.LOPSIDED):
         worlds.append((world, "model1"))
     worlds += [(edges.TEN_PAIRS, None), (edges.BEST_OF_5, BEST), (edges.BEST_OF_15, BEST)]
     wrong: Rows = []

@@ -13,6 +13,7 @@ from comparison.claims.results import FEWEST_FAMILIES as FEWEST_FAMILIES
 from comparison.claims.results import AnotherRun as AnotherRun
 from comparison.claims.results import OtherTasks as OtherTasks
 from comparison.claims.results import TheseTasks as TheseTasks
+from comparison.claims.results import WorstGrouping as WorstGrouping
 from comparison.claims.results import is_equivalent as is_equivalent
 from comparison.stats.effects import ALPHA as ALPHA
 from comparison.stats.effects import Effect, Interval

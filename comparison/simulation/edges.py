@@ -45,6 +45,19 @@ BEST_OF_15 = English(
     "baseline chosen afterwards as the best of 15", runs=(1,) * 15, effects=dict.fromkeys(ENGLISH, (0.0,) * 15)
 )
 
+KNOWN = {name: structure for name, structure in ENGLISH.items() if name != "Retrieval"}
+
+
+def unmapped(name: str, sizes: list[int], correlation: float) -> World:
+    """Return a world in which nobody knows how the retrieval tasks are related."""
+    return World(name, families={**ENGLISH, "Retrieval": (sizes, correlation, 0.03)}, assumed=KNOWN)
+
+
+UNMAPPED = [
+    unmapped("retrieval in no map: six pairs of related tasks (.5)", [2] * 6 + [1] * 3, 0.5),
+    unmapped("retrieval in no map: 3 sets x 5 languages (.5)", [5] * 3, 0.5),
+    unmapped("retrieval in no map: one set in 15 languages (.9)", [15], 0.9),
+]
 EDGE = dict.fromkeys(ENGLISH, (0.0, *[MARGIN] * 4))  # every design the margin away, on the side of the tail
 EQUIVALENCE = [
     Narrowest("normal", effects=EDGE),

@@ -164,6 +164,14 @@ def _shown(columns: Iterable[Column[Entry]], output: Output) -> list[Column[Entr
     return [column for column in columns if output in column.outputs]
 
 
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in rows:
+        lines.append(f"| {' | '.join(row)} |")
+    return lines
+
+
 def known(part: Part | None, value: Callable[[Part], object]) -> object:
     """Return a value of a part that may be missing; None where it is."""
     if part is None:

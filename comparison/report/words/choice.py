@@ -104,7 +104,7 @@ class Standings:
         equal: equivalent to the baseline, nothing failed.
         slight: shown to be better or worse, by less than the margin: no reason to choose; nothing failed.
         alike: equivalent in what did not fail.
-        blind: too few families to decide.
+        blind: too few families to decide, or relations of tasks that are unknown.
         unclear: not separated.
     """
 
@@ -168,7 +168,7 @@ def _groups_against(base: str, standings: Standings, category: Category, margin:
         (f"worse than {baseline}, by less than {margin_text(margin)}", slight[False]),
         (f"worse than {baseline} only in what did not fail", trailing),
         (f"worse than {baseline}", standings.worse),
-        ("too few families to decide", standings.blind),
+        ("cannot be decided", standings.blind),
         ("failed everywhere", gone),
         ("without common tasks", _without(skipped, [base, *gone])),
     ]

@@ -16,6 +16,7 @@ from comparison.report.words.answer import OPEN, TIED, answer, in_short, whose
 from comparison.report.words.wording import verdict
 
 TASKS = [f"T{number}" for number in range(12)]
+EVERY = sorted({*TASKS, *(f"{task}{kind}" for task in TASKS for kind in range(2))})
 
 
 def compared(
@@ -37,7 +38,7 @@ def compared(
             for task in names:
                 table.scores[name, task] = 0.5 + effect + noise * generator.normal() + seeds
                 table.files[name, task] = [None] * runs
-    return compare(table, parse_families({}), Options(baseline))
+    return compare(table, parse_families({"Known": [[task] for task in EVERY]}), Options(baseline))
 
 
 def contrast(found: Comparison, name: str) -> Contrast:
@@ -90,7 +91,7 @@ def test_equivalence_needs_the_same_six_families() -> None:
     for task in TASKS[:5]:
         table.scores["a", task] = table.scores["b", task] = np.array([generator.uniform()])
         table.files["a", task] = table.files["b", task] = [None]
-    found = compare(table, parse_families({}), Options("b"))
+    found = compare(table, parse_families({"Known": [[task] for task in EVERY]}), Options("b"))
     (one,) = found.categories[0].contrasts
     assert not one.equivalent and one.other_tasks.p_equivalent is None
 
