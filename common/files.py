@@ -8,12 +8,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import UserError
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes
+from common.printable import shown
 
 PART = ".part-"  # how folders begin in which files are written aside
 MOST_NAMES = 12  # of a directory in a message
@@ -102,6 +103,21 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object; delete it, and what it holds is made again")
     return content
+
+
+def below(folder: Path, name: object, record: Path) -> Path:
+    """Return the path that a record names below a folder.
+
+    >>> below(Path("study/cells"), "model1/scores.json", Path("study.json")).as_posix()
+    'study/cells/model1/scores.json'
+
+    Raises:
+        UserError: the path leads out of the folder, or is none.
+    """
+    relative = PurePosixPath(str(name))
+    if not isinstance(name, str) or not name or relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        raise UserError(f"{record}: {shown(name)} must be a path below {folder}")
+    return folder / relative
 
 
 def first_line(error: BaseException) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import first_line
+from common.json_text import parse_json
+from common.lines import read_bytes
 from model_loaders.backbone.base_files import CONFIG
 from model_loaders.hub import OWN_CODE, needs_own_code
 
@@ -50,7 +51,7 @@ def text_config(config: Any) -> Any:
 def states_own_code(directory: Path) -> bool:
     """Whether a config names classes in Python files of its own folder."""
     try:
-        content = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(directory / CONFIG))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and "auto_map" in content
