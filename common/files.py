@@ -8,13 +8,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes
-from common.printable import shown
 
 PART = ".part-"  # how folders begin in which files are written aside
 MOST_NAMES = 12  # of a directory in a message
@@ -105,21 +104,6 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
     return content
 
 
-def below(folder: Path, name: object, record: Path) -> Path:
-    """Return the path that a record names below a folder.
-
-    >>> below(Path("study/cells"), "model1/scores.json", Path("study.json")).as_posix()
-    'study/cells/model1/scores.json'
-
-    Raises:
-        UserError: the path leads out of the folder, or is none.
-    """
-    relative = PurePosixPath(str(name))
-    if not isinstance(name, str) or not name or relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        raise UserError(f"{record}: {shown(name)} must be a path below {folder}")
-    return folder / relative
-
-
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type's name."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
@@ -132,7 +116,10 @@ def one_line(text: str) -> str:
 
 def listing(path: Path) -> str:
     """Return some names in a directory, for messages."""
-    names = sorted(entry.name for entry in path.iterdir())
+    names = []
+    for entry in sorted(path.iterdir()):
+        is_readable = entry.is_file() or entry.is_dir()
+        names.append(entry.name if is_readable else f"{entry.name} (no file: a pipe, a device or a broken link)")
     if not names:
         return "nothing"
     shown = ", ".join(names[:MOST_NAMES])

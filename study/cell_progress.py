@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import below, read_json_or_empty
+from common.files import read_json_or_empty
 from common.json_text import parse_json
 from common.lines import read_text
-from evaluation.results.record import Record
 from study.cells import Cell
 from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 
@@ -34,16 +32,6 @@ def try_scores(cell: Cell) -> dict[str, Any]:
         return read_scores(cell)
     except UserError:
         return {}
-
-
-def record_of(cell: Cell, scores: Mapping[str, Any], task: str) -> Record | None:
-    """Return the record of a task's result; None where ``scores.json`` names none, or one that is not below the cell."""
-    try:
-        folder = below(cell.folder, scores.get("results"), cell.scores_file)
-        below(folder, task, cell.scores_file)
-    except UserError:
-        return None
-    return Record.read(folder, task)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

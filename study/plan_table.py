@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from common.errors import UserError
 from common.files import one_line, read_json_or_empty
 from common.words import gigabytes
-from study.cell_progress import progress_of, read_scores, record_of
+from evaluation.results.record import Record
+from study.cell_progress import progress_of, read_scores
 from study.cells import Cell
 from study.estimate import estimate
 from study.scheduler import duration, make_slots
@@ -130,7 +131,7 @@ def taken(cell: Cell) -> Taken:
     scores = read_scores(cell)
     evaluation = 0.0
     for task in scores["scores"]:
-        record = record_of(cell, scores, task)
+        record = Record.read(cell.folder / scores["results"], task)
         if record is not None:
             evaluation += record.seconds
     training = float(scores["training_seconds"] or 0.0)

@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from common.errors import UserError
-from common.files import below
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes
 from common.number_check import finite
@@ -204,10 +202,10 @@ def inside(folder: Path, name: object, record: Path) -> Path:
     Raises:
         ComparisonError: the path leads out of the folder, or is none.
     """
-    try:
-        return below(folder, name, record)
-    except UserError as error:
-        raise ComparisonError(f"{error}; run the study again") from error
+    relative = PurePosixPath(str(name))
+    if not isinstance(name, str) or not name or relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        raise ComparisonError(f"{record}: {shown(name)} must be a path below {folder}; run the study again")
+    return folder / relative
 
 
 def _mapping(value: object) -> dict[str, Any]:

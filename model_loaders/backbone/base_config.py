@@ -28,7 +28,7 @@ def read_config(name: str | Path, cache_dir: str | Path | None = None) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(str(name), cache_dir=cache_dir, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the config classes raise whatever an odd value leads to
         place = Path(name) / CONFIG if Path(name).is_dir() else name
         if needs_own_code(error) or states_own_code(Path(name)):
             raise UserError(f"the base model {name} cannot be loaded: {OWN_CODE}") from error

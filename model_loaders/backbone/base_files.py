@@ -55,6 +55,8 @@ def weights_entry(directory: Path) -> Path | None:
             raise UserError(f"{config} names the weights {name}, which are not inside {directory}")
         if (directory / name).is_file():
             return directory / name
+    if isinstance(stated, str):
+        raise UserError(f"{config} names the weights {stated}, which are not in {directory}; it holds: {listing(directory)}")
     return None
 
 

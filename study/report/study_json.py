@@ -19,14 +19,14 @@ from common.errors import UserError
 from common.files import one_line, read_json_or_empty, write_json
 from common.lines import open_unpacked
 from comparison.places import PROJECT
-from evaluation.results.record import library_versions
+from evaluation.results.record import Record, library_versions
 from model_loaders.backbone.base_files import tensor_table
 from model_loaders.designs import Design, get_design
 from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.tensors import LORA_WEIGHTS, POOLING_WEIGHTS
 from pooling import POOLINGS, TOKEN_POOLINGS
 from study import attention_mass
-from study.cell_progress import record_of, try_scores
+from study.cell_progress import try_scores
 from study.cells import Cell
 from study.command_line import study_line, training_line
 from study.report.compare import passed_over
@@ -166,7 +166,7 @@ def evaluated_sides(cell: Cell) -> Sides:
         return {}
     sides = {}
     for task in scores.get("scores", {}):
-        record = record_of(cell, scores, task)
+        record = Record.read(cell.folder / scores["results"], task)
         sides[task] = {} if record is None else record.sides
     return sides
 
