@@ -149,7 +149,7 @@ def mutated_json(draw: Draw, content: bytes) -> bytes:
 
 def mutated_lines(draw: Draw, content: bytes) -> bytes:
     """Return a file of JSON lines with other values in some lines."""
-    rows = mutated_value(draw, [json.loads(line) for line in content.splitlines()])
+    rows = mutated_value(draw, [json.loads(line) for line in content.split(b"\n") if line.strip()])
     if not isinstance(rows, list) or isinstance(rows, Pairs):
         rows = [rows]
     return b"".join(encoded(json_text(row, draw(st.booleans()))) + b"\n" for row in rows)

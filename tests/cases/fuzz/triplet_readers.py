@@ -15,7 +15,7 @@ import yaml
 from hypothesis import strategies as st
 
 from tests.cases.fuzz.documents import DEEP, json_text
-from tests.cases.fuzz.mutations import Draw, Files, mutated_bytes, mutated_lines, mutated_value
+from tests.cases.fuzz.mutations import CHANGES, Draw, Files, mutated_bytes, mutated_value
 from tests.cases.fuzz.reader import Reader
 from triplets.arguments import DataArguments
 from triplets.data_sets import DataSet, resolve
@@ -204,7 +204,7 @@ PARQUET_COLUMNS = {
 READERS = [
     file_reader("train.jsonl", LINES, json_rows, weight=2),
     file_reader("train.jsonl.gz", LINES, json_rows),
-    file_reader("train.json", LINES.replace(b"\n", b"\n\n"), json_rows, {".json": mutated_lines}),
+    file_reader("train.json", LINES.replace(b"\n", b"\n\n"), json_rows, {".json": CHANGES[".jsonl"]}),
     file_reader("train.csv", table(","), table_rows),
     file_reader("train.csv.gz", table(","), table_rows, weight=0.5),
     file_reader("train.tsv", table("\t"), table_rows),
