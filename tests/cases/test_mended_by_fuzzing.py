@@ -194,7 +194,7 @@ def test_odd_values_of_a_saved_lora_config_are_errors(base: Path, tmp_path: Path
     save(new_model("model1", base), tmp_path)
     path = tmp_path / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(UserError, match="LoRA config does not fit|layer_replication"):
+    with pytest.raises(UserError, match=r"LoRA config does not fit|layer_replication"):
         load(tmp_path, device="cpu")
 
 
