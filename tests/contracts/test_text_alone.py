@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from model_loaders import DESIGNS, load
+from model_loaders import load
 from model_loaders.saving import save
-from tests.tiny import WORDS, new_model
+from tests.tiny import EVERY_DESIGN, WORDS, new_model
 
 MAX_LENGTH = 24
 # Lengths from nothing to over-long, and texts that hold the text of every special token: masks made of ids would miss them.
@@ -79,7 +79,7 @@ def check_text_alone(model: Any, cosine: float) -> None:
 
 @pytest.mark.parametrize("pad", ["<pad>", "</s>", "<unk>", None])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_vectors_depend_on_the_text_alone(make_base: Callable[..., Path], design: str, attention: str, pad: str | None) -> None:
     model = new_model(design, make_base(pad=pad), attn_implementation=attention)
     check_text_alone(model.eval(), 0.99999)
@@ -94,7 +94,7 @@ def test_vectors_depend_on_the_text_alone_with_learnt_positions(make_base: Calla
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_vectors_depend_on_the_text_alone_in_bf16(
     make_base: Callable[..., Path], tmp_path: Path, design: str, attention: str
 ) -> None:
