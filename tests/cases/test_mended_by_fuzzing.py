@@ -30,6 +30,7 @@ from evaluation.tasks.local_retrieval import retrieval
 from model_loaders import LoadOptions, load, loading
 from model_loaders.backbone.base_files import tensor_table
 from model_loaders.create import create
+from model_loaders.layouts.tensors import read_pickled_tensors
 from model_loaders.saving import save
 from study.cells import launch_key, training_key
 from study.config import read_study_config
@@ -183,6 +184,15 @@ def test_pickled_code_instead_of_weights_is_an_error(base: Path, tmp_path: Path)
     (copy / "pytorch_model.bin").write_bytes(pickle.dumps({"a": print}))
     with pytest.raises(UserError, match="would run code: convert them to safetensors"):
         create("model1", copy, lora=None, options=CPU)
+
+
+@pytest.mark.parametrize(
+    "content", [b"K\x04.", b"PK\x03\x04", b"", b"\x80\x02]q.", b"K\x04\x86q\x11K\x04K\x01\x86q\x12\x89h\n)Rq\x13"]
+)
+def test_damaged_pickles_are_errors(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "attn_pool.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"attn_pool\.pt is no state dict"):
+        read_pickled_tensors(tmp_path / "attn_pool.pt")
 
 
 @pytest.mark.parametrize(
