@@ -181,7 +181,7 @@ def test_weights_that_a_config_names_and_that_are_not_there(base: Path, tmp_path
 def test_pickled_code_instead_of_weights_is_an_error(base: Path, tmp_path: Path) -> None:
     copy = edited(base, tmp_path / "base")
     (copy / "model.safetensors").unlink()
-    (copy / "pytorch_model.bin").write_bytes(pickle.dumps({"a": print}))
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps({"a": print}, protocol=2))
     with pytest.raises(UserError, match="would run code: convert them to safetensors"):
         create("model1", copy, lora=None, options=CPU)
 
