@@ -13,7 +13,7 @@ import torch
 from common.errors import UserError
 from model_loaders.backbone.load import choose_device, choose_dtype, embedding_rows, load_backbone
 from model_loaders.backbone.lora import add_lora
-from model_loaders.designs import Design, get_design
+from model_loaders.designs import Design, design_name, get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel
 from model_loaders.layouts.source import open_base
@@ -82,6 +82,7 @@ def create(
         seed: of the initial weights.
         options: how the base model is loaded; LoRA and pooling are fp32 whatever its dtype.
     """
+    design = design_name(design)
     row = get_design(design)
     options = options or LoadOptions()
     recipe = recipe or Recipe()
