@@ -143,10 +143,11 @@ def _hub_problem(name: str, data_set: DataSet, error: Exception) -> str:
         part += f", file {data_set.file}"
     if data_set.config_name:
         part += f", configuration {data_set.config_name!r}"
+    hint = neighbour(Path(name)) if Path(name).parent.is_dir() else ""
     return (
         f"{name!r} is no file or folder here, and could not be had from the hub as a data set ({part}): "
         f"{first_line(error)}. Check the name and the network; if it was downloaded before, HF_HUB_OFFLINE=1 takes the "
-        f"copy in the cache; or give a local file or folder as --dataset_name{neighbour(Path(name))}."
+        f"copy in the cache; or give a local file or folder as --dataset_name{hint}."
     )
 
 
