@@ -59,7 +59,7 @@ ORDER: dict[str, list[str]] = {
         "sources",
         "prepare",
         "read",
-        "check",
+        "check mining",
         "*",
     ],
     "trainers": ["step checkpoints.run_files", "flags", "memory monitor checkpoints", "run", "*"],
