@@ -1,6 +1,6 @@
 """The command ``pooling-attention``: the toolkit's scripts by one name, from any working directory.
 
-    pooling-attention train --design model3 --model_name_or_path Qwen/Qwen2-0.5B --dataset_name triplets.jsonl --output_dir runs/model3
+    pooling-attention train --design model3 --model_name_or_path BASE --dataset_name triplets.jsonl --output_dir runs/model3
     pooling-attention evaluate --adapter_path runs/model3 --data_dir my_tasks --output_dir runs/model3-mteb
     pooling-attention study configs/quickstart.yaml
 

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
-from common.json_text import json_fault, parse_json
-from common.lines import DAMAGED, iter_lines
+from common.lines import DAMAGED, iter_lines, json_rows
 from model_loaders import load
 
 FAILED, STOPPED = 1, 130
-MOST_BYTES = 1 << 32  # of a file of texts, which are all in memory
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -91,33 +89,27 @@ def read_texts(path: Path, key: str) -> list[str]:
     Raises:
         UserError: the file cannot be read, is empty, or a row has no such text; the message names its line.
     """
-    is_json = path.name.lower().endswith((".jsonl", ".jsonl.gz"))
     texts = []
-    try:
-        for number, line in iter_lines(path, MOST_BYTES):
-            if not is_json:
-                texts.append(line.rstrip("\r\n"))
-            elif line.strip():
-                texts.append(text_of(line, key, f"{path}:{number}"))
-    except DAMAGED as error:
-        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if path.name.lower().endswith((".jsonl", ".jsonl.gz")):
+        for place, row in json_rows(path):
+            texts.append(text_of(row, key, place))
+    else:
+        try:
+            for _, line in iter_lines(path):
+                texts.append(line.rstrip("\n"))
+        except DAMAGED as error:
+            raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not texts:
         raise UserError(f"{path}: the file has no texts")
     return texts
 
 
-def text_of(line: str, key: str, place: str) -> str:
-    """Return the text that a JSON line holds under a key.
+def text_of(row: dict[str, object], key: str, place: str) -> str:
+    """Return the text that a row holds under a key.
 
     Raises:
-        UserError: it is no JSON object with that key, or the value is no string.
+        UserError: it has no such key, or the value is no string.
     """
-    try:
-        row = parse_json(line)
-    except ValueError as error:
-        raise UserError(f"{place}: no valid JSON: {json_fault(error)}") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: the line holds no JSON object")
     if key not in row:
         raise UserError(f"{place}: the row has no key {key!r}, but {', '.join(map(repr, row))}; name one with --key")
     value = row[key]

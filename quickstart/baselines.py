@@ -5,10 +5,8 @@ Both are fitted on the same triplets as the designs and offer the same ``encode`
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import itertools
-import json
 import math
 import random
 import re
@@ -23,6 +21,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from common.errors import UserError
+from common.lines import json_rows
 
 FloatArray = npt.NDArray[np.float32]
 WORD_COLUMNS = 6144
@@ -71,13 +72,17 @@ def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 
 
 
 def read_triplets(train_file: str | Path) -> list[tuple[str, str, str]]:
-    """Return (query, positive, negative) of each line, the first of several negatives, "" where there is none."""
+    """Return (query, positive, negative) of each line, the first of several negatives, "" where there is none.
+
+    Raises:
+        UserError: the file cannot be read, or a line is no JSON object with query and positive; the message names it.
+    """
     triplets = []
-    path = Path(train_file)
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            triplets.append((first_text(row["query"]), first_text(row["positive"]), first_text(row.get("negative"))))
+    for place, row in json_rows(Path(train_file)):
+        missing = [key for key in ("query", "positive") if key not in row]
+        if missing:
+            raise UserError(f"{place}: the row has no {' and no '.join(missing)}")
+        triplets.append((first_text(row["query"]), first_text(row["positive"]), first_text(row.get("negative"))))
     return triplets
 
 

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.files import read_json
 from quickstart.docstrings.cleaning import Docstring, clean_all
 from quickstart.docstrings.deduplicate import deduplicate
 from quickstart.docstrings.sources import CORE_PACKAGES, find_roots, package_versions, read_packages
@@ -226,7 +228,12 @@ def _read_info(folder: Path) -> dict[str, Any] | None:
     file = folder / INFO_FILE
     if not file.is_file():
         return None
-    info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        info: dict[str, Any] = read_json(file)
+    except UserError as error:
+        raise UserError(f"{error}, or delete the folder {folder}: it is made again") from error
+    if not {"key", "roots"} <= info.keys():
+        raise UserError(f"{file} describes no corpus: delete the folder {folder}, and it is made again")
     return info
 
 

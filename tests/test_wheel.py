@@ -45,7 +45,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out.mkdir()
     make = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
     for what in ("build_wheel", "build_sdist"):
-        done = subprocess.run([sys.executable, "-c", make, what, str(out)], cwd=tree, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            [sys.executable, "-c", make, what, str(out)], cwd=tree, capture_output=True, text=True, timeout=600
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     wheel, sdist = next(out.glob("*.whl")), next(out.glob("*.tar.gz"))
     target = folder / "installed"
@@ -95,7 +97,9 @@ def test_each_command_has_help(built: dict[str, Path], command: str, tmp_path: P
 def test_a_study_runs_from_the_wheel(built: dict[str, Path], tmp_path: Path) -> None:
     """Training, evaluation, comparison and the report, with base LLM, corpus, templates and launcher files of the wheel."""
     small = (ROOT / "configs" / "quickstart.yaml").read_text()
-    small = small.replace("[model1, model2, model3, model4, model5]", "[model1, model4]").replace("max_steps: 50", "max_steps: 2")
+    small = small.replace("[model1, model2, model3, model4, model5]", "[model1, model4]").replace(
+        "max_steps: 50", "max_steps: 2"
+    )
     small = small.replace("warmup_steps: 5", "warmup_steps: 0").replace(", tfidf, static_bag", "")
     (tmp_path / "small.yaml").write_text(small.replace("per_device_train_batch_size: 64", "per_device_train_batch_size: 8"))
     done = installed(built, ["-m", "pooling_attention", "study", "small.yaml"], tmp_path)

@@ -25,6 +25,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = (
     ("answer", "Which to choose, and how sure that is"),
     ("table", "The table"),
+    ("gains", "Scores, and what training gained"),
     ("forest", "Differences and their intervals"),
     ("tasks", "Task by task"),
     ("cost", "Cost against score"),
@@ -39,6 +40,9 @@ ABSENT = {
     "answer": NOTHING,
     "table": NOTHING,
     "forest": NOTHING,
+    "gains": (
+        "No gains by training are known. In a study file, headline (a task that untrained designs are scored on too) would fill this."
+    ),
     "tasks": NOTHING,
     "cost": (
         "No costs are known. In study.json, trainable_parameters, training_seconds and evaluation_texts_per_second of the "
@@ -139,6 +143,7 @@ def make_page(
         "variances": variances(comparison),
         "cautions": cautions.cautions(comparison, studies, comparison.notes),
         "quiet": cautions.quiet(studies),
+        "gains": [study.data.gains for study in studies if study.data.gains is not None],
         "facts": facts(studies),
         "commands": commands,
         "style": _style(),
