@@ -41,7 +41,8 @@ ABSENT = {
     "table": NOTHING,
     "forest": NOTHING,
     "gains": (
-        "No gains by training are known. In a study file, headline (a task that untrained designs are scored on too) would fill this."
+        "No gains by training are known. In a study file, headline (a task that untrained designs are scored on, too) would "
+        "fill this."
     ),
     "tasks": NOTHING,
     "cost": (

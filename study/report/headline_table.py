@@ -159,9 +159,8 @@ def notes(rows: Sequence[HeadlineRow], headline: str) -> list[str]:
     ]
     if lexical:
         verb = "reads" if len(lexical) == 1 else "read"
-        lines.append(
-            f"{' and '.join(lexical)} {verb} whole texts; the designs and mean pooling cut them to the trained lengths."
-        )
+        which = " and ".join(lexical)
+        lines.append(f"{which} {verb} whole texts; the designs and mean pooling cut them to the trained lengths.")
     if seeds < 2:
         lines.append("One seed a design: the spread between training runs is unknown, so this table ranks no design.")
         return lines

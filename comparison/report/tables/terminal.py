@@ -129,7 +129,7 @@ def _record(head: Sequence[str], row: Sequence[str], width: int) -> list[str]:
     lines = textwrap.wrap(row[0], width, **WHOLE_WORDS)
     for title, cell in zip(head[1:], row[1:], strict=True):
         first = f"  {title:{label}}  "
-        lines += textwrap.wrap(cell, width, initial_indent=first, subsequent_indent=" " * (label + 4), **WHOLE_WORDS) or [
-            first.rstrip()
-        ]
+        below = " " * (label + 4)
+        wrapped = textwrap.wrap(cell, width, initial_indent=first, subsequent_indent=below, **WHOLE_WORDS)
+        lines += wrapped or [first.rstrip()]
     return lines
