@@ -40,6 +40,7 @@ FORMAT = 1
 """Increment when the code changes the files that it writes; an older cache is then built anew."""
 INFO_FILE = "corpus.json"
 MIN_TEST_DOCUMENTS = 10
+SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,19 @@ def _build(
         if progress:
             print(f"[corpus {time.monotonic() - began:4.0f} s] {message}", flush=True)
 
+    said = began
+
+    def on_files(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES and done < total:
+            said = time.monotonic()
+            say(f"{done} of {total} files read ...")
+
     say(f"reading docstrings of {', '.join(roots)} ...")
-    raw = read_packages(roots, workers)
+    raw = read_packages(roots, workers, on_files=on_files)
     docs = []
-    for of_package in raw.values():
+    for package, of_package in raw.items():
+        say(f"{len(of_package)} docstrings of {package} ...")
         docs += clean_all(of_package)
     say(f"{len(docs)} docstrings; removing copies ...")
     before = by_split(docs)
