@@ -189,13 +189,12 @@ def describe(masses: Sequence[AttentionMass]) -> list[str]:
     mean = np.mean([by_layer(mass) for mass in masses if len(mass.mass[0]) == layers], axis=0)
     best, last = int(mean.argmax()), max(1, layers // 4)
     share, even = mean[-last:].sum(), last / layers
-    verb = "layer gets"
+    those = "layer gets"
     if last > 1:
-        verb = "layers get"
+        those = f"{last} layers get"
     sentences = [
         f"Layer {best + 1} of {layers} gets most: {mean[best]:.1%} of all, {mean[best] * layers:.1f} times its even part.",
-        f"The last {last} {verb} {share:.1%}, where {even:.1%} is even; "
-        f"it is spread over {spread(mean):.1f} of {layers} layers.",
+        f"The last {those} {share:.1%}, where {even:.1%} is even; it is spread over {spread(mean):.1f} of {layers} layers.",
     ]
     if spread(mean) > 0.95 * layers:
         sentences.append("That is close to a plain mean over layers.")

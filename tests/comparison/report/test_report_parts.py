@@ -164,6 +164,15 @@ def test_attention_is_said_in_words() -> None:
     assert order.tolist() == [[1.0, 0], [0, 1.0]]
 
 
+def test_one_layer_and_plain_texts_are_said_as_people_say_them() -> None:
+    """It said "the last 1 layer" and "7,916 text texts"."""
+    sentences = attention.describe([AttentionMass("c", "t", "head", [[0.2, 0.3, 0.5]])])
+    assert sentences[1].startswith("The last layer gets 50.0%, where 33.3% is even")
+    study = StudyResults(StudyData(truncation=[Truncation("STS", "text", 7916, 4000), Truncation("R", "query", 10, 9)]), Path())
+    words = " ".join(caution.text for caution in cautions(made_up({"good": 0.03}), [study], []))
+    assert "of the 7,916 texts of STS" in words and "of the 10 query texts of R" in words
+
+
 def test_runs_of_different_depth_are_not_averaged() -> None:
     with style():
         plot = attention.draw_profile(
