@@ -9,7 +9,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,7 +21,7 @@ MOST_BYTES_OF_LINE = 1 << 27
 DAMAGED = (OSError, EOFError, zlib.error)  # what reading a file may raise; a cut or damaged .gz is any of them
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading; a pipe would wait for ever, and a device may have no end.
 
     Raises:

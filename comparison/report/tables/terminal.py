@@ -13,7 +13,6 @@ GAP = "  "
 WIDEST_CELL = 30  # characters; a table with longer cells is shown row by row
 WIDEST_HEAD = 14  # characters of a heading's line, where a word is not longer
 NARROWEST = 40  # columns that are made use of
-WHOLE_WORDS: dict[str, bool] = {"break_long_words": False, "break_on_hyphens": False}  # a path is copied whole
 BORDER = re.compile(r"(?<!\\)\|")  # of a cell; an escaped one is text
 PIECE = re.compile(r"[A-Z]*[^A-Z\s_]+[\s_]*|\S\s*")  # of a heading, after which a line may end
 
@@ -46,8 +45,23 @@ def for_terminal(markdown: str, width: int | None) -> str:
             continue
         for line in group:
             indent = "  " if line.startswith("- ") else ""
-            lines += textwrap.wrap(line, width, subsequent_indent=indent, **WHOLE_WORDS) or [""]
+            lines += wrap(line, width, below=indent) or [""]
     return "\n".join(lines)
+
+
+def wrap(text: str, width: int, *, first: str = "", below: str = "") -> list[str]:
+    """Return a text in lines of a width; a word is never broken, so that a path can be copied.
+
+    Args:
+        text: one paragraph.
+        width: characters of a line.
+        first: what stands before the first line.
+        below: what stands before the others.
+    """
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=first, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(text)
 
 
 def _cells(line: str) -> list[str]:
@@ -126,10 +140,9 @@ def _block(block: Sequence[int], heads: Sequence[list[str]], rows: Sequence[Sequ
 def _record(head: Sequence[str], row: Sequence[str], width: int) -> list[str]:
     """Return a row as its first cell and a line for each further column, wrapped below itself."""
     label = min(max(map(len, head)), width // 3)
-    lines = textwrap.wrap(row[0], width, **WHOLE_WORDS)
+    lines = wrap(row[0], width)
     for title, cell in zip(head[1:], row[1:], strict=True):
         first = f"  {title:{label}}  "
-        below = " " * (label + 4)
-        wrapped = textwrap.wrap(cell, width, initial_indent=first, subsequent_indent=below, **WHOLE_WORDS)
+        wrapped = wrap(cell, width, first=first, below=" " * (label + 4))
         lines += wrapped or [first.rstrip()]
     return lines
