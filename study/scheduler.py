@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from common.words import short
 from comparison.report.tables.terminal import terminal_width
 from study.cell_progress import last_lines, progress_of
 from study.cells import Cell
@@ -17,6 +18,7 @@ from study.launch import clean_environment, cores, read_accelerate
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_BETWEEN_LOOKS = 0.3
+LEAST_NAME = 12  # columns that show a cell's name and share
 IN_USE = 75  # exit status of a cell that another process runs: EX_TEMPFAIL
 
 
@@ -220,14 +222,18 @@ def state_line(done: float, before: float, elapsed: float, running: Sequence[str
     if rate > 0:
         left = f"about {duration((1.0 - done) / rate)} left"
     text = f"{done:4.0%} · {duration(elapsed)}, {left}"
-    if not running:
-        return text if width is None else text[: width - 1]
+    if width is None:
+        return " · ".join([text, ", ".join(running)]) if running else text
+    rest = ""
     for shown in range(len(running), 0, -1):
         rest = f" +{len(running) - shown} more" if shown < len(running) else ""
         line = f"{text} · {', '.join(running[:shown])}{rest}"
-        if width is None or len(line) < width:
+        if len(line) < width:
             return line
-    return text[: width - 1] if width is not None else text
+    room = width - len(f"{text} · {rest}") - 1
+    if not running or room < LEAST_NAME:
+        return text[: width - 1]
+    return f"{text} · {short(running[0], room)}{rest}"
 
 
 def duration(seconds: float) -> str:
