@@ -45,6 +45,7 @@ def parser() -> ComparisonParser:
     flag("--systems", nargs="+", metavar="NAME", help="only these systems")
     flag("--tasks", nargs="+", metavar="TASK", help="only these tasks")
     flag("--families", type=Path, metavar="FILE", help="YAML that says which tasks are related; see comparison/families.yaml")
+    flag("--unrelated", action="store_true", help="declare that tasks in no map of families are related to no other task")
     flag("--same_revision", action="store_true", help="leave out tasks whose results state different revisions of the data")
     flag("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     return command

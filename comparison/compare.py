@@ -75,9 +75,9 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
             notes.append(_no_contrast(draft))
     tests_of_table = _tests_of_table(with_contrasts)
     categories = _adjust_over_table(with_contrasts, tests_of_table, options.baseline is None)
-    overall = _overall(table, categories, pairs_of_names, options.seed)
+    overall = _overall(table, categories, pairs_of_names, families, options.seed)
     if _any_failed(counted):
-        overall = with_failures(overall, _parts_with_losses(drafts, counted), options.seed)
+        overall = with_failures(overall, _parts_with_losses(drafts, counted, families), options.seed)
     return Comparison(
         systems=dict(table.runs),
         baseline=options.baseline,
@@ -162,14 +162,16 @@ def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]
     return letters(names, separated)
 
 
-def _overall(table: Table, categories: Sequence[Category], pairs: Sequence[Names], seed: int) -> list[Overall]:
-    """Compare over categories."""
+def _overall(table: Table, categories: Sequence[Category], pairs: Sequence[Names], maps: Families, seed: int) -> list[Overall]:
+    """Compare over categories, without those whose tasks' relations are unknown."""
     parts: dict[Names, dict[str, CategoryPart]] = {}
     families: dict[Names, dict[str, list[list[str]]]] = {}
     for names in pairs:
         parts[names], families[names] = {}, {}
     for category in categories:
         for contrast in category.contrasts:
+            if maps.unknown(contrast.differences):
+                continue
             sign = float(np.sign(contrast.by_family.mean)) if contrast.starred else 0.0
             means = []
             for tasks in contrast.families:
@@ -195,14 +197,14 @@ def _named_families(
 
 
 def _parts_with_losses(
-    categories: Sequence[Category], counted: Mapping[str, Sequence[Counted]]
+    categories: Sequence[Category], counted: Mapping[str, Sequence[Counted]], families: Families
 ) -> dict[Names, dict[str, CategoryPart]]:
     """Return the parts with failed runs counted as losses, also in categories where nothing else is left to compare."""
     parts: dict[Names, dict[str, CategoryPart]] = {}
     for category in categories:
         for comparison in counted[category.name]:
             pair = comparison.pair
-            if pair.differences:
+            if pair.differences and not families.unknown(pair.differences):
                 named = _named_families(category, pair.families, pair.of_families)
                 part = CategoryPart(named, 0.0, comparison.shares)
                 parts.setdefault((pair.a, pair.b), {})[category.name] = part

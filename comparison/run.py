@@ -22,7 +22,7 @@ from comparison.report.words.wording import unescape
 from comparison.report.write import write_report
 
 VALUES = ("baseline", "margin", "systems", "tasks", "families", "seed")
-SWITCHES = ("all_pairs", "same_revision")
+SWITCHES = ("all_pairs", "same_revision", "unrelated")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ComparisonError: the results cannot be compared.
     """
-    families = read_families(args.families)
+    families = read_families(args.families, args.unrelated)
     reading = read(args.directories)
     names = reading.names
     baseline = None
@@ -75,6 +75,7 @@ def _origin(args: argparse.Namespace, reading: Reading) -> dict[str, Any]:
         "families_file": from_project(args.families or DEFAULT),
         "seed": args.seed,
         "same_revision": args.same_revision,
+        "unrelated": args.unrelated,
     }
     raw_names = {}
     for system in reading.systems:

@@ -22,9 +22,6 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from common.errors import UserError
-from common.lines import json_rows
-
 FloatArray = npt.NDArray[np.float32]
 WORD_COLUMNS = 6144
 HASHED_COLUMNS = 2048
@@ -32,6 +29,7 @@ COLUMN_STD = 0.05
 QUERY_TOKENS = 32
 DOCUMENT_TOKENS = 64
 Role = Literal["query", "document"]
+FirstTexts = tuple[str, str, str]  # query, positive and negative
 
 
 class BaselineEncoder(Protocol):
@@ -52,12 +50,12 @@ class BaselineEncoder(Protocol):
         ...
 
 
-def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 0) -> BaselineEncoder:
+def make(name: str, triplets: Sequence[FirstTexts], base_model: str | Path, seed: int = 0) -> BaselineEncoder:
     """Fit a baseline on training triplets.
 
     Args:
         name: ``"tfidf"`` or ``"static_bag"``.
-        train_file: JSON lines with ``query``, ``positive`` and ``negative`` (a string or a list; may be absent).
+        triplets: query, positive and negative of each, the first of several negatives, "" where there is none.
         base_model: directory of the base model, whose tokenizer and input embeddings the static bag starts from.
         seed: of the static bag's batches.
 
@@ -65,32 +63,10 @@ def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 
         ValueError: there is no such baseline.
     """
     if name == "tfidf":
-        return TfIdf(read_triplets(train_file))
+        return TfIdf(triplets)
     if name == "static_bag":
-        return StaticBag(read_triplets(train_file), base_model, seed=seed)
+        return StaticBag(triplets, base_model, seed=seed)
     raise ValueError(f"There is no baseline {name!r}. Choose one of: tfidf, static_bag.")
-
-
-def read_triplets(train_file: str | Path) -> list[tuple[str, str, str]]:
-    """Return (query, positive, negative) of each line, the first of several negatives, "" where there is none.
-
-    Raises:
-        UserError: the file cannot be read, or a line is no JSON object with query and positive; the message names it.
-    """
-    triplets = []
-    for place, row in json_rows(Path(train_file)):
-        missing = [key for key in ("query", "positive") if key not in row]
-        if missing:
-            raise UserError(f"{place}: the row has no {' and no '.join(missing)}")
-        triplets.append((first_text(row["query"]), first_text(row["positive"]), first_text(row.get("negative"))))
-    return triplets
-
-
-def first_text(value: Any) -> str:
-    """Return a text, or the first of a list of texts; "" for none."""
-    if isinstance(value, list):
-        value = next(iter(value), None)
-    return str(value or "")
 
 
 class TfIdf:
@@ -101,7 +77,7 @@ class TfIdf:
     which is seldom because a text holds few of them.
     """
 
-    def __init__(self, triplets: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(self, triplets: Sequence[FirstTexts]) -> None:
         different: set[str] = set()
         for query, positive, _ in triplets:
             different |= {query, positive}
@@ -150,7 +126,7 @@ class StaticBag:
 
     def __init__(
         self,
-        triplets: Sequence[tuple[str, str, str]],
+        triplets: Sequence[FirstTexts],
         base_model: str | Path,
         *,
         steps: int = 300,

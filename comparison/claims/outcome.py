@@ -43,6 +43,21 @@ class TheseTasks:
 
 
 @dataclass(frozen=True)
+class WorstGrouping:
+    """Claim B if all tasks whose relations are unknown were one family.
+
+    Attributes:
+        families: number of independent families then.
+        mean: over families.
+        p: step-down max-T over the category's comparisons.
+    """
+
+    families: int
+    mean: float
+    p: float
+
+
+@dataclass(frozen=True)
 class OtherTasks:
     """Claim B, tasks as a sample: exact sign flips by family of related tasks.
 
@@ -55,6 +70,9 @@ class OtherTasks:
         new_task: where the difference on one new task may fall, 95 %.
         p_equivalent: two one-sided t tests over families against the margin, Holm over the comparisons; None below three
             families.
+        unknown: the comparison's tasks that stand in no map and that the user did not declare, so that no claim is made; empty
+            where families would be too few even if these tasks were unrelated.
+        worst: the answer if these were one family; None without any.
     """
 
     families: int
@@ -64,11 +82,13 @@ class OtherTasks:
     p_table: float
     new_task: Interval | None
     p_equivalent: float | None
+    unknown: list[str] = field(default_factory=list)
+    worst: WorstGrouping | None = None
 
     @property
     def decidable(self) -> bool:
-        """True where this number of families can reach .05 at all."""
-        return self.families >= FEWEST_FAMILIES
+        """True where all relations of the tasks are known, and this number of families can reach .05 at all."""
+        return self.families >= FEWEST_FAMILIES and not self.unknown
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,7 @@ class AnotherRun:
 def is_equivalent(other: OtherTasks, run: AnotherRun) -> bool:
     """Return whether a difference is shown to be within the margin: over families, and over runs where those are known."""
     p = other.p_equivalent if run.p is None else run.p_equivalent
-    return p is not None and p <= ALPHA
+    return not other.unknown and p is not None and p <= ALPHA
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import pytest
 from common import lines
 from common.errors import UserError
 from common.file_hashes import FileHashes
-from quickstart.baselines import read_triplets as quickstart_triplets
 from quickstart.corpus import build_corpus
 from triplets import formats
 from triplets.arguments import DataArguments
@@ -51,15 +50,15 @@ def test_training_data_are_no_pipes(tmp_path: Path, name: str) -> None:
 
 
 def test_the_quickstart_reads_as_the_others_do(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
+    path = tmp_path / "rows.jsonl"
     os.mkfifo(path)
     with pytest.raises(UserError, match="no regular file"):
-        quickstart_triplets(path)
+        list(lines.json_rows(path))
     path.unlink()
-    for content, fault in (("{}\n", "no query and no positive"), ("[1]\n", "no JSON object"), ('{"query"\n', "no valid JSON")):
+    for content, fault in (("[1]\n", "no JSON object"), ('{"query"\n', "no valid JSON")):
         path.write_text(content)
-        with pytest.raises(UserError, match=f"train.jsonl:1: .*{fault}"):
-            quickstart_triplets(path)
+        with pytest.raises(UserError, match=f"rows.jsonl:1: .*{fault}"):
+            list(lines.json_rows(path))
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "corpus.json").write_text('{"key": ')
     with pytest.raises(UserError, match=r"corpus.json .*delete the folder"):

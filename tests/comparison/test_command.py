@@ -158,7 +158,7 @@ def test_opposite_stars_leave_no_overall_winner(write: Write, tmp_path: Path) ->
     for name, level in (("a", 0.5), ("b", 0.4)):
         shifts = {task: level + 0.003 * n * (name == "b") for n, task in enumerate(other)}
         write({f"o/{name}": shifts}, metric="accuracy")
-    assert run(root, "--output_dir", tmp_path / "out") == 0
+    assert run(root, "--unrelated", "--output_dir", tmp_path / "out") == 0
     assert outcome(tmp_path / "out")["overall"][0]["opposed"]
     assert "no overall winner" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
 

@@ -136,6 +136,8 @@ def _result(contrast: Contrast) -> str:
     if contrast.other_tasks.decidable:
         return result
     undecidable = f"not decidable, {families(contrast.other_tasks.families)}"
+    if contrast.other_tasks.unknown:
+        undecidable = "not decidable, relations unknown"
     if contrast.mark:
         return f"{result}; {undecidable}"
     return f"{result}: {undecidable}"

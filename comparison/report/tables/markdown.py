@@ -22,6 +22,7 @@ from comparison.report.tables.columns import (
 from comparison.report.words import answer
 from comparison.report.words.cells import markdown_pair
 from comparison.report.words.marks import any_decidable
+from comparison.report.words.relations import nothing_claimed
 from comparison.report.words.wording import (
     DASH,
     chance,
@@ -67,7 +68,7 @@ def as_markdown(comparison: Comparison, whole: bool = True) -> str:
         elif _claimable(category):
             lines += [*claims(category, comparison), ""]
         else:
-            lines += [heading(category), "", "Nothing can be claimed: too few families, and no scores item by item.", ""]
+            lines += [heading(category), "", nothing_claimed(category), ""]
     lines += overall(comparison)
     if comparison.notes:
         lines += ["## Left out, and worth knowing", ""]
@@ -151,7 +152,7 @@ def groups(category: Category, comparison: Comparison) -> list[str]:
     if category.groups is None:
         few = sum(not contrast.other_tasks.decidable for contrast in category.contrasts)
         lacking = sum(bool(category.scores[a] and category.scores[b]) for a, b in category.skipped)
-        pairs = f"{count(lacking, 'pair has', 'pairs have')} no common task, {few} too few families"
+        pairs = f"{count(lacking, 'pair has', 'pairs have')} no common task, {few} cannot be decided"
         return [f"No letters for groups, since not all pairs could be compared: {pairs}.", ""]
     parts = []
     for name, letters in category.groups.items():

@@ -7,7 +7,7 @@ designs or of two trained files is said beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison, Contrast
 from comparison.claims.overall import Overall
@@ -24,6 +24,7 @@ from comparison.report.words.choice import (
 from comparison.report.words.headlines import failures_of
 from comparison.report.words.marks import any_checkpoint, failed_everywhere, solid, winner
 from comparison.report.words.names import called, listed
+from comparison.report.words.relations import unknown_tasks
 from comparison.report.words.sentences import for_another_run, on_other_tasks, on_these_tasks, some
 from comparison.report.words.wording import chance, comparisons, failed, points, when
 
@@ -52,6 +53,7 @@ class Answer:
         groups: (what, systems) that are not told apart.
         sure: of what a choice speaks and how sure it is; empty without one.
         failed: who failed everywhere, in words.
+        unknown: tasks whose relations to others are unknown, so that comparisons with them cannot be decided.
     """
 
     category: str
@@ -62,6 +64,7 @@ class Answer:
     groups: list[tuple[str, list[str]]]
     sure: str
     failed: list[str]
+    unknown: list[str] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -79,7 +82,8 @@ def answer(category: Category, comparison: Comparison) -> Answer:
     ]
     lost = [failed(called(system), category.failures[system]) for system in failed_everywhere(category)]
     sure = _sure(category, choice)
-    return Answer(category.name, choice.outcome, choice.choose, choice.headline, claims, choice.groups, sure, lost)
+    unknown = unknown_tasks(category.contrasts)
+    return Answer(category.name, choice.outcome, choice.choose, choice.headline, claims, choice.groups, sure, lost, unknown)
 
 
 def _sure(category: Category, choice: Choice) -> str:
@@ -178,9 +182,12 @@ def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
         if kind.outcome not in UNSETTLED:
             sentences.append((kind.outcome, f"{called(kind.category)}: {_settled(kind)}"))
     for outcome, words in UNSETTLED.items():
-        kinds = [kind.category for kind in answers if kind.outcome == outcome]
+        kinds = [kind.category for kind in answers if kind.outcome == outcome and not kind.unknown]
         if kinds:
             sentences.append((outcome, f"{listed(kinds)}: {words}."))
+    for kind in answers:
+        if kind.outcome == UNDECIDABLE and kind.unknown:
+            sentences.append((UNDECIDABLE, f"{called(kind.category)}: {kind.headline}"))
     for kind in answers:
         if kind.outcome != CONVERGED:
             sentences += [(CONVERGED, f"{called(kind.category)}: {lost}.") for lost in kind.failed]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comparison.claims.outcome import Contrast
 from comparison.report.words.marks import holds_on_these_tasks, mark_text
 from comparison.report.words.names import name
+from comparison.report.words.relations import worst_text
 from comparison.report.words.wording import DASH, chance, escape, points, runs_text, span, when
 
 UNDECIDED = "cannot be decided"
@@ -50,7 +51,7 @@ def other_cell(contrast: Contrast) -> str:
     """Return claim B of a comparison with p and mark."""
     other = contrast.other_tasks
     if not other.decidable:
-        return f"floor {chance(other.p_floor)}"
+        return worst_text(other) or f"floor {chance(other.p_floor)}"
     star = ""
     if contrast.starred:
         star = f" {escape(contrast.mark)}"
@@ -69,6 +70,8 @@ def other_interval(contrast: Contrast) -> str:
 def other_p(contrast: Contrast) -> str:
     """Return claim B's p, or the smallest that so few families can reach."""
     if not contrast.other_tasks.decidable:
+        if contrast.other_tasks.unknown:
+            return "relations unknown"
         return f"≥ {chance(contrast.other_tasks.p_floor)}"
     return chance(contrast.other_tasks.p)
 

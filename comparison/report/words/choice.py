@@ -102,7 +102,7 @@ class Standings:
         fragile: comparisons with a star that does not stand with failures counted.
         equal: equivalent to the baseline, nothing failed.
         alike: equivalent in what did not fail.
-        blind: too few families to decide.
+        blind: too few families to decide, or relations of tasks that are unknown.
         unclear: not separated.
     """
 
@@ -158,7 +158,7 @@ def _groups_against(base: str, standings: Standings, category: Category, margin:
         (f"not separated from {baseline}", standings.unclear),
         (f"worse than {baseline} only in what did not fail", trailing),
         (f"worse than {baseline}", standings.worse),
-        ("too few families to decide", standings.blind),
+        ("cannot be decided", standings.blind),
         ("failed everywhere", gone),
         ("without common tasks", _without(skipped, [base, *gone])),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
 from comparison.report.words.marks import any_decidable, better_and_worse, holds_on_these_tasks
 from comparison.report.words.names import called
+from comparison.report.words.relations import unknown_sentence, unknown_tasks
 from comparison.report.words.wording import (
     chance,
     comparisons,
@@ -18,6 +19,7 @@ from comparison.report.words.wording import (
     runs_text,
     span,
     when,
+    why_undecided,
 )
 from comparison.stats.effects import Interval
 
@@ -63,7 +65,7 @@ def _these_sentence(contrast: Contrast) -> str:
 
 def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
     """Say what holds on other tasks of this kind, what may be, and what cannot be decided."""
-    shown, equal, unclear, blind = [], [], [], []
+    shown, equal, unclear, blind, unknown = [], [], [], [], []
     for contrast in category.contrasts:
         if contrast.starred:
             shown.append(contrast)
@@ -71,6 +73,8 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
             equal.append(contrast)
         elif contrast.other_tasks.decidable:
             unclear.append(contrast)
+        elif contrast.other_tasks.unknown:
+            unknown.append(contrast)
         else:
             blind.append(contrast)
     shown.sort(key=_size_over_families, reverse=True)
@@ -80,6 +84,9 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
         sentences.append(f"Equivalent within {margin_text(comparison.margin)}: {_list(list(map(_equal, equal)))}.")
     if unclear:
         sentences.append(f"Not separated: {_list(list(map(_allowed, unclear)))}.")
+    if unknown:
+        seen = _list(list(map(_ahead, sorted(unknown, key=_size_over_tasks, reverse=True))))
+        sentences.append(f"Cannot be decided: {unknown_sentence(unknown)} Seen: {seen}.")
     if blind:
         most = max(contrast.other_tasks.families for contrast in blind)
         sentences.append(
@@ -139,7 +146,10 @@ def for_another_run(category: Category) -> list[str]:
             repeated.append(contrast)
     sentences = _repeated(repeated)
     if repeated and not any_decidable(repeated):
-        sentences.append(f"Cannot be decided with {families_of(category)}, however many runs there are.")
+        why = f"with {families_of(category)}"
+        if unknown_tasks(repeated):
+            why = why_undecided(repeated[0].other_tasks)
+        sentences.append(f"Cannot be decided {why}, however many runs there are.")
     if single:
         sentences += _not_repeated(single, whole=not repeated)
     return sentences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from comparison.claims.outcome import ALPHA, Category, Contrast, Failure
+from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, OtherTasks
 from comparison.report.words.marks import better_and_worse, holds_on_these_tasks
 from comparison.stats.effects import Interval
 
@@ -126,10 +126,17 @@ def _on_other_tasks(contrast: Contrast) -> str:
         better_than = f"{escape(better)} better than {escape(worse)} on other tasks of this kind"
         return f"{better_than}{converged(contrast)} ({whole}{_subject(contrast)})"
     if not other.decidable:
-        return f"on other tasks it cannot be decided with {families(other.families)} ({_ahead(contrast)})"
+        return f"on other tasks it cannot be decided {why_undecided(other)} ({_ahead(contrast)})"
     if other.p <= ALPHA:
         return f"{escape(better)} better on other tasks in these runs, but another run may say otherwise"
     return f"not separated on other tasks; the data allow {span(contrast.by_family.interval)}"
+
+
+def why_undecided(other: OtherTasks) -> str:
+    """Return why a comparison cannot be decided: ``with 3 families``, or that relations are unknown."""
+    if not other.unknown:
+        return f"with {families(other.families)}"
+    return f"while the relations of {count(len(other.unknown), 'task', 'tasks')} are unknown"
 
 
 def _ahead(contrast: Contrast) -> str:

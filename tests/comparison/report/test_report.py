@@ -57,7 +57,7 @@ class Page(HTMLParser):
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     write_study(folder / "study", queries=12, steps=200, looking=1)
-    assert main([str(folder / "study"), "--output_dir", str(folder / "out")]) == 0
+    assert main([str(folder / "study"), "--unrelated", "--output_dir", str(folder / "out")]) == 0
     return folder / "out"
 
 
