@@ -7,10 +7,13 @@ import json
 import logging
 import pickle
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -21,11 +24,13 @@ from common.json_text import parse_json
 from comparison.errors import ComparisonError
 from comparison.reading.item_scores import read_items
 from comparison.reading.results_folder import read
+from evaluation.results.record import Record
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_retrieval import retrieval
 from model_loaders import LoadOptions, load, loading
 from model_loaders.backbone.base_files import tensor_table
 from model_loaders.create import create
+from model_loaders.layouts.tensors import read_pickled_tensors
 from model_loaders.saving import save
 from study.cells import launch_key, training_key
 from study.config import read_study_config
@@ -35,6 +40,7 @@ from study.study import training_rows
 from tests.cases.test_foreign_results import add_model
 from tests.tiny import LORA, new_model
 from trainers.flags.launcher import _read_deepspeed_file
+from triplets.formats import rows
 from triplets.printed_lists import is_printed_list
 
 CPU = LoadOptions(device="cpu", dtype="float32")
@@ -175,9 +181,18 @@ def test_weights_that_a_config_names_and_that_are_not_there(base: Path, tmp_path
 def test_pickled_code_instead_of_weights_is_an_error(base: Path, tmp_path: Path) -> None:
     copy = edited(base, tmp_path / "base")
     (copy / "model.safetensors").unlink()
-    (copy / "pytorch_model.bin").write_bytes(pickle.dumps({"a": print}))
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps({"a": print}, protocol=2))
     with pytest.raises(UserError, match="would run code: convert them to safetensors"):
         create("model1", copy, lora=None, options=CPU)
+
+
+@pytest.mark.parametrize(
+    "content", [b"K\x04.", b"PK\x03\x04", b"", b"\x80\x02]q.", b"K\x04\x86q\x11K\x04K\x01\x86q\x12\x89h\n)Rq\x13"]
+)
+def test_damaged_pickles_are_errors(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "attn_pool.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"attn_pool\.pt is no state dict"):
+        read_pickled_tensors(tmp_path / "attn_pool.pt")
 
 
 @pytest.mark.parametrize(
@@ -239,3 +254,28 @@ def test_odd_values_of_a_deepspeed_file(tmp_path: Path) -> None:
     path.write_text('{"zero_optimization": {"stage": 2, "offload_param": {"device": ["cpu"]}}, "gradient_clipping": "auto"}')
     with pytest.raises(UserError, match=r"zero\.json cannot be read"):
         _read_deepspeed_file(str(path))
+
+
+@pytest.mark.parametrize("column", ["negative", "day"])
+def test_values_of_a_parquet_file_that_are_none_of_their_type(tmp_path: Path, column: str) -> None:
+    odd = {
+        "negative": pa.StringArray.from_buffers(1, pa.py_buffer(bytes(4) + b"\1\0\0\0"), pa.py_buffer(b"\xff")),
+        "day": pa.array([2**30], pa.date32()),
+    }
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"query": ["a"], "positive": ["b"], column: odd[column]}), path)
+    with pytest.raises(UserError, match=rf"train\.parquet:row 1 or after it: the column '{column}' holds a value"):
+        list(rows(path))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sides": {"query": {"texts": [[]], "tokens": 9}}}, {"scores": {"default": {"test": "0.5"}}}]
+)
+def test_odd_figures_of_a_record_are_errors(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = tmp_path / "recipes" / "STS12.json"
+    path.parent.mkdir()
+    content = {**asdict(Record()), "task": "STS12", "model": "m", "main_score": "x", **changes}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"{next(iter(changes))} cannot be read"):
+        Record.read_complete(path)
+    assert Record.read(tmp_path, "STS12") is None
