@@ -131,6 +131,9 @@ def read_weights(directory: Path, options: dict[str, Any]) -> tuple[nn.Module, l
                 )
         except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
             reason = OWN_CODE if needs_own_code(error) else str(error).replace(str(files), str(directory))
+            if "does not support an attention implementation" in reason:
+                wanted = options["attn_implementation"]
+                reason = f"transformers has no {wanted} for it: leave attn_implementation out, or give 'eager'"
             raise UserError(f"the base model in {directory} ({listing(directory)}) cannot be loaded: {reason}") from error
     model.name_or_path = model.config._name_or_path = str(directory)
     return model, sorted(str(key) for key in report["missing_keys"])
