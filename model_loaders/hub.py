@@ -17,14 +17,14 @@ ADAPTER_FILES = ("embedder.json", "adapter_config.json")
 HUB_TIMEOUT = 8  # seconds
 
 
-def resolve(name: str | Path, *, what: str, cache_dir: str | Path | None = None, needs: str) -> Path:
+def resolve(name: str | Path, *, what: str, cache_dir: str | Path | None = None, needs: str = "") -> Path:
     """Return the local directory of ``name``; a hub name is downloaded (or taken from the cache) first.
 
     Args:
         name: a directory, or a hub name such as ``mistralai/Mistral-7B-v0.1``.
         what: "base model" or "adapter", for messages.
         cache_dir: the hub cache; ``None`` for the default one.
-        needs: a file that must be there, such as ``config.json``.
+        needs: a file that must be there, such as ``config.json``; empty where the caller looks itself.
 
     Raises:
         UserError: no such directory, no such hub name, or no network and not in the cache.
@@ -32,19 +32,14 @@ def resolve(name: str | Path, *, what: str, cache_dir: str | Path | None = None,
     path = Path(name).expanduser()
     if path.exists():
         if not path.is_dir():
-            raise UserError(f"the {what} {name} is a file; give the directory that holds {needs}")
-        if not (path / needs).is_file():
+            raise UserError(f"the {what} {name} is a file; give the directory that holds {needs or 'it'}")
+        if needs and not (path / needs).is_file():
             adapter = [name for name in ADAPTER_FILES if (path / name).is_file()]
             if what == "base model" and adapter:
                 raise UserError(
                     f"the base model directory {name} has no {needs} but {adapter[0]}: it is an adapter. Give the base "
                     "model that it stands on; the adapter is loaded with model_loaders.load, or trained on with "
                     "--peft_model_name_or_path."
-                )
-            if what == "adapter" and (path / "config.json").is_file():
-                raise UserError(
-                    f"the adapter directory {name} has no {needs} but config.json: it is a model of its own; it holds: "
-                    f"{listing(path)}"
                 )
             raise UserError(f"the {what} directory {name} has no {needs}; it holds: {listing(path)}")
         return path

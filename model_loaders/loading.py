@@ -1,4 +1,4 @@
-"""An adapter directory, ours or published, becomes an ``EmbedModel`` on its base LLM."""
+"""A folder of any layout becomes an ``EmbedModel`` on its base LLM."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from model_loaders.create import cast_pooling
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.fingerprints import check_fingerprints
-from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import (
     BaseModel,
     Manifest,
 )
-from model_loaders.layouts.source import Source, adapter_needs, check_base, open_base, read_source, tokenizer_and_recipe
+from model_loaders.layouts.source import Asked, Source, check_base, open_base, tokenizer_and_recipe
+from model_loaders.layouts.table import read_source
 from model_loaders.layouts.tensors import (
     LORA_CONFIG,
     LORA_WEIGHTS,
@@ -49,7 +49,7 @@ def load_model(
     num_heads: int | None = None,
     trainable: bool = False,
 ) -> EmbedModel:
-    """Load an adapter directory, ours or published, on its base model; see ``model_loaders.load_design``."""
+    """Load an adapter or model of any layout on its base LLM; see ``model_loaders.load_design``."""
     plan = plan_loading(design, base_model, adapter_path, options, num_heads=num_heads)
     manifest = plan.source.manifest
     backbone = load_backbone(
@@ -117,18 +117,12 @@ def plan_loading(
     num_heads: int | None = None,
 ) -> Plan:
     """Find and check what ``load_model`` would load, without the base LLM's weights."""
-    needs = adapter_needs(Path(adapter_path))
-    directory = resolve(adapter_path, what="adapter", cache_dir=options.cache_dir, needs=needs)
-    source = read_source(directory, design, num_heads)
+    source = read_source(Asked(adapter_path, design, base_model, num_heads, options.cache_dir))
     manifest = source.manifest
-    if manifest is not None:
-        base_model = base_model or manifest.base_model.name_or_path
-    if base_model is None:
-        raise UserError(f"{directory} is in the published layout, which does not name its base model: give base_model")
     quantisation = "" if manifest is None else manifest.base_model.quantisation
     if options.quantisation not in ("", quantisation):
-        raise UserError(f"{directory} was trained on a base model that is not in {options.quantisation}: leave it out")
-    base_directory, base = open_base(base_model, options.cache_dir, quantisation)
+        raise UserError(f"{source.directory} was trained on a base model that is not in {options.quantisation}: leave it out")
+    base_directory, base = open_base(source.base_model, options.cache_dir, quantisation)
     check_base(source, base, base_directory)
     device, dtype = choose_device(options.device), options.dtype
     if dtype is None and manifest is not None and manifest.dtype in DTYPES:
@@ -151,7 +145,7 @@ def has_flash_attention(device: torch.device) -> bool:
 
 
 def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_directory: Path, *, trainable: bool) -> EmbedModel:
-    """Put an adapter's tensors on a loaded base model; a published adapter without tokenizer files takes the base's."""
+    """Put an adapter's tensors on a loaded base model."""
     if source.lora is not None:
         config, tensors = source.lora
         check_ranks(config, tensors, str(source.directory / LORA_CONFIG))

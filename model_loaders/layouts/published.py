@@ -13,8 +13,11 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import listing
-from model_loaders.designs import Design
-from model_loaders.layouts.tensors import PUBLISHED_POOLING, read_pickled_tensors
+from model_loaders.designs import Design, get_design
+from model_loaders.layouts.manifest import MANIFEST, Recipe
+from model_loaders.layouts.own import refuse_pooling
+from model_loaders.layouts.source import Asked, Layout, Source, read_lora
+from model_loaders.layouts.tensors import LORA_CONFIG, PUBLISHED_POOLING, read_pickled_tensors
 from pooling import PoolingConfig
 
 PUBLISHED_HEADS = 32
@@ -37,6 +40,48 @@ NAMES = {
     f"{FEED_FORWARD}.fn.net.2.weight": "ff_out.weight",
     f"{FEED_FORWARD}.fn.net.2.bias": "ff_out.bias",
 }
+
+
+def recognise(directory: Path) -> bool:
+    """Whether the folder holds a LoRA adapter."""
+    return (directory / LORA_CONFIG).is_file()
+
+
+def read(directory: Path, asked: Asked) -> Source:
+    """Read an adapter directory in the published layout, whose design and base LLM the caller must say.
+
+    Its recipe is that of the published code: no prompts, 512 tokens, and a mean over tokens that skips the pad token's id.
+
+    Raises:
+        UserError: neither is said, or a file is missing, broken, not finite, or of another design.
+    """
+    if asked.design is None:
+        raise UserError(
+            f"{directory} has no {MANIFEST}, so it does not say its design: load it by design (for example with "
+            f"model_loaders.model3, --loader model3) or convert it once: python -m model_loaders.convert {directory} OUT "
+            "--design model3 --base_model BASE"
+        )
+    design = get_design(asked.design)
+    lora = read_lora(directory)
+    pooling, file = None, None
+    if design.pooling == "none":
+        refuse_pooling(directory, asked.design)
+    else:
+        sizes, tensors, file = read_published_pooling(directory, design, asked.num_heads)
+        pooling = sizes, tensors
+    if asked.base_model is None:
+        raise UserError(f"{directory} is in the published layout, which does not name its base model: give base_model")
+    return Source(
+        directory=directory,
+        design_name=asked.design,
+        base_model=asked.base_model,
+        recipe=Recipe(),
+        lora=lora,
+        pooling=pooling,
+        pooling_file=file,
+        tokenizer=directory if (directory / "tokenizer_config.json").is_file() else None,
+        skips_pad=design.layers == "all" and design.tokens == "mean",
+    )
 
 
 def read_published_pooling(
@@ -95,3 +140,6 @@ def pooling_config(tensors: dict[str, Tensor], num_heads: int | None, path: Path
         layers=None if layers is None else len(layers),
         feed_forward_multiple=tensors["ff_out.weight"].shape[1] // hidden,
     )
+
+
+PUBLISHED = Layout("adapter of the published code", LORA_CONFIG, recognise, read)

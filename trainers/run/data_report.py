@@ -10,7 +10,7 @@ from typing import Any
 from common.errors import UserError
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import MANIFEST, Recipe, read_manifest
-from model_loaders.layouts.source import adapter_needs
+from model_loaders.layouts.table import open_folder
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
 from trainers.checkpoints.seal import read_seal
@@ -219,7 +219,7 @@ def tokenizer_and_recipe(check: DataCheck) -> tuple[TextTokenizer | None, Recipe
     recipe = recipe_of(model, check.data)
     adapter, base = model.peft_model_name_or_path, model.model_name_or_path
     if adapter is not None:
-        directory = resolve(adapter, what="adapter", cache_dir=model.cache_dir, needs=adapter_needs(Path(adapter)))
+        directory = open_folder(adapter, model.cache_dir)[0]
         if (directory / MANIFEST).is_file():
             manifest = read_manifest(directory)
             recipe = continued_recipe(manifest.recipe, recipe, check.explicit)

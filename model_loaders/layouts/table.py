@@ -1,0 +1,42 @@
+"""The table of layouts: every kind of folder that a model is loaded from. The first row that recognises a folder reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.errors import UserError
+from common.files import listing
+from model_loaders.hub import resolve
+from model_loaders.layouts.own import OWN
+from model_loaders.layouts.published import PUBLISHED
+from model_loaders.layouts.source import Asked, Layout, Source
+
+LAYOUTS: tuple[Layout, ...] = (OWN, PUBLISHED)
+
+
+def open_folder(name: str | Path, cache_dir: str | Path | None) -> tuple[Path, Layout]:
+    """Find the folder of an adapter or model, from the hub if need be, and its layout.
+
+    Raises:
+        UserError: there is no such folder or hub name, or the folder is of no layout of the table.
+    """
+    directory = resolve(name, what="adapter", cache_dir=cache_dir)
+    for layout in LAYOUTS:
+        if layout.recognise(directory):
+            return directory, layout
+    known = [f"{layout.name} ({layout.signs})" for layout in LAYOUTS]
+    whole = " With config.json and no pooling it is a model of its own." if (directory / "config.json").is_file() else ""
+    raise UserError(
+        f"the adapter directory {name} is of no layout that can be loaded; it holds: {listing(directory)}.{whole} The layouts "
+        f"are: {'; '.join(known)}."
+    )
+
+
+def read_source(asked: Asked) -> Source:
+    """Find, recognise and read the folder that is asked for.
+
+    Raises:
+        UserError: it is not there, of no known layout, or a file in it is missing, broken, not finite, or not as asked.
+    """
+    directory, layout = open_folder(asked.name, asked.cache_dir)
+    return layout.read(directory, asked)
