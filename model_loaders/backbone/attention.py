@@ -132,10 +132,10 @@ def probe_attention(backbone: nn.Module, design: Design) -> None:
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
+            other = "a causal design, or another base model" if design.attention == "bidirectional" else "another base model"
             raise UserError(
                 f"a {config.model_type!r} model with {design.attention} attention ({config._attn_implementation!r}) cannot run "
-                f"{where}: {first_line(error)}. Either its config.json does not fit it, or its code "
-                "has no such attention: take a causal design, or another base model."
+                f"{where}: {first_line(error)}. Take {other}."
             ) from error
         sees = future > NOISE
         if sees != (design.attention == "bidirectional"):

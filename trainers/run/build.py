@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,10 +171,13 @@ def build_model(config: TrainConfig) -> EmbedModel:
 def lora_of(config: TrainConfig) -> dict[str, Any]:
     """Return the LoRA options of a run; one that goes on keeps the targets that the default ones stood for when it began."""
     options, resume = lora_options(config.model), config.training.resume_from_checkpoint
-    saved = [Path(resume)] if isinstance(resume, str) else checkpoints(Path(config.training.output_dir))[-1:] if resume else []
-    if not saved or not (saved[0] / LORA_CONFIG).is_file():
-        return options
-    return as_in_checkpoint(options, read_json(saved[0] / LORA_CONFIG))
+    saved = checkpoints(Path(config.training.output_dir)) if resume else []
+    if isinstance(resume, str):
+        saved = [Path(resume)]
+    for checkpoint in reversed(saved):
+        with suppress(UserError):  # a damaged one is found, and put aside, later
+            return as_in_checkpoint(options, read_json(checkpoint / LORA_CONFIG))
+    return options
 
 
 def quantisation_of(model: ModelArguments) -> str:
