@@ -14,7 +14,8 @@ from typing import Any
 import mteb
 import pytest
 from datasets import Dataset
-from mteb.models import AbsEncoder, ModelMeta
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_meta import ModelMeta, ScoringFunction
 
 from common.errors import UserError
 from evaluation.tasks.local_folder import list_folder, name_fault
@@ -150,7 +151,7 @@ def mtebs_own_scores(adapter: Path, folder: Path) -> dict[str, float]:
     model = load(adapter, device="cpu")
 
     class Encoder(AbsEncoder):
-        mteb_model_meta = ModelMeta.create_empty()
+        mteb_model_meta = ModelMeta.create_empty(overwrites={"name": "a/b", "similarity_fn_name": ScoringFunction.COSINE})
 
         def encode(self, inputs: Any, *, prompt_type: Any = None, **_: Any) -> Any:
             role = "query" if str(getattr(prompt_type, "value", prompt_type)) == "query" else "document"
@@ -169,7 +170,7 @@ def test_data_as_arguanas_are_scored_as_mteb_scores_them(base: Path, tmp_path: P
                "--output_dir", str(tmp_path / "out"), "--device", "cpu"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "5 judgements name 5 documents that are not in corpus.jsonl" in done.stderr + done.stdout
+    assert "5 judgements name 5 documents that corpus.jsonl lacks" in done.stderr + done.stdout
     (path,) = [path for path in (tmp_path / "out").rglob("ArguAna.json") if "recipes" not in path.parts]
     ours = json.loads(path.read_text())["scores"]["test"][0]
     own = mtebs_own_scores(adapter, folder)
