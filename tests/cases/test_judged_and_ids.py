@@ -167,7 +167,7 @@ def test_data_as_arguanas_are_scored_as_mteb_scores_them(base: Path, tmp_path: P
     save(new_model("model1", base), adapter)
     write_arguana(folder)
     command = [sys.executable, str(ROOT / "run_mteb.py"), "--adapter_path", str(adapter), "--data_dir", str(tmp_path / "data"),
-               "--output_dir", str(tmp_path / "out"), "--device", "cpu"]  # fmt: skip
+               "--output_dir", str(tmp_path / "out"), "--device", "cpu", "--prompts", "own"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "5 judgements name 5 documents that corpus.jsonl lacks" in done.stderr + done.stdout

@@ -39,7 +39,7 @@ class Decoder:
 
     def reason(self, kernel: str, attention: str) -> str | None:
         """Return why this family is refused, as a regular expression; ``None`` if it is not."""
-        for way in (kernel, attention, f"{kernel} {attention}"):
+        for way in (f"{kernel} {attention}", kernel, attention):
             if way in self.refused:
                 return self.refused[way]
         return None
@@ -108,7 +108,7 @@ DECODERS: dict[str, Decoder] = {
         refused={"bidirectional": RECURRENT},
     ),
     "mamba": Decoder(
-        left_out={"A_log": 3, "conv1d.weight": 3, "dt_proj": 3, "out_proj": 3},
-        refused={"sdpa": NO_SDPA, "bidirectional": RECURRENT},
+        left_out={"mixer.A_log": 3, "conv1d.weight": 3, "dt_proj": 3, "out_proj": 3},
+        refused={"sdpa": NO_SDPA, "bidirectional": RECURRENT, "sdpa bidirectional": RECURRENT},
     ),
 }
