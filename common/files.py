@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import UserError
@@ -104,6 +104,33 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
     return content
 
 
+def below(folder: Path, name: object, record: Path) -> Path:
+    """Return the path that a record names below a folder.
+
+    Args:
+        folder: the path counts from it.
+        name: as the record has it.
+        record: the file that names it, for the message.
+
+    Raises:
+        UserError: the path leads out of the folder, or is none.
+    """
+    if not isinstance(name, str) or not name or "\0" in name or not is_below(name):
+        shown = repr(name)[:100]
+        raise UserError(f"{record}: {shown} must be a path below {folder}; delete the file, and what it holds is made again")
+    return folder / name
+
+
+def is_below(name: str) -> bool:
+    """Whether a path with slashes leads to something below the folder that it counts from.
+
+    >>> is_below("items/Task.jsonl.gz"), is_below("../Task.jsonl.gz"), is_below("/etc/passwd")
+    (True, False, False)
+    """
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type's name."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
@@ -116,7 +143,10 @@ def one_line(text: str) -> str:
 
 def listing(path: Path) -> str:
     """Return some names in a directory, for messages."""
-    names = sorted(entry.name for entry in path.iterdir())
+    names = []
+    for entry in sorted(path.iterdir()):
+        is_readable = entry.is_file() or entry.is_dir()
+        names.append(entry.name if is_readable else f"{entry.name} (no file: a pipe, a device or a broken link)")
     if not names:
         return "nothing"
     shown = ", ".join(names[:MOST_NAMES])
