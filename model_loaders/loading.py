@@ -21,7 +21,7 @@ from model_loaders.backbone.load import (
 from model_loaders.backbone.lora import add_lora, check_ranks
 from model_loaders.create import cast_pooling
 from model_loaders.create import create as create_model
-from model_loaders.designs import get_design
+from model_loaders.designs import design_name, get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.fingerprints import check_fingerprints
 from model_loaders.layouts.manifest import (
@@ -159,7 +159,8 @@ def plan_loading(
     num_heads: int | None = None,
 ) -> Plan:
     """Find and check what ``load_model`` would load, without the base LLM's weights."""
-    source = read_source(Asked(adapter_path, design, base_model, num_heads, options.cache_dir))
+    row = None if design is None else design_name(design)
+    source = read_source(Asked(adapter_path, row, base_model, num_heads, options.cache_dir))
     manifest = source.manifest
     quantisation = "" if manifest is None else manifest.base_model.quantisation
     if options.quantisation not in ("", quantisation):

@@ -15,6 +15,7 @@ import huggingface_hub
 
 from common.errors import UserError, nearest
 from common.files import first_line, neighbour
+from common.lines import open_regular
 from model_loaders.hub import looks_local
 from triplets.arguments import DataArguments
 from triplets.data_sets import DataSet
@@ -92,7 +93,7 @@ def _local(path: Path, split: str) -> DataSource:
     with_names, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     for file in files:
         try:
-            with file.open("rb") as stream:
+            with open_regular(file) as stream:
                 digest = hashlib.file_digest(stream, "blake2b").digest()
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
