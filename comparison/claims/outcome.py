@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from comparison.claims.losses import Failure as Failure
+from comparison.claims.losses import Sensitivity as Sensitivity
+from comparison.claims.losses import SharedData as SharedData
 from comparison.claims.overall import Overall
 from comparison.stats.effects import ALPHA as ALPHA
 from comparison.stats.effects import Effect, Interval
@@ -148,52 +151,6 @@ class AsPublished:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """The comparison with failed runs counted as losses, each as large as its largest difference, at least the margin.
-
-    Attributes:
-        failed_a: failed runs of a, summed over tasks.
-        failed_b: the same of b.
-        mean: mean difference over tasks then.
-        mean_families: the same over families.
-        p: step-down max-T by family then.
-        shares: of a's runs and of b's that failed, over tasks.
-    """
-
-    failed_a: int
-    failed_b: int
-    mean: float
-    mean_families: float
-    p: float
-    shares: tuple[float, float]
-
-    def carries(self, difference: float) -> bool:
-        """Return whether a difference a - b stands: the same one is better, and less than half of its runs failed."""
-        return self.p <= ALPHA and self.mean_families * difference > 0 and self.shares[difference < 0] < 0.5
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Failures of a system in one category: runs that diverged, tasks that ran out of memory, scores that are no number.
-
-    Attributes:
-        runs: of the system.
-        lost: those without a score on any task.
-        cells: failed runs, summed over tasks.
-        tasks: with a failed run.
-        of: tasks of the category.
-        everywhere: whether no score is left.
-    """
-
-    runs: int
-    lost: int
-    cells: int
-    tasks: int
-    of: int
-    everywhere: bool
-
-
-@dataclass(frozen=True)
 class Contrast:
     """One comparison of two systems in one category.
 
@@ -212,6 +169,7 @@ class Contrast:
         sensitivity: with failed runs as losses; None if none failed.
         mark: ``**``, ``*``, ``o``, or nothing.
         checkpoint: whether the mark speaks of two checkpoints only, because seed noise was not measured.
+        data: how far the results are of the same tasks, data and items; None where no files are known.
     """
 
     a: str
@@ -228,6 +186,7 @@ class Contrast:
     sensitivity: Sensitivity | None
     mark: str
     checkpoint: bool
+    data: SharedData | None = None
 
     @property
     def starred(self) -> bool:

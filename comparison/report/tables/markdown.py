@@ -32,6 +32,7 @@ from comparison.report.words.wording import (
     families,
     families_text,
     hundredths,
+    losses,
     points,
     span,
     when,
@@ -126,7 +127,7 @@ def _footnotes(contrast: Contrast) -> list[str]:
     failures = contrast.sensitivity
     if failures:
         lines.append(
-            f"- {pair} with failures counted as losses ({failures.failed_a} and {failures.failed_b}): "
+            f"- {pair} with {losses(failures)} counted as losses ({failures.failed_a} and {failures.failed_b}): "
             f"mean {points(failures.mean)}, other tasks p {chance(failures.p)}"
         )
     if contrast.missing:
@@ -273,7 +274,7 @@ def _overall_verdict(entry: Overall) -> str:
     if entry.p > ALPHA:
         return "not separated"
     if not entry.carried:
-        return f"{better} better in converged runs only, not with failures counted as losses"
+        return f"{better} better in what was scored only, not with losses for the rest"
     if entry.p_run is None:
         return f"{better} better, checkpoints"
     if entry.p_run > ALPHA:

@@ -8,6 +8,7 @@ from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
 from comparison.report.words.marks import any_decidable, better_and_worse, holds_on_these_tasks
 from comparison.report.words.names import called
 from comparison.report.words.relations import unknown_sentence, unknown_tasks
+from comparison.report.words.shared_data import data_limits, item_limits
 from comparison.report.words.wording import (
     chance,
     comparisons,
@@ -55,7 +56,7 @@ def _these_sentence(contrast: Contrast) -> str:
     better, worse = better_and_worse(contrast, these.mean)
     size, low, high = _seen_by_better(these.mean, these.interval)
     tasks, units = len(these.tasks), contrast.by_task.units
-    part = when(tasks < units, f" on {tasks} of {units} tasks")
+    part = when(tasks < units, f" on {tasks} of {units} tasks") + item_limits(contrast)
     subject = "these runs"
     if contrast.checkpoint:
         subject = "checkpoints"
@@ -106,7 +107,7 @@ def _other_sentence(contrast: Contrast) -> str:
         _, new_low, new_high = _seen_by_better(mean, contrast.other_tasks.new_task)
         expectation = f"; on one new task expect {new_low} to {new_high} (95 %)"
     p = chance(contrast.other_tasks.p)
-    limits = f"{whole}{expectation}{converged(contrast)}"
+    limits = f"{whole}{data_limits([contrast])}{expectation}{converged(contrast)}"
     return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{limits}."
 
 
