@@ -39,7 +39,11 @@ def parser() -> ComparisonParser:
         help="gets report.html, comparison.md, .csv and .json, scores.csv, table.tex, plots/",
     )
     pairs = command.add_mutually_exclusive_group()
-    pairs.add_argument("--baseline", metavar="NAME", help="compare every other system with this one (default: the first)")
+    pairs.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="compare every other system with this one, or with `best`, the best mean (default: the first)",
+    )
     pairs.add_argument("--all_pairs", action="store_true", help="compare everybody with everybody: more tests, so weaker ones")
     flag("--margin", type=float, default=0.01, help="differences within it count as none (default: %(default)s, one point)")
     flag("--systems", nargs="+", metavar="NAME", help="only these systems")

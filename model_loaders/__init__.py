@@ -69,7 +69,6 @@ def load_design(
     Raises:
         UserError: something is missing or does not fit; the message says what to do.
     """
-    from model_loaders.loading import load_model
+    from model_loaders import loading
 
-    chosen = LoadOptions(cache_dir=cache_dir, **options)
-    return load_model(design, base_model, adapter_path, chosen, num_heads=num_heads, trainable=trainable)
+    return loading.load_design(design, base_model, adapter_path, cache_dir, num_heads=num_heads, trainable=trainable, **options)

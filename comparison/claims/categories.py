@@ -111,7 +111,7 @@ def _shared_data(table: Table, pair: Pair, tasks: Sequence[str], unlike_items: S
     """Return how far a pair's results are of the same tasks, data and items."""
     unlike = []
     if table.files:
-        unlike = [task for task in pair.differences if not table.same_revision(pair.a, pair.b, task)]
+        unlike = [task for task in pair.differences if not table.one_revision(pair.sides.systems, task)]
     return SharedData(len(tasks), unlike, list(unlike_items))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -12,6 +12,7 @@ from comparison.claims.pairs import Pair
 from comparison.reading.item_scores import Items, read_items
 from comparison.reading.systems import Score
 from comparison.reading.table import Table
+from comparison.stats.effects import Interval
 from comparison.stats.resampling import bootstrap
 from comparison.stats.within import Within, within_task
 
@@ -55,10 +56,10 @@ def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[st
     for pair in pairs:
         of_pair = Evidence()
         for task in pair.differences:
-            ours, other = reader.items(pair.a, task), reader.items(pair.b, task)
+            ours, other = reader.of_group(pair.sides.first, task), reader.of_group(pair.sides.second, task)
             if ours is None or other is None:
                 continue
-            within = within_task(ours, other, seed)
+            within = scaled(within_task(ours, other, seed), pair.sides.scale)
             if within is None:
                 unlike.add(f"{pair.a} and {pair.b} on {task}")
                 of_pair.unlike.append(task)
@@ -98,6 +99,14 @@ def statistic(items: Items) -> float:
     return float(np.mean(means))
 
 
+def scaled(within: Within | None, scale: float) -> Within | None:
+    """Return a result times a factor."""
+    if within is None or scale == 1:
+        return within
+    interval = Interval(scale * within.interval.low, scale * within.interval.high, within.interval.confidence)
+    return replace(within, difference=scale * within.difference, error=scale * within.error, interval=interval)
+
+
 class _ItemReader:
     """Items of each system and task, read once; `unused` gets the names of files that are of no use."""
 
@@ -105,6 +114,20 @@ class _ItemReader:
         self.table = table
         self.unused: set[str] = set()
         self.items = cache(self._read)
+
+    def of_group(self, systems: Sequence[str], task: str) -> tuple[Items, ...] | None:
+        """Return the items of all runs of some systems; None where one has none, or where they have unlike numbers of runs."""
+        runs: list[Items] = []
+        counts = set[int]()
+        for system in systems:
+            items = self.items(system, task)
+            if items is None:
+                return None
+            runs += items
+            counts.add(len(items))
+        if len(counts) > 1:  # their mean would weigh the systems by their runs
+            return None
+        return tuple(runs)
 
     def _read(self, system: str, task: str) -> tuple[Items, ...] | None:
         """Return the items of each run that has a score; None where a run has none that can be used."""

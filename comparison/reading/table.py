@@ -24,6 +24,8 @@ class Table:
         failed: (system, task) -> number of its runs that failed on it.
         cells: task -> the (split, subset) cells that are compared.
         files: (system, task) -> the result file of each run; None where it has none.
+        factors: attention and pooling of each design of a study that says them.
+        as_they_are: systems that nobody trains again, such as an untrained model of a study: no noise between runs.
         notes: sentences on what was left out, and on what a reader should know.
     """
 
@@ -35,6 +37,8 @@ class Table:
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)
     cells: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     files: dict[tuple[str, str], list[Score | None]] = field(default_factory=dict)
+    as_they_are: frozenset[str] = frozenset()
+    factors: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> list[str]:
@@ -59,7 +63,11 @@ class Table:
 
     def same_revision(self, a: str, b: str, task: str) -> bool:
         """Return whether two systems' results on a task state no different revisions of its data."""
-        return len(stated_revisions(self.results(task, (a, b)))) < 2
+        return self.one_revision((a, b), task)
+
+    def one_revision(self, systems: Sequence[str], task: str) -> bool:
+        """Return whether these systems' results on a task state no different revisions of its data."""
+        return len(stated_revisions(self.results(task, systems))) < 2
 
 
 def stated_revisions(results: Iterable[Score]) -> set[str]:

@@ -66,6 +66,7 @@ class TextTokenizer:
         tokenizer: the Hugging Face tokenizer; its own special tokens (BOS) are kept.
         end_token: the token that ends every text: EOS, unless an adapter's manifest names another one.
         end_token_id: its id.
+        filler_id: the id behind the tokens of a shorter text, which no mask shows.
         unpooled_token_ids: tokens that attention sees and pooling leaves out (see ``Recipe``).
         rows: of the base model's embedding, once they are known (``check_rows``).
     """
@@ -85,11 +86,14 @@ class TextTokenizer:
         self.end_token_id: int = tokenizer.convert_tokens_to_ids(self.end_token)
         if tokenizer.pad_token_id is None:  # only a filler: masks do not come from it
             tokenizer.pad_token = self.end_token
+        self.filler_id: int = tokenizer.pad_token_id
         # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
         self._appends_end = self._raw(["a b"], max_length=None)[0][0][-1:] == [self.end_token_id]
 
     def check_rows(self, rows: int) -> None:
-        """Compare the tokens with the rows of the embedding; a pad token beyond them is replaced by the end token.
+        """Compare the tokens with the rows of the embedding; where the pad token is beyond them, the end token fills rows.
+
+        The tokenizer keeps its pad token, so that an adapter that is saved with it passes here again.
 
         Raises:
             UserError: another token is beyond them: a text with it could not be encoded.
@@ -100,7 +104,7 @@ class TextTokenizer:
                 beyond[token_id] = token
         if self.tokenizer.pad_token_id in beyond:  # only a filler: masks do not come from it
             del beyond[self.tokenizer.pad_token_id]
-            self.tokenizer.pad_token = self.end_token
+            self.filler_id = self.end_token_id
         if beyond:
             token_id = min(beyond)
             raise UserError(
@@ -152,7 +156,7 @@ class TextTokenizer:
     def pad(self, rows: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of ids on the right to the longest; returns int64 ids and masks ``(batch, longest)``."""
         longest = max(len(row) for row in rows)
-        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
+        ids = torch.full((len(rows), longest), self.filler_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)

@@ -22,14 +22,14 @@ from comparison.report.words.choice import (
     choose,
 )
 from comparison.report.words.headlines import failures_of
-from comparison.report.words.marks import any_checkpoint, failed_everywhere, solid, winner
+from comparison.report.words.marks import failed_everywhere, solid, winner
 from comparison.report.words.names import called, listed
 from comparison.report.words.relations import unknown_tasks
 from comparison.report.words.sentences import for_another_run, on_other_tasks, on_these_tasks, some
 from comparison.report.words.shared_data import data_limits
+from comparison.report.words.whose import whose as whose
 from comparison.report.words.wording import chance, comparisons, failed, points, when
 
-FEW = 4  # systems with failures in one sentence
 LABELS = {
     CHOSEN: "shown",
     KEPT: "shown",
@@ -108,9 +108,14 @@ def _sure(category: Category, choice: Choice) -> str:
 
 
 def _subject(contrasts: Sequence[Contrast]) -> str:
-    if any_checkpoint(contrasts):
+    """Return of what comparisons speak: designs, checkpoints, or some of each, by the system that is better."""
+    single = list(dict.fromkeys(winner(contrast) for contrast in contrasts if contrast.checkpoint))
+    repeated = list(dict.fromkeys(winner(contrast) for contrast in contrasts if not contrast.checkpoint))
+    if not single:
+        return "designs"
+    if not repeated:
         return "checkpoints"
-    return "designs"
+    return f"designs: {listed(repeated)}; checkpoints: {listed(single)}"
 
 
 def _largest_p(contrasts: Sequence[Contrast]) -> str:
@@ -128,53 +133,13 @@ def _largest_p(contrasts: Sequence[Contrast]) -> str:
 
 
 def _weak(contrasts: Sequence[Contrast]) -> str:
-    """Return from how few runs the noise between runs is known, where it is pooled."""
-    fewest = [min(contrast.another_run.runs) for contrast in contrasts if contrast.another_run.source == "pooled"]
-    if not fewest:
+    """Say which choices rest on two runs of a design."""
+    weak = [winner(contrast) for contrast in contrasts if contrast.another_run.weak]
+    if not weak:
         return ""
-    if min(fewest) == 1:
-        return ", weak: one run"
-    return ", weak: two runs"
-
-
-def _all_contrasts(comparison: Comparison) -> list[Contrast]:
-    contrasts = []
-    for category in comparison.categories:
-        contrasts += category.contrasts
-    return contrasts
-
-
-def whose(comparison: Comparison) -> str:
-    """Return of what the claims speak: designs, or checkpoints, and only of runs that converged."""
-    contrasts = _all_contrasts(comparison)
-    limit = _converged_only(comparison)
-    if not any_checkpoint(contrasts):
-        sentence = "Training was repeated, so what holds on other tasks below speaks of designs."
-        if any(contrast.another_run.p is None for contrast in contrasts):
-            sentence += " Where there is one family of tasks only, nothing can be said of designs."
-        return f"{sentence}{limit}"
-    if max(comparison.systems.values()) == 1:
-        return (
-            "One run of each is known. Everything below speaks of checkpoints, the files that came out, and not of "
-            f"designs: how much another training run would differ is unknown.{limit}"
-        )
-    return (
-        "Where training was not repeated, what is shown speaks of checkpoints, the files that came out, and not of designs; "
-        f"it says so there.{limit}"
-    )
-
-
-def _converged_only(comparison: Comparison) -> str:
-    """Say what failed in part, so that everything speaks of the rest."""
-    lost: dict[str, None] = {}
-    for category in comparison.categories:
-        for system, failure in category.failures.items():
-            if failure.cells and not failure.everywhere:
-                lost[failed(called(system), failure)] = None
-    if not lost:
-        return ""
-    more = when(len(lost) > FEW, f"; and {len(lost) - FEW} more, in the warnings")
-    return f" It speaks of what converged: {'; '.join(list(lost)[:FEW])}{more}."
+    if len(weak) == len(contrasts):
+        return ", weak: two runs"
+    return f", weak for {listed(weak)}: two runs"
 
 
 def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
@@ -257,10 +222,11 @@ def _separated_overall(entry: Overall) -> str:
 
 
 def _interval(entry: Overall) -> str:
-    """Return the interval as seen by the better of two."""
-    if entry.interval is None:
+    """Return the interval for all comparisons together as seen by the better of two."""
+    interval = entry.simultaneous or entry.interval
+    if interval is None:
         return ""
-    low, high = entry.interval.low, entry.interval.high
+    low, high = interval.low, interval.high
     if entry.mean <= 0:
         low, high = -high, -low
     return f" [{points(low)}, {points(high)}]"

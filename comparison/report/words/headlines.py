@@ -43,6 +43,12 @@ def tied(names: Sequence[str], contrasts: Sequence[Contrast], margin: float) -> 
     return f"{listed(names)} are equivalent within {margin_text(margin)}{checkpoints}: choose the cheapest."
 
 
+def by_less(contrast: Contrast, margin: float) -> str:
+    """Say that a system is better than another, and that this is no reason to choose it."""
+    better, worse = called(winner(contrast)), called(loser(contrast))
+    return f" {better} is better than {worse}, by less than {margin_text(margin)}: no reason to choose it."
+
+
 def failures_of(category: Category, systems: Sequence[str]) -> list[str]:
     """Return what failed of some systems that have scores."""
     texts = []
