@@ -18,6 +18,7 @@ from comparison.reading.selection import select
 from comparison.reading.systems import Reading, choose_baseline, only
 from comparison.report.tables.files import check_no_study, not_writable, save
 from comparison.report.tables.markdown import as_markdown
+from comparison.report.tables.terminal import for_terminal, terminal_width
 from comparison.report.words.wording import unescape
 from comparison.report.write import write_report
 
@@ -60,13 +61,15 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise not_writable(args.output_dir, error) from error
     paths = [args.output_dir / path.relative_to(aside) for path in paths]
-    print(unescape(as_markdown(comparison, whole=False)))
+    width = terminal_width()
+    print(unescape(for_terminal(as_markdown(comparison, whole=False), width)))
     if args.baseline is None and not args.all_pairs:
         first = "the first that has scores"
         if baseline == reading.systems[0].name:
             first = "the first"
-        print(f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs.")
-    print("saved " + ", ".join(map(str, paths)))
+        sentence = f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs."
+        print(for_terminal(sentence, width))
+    print(for_terminal("saved " + ", ".join(map(str, paths)), width))
     for damaged in reading.damaged:
         print(f"error: {damaged}", file=sys.stderr)
     return min(1, len(reading.damaged))
