@@ -132,6 +132,31 @@ class Ranks:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What a kind of tasks can show at its size, simulated with its own spread.
+
+    Attributes:
+        difference: a true difference of one design, in score units.
+        families: of the largest comparison.
+        runs: of each design.
+        sd: of differences over families.
+        run_sd: of a mean score over runs; 0 where it is not known.
+        power: share of such studies in which the design gets a star.
+        exaggeration: what a star says of it over the truth, on average; None where there are no stars.
+        needed: families for a power of 80 % with these runs; None where no number that was tried is enough.
+    """
+
+    difference: float
+    families: int
+    runs: int
+    sd: float
+    run_sd: float
+    power: float
+    exaggeration: float | None
+    needed: int | None
+
+
+@dataclass(frozen=True)
 class Category:
     """Everything on one category of tasks.
 
@@ -148,6 +173,7 @@ class Category:
         ranks: of complete systems, if there are three.
         variances: where scores vary, if runs were repeated.
         tests: comparisons for which p-values are corrected; 0 where that is the number of contrasts.
+        outlook: what its size can show; None where that was not asked.
     """
 
     name: str
@@ -162,6 +188,7 @@ class Category:
     ranks: Ranks | None
     variances: Variances | None
     tests: int = 0
+    outlook: Outlook | None = None
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,9 @@ def _much_is_cut(truncation: Truncation) -> bool:
 
 def _cut(truncation: Truncation) -> Caution:
     length = when(truncation.max_length, f" to {truncation.max_length} tokens")
+    side = "" if truncation.side == "text" else f"{name(truncation.side)} "
     text = (
-        f"{truncation.cut / truncation.texts:.1%} of the {truncation.texts:,} {name(truncation.side)} texts of "
+        f"{truncation.cut / truncation.texts:.1%} of the {truncation.texts:,} {side}texts of "
         f"{name(truncation.task)} were cut{length}."
     )
     return Caution("cut texts", text, serious=truncation.cut > SERIOUS_CUT * truncation.texts)
