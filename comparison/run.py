@@ -9,6 +9,7 @@ from typing import Any
 from common.files import replacing_together
 from common.printable import one_line
 from comparison.claims.pairs import find_system
+from comparison.claims.prospects import with_outlooks
 from comparison.compare import BEST, Options, compare
 from comparison.places import from_project
 from comparison.reading.families import DEFAULT, read_families
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if baseline not in (None, BEST) and not reading.studies:
         table.notes.append(undeclared(str(baseline)))
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
+    comparison = with_outlooks(table, comparison, args.seed)
     check_no_study(args.output_dir)
     try:
         with replacing_together(args.output_dir, "report.html") as aside:

@@ -187,8 +187,11 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
                 notes += of_revision
             score = revisions[revision].scores.get(task)
         if score is None:
-            entries = {("test", "default"): finite(entry.get("score"))}
+            cell = ("test", "default")
+            entries = {cell: finite(entry.get("score"))}
             score = Score(task, entries, category, None, None, folder / "scores.json")
+            if isinstance(entry.get("metric"), str):
+                score = replace(score, equal={cell: frozenset([entry["metric"]])})
         scores[task] = replace(score, category=category)
     failed: dict[str, str] = {}
     for name, reason in _mapping(content.get("failures")).items():
