@@ -9,6 +9,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import first_line
 from model_loaders.backbone.base_files import CONFIG
+from model_loaders.backbone.wrapped import WRAPPED, part_of
 from model_loaders.hub import OWN_CODE, needs_own_code
 
 
@@ -23,10 +24,15 @@ def read_config(name: str | Path, cache_dir: str | Path | None = None) -> Any:
     Raises:
         UserError: it cannot be read, needs code of its own, or is no decoder's.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     try:
-        config = AutoConfig.from_pretrained(str(name), cache_dir=cache_dir, trust_remote_code=False)
+        content, _ = PreTrainedConfig.get_config_dict(str(name), cache_dir=cache_dir)
+        wrapped = WRAPPED.get(str(content.get("model_type")))
+        if wrapped is None:
+            config = AutoConfig.from_pretrained(str(name), cache_dir=cache_dir, trust_remote_code=False)
+        else:
+            config = AutoConfig.for_model(wrapped.model_type, **part_of(content, wrapped))
     except (OSError, ValueError, KeyError) as error:
         place = Path(name) / CONFIG if Path(name).is_dir() else name
         if needs_own_code(error) or states_own_code(Path(name)):

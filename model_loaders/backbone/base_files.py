@@ -104,6 +104,27 @@ def hash_of_tensors(files: Sequence[Path]) -> str:
     return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest() if entries else ""
 
 
+def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor in the safetensors files that are loaded of a folder; empty for files of another kind.
+
+    Raises:
+        UserError: a file is cut, broken or missing.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    shapes = {}
+    for file in weight_files(directory):
+        if file.suffix != ".safetensors":
+            continue
+        try:
+            with safe_open(file, framework="pt") as stream:
+                for name in stream.keys():  # noqa: SIM118 (no dictionary)
+                    shapes[name] = tuple(stream.get_slice(name).get_shape())
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
+    return shapes
+
+
 def tensor_hashes(file: Path) -> list[tuple[str, str]]:
     """Return name and hash of each tensor in a safetensors file."""
     from safetensors import SafetensorError, safe_open
