@@ -13,7 +13,8 @@ from model_loaders.backbone.load import choose_device, choose_dtype, embedding_r
 from model_loaders.backbone.lora import add_lora
 from model_loaders.designs import Design, get_design
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel
+from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.source import open_base
 from model_loaders.options import LoadOptions
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
@@ -90,7 +91,7 @@ def create(
         attn_implementation=options.attn_implementation,
         quantisation=options.quantisation or None,
     )
-    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
+    tokenizer = TextTokenizer.of(load_tokenizer(directory), recipe)
     tokenizer.check_rows(embedding_rows(backbone))
     with seeded(seed, device):
         if lora is not None:
