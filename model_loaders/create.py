@@ -11,7 +11,7 @@ import torch
 
 from model_loaders.backbone.load import choose_device, choose_dtype, embedding_rows, load_backbone
 from model_loaders.backbone.lora import add_lora
-from model_loaders.designs import Design, get_design
+from model_loaders.designs import Design, design_name, get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel
 from model_loaders.text.recipe import Recipe
@@ -78,6 +78,7 @@ def create(
         seed: of the initial weights.
         options: how the base model is loaded; LoRA and pooling are fp32 whatever its dtype.
     """
+    design = design_name(design)
     row = get_design(design)
     options = options or LoadOptions()
     recipe = recipe or Recipe()
