@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint types setup clean
+.PHONY: quickstart test test-slow lint types docs setup clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python run_study.py configs/quickstart.yaml
@@ -23,6 +23,11 @@ lint: $(VENV)/.installed
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
+
+# The documentation as a site, in runs/site: links that lead to nothing are errors.
+docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -q -W -c docs . runs/site
 
 setup: $(VENV)/.installed
 

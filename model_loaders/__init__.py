@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from model_loaders.designs import DESIGNS, Design, get_design
+from model_loaders.designs import DESIGNS, Design, design_name, get_design
 from model_loaders.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -72,4 +72,5 @@ def load_design(
     from model_loaders.loading import load_model
 
     chosen = LoadOptions(cache_dir=cache_dir, **options)
-    return load_model(design, base_model, adapter_path, chosen, num_heads=num_heads, trainable=trainable)
+    row = None if design is None else design_name(design)
+    return load_model(row, base_model, adapter_path, chosen, num_heads=num_heads, trainable=trainable)

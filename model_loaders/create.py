@@ -11,9 +11,10 @@ import torch
 
 from model_loaders.backbone.load import choose_device, choose_dtype, embedding_rows, load_backbone
 from model_loaders.backbone.lora import add_lora
-from model_loaders.designs import Design, get_design
+from model_loaders.designs import Design, design_name, get_design
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel
+from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.source import open_base
 from model_loaders.options import LoadOptions
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
@@ -77,6 +78,7 @@ def create(
         seed: of the initial weights.
         options: how the base model is loaded; LoRA and pooling are fp32 whatever its dtype.
     """
+    design = design_name(design)
     row = get_design(design)
     options = options or LoadOptions()
     recipe = recipe or Recipe()
@@ -90,7 +92,7 @@ def create(
         attn_implementation=options.attn_implementation,
         quantisation=options.quantisation or None,
     )
-    tokenizer = TextTokenizer(load_tokenizer(directory), recipe.unpooled_token_ids)
+    tokenizer = TextTokenizer.of(load_tokenizer(directory), recipe)
     tokenizer.check_rows(embedding_rows(backbone))
     with seeded(seed, device):
         if lora is not None:

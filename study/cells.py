@@ -14,7 +14,7 @@ from common.hashes import digest
 from common.json_text import parse_json
 from common.lines import read_text
 from common.yaml_files import read_yaml
-from model_loaders.designs import get_design
+from model_loaders.designs import PUBLISHED_SIZES, get_design
 from study.config import ROOT, StudyConfig
 from study.inputs import Inputs
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
@@ -220,11 +220,13 @@ def evaluation_key(config: StudyConfig, inputs: Inputs) -> str:
 
 
 def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
-    """Return the trainers' flags for a design: those of the pooling are refused where there is none."""
-    flags = config.flags(recipe)
-    if get_design(design).pooling != "none":
-        return flags
-    return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
+    """Return the trainers' flags for a design, without those of the pooling that it does not have."""
+    flags, pooling = config.flags(recipe), get_design(design).pooling
+    if pooling == "none":
+        return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
+    if "latents" not in PUBLISHED_SIZES[pooling]:
+        flags.pop("pooling_latents", None)
+    return flags
 
 
 def training_key(flags: dict[str, Any]) -> dict[str, Any]:

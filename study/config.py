@@ -10,7 +10,7 @@ from typing import Any
 from common.build import build
 from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
-from model_loaders.designs import GRID, get_design
+from model_loaders.designs import GRID, design_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ("mean_pooling", "tfidf", "static_bag")
@@ -79,8 +79,7 @@ class StudyConfig:
             object.__setattr__(self, "base_models", [self.base_model])
         elif self.base_model is not None or not self.base_models:
             raise UserError("base_model (one) or base_models (a list): give one of them")
-        for name in self.designs:
-            get_design(name)
+        object.__setattr__(self, "designs", [design_name(name) for name in self.designs])
         if not self.designs or not self.seeds:
             raise UserError("designs and seeds: give at least one of each")
         for key in ("designs", "seeds", "base_models", "baselines", "tasks"):

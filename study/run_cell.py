@@ -25,7 +25,7 @@ from evaluation.results.outcome import Evaluation
 from evaluation.tasks.find import find_tasks, prompt_keys
 from model_loaders import LoadOptions, load
 from model_loaders.create import create
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from quickstart import baselines
 from study.attention_mass import keep_attention
 from study.cell_progress import last_error, training_seconds

@@ -9,9 +9,11 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import pytest
 import torch
 
-from model_loaders import LoadOptions
+from model_loaders import DESIGNS, LoadOptions, get_design
+from model_loaders.designs import PUBLISHED_SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -32,6 +34,15 @@ SIZES: dict[str, Any] = {
 }
 POOLING = {"latents": 6, "heads": 2, "head_dim": 4}
 LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "all-linear"}
+# Cells whose attention is tested with the other poolings: in the slow tier alone.
+SLOW_CELLS = (
+    "causal_weighted_mean",
+    "causal_max",
+    "causal_first",
+    "causal_latent_attention",
+    "bidirectional_self_attention",
+)
+EVERY_DESIGN = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_CELLS else name for name in DESIGNS]
 WORDS = [f"word{number}" for number in range(50)]
 
 
@@ -64,12 +75,18 @@ def write_base(directory: Path, family: str = "mistral", *, seed: int = 0, pad: 
     return directory
 
 
+def small_sizes(design: str) -> dict[str, int]:
+    """Sizes of a small pooling, those that the design's pooling has."""
+    known = PUBLISHED_SIZES.get(get_design(design).pooling, {})
+    return {name: size for name, size in POOLING.items() if name in known}
+
+
 def new_model(design: str, base: Path, **options: Any) -> Any:
     """Make an untrained model of a design with a small pooling, and LoRA whose B is not zero."""
     from model_loaders.create import create
 
     about_base = {"device": "cpu", "dtype": "float32"}
-    settings: dict[str, Any] = {"lora": LORA, "pooling_sizes": POOLING}
+    settings: dict[str, Any] = {"lora": LORA, "pooling_sizes": small_sizes(design)}
     for name, value in options.items():
         target = about_base if name in LoadOptions.__dataclass_fields__ else settings
         target[name] = value

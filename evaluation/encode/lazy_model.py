@@ -47,8 +47,8 @@ class LazyModel:
         self.design_name = plan.source.design_name
         self.version = version
         self.dtype = str(plan.dtype).removeprefix("torch.")
-        self.dim = plan.base.hidden_size
         self.recipe = tokenizer_and_recipe(plan.source, plan.base_directory)[1]
+        self.dim = self.recipe.dimensions or plan.base.hidden_size
         self.base_model = plan.base
         self.result_facts: dict[str, str] = {}
         self._loader = loader

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from common.errors import UserError, nearest
 from evaluation.encode.prompts_file import Prompts, choose, normalise
 from evaluation.tasks.mteb_tasks import official_prompt
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class PromptPlan:
             if self.template:
                 text = in_template(text, self.template)
             return SidePrompt(text, f"file: {key}")
-        if self.source == "mteb":
+        if self.source == "mteb" and (role == "query" or self.recipe is None or self.recipe.instruct_documents):
             instruction = _instruction(task, role)
             if instruction:
                 return SidePrompt(in_template(instruction, self.template), "mteb")
@@ -106,7 +106,7 @@ class PromptPlan:
         recipe = self.recipe
         if recipe is None:
             return ""
-        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(recipe.prompt_template)
+        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(recipe.prompt_template, several=True)
         if as_the_manifest and not self.overrides:
             return ""
         names = [task.name for task in tasks if self._unlike(recipe, task)]
@@ -165,4 +165,5 @@ def make_plan(encoder: TextEncoder, prompts: Mapping[str, Any] | str | None = No
         source = prompts
     if template is None:
         template = manifest_template
-    return PromptPlan(overrides, source, template_named(template), recipe)
+    several = recipe is not None and not recipe.is_plain
+    return PromptPlan(overrides, source, template_named(template, several=several), recipe)

@@ -25,7 +25,7 @@ from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import CONFIG
 from model_loaders.hub import resolve
 from model_loaders.layouts import own
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Pooled, Recipe
 from model_loaders.layouts.source import Asked, Layout, Lora, Source, read_lora
 from model_loaders.layouts.stacked_lora import stacked
 from model_loaders.layouts.tensors import LORA_CONFIG
@@ -227,7 +227,7 @@ def recipe_of(settings: Settings, lower: Lower, asked: Asked) -> Recipe:
     """Return the recipe of the published code: the instruction, a space, the text, and the end token for ``eos_token`` alone."""
     before, after = CHAT_TEMPLATES.get(lower.name, ("", ""))
     mean = settings.pooling_mode in ("mean", "weighted_mean")
-    pooled = "all" if not mean or not settings.skip_instruction else "after_prompt" if after else "text"
+    pooled: Pooled = "all" if not mean or not settings.skip_instruction else "after_prompt" if after else "text"
     ends = settings.pooling_mode == "eos_token"
     if ends and ends_after_a_space(lower, asked):
         after += " "
@@ -237,6 +237,12 @@ def recipe_of(settings: Settings, lower: Lower, asked: Asked) -> Recipe:
         document_prompt=around,
         prompt_template=f"{before}{{prompt}} {{text}}{after}",
         max_length=settings.max_length,
+        instruct_documents=False,
+        end_token="eos" if ends else "none",
+        pooled=pooled,
+        truncation="text",
+        text_max_length=settings.doc_max_length,
+        text_edits=("no_separator", "strip_end") if ends else ("no_separator",),
     )
 
 

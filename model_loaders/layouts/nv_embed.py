@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.files import listing, read_json
 from model_loaders.backbone.base_files import CONFIG, weight_files
 from model_loaders.backbone.wrapped import WRAPPED
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.own import check_sizes
 from model_loaders.layouts.source import Asked, Layout, Source
 from model_loaders.layouts.tensors import check_finite, check_kinds
@@ -137,6 +137,8 @@ def recipe_of(directory: Path, content: dict[str, Any]) -> Recipe:
     return Recipe(
         prompt_template="instruct",
         max_length=length if isinstance(length, int) else MAX_LENGTH,
+        instruct_documents=False,
+        pooled="after_prompt" if hides else "all",
     )
 
 

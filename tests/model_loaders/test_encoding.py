@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from model_loaders import DESIGNS, UserError, encoding
+from model_loaders import UserError, encoding
 from model_loaders.backbone.launch_cost import MOST, launch_tokens
 from model_loaders.backbone.lora_encoding import is_plain
 from model_loaders.encoding import Vectors, out_of_memory, ready, texts_of_batch
 from tests.model_loaders.families import FAMILIES
-from tests.tiny import ROOT, WORDS, new_model
+from tests.tiny import EVERY_DESIGN, ROOT, WORDS, new_model
 
 TEXTS = [" ".join(WORDS[start : start + length]) for start, length in enumerate([3, 0, 40, 1, 9, 9, 21, 2, 5])]
 LENGTHS = [5, 2, 42, 3, 11, 11, 23, 4, 7]  # with <s> and </s>
@@ -60,7 +60,7 @@ def test_an_empty_batch_is_refused(base: Path, option: str) -> None:
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
-@pytest.mark.parametrize("design", [*DESIGNS])
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_the_fast_way_gives_the_vectors_of_the_masked_way(make_base: Callable[..., Path], family: str, design: str) -> None:
     model_type, changes = FAMILIES.get(family, ("gpt2", {"n_embd": 32, "n_layer": 3, "n_head": 4}))
     # Weights as wide as in a trained model: with wider ones rounding alone is above 1e-6.

@@ -30,7 +30,7 @@ from model_loaders.fingerprints import (
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
 from model_loaders.loading import saved_kernel
 from model_loaders.saving import save
-from tests.tiny import POOLING, ROOT, new_model, trained_parameters, triplets, write_base
+from tests.tiny import EVERY_DESIGN, POOLING, ROOT, new_model, trained_parameters, triplets, write_base
 
 CPU = torch.device("cpu")
 WAYS = list(itertools.product(("float32", "bfloat16"), ("sdpa", "eager")))
@@ -55,7 +55,7 @@ def older(directory: Path) -> None:
     change(directory, attn_implementation=None, noise=None, lora_effect=None)
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_fingerprints_are_those_of_the_loaded_model_bit_for_bit(base: Path, tmp_path: Path, design: str) -> None:
     model = saved_in_bf16(design, base, tmp_path)
     loaded, manifest = load(tmp_path, device="cpu"), read_manifest(tmp_path)
@@ -154,7 +154,7 @@ def test_a_lost_head_is_refused(base: Path, tmp_path: Path, design: str, old: bo
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new manifest", "older manifest"])
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_another_base_is_refused(base: Path, make_base: Callable[..., Path], tmp_path: Path, design: str, old: bool) -> None:
     """By its vectors, where its hash is not known."""
     saved_in_bf16(design, base, tmp_path)
@@ -266,7 +266,7 @@ def run_script(name: str, *arguments: object) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "kernel"), WAYS)
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_train_load_in_a_new_process_and_evaluate(tmp_path: Path, design: str, dtype: str, kernel: str) -> None:
     """Of a base whose noise in bf16 is as large as a real LLM's."""
     base = write_base(tmp_path / "base", initializer_range=0.3)

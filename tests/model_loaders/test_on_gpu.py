@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from model_loaders import DESIGNS
 from tests.model_loaders.test_encoding import TEXTS
 from tests.on_gpu import needs_gpu
-from tests.tiny import WORDS, new_model, write_base
+from tests.tiny import EVERY_DESIGN, WORDS, new_model, write_base
 
 pytestmark = needs_gpu
 
@@ -25,7 +24,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("usual"), **sizes)
 
 
-@pytest.mark.parametrize("design", [*DESIGNS])
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_the_vectors_of_the_cpu(usual: Path, design: str) -> None:
     expected = new_model(design, usual).encode(TEXTS)
     model = new_model(design, usual, device="cuda")

@@ -54,9 +54,11 @@ class ModelArguments:
     lora_r: int | None = option(None, "LoRA rank. Unset: the one of --lora_config (16).")
     lora_alpha: int | None = option(None, "LoRA alpha. Unset: the one of --lora_config (32).")
     lora_dropout: float | None = option(None, "LoRA dropout, 0 <= p < 1. Unset: the one of --lora_config (0.1).")
-    pooling_latents: int = option(768, "Trainable pooling: number of latents, its trainable queries.")
-    pooling_heads: int = option(32, "Trainable pooling: number of attention heads.")
-    pooling_head_dim: int = option(2048, "Trainable pooling: width of one head.")
+    pooling_latents: int = option(768, "Trainable pooling: number of latents (latent attention: 512 unless given).")
+    pooling_heads: int = option(32, "Trainable pooling: number of attention heads (latent attention: 8 unless given).")
+    pooling_head_dim: int = option(
+        2048, "Trainable pooling: width of one head (latent attention: 4096, self-attention: 128 unless given)."
+    )
     query_prompt: str = option("", "Put in front of every query; saved with the adapter.")
     document_prompt: str = option("", "Put in front of every positive and negative; saved with the adapter.")
     task_prompts: str = option(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from model_loaders.designs import DESIGNS
+from model_loaders.designs import DESIGNS, PUBLISHED_SIZES
 from trainers.flags.arguments import ADAPTER_FLAGS, EVALUATION_FLAGS, POOLING_FLAGS
 from trainers.flags.flag import Flag, FlagValue
 from trainers.flags.inherited import REFUSED, REFUSED_VALUES, RENAMED
@@ -116,12 +116,13 @@ def _check_quantisation(values: Values, *, has_gpu: bool) -> None:
 
 
 def _check_pooling(typed: set[str], design: str) -> None:
-    """Refuse flags of the trainable pooling for a design that has none."""
-    if DESIGNS[design].pooling != "none":
-        return
+    """Refuse flags of the trainable pooling for a design that has none, or none with latents."""
+    pooling = DESIGNS[design].pooling
     for name in POOLING_FLAGS:
-        if name in typed:
+        if pooling == "none" and name in typed:
             raise UserError(f"--{name} does nothing for {design}, which has no trainable pooling: leave it out")
+    if pooling != "none" and "pooling_latents" in typed and "latents" not in PUBLISHED_SIZES[pooling]:
+        raise UserError(f"--pooling_latents does nothing for {design}, whose pooling has no latents: leave it out")
 
 
 def _check_evaluation(values: Values, typed: set[str]) -> None:

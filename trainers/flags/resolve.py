@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from common.errors import UserError
-from model_loaders.designs import DESIGNS, get_design
+from model_loaders.designs import DESIGNS, PUBLISHED_SIZES, design_name
 from trainers.flags.arguments import GROUPS, ContrastiveArguments, ModelArguments, RunArguments
 from trainers.flags.checks import check_flags, check_writable
 from trainers.flags.flag import FlagValue, flags_of
@@ -39,7 +39,7 @@ def resolve(argv: Sequence[str], design: str | None, *, needs_data: bool) -> Tra
     has_gpu = torch.cuda.is_available()
     check_flags(values, design, inherited=inherited, command_line=flags.command_line, has_gpu=has_gpu)
     check_launcher(os.environ, values, has_accelerator=torch.accelerator.is_available())
-    model, data = group_of(ModelArguments, values), group_of(DataArguments, values)
+    model, data = group_of(ModelArguments, {**published_sizes(design), **values}), group_of(DataArguments, values)
     contrastive, run = group_of(ContrastiveArguments, values), group_of(RunArguments, values)
 
     training_values = {name: value for name, value in values.items() if name in inherited}
@@ -59,6 +59,12 @@ def group_of(kind: type[Group], values: Mapping[str, Any]) -> Group:
     return kind(**{name: value for name, value in values.items() if name in names})
 
 
+def published_sizes(design: str) -> dict[str, int]:
+    """Return the flags of a design's pooling with their published values; other designs keep the flags' defaults."""
+    sizes = PUBLISHED_SIZES.get(DESIGNS[design].pooling, {})
+    return {f"pooling_{name}": size for name, size in sizes.items()}
+
+
 def chosen_design(script: str | None, typed: FlagValue | None, file: FlagValue | None) -> str:
     """Return the design of a run.
 
@@ -74,8 +80,7 @@ def chosen_design(script: str | None, typed: FlagValue | None, file: FlagValue |
     choice = typed or file
     if choice is None:
         raise UserError(f"--design is missing; the designs are: {', '.join(DESIGNS)}")
-    get_design(str(choice.value))
-    return str(choice.value)
+    return design_name(str(choice.value))
 
 
 def checkpoint_to_resume(value: str | None) -> str | bool | None:

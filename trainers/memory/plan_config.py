@@ -19,7 +19,8 @@ from model_loaders.backbone.rope import separate_rows
 from model_loaders.create import fresh_pooling, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel
+from model_loaders.text.recipe import Recipe
 from trainers.flags.lora import lora_options
 from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
 from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step

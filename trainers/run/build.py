@@ -15,7 +15,7 @@ from model_loaders import LoadOptions, load_design
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.read_back import weights_digest
 from trainers.checkpoints.run_files import CONFIG_FILE

@@ -9,8 +9,9 @@ from typing import Any
 
 from common.errors import UserError
 from model_loaders.hub import resolve
-from model_loaders.layouts.manifest import MANIFEST, Recipe, read_manifest
+from model_loaders.layouts.manifest import MANIFEST, read_manifest
 from model_loaders.layouts.table import open_folder
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
 from trainers.checkpoints.seal import read_seal

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_loaders import DESIGNS
 from model_loaders.backbone.states import read_states
 from tests.model_loaders.families import FAMILIES, a_batch, every_kernel
-from tests.tiny import LORA, new_model, trained_parameters
+from tests.tiny import EVERY_DESIGN, LORA, new_model, trained_parameters
 
 
 def reported_states(model, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -102,7 +101,7 @@ def gradients(design: str, base: Path, *, checkpointing: bool) -> tuple[dict[str
     return {name: tensor.grad for name, tensor in trained_parameters(model).items()}, len(runs)
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", EVERY_DESIGN)
 def test_gradients_are_the_same_with_checkpointing(base: Path, design: str) -> None:
     plain, once = gradients(design, base, checkpointing=False)
     recomputed, twice = gradients(design, base, checkpointing=True)
