@@ -116,7 +116,10 @@ def one_line(text: str) -> str:
 
 def listing(path: Path) -> str:
     """Return some names in a directory, for messages."""
-    names = sorted(entry.name for entry in path.iterdir())
+    names = []
+    for entry in sorted(path.iterdir()):
+        is_readable = entry.is_file() or entry.is_dir()
+        names.append(entry.name if is_readable else f"{entry.name} (no file: a pipe, a device or a broken link)")
     if not names:
         return "nothing"
     shown = ", ".join(names[:MOST_NAMES])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,8 @@ def parse_json(text: str | bytes, decoder: json.JSONDecoder | None = None) -> An
     {'score': 1}
 
     Raises:
-        ValueError: it is no JSON (`json.JSONDecodeError`), no UTF-8, nested too deeply, or holds a number that no float holds.
+        ValueError: it is no JSON (`json.JSONDecodeError`), no UTF-8, nested too deeply, holds a number that no float holds, or
+            an object with two values under one key, of which the last would win without a word.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
@@ -49,4 +51,13 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-_DECODER = json_decoder()
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of its keys and values."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {counts.most_common(1)[0][0]!r} stands twice in one object")
+    return content
+
+
+_DECODER = json_decoder(_object)

@@ -39,12 +39,17 @@ def parser() -> ComparisonParser:
         help="gets report.html, comparison.md, .csv and .json, scores.csv, table.tex, plots/",
     )
     pairs = command.add_mutually_exclusive_group()
-    pairs.add_argument("--baseline", metavar="NAME", help="compare every other system with this one (default: the first)")
+    pairs.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="compare every other system with this one, or with `best`, the best mean (default: the first)",
+    )
     pairs.add_argument("--all_pairs", action="store_true", help="compare everybody with everybody: more tests, so weaker ones")
     flag("--margin", type=float, default=0.01, help="differences within it count as none (default: %(default)s, one point)")
     flag("--systems", nargs="+", metavar="NAME", help="only these systems")
     flag("--tasks", nargs="+", metavar="TASK", help="only these tasks")
     flag("--families", type=Path, metavar="FILE", help="YAML that says which tasks are related; see comparison/families.yaml")
+    flag("--unrelated", action="store_true", help="declare that tasks in no map of families are related to no other task")
     flag("--same_revision", action="store_true", help="leave out tasks whose results state different revisions of the data")
     flag("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     return command

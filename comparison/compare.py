@@ -17,14 +17,15 @@ import numpy as np
 
 from comparison.claims.categories import CategoryMaker
 from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
-from comparison.claims.overall import CategoryPart, Overall, compare_overall, runs_of, with_failures
-from comparison.claims.pairs import Counted, choose_pairs, count_failures, make_pair
+from comparison.claims.overall import CategoryPart, Overall, carriers, compare_overall, runs_of, with_failures
+from comparison.claims.pairs import Counted, choose_pairs, count_failures, make_pair, mean_score
 from comparison.claims.three_claims import mark_of, sensitivities
 from comparison.reading.families import Families
 from comparison.reading.table import Table
 from comparison.stats.multiple import holm, letters, reachable
 
 Names = tuple[str, str]  # of two systems
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Options:
     """Options of a comparison.
 
     Attributes:
-        baseline: the system that the others are compared with; None for all pairs.
+        baseline: the system that the others are compared with; `BEST` for the one with the best mean, whose choice is corrected
+            for; None for all pairs.
         margin: differences within it count as none, in score units.
         same_revision: leave out, pair by pair, tasks whose results state different revisions of the data.
         seed: of everything random.
@@ -57,8 +59,12 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
     Raises:
         ComparisonError: there is no such baseline, or a file of item scores is damaged.
     """
-    pairs_of_names = choose_pairs(table.systems, options.baseline)
     notes = list(table.notes)
+    baseline, best = options.baseline, None
+    if baseline == BEST and BEST not in table.systems:
+        baseline, best = None, best_system(table)
+        notes.append(_chosen_afterwards(table, best))
+    pairs_of_names = choose_pairs(_last(table.systems, best), baseline)
     maker = CategoryMaker(table, families, options.margin, options.seed, notes)
     counted: dict[str, list[Counted]] = {}
     drafts = []
@@ -75,18 +81,64 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
             notes.append(_no_contrast(draft))
     tests_of_table = _tests_of_table(with_contrasts)
     categories = _adjust_over_table(with_contrasts, tests_of_table, options.baseline is None)
-    overall = _overall(table, categories, pairs_of_names, options.seed)
+    overall = _overall(table, categories, pairs_of_names, families, options.seed)
     if _any_failed(counted):
-        overall = with_failures(overall, _parts_with_losses(drafts, counted), options.seed)
+        overall = with_failures(overall, _parts_with_losses(drafts, counted, families), options.seed)
+    if best is not None:
+        baseline = best
+        categories = [category for category in _with_system(categories, best) if category.contrasts]
+        overall = [entry for entry in overall if entry.b == best]
     return Comparison(
         systems=dict(table.runs),
-        baseline=options.baseline,
+        baseline=baseline,
         margin=options.margin,
         categories=categories,
         overall=overall,
         counted=tests_of_table,
         notes=notes,
+        as_they_are=sorted(table.as_they_are & set(table.systems)),
     )
+
+
+def best_system(table: Table) -> str:
+    """Return the system with the best mean of its categories' means over tasks, of those with the most tasks."""
+    ranks: dict[str, tuple[int, float]] = {}
+    for system in table.systems:
+        means: list[float] = []
+        count = 0
+        for tasks in table.categories.values():
+            scores = [mean_score(table, system, task) for task in tasks if (system, task) in table.scores]
+            count += len(scores)
+            if scores:
+                means.append(float(np.mean(scores)))
+        ranks[system] = (count, float(np.mean(means or [0.0])))
+    return max(ranks, key=ranks.__getitem__)
+
+
+def _last(systems: Sequence[str], name: str | None) -> list[str]:
+    """Return systems with one of them last, so that it is the second of each of its pairs."""
+    others = [system for system in systems if system != name]
+    if name is None:
+        return others
+    return [*others, name]
+
+
+def _chosen_afterwards(table: Table, best: str) -> str:
+    count = len(table.systems)
+    return (
+        f"{best} is the baseline because it has the best mean, which was seen after the scores: p-values, marks and intervals "
+        f"beside them are corrected for all {count * (count - 1) // 2} pairs, as if all were compared"
+    )
+
+
+def _with_system(categories: Sequence[Category], name: str) -> list[Category]:
+    """Return categories with the comparisons of one system only, corrected for all of them as they are."""
+    chosen = []
+    for category in categories:
+        contrasts = [contrast for contrast in category.contrasts if contrast.b == name]
+        skipped = [pair for pair in category.skipped if name in pair]
+        chosen.append(replace(category, contrasts=contrasts, skipped=skipped, tests=len(category.contrasts)))
+    return chosen
 
 
 def _any_failed(counted: Mapping[str, Sequence[Counted]]) -> bool:
@@ -162,14 +214,16 @@ def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]
     return letters(names, separated)
 
 
-def _overall(table: Table, categories: Sequence[Category], pairs: Sequence[Names], seed: int) -> list[Overall]:
-    """Compare over categories."""
+def _overall(table: Table, categories: Sequence[Category], pairs: Sequence[Names], maps: Families, seed: int) -> list[Overall]:
+    """Compare over categories, without those whose tasks' relations are unknown."""
     parts: dict[Names, dict[str, CategoryPart]] = {}
     families: dict[Names, dict[str, list[list[str]]]] = {}
     for names in pairs:
         parts[names], families[names] = {}, {}
     for category in categories:
         for contrast in category.contrasts:
+            if maps.unknown(contrast.differences):
+                continue
             sign = float(np.sign(contrast.by_family.mean)) if contrast.starred else 0.0
             means = []
             for tasks in contrast.families:
@@ -177,7 +231,10 @@ def _overall(table: Table, categories: Sequence[Category], pairs: Sequence[Names
             named = _named_families(category, contrast.families, means)
             parts[contrast.a, contrast.b][category.name] = CategoryPart(named, sign)
             families[contrast.a, contrast.b][category.name] = contrast.families
-    runs = {names: runs_of(table, names, by_category) for names, by_category in families.items() if by_category}
+    runs = {}
+    for names, of_pair in carriers(parts).items():
+        if of_pair:
+            runs[names] = runs_of(table, names, {category: families[names][category] for category in of_pair})
     return compare_overall(parts, runs, seed)
 
 
@@ -195,14 +252,14 @@ def _named_families(
 
 
 def _parts_with_losses(
-    categories: Sequence[Category], counted: Mapping[str, Sequence[Counted]]
+    categories: Sequence[Category], counted: Mapping[str, Sequence[Counted]], families: Families
 ) -> dict[Names, dict[str, CategoryPart]]:
     """Return the parts with failed runs counted as losses, also in categories where nothing else is left to compare."""
     parts: dict[Names, dict[str, CategoryPart]] = {}
     for category in categories:
         for comparison in counted[category.name]:
             pair = comparison.pair
-            if pair.differences:
+            if pair.differences and not families.unknown(pair.differences):
                 named = _named_families(category, pair.families, pair.of_families)
                 part = CategoryPart(named, 0.0, comparison.shares)
                 parts.setdefault((pair.a, pair.b), {})[category.name] = part

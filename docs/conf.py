@@ -26,6 +26,7 @@ CONTENTS = """
 Start <self>
 docs/training
 docs/evaluation
+docs/designs
 docs/studies
 docs/study
 docs/report

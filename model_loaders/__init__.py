@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from model_loaders.designs import DESIGNS, Design, design_name, get_design
+from model_loaders.designs import DESIGNS, Design, get_design
 from model_loaders.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -69,8 +69,6 @@ def load_design(
     Raises:
         UserError: something is missing or does not fit; the message says what to do.
     """
-    from model_loaders.loading import load_model
+    from model_loaders import loading
 
-    chosen = LoadOptions(cache_dir=cache_dir, **options)
-    row = None if design is None else design_name(design)
-    return load_model(row, base_model, adapter_path, chosen, num_heads=num_heads, trainable=trainable)
+    return loading.load_design(design, base_model, adapter_path, cache_dir, num_heads=num_heads, trainable=trainable, **options)

@@ -14,9 +14,9 @@ from model_loaders.backbone.lora import add_lora
 from model_loaders.designs import Design, design_name, get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel
-from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.source import open_base
 from model_loaders.options import LoadOptions
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from pooling import Pooling, build_pooling, new_config, size_names
 

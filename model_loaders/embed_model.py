@@ -16,9 +16,9 @@ from model_loaders.backbone.states import read_states
 from model_loaders.designs import Design, get_design
 from model_loaders.encoding import Encoded, OnBatch, encode_texts
 from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel
-from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,8 @@ from model_loaders.backbone.load import (
 )
 from model_loaders.backbone.lora import add_lora, check_ranks
 from model_loaders.create import cast_pooling
-from model_loaders.designs import get_design
+from model_loaders.create import create as create_model
+from model_loaders.designs import design_name, get_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.fingerprints import check_fingerprints
 from model_loaders.layouts.manifest import (
@@ -36,8 +38,12 @@ from model_loaders.layouts.tensors import (
     load_lora,
 )
 from model_loaders.options import LoadOptions
+from model_loaders.saving import save
 from model_loaders.version import as_computed, hash_of, lora_facts, read_lora_config
 from pooling import build_pooling
+
+# `create`, `load_design` and `save` have this import path in users' scripts.
+__all__ = ["Plan", "assemble", "create", "load_design", "load_model", "plan_loading", "save", "saved_kernel"]
 
 
 def load_model(
@@ -66,6 +72,42 @@ def load_model(
     if manifest is not None:
         check_fingerprints(manifest, model, plan.source.directory)
     return model
+
+
+def load_design(
+    design: str | None,
+    base_model: str | Path | None,
+    adapter_path: str | Path,
+    cache_dir: str | Path | None = None,
+    *,
+    num_heads: int | None = None,
+    trainable: bool = False,
+    **options: Any,
+) -> EmbedModel:
+    """Load an adapter of a given design; see ``model_loaders.load_design``, which is this function."""
+    chosen = LoadOptions(cache_dir=cache_dir, **options)
+    return load_model(design, base_model, adapter_path, chosen, num_heads=num_heads, trainable=trainable)
+
+
+def create(
+    design: str,
+    base_model: str | Path,
+    cache_dir: str | Path | None = None,
+    *,
+    lora: dict[str, Any] | None,
+    **settings: Any,
+) -> EmbedModel:
+    """Make a new model as ``create.create`` does, with the fields of ``LoadOptions`` as keywords of their own.
+
+    >>> create("causal_mean", base, lora=None, device="cpu", dtype="float32").dim
+    32
+    """
+    options: dict[str, Any] = {"cache_dir": cache_dir}
+    for name in LoadOptions.__dataclass_fields__:
+        if name in settings:
+            options[name] = settings.pop(name)
+    settings.setdefault("options", LoadOptions(**options))
+    return create_model(design, base_model, lora=lora, **settings)
 
 
 @dataclass(frozen=True)
@@ -117,7 +159,8 @@ def plan_loading(
     num_heads: int | None = None,
 ) -> Plan:
     """Find and check what ``load_model`` would load, without the base LLM's weights."""
-    source = read_source(Asked(adapter_path, design, base_model, num_heads, options.cache_dir))
+    row = None if design is None else design_name(design)
+    source = read_source(Asked(adapter_path, row, base_model, num_heads, options.cache_dir))
     manifest = source.manifest
     quantisation = "" if manifest is None else manifest.base_model.quantisation
     if options.quantisation not in ("", quantisation):

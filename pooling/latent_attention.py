@@ -117,7 +117,7 @@ class LatentAttentionPooling(nn.Module):
             ``(batch, hidden)`` in fp32, not normalised.
         """
         kept = states.new_ones(states.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
-        pooled = states[kept]  # (M, hidden): all pooled tokens, text by text (1)
+        pooled = pooled_rows(states, kept)  # (M, hidden): all pooled tokens, text by text (1)
         attended = pooled.float() + self.attend(pooled)  # (M, hidden) fp32
         return mean_after_feed_forward(attended, kept, self.norm_ff, self.ff_in, self.ff_out)
 
@@ -184,6 +184,21 @@ def folds(config: LatentAttentionConfig, tokens: int, dtype: torch.dtype) -> boo
     hidden, latents, head_dim = config.hidden_size, config.latents, config.head_dim
     saved = tokens * (hidden * head_dim + latents * head_dim - hidden * latents)
     return saved > latents * hidden * head_dim
+
+
+def pooled_rows(states: Tensor, kept: Tensor) -> Tensor:
+    """Return the states of the pooled tokens, text by text.
+
+    Their number is asked once (``nonzero``), so that a plan of memory on tensors without values has one place to answer it.
+
+    Args:
+        states: ``(batch, tokens, hidden)``.
+        kept: ``(batch, tokens)`` bool.
+
+    Returns:
+        ``(M, hidden)``.
+    """
+    return states.flatten(0, 1).index_select(0, kept.flatten().nonzero()[:, 0])
 
 
 def mean_after_feed_forward(attended: Tensor, kept: Tensor, norm: nn.LayerNorm, ff_in: nn.Linear, ff_out: nn.Linear) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pooling.cross_attention import layer_norm, linear
-from pooling.latent_attention import mean_after_feed_forward
+from pooling.latent_attention import mean_after_feed_forward, pooled_rows
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class SelfAttentionPooling(nn.Module):
         """
         kept = states.new_ones(states.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
         states = states.masked_fill(~kept[:, :, None], 0)  # 0 * NaN is NaN: what stands at masked tokens must not enter
-        attended = (states.float() + self.attend(states, kept))[kept]  # (M, hidden) fp32
+        attended = pooled_rows(states.float() + self.attend(states, kept), kept)  # (M, hidden) fp32
         return mean_after_feed_forward(attended, kept, self.norm_ff, self.ff_in, self.ff_out)
 
     def texts_at_once(self, tokens: int, items: int) -> int:

@@ -5,10 +5,8 @@ Both are fitted on the same triplets as the designs and offer the same ``encode`
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import itertools
-import json
 import math
 import random
 import re
@@ -31,6 +29,7 @@ COLUMN_STD = 0.05
 QUERY_TOKENS = 32
 DOCUMENT_TOKENS = 64
 Role = Literal["query", "document"]
+FirstTexts = tuple[str, str, str]  # query, positive and negative
 
 
 class BaselineEncoder(Protocol):
@@ -51,12 +50,12 @@ class BaselineEncoder(Protocol):
         ...
 
 
-def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 0) -> BaselineEncoder:
+def make(name: str, triplets: Sequence[FirstTexts], base_model: str | Path, seed: int = 0) -> BaselineEncoder:
     """Fit a baseline on training triplets.
 
     Args:
         name: ``"tfidf"`` or ``"static_bag"``.
-        train_file: JSON lines with ``query``, ``positive`` and ``negative`` (a string or a list; may be absent).
+        triplets: query, positive and negative of each, the first of several negatives, "" where there is none.
         base_model: directory of the base model, whose tokenizer and input embeddings the static bag starts from.
         seed: of the static bag's batches.
 
@@ -64,28 +63,10 @@ def make(name: str, train_file: str | Path, base_model: str | Path, seed: int = 
         ValueError: there is no such baseline.
     """
     if name == "tfidf":
-        return TfIdf(read_triplets(train_file))
+        return TfIdf(triplets)
     if name == "static_bag":
-        return StaticBag(read_triplets(train_file), base_model, seed=seed)
+        return StaticBag(triplets, base_model, seed=seed)
     raise ValueError(f"There is no baseline {name!r}. Choose one of: tfidf, static_bag.")
-
-
-def read_triplets(train_file: str | Path) -> list[tuple[str, str, str]]:
-    """Return (query, positive, negative) of each line, the first of several negatives, "" where there is none."""
-    triplets = []
-    path = Path(train_file)
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            triplets.append((first_text(row["query"]), first_text(row["positive"]), first_text(row.get("negative"))))
-    return triplets
-
-
-def first_text(value: Any) -> str:
-    """Return a text, or the first of a list of texts; "" for none."""
-    if isinstance(value, list):
-        value = next(iter(value), None)
-    return str(value or "")
 
 
 class TfIdf:
@@ -96,7 +77,7 @@ class TfIdf:
     which is seldom because a text holds few of them.
     """
 
-    def __init__(self, triplets: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(self, triplets: Sequence[FirstTexts]) -> None:
         different: set[str] = set()
         for query, positive, _ in triplets:
             different |= {query, positive}
@@ -145,7 +126,7 @@ class StaticBag:
 
     def __init__(
         self,
-        triplets: Sequence[tuple[str, str, str]],
+        triplets: Sequence[FirstTexts],
         base_model: str | Path,
         *,
         steps: int = 300,

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.files import read_json
 from quickstart.docstrings.cleaning import Docstring, clean_all
 from quickstart.docstrings.deduplicate import deduplicate
 from quickstart.docstrings.sources import CORE_PACKAGES, find_roots, package_versions, read_packages
@@ -226,8 +227,7 @@ def _read_info(folder: Path) -> dict[str, Any] | None:
     file = folder / INFO_FILE
     if not file.is_file():
         return None
-    info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return info
+    return read_json(file)
 
 
 def _corpus(folder: Path, info: dict[str, Any]) -> Corpus:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from transformers import MistralForCausalLM
 
+from common.files import read_json
 from quickstart.base_model.initialise import BaseSize, make_config
 from quickstart.base_model.model_card import render_card
 from quickstart.base_model.perplexity import bigram_loss, unigram_loss
@@ -28,7 +29,7 @@ HELD_OUT_WINDOWS = 2000
 
 def load_checkpoint(work_dir: Path) -> tuple[MistralForCausalLM, int]:
     """Return the newest checkpoint's model and its step."""
-    facts = json.loads((work_dir / "prepared.json").read_text())
+    facts = read_json(work_dir / "prepared.json")
     ids = facts["special_ids"]
     config = make_config(BaseSize(vocabulary=facts["vocabulary"]), pad_id=ids["pad"], bos_id=ids["bos"], eos_id=ids["eos"])
     model = MistralForCausalLM(config)
@@ -40,7 +41,7 @@ def load_checkpoint(work_dir: Path) -> tuple[MistralForCausalLM, int]:
 def export(work_dir: Path, output_dir: Path, schedule_tokens: int, notes: str = "") -> None:
     """Write the base model directory and print the perplexity on its card."""
     model, step = load_checkpoint(work_dir)
-    facts = json.loads((work_dir / "prepared.json").read_text())
+    facts = read_json(work_dir / "prepared.json")
     schedule = replace(Schedule(), tokens=schedule_tokens)
     model = model.to(torch.bfloat16)
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from transformers import MistralForCausalLM
 
+from common.files import read_json
 from quickstart.base_model.initialise import LSA_DIMENSIONS, BaseSize, build_model, keep_meaning, make_config
 from quickstart.base_model.lsa import count_matrix, inverse_document_frequency, token_vectors
 from quickstart.base_model.pretraining_text import read_pretraining_text
@@ -160,7 +161,7 @@ def held_out_loss(model: MistralForCausalLM, tokens: TokenArray, windows: int, l
 
 def train(work_dir: Path, schedule: Schedule, stop_tokens: int, save_minutes: float) -> MistralForCausalLM:
     """Train from the newest checkpoint in ``work_dir`` to ``stop_tokens``."""
-    facts = json.loads((work_dir / "prepared.json").read_text())
+    facts = read_json(work_dir / "prepared.json")
     with np.load(work_dir / "data.npz") as arrays:
         data = {name: arrays[name] for name in arrays.files}
     config = make_config(

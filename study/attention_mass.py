@@ -20,9 +20,7 @@ from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import ROLES, Role
 from pooling import ShowsAttention
 from study.cells import Cell
-from study.study import Study
-from triplets.arguments import DataArguments
-from triplets.read import read_triplets
+from study.study import Study, training_rows
 
 FILE = "attention_mass.json"
 TEXTS = 256  # of each task
@@ -145,9 +143,5 @@ def spaced_texts(path: Path, role: Role, texts_of: Callable[[TaskRow], list[str]
 
 def training_texts(study: Study) -> Texts:
     """Return the first positives of the training data."""
-    first = study.config.recipe_names[0]
-    flags = study.config.flags(first)
-    name = "dataset_config" if "dataset_config" in flags else "dataset_name"
-    data: dict[str, Any] = {name: study.inputs.train[first]}
-    rows = read_triplets(DataArguments(**data), cache_dir=flags.get("cache_dir"))
+    rows = training_rows(study, study.config.recipe_names[0])
     return [("document", str(rows[number]["positive"])) for number in range(min(TEXTS, len(rows)))]

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from common.errors import UserError, nearest
 from common.file_hashes import file_hash
-from common.files import read_json_or_empty
+from common.files import read_json, read_json_or_empty
 from common.hashes import digest
-from common.json_text import parse_json
-from common.lines import read_text
+from common.json_text import json_fault, parse_json
+from common.printable import shown
 from common.yaml_files import read_yaml
 from model_loaders.designs import PUBLISHED_SIZES, get_design
 from study.config import ROOT, StudyConfig
@@ -240,9 +240,12 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
             key[name] = value
     lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
     if isinstance(lora, str) and Path(lora).is_file():
-        lora = read_text(Path(lora))
+        lora = read_json(Path(lora))
     if isinstance(lora, str) and lora.lstrip().startswith("{"):
-        lora = parse_json(lora)
+        try:
+            lora = parse_json(lora)
+        except ValueError as error:
+            raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
     return {**key, "lora": lora}
 
 
@@ -253,6 +256,9 @@ def launch_key(path: str | None) -> dict[str, Any]:
     content = read_yaml(path, "accelerate_config:")
     if not isinstance(content, dict):
         return {}
+    processes = content.get("num_processes")
+    if processes is not None and (type(processes) is not int or processes < 1):
+        raise UserError(f"{path}: num_processes is {shown(processes)}, not a whole number above 0")
     return {name: content.get(name) for name in ("distributed_type", "num_processes", "mixed_precision")}
 
 

@@ -16,7 +16,15 @@ ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ("mean_pooling", "tfidf", "static_bag")
 # Flags of the trainers that a study sets itself.
 OF_THE_CELL = ("model_name_or_path", "dataset_name", "dataset_file_path", "output_dir", "seed", "resume_from_checkpoint")
-COMPARISON = {"baseline": str, "all_pairs": bool, "margin": float, "families": str, "same_revision": bool, "seed": int}
+COMPARISON = {
+    "baseline": str,
+    "all_pairs": bool,
+    "margin": float,
+    "families": str,
+    "same_revision": bool,
+    "unrelated": bool,
+    "seed": int,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class StudyConfig:
         eval_prompts: ``own`` for the prompts of training (default), ``mteb``, ``none``, or a YAML file of prompts by task, as
             ``run_mteb.py --prompts`` takes it.
         jobs: cells at a time, at least one; empty for one on each share of the GPUs, and two on a CPU of at least two cores.
-        comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, seed.
+        comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, unrelated, seed.
     """
 
     output_dir: str

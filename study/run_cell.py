@@ -33,10 +33,11 @@ from study.cells import Cell
 from study.command_line import training_words
 from study.config import ROOT
 from study.launch import clean_environment, launcher_arguments
-from study.study import Study
+from study.study import Study, training_rows
 from study.training import GRACE, LOCK_FILE
 from trainers.flags.command_line import parse
 from trainers.run.build import build_model
+from triplets.dataset import TripletRows
 
 
 class CellError(UserError):
@@ -133,12 +134,21 @@ def train(study: Study, cell: Cell) -> None:
     raise CellError(f"training ended with status {status}: {last_error(cell)}")
 
 
+def first_texts(rows: TripletRows) -> list[tuple[str, str, str]]:
+    """Return query, positive and first negative of each triplet, "" where there is none."""
+    texts = []
+    for number in range(len(rows)):
+        row = rows[number]
+        texts.append((str(row["query"]), str(row["positive"]), str(next(iter(row["negatives"]), ""))))
+    return texts
+
+
 def make_baseline(study: Study, cell: Cell) -> TextEncoder:
     """Return a baseline's encoder."""
     first = study.config.recipe_names[0]
     base = study.inputs.bases[cell.base]
     if cell.design != "mean_pooling":
-        return baselines.make(cell.design, study.inputs.train[first], base)
+        return baselines.make(cell.design, first_texts(training_rows(study, first)), base)
     flags = study.config.flags(first)  # the same texts, dtype and kernel as the trained designs have
     recipe = Recipe(
         query_prompt=flags.get("query_prompt", ""),

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from study.cells import Cell, make_cells
 from study.config import StudyConfig, read_study_config
 from study.inputs import Inputs, prepare
+from triplets.arguments import DataArguments
+from triplets.dataset import TripletRows
+from triplets.read import read_triplets
+
+# Flags of the trainers that say which triplets are trained on.
+TRAINING_FLAGS = {field.name for field in fields(DataArguments)} - {
+    "eval_dataset",
+    "eval_dataset_config_name",
+    "eval_dataset_split",
+    "max_eval_samples",
+}
 
 
 @dataclass(frozen=True)
@@ -56,3 +67,15 @@ def read_study(file: Path, overrides: Mapping[str, Any] | None = None, *, look_u
     config = read_study_config(file, overrides)
     inputs = prepare(config, file, look_up=look_up)
     return Study(file, config, inputs, make_cells(config, inputs), overrides)
+
+
+def training_rows(study: Study, recipe: str) -> TripletRows:
+    """Return the triplets that the designs are trained on with a name under ``recipes``, read as training reads them.
+
+    Raises:
+        UserError: they cannot be read, as training would say.
+    """
+    flags = study.config.flags(recipe)
+    arguments = {name: value for name, value in flags.items() if name in TRAINING_FLAGS}
+    arguments["dataset_config" if "dataset_config" in arguments else "dataset_name"] = study.inputs.train[recipe]
+    return read_triplets(DataArguments(**arguments), cache_dir=flags.get("cache_dir"))

@@ -141,11 +141,30 @@ def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
             _check_header(str(path), file.schema_arrow.names)
             number = 0
             for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
-                for row in batch.to_pylist():
+                for row in _values(batch, f"{path}:row {number + 1}"):
                     number += 1
                     yield f"{path}:row {number}", row
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: no valid Parquet: {error}") from error
+
+
+def _values(batch: pyarrow.RecordBatch, place: str) -> list[dict[str, object]]:
+    """Return the rows of a batch.
+
+    Raises:
+        UserError: a value is none of its column's type, such as a text that is no UTF-8; it names the column.
+    """
+    try:
+        return list(batch.to_pylist())
+    except (ValueError, OverflowError):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                column.to_pylist()
+            except (ValueError, OverflowError) as error:
+                raise UserError(
+                    f"{place} or after it: the column {name!r} holds a value that cannot be read as {column.type}: {error}"
+                ) from error
+        raise
 
 
 def _rows_at_once(metadata: pyarrow.parquet.FileMetaData) -> int:

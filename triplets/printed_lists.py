@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Sequence
 
 LONGEST = 1_000_000  # characters that are parsed; of a longer text only its two ends are looked at
-_BEGINS = re.compile(r"\s*(?:array\(|np\.array\()?[\[(]")
+_BEGINS = re.compile(r"\s*(?:array\(|np\.array\()?[\[({]")
 _ARRAY = re.compile(r"(?:np\.)?array\((.*?)(?:,\s*dtype=\S+?)?\)", re.DOTALL)
 _ENDS_QUOTED = re.compile(r"""\[\s*['"].*['"]\s*,?\s*\]""", re.DOTALL)
 
 
 def is_printed_list(text: str) -> bool:
-    """Whether a text is a list of texts as Python, NumPy or JSON print it.
+    """Whether a text is a list or a set of texts as Python, NumPy or JSON print it.
 
     >>> is_printed_list("['one', 'two']"), is_printed_list("[1] says the first footnote")
     (True, False)
@@ -23,7 +23,7 @@ def is_printed_list(text: str) -> bool:
     if not _BEGINS.match(text):
         return False
     text = text.strip()
-    if not text.endswith(("]", ")")) or not ("'" in text or '"' in text):
+    if not text.endswith(("]", ")", "}")) or not ("'" in text or '"' in text):
         return False
     array = _ARRAY.fullmatch(text)
     if array is not None:
@@ -34,7 +34,7 @@ def is_printed_list(text: str) -> bool:
                 value = parse(text)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 continue
-            return isinstance(value, list | tuple) and _are_texts(value)
+            return isinstance(value, list | tuple | set) and _are_texts(list(value))
     return _ENDS_QUOTED.fullmatch(text) is not None
 
 

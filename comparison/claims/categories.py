@@ -11,6 +11,7 @@ from scipy import stats
 from comparison.claims.item_evidence import compare_items
 from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, Ranks, Sensitivity
 from comparison.claims.pairs import Pair, mean_score
+from comparison.claims.relations import withhold
 from comparison.claims.three_claims import another_run, as_published, other_tasks, these_tasks
 from comparison.reading.families import Families
 from comparison.reading.table import Table
@@ -78,6 +79,7 @@ class CategoryMaker:
         if not pairs:
             return []
         others = other_tasks(pairs, self.families.group(tasks), self.margin, self.seed)
+        others = withhold(others, pairs, self.families, tasks, self.seed)
         runs = another_run(self.table, pairs, others, self.margin)
         evidence = compare_items(self.table, pairs, self.seed, self.notes)
         these = these_tasks(evidence, [run.runs for run in runs])

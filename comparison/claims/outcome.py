@@ -9,99 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from comparison.claims.overall import Overall
+from comparison.claims.results import FEWEST_FAMILIES as FEWEST_FAMILIES
+from comparison.claims.results import AnotherRun as AnotherRun
+from comparison.claims.results import OtherTasks as OtherTasks
+from comparison.claims.results import TheseTasks as TheseTasks
+from comparison.claims.results import WorstGrouping as WorstGrouping
+from comparison.claims.results import is_equivalent as is_equivalent
 from comparison.stats.effects import ALPHA as ALPHA
 from comparison.stats.effects import Effect, Interval
 from comparison.stats.seeds import Variances
-from comparison.stats.within import Within
-
-FEWEST_FAMILIES = 6  # 2^(1 - 6) = .031 is the first floor below .05
-
-
-@dataclass(frozen=True)
-class TheseTasks:
-    """Claim A, tasks fixed: units resampled within each task, task differences averaged.
-
-    Attributes:
-        tasks: those with comparable scores item by item, and the result on each.
-        mean: mean of their differences.
-        interval: 95 %, of the mean.
-        p: two-sided, this comparison alone.
-        p_adjusted: Holm over the category's comparisons.
-        p_tasks: Holm over all tasks x comparisons of the category, by task.
-        overturned_by: the sd over runs of a mean score above which `p_adjusted` would not reach .05.
-        overturned_alone: the same for this comparison alone.
-    """
-
-    tasks: dict[str, Within]
-    mean: float
-    interval: Interval
-    p: float
-    p_adjusted: float
-    p_tasks: dict[str, float]
-    overturned_by: float
-    overturned_alone: float
-
-
-@dataclass(frozen=True)
-class OtherTasks:
-    """Claim B, tasks as a sample: exact sign flips by family of related tasks.
-
-    Attributes:
-        families: number of independent families in the comparison.
-        p: step-down max-T over the category's comparisons.
-        p_alone: this comparison alone.
-        p_floor: smallest p that this number of families can reach.
-        p_table: p times the number of categories that could reach it: for a claim over the whole table.
-        new_task: where the difference on one new task may fall, 95 %.
-        p_equivalent: two one-sided t tests over families against the margin, Holm over the comparisons; None below three
-            families.
-    """
-
-    families: int
-    p: float
-    p_alone: float
-    p_floor: float
-    p_table: float
-    new_task: Interval | None
-    p_equivalent: float | None
-
-    @property
-    def decidable(self) -> bool:
-        """True where this number of families can reach .05 at all."""
-        return self.families >= FEWEST_FAMILIES
-
-
-@dataclass(frozen=True)
-class AnotherRun:
-    """Claim C: tasks crossed with training runs.
-
-    Attributes:
-        runs: of a and of b.
-        interval: 95 %, over families and runs; None where the variance over runs is unknown.
-        p: the larger of `OtherTasks.p` and Holm's crossed t; None where it is unknown.
-        p_crossed: of the crossed t, this comparison alone.
-        df: its degrees of freedom.
-        source: where the variance over runs is from: ``own`` or ``pooled``; None if unknown.
-        p_equivalent: the larger of `OtherTasks.p_equivalent` and Holm's over families and runs; None where it is unknown.
-        overturned_by: the sd over runs of a mean score above which Holm's crossed t would not reach .05; None with one family.
-        overturned_alone: the same for this comparison alone, uncorrected.
-    """
-
-    runs: tuple[int, int]
-    interval: Interval | None
-    p: float | None
-    p_crossed: float | None
-    df: float | None
-    source: str | None
-    p_equivalent: float | None
-    overturned_by: float | None
-    overturned_alone: float | None
-
-
-def is_equivalent(other: OtherTasks, run: AnotherRun) -> bool:
-    """Return whether a difference is shown to be within the margin: over families, and over runs where those are known."""
-    p = other.p_equivalent if run.p is None else run.p_equivalent
-    return p is not None and p <= ALPHA
 
 
 @dataclass(frozen=True)
@@ -191,7 +107,7 @@ class Contrast:
         as_published: the raw Wilcoxon test and its corrections.
         sensitivity: with failed runs as losses; None if none failed.
         mark: ``**``, ``*``, ``o``, or nothing.
-        checkpoint: whether the mark speaks of two checkpoints only, because seed noise was not measured.
+        checkpoint: whether the mark speaks of trained files, because one of the two was trained once.
     """
 
     a: str
@@ -218,6 +134,18 @@ class Contrast:
     def equivalent(self) -> bool:
         """True where the difference is shown to be within the margin, and in other runs where those were repeated."""
         return is_equivalent(self.other_tasks, self.another_run)
+
+    @property
+    def negligible(self) -> bool:
+        """True where a system is shown to be better, by less than the margin: no reason to choose it."""
+        return self.starred and self.equivalent
+
+    @property
+    def simultaneous(self) -> Interval | None:
+        """The interval that agrees with the mark: of claim C where that could be tested, else of claim B."""
+        if self.another_run.p is not None:
+            return self.another_run.simultaneous
+        return self.other_tasks.simultaneous
 
     @property
     def carried(self) -> bool:
@@ -260,6 +188,7 @@ class Category:
         groups: system -> letters; systems that share one are not separated. Only where all pairs are compared and decidable.
         ranks: of complete systems, if there are three.
         variances: where scores vary, if runs were repeated.
+        tests: comparisons for which p-values are corrected; 0 where that is the number of contrasts.
     """
 
     name: str
@@ -273,6 +202,7 @@ class Category:
     groups: dict[str, str] | None
     ranks: Ranks | None
     variances: Variances | None
+    tests: int = 0
 
 
 @dataclass(frozen=True)
@@ -287,6 +217,7 @@ class Comparison:
         overall: over the categories that both systems have; empty with one category.
         counted: categories that a claim over the whole table counts (Tarone).
         notes: sentences on what was left out, and on what a reader should know.
+        as_they_are: systems that nobody trains again, such as an untrained model.
     """
 
     systems: dict[str, int]
@@ -296,3 +227,4 @@ class Comparison:
     overall: list[Overall]
     counted: int
     notes: list[str] = field(default_factory=list)
+    as_they_are: list[str] = field(default_factory=list)

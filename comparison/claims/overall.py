@@ -1,7 +1,8 @@
 """All categories together: the mean of the categories' means, flips by family within categories.
 
 One test over all tasks would mix metrics and let the category with most tasks decide; so every category counts the same,
-and inside a category every family of related tasks.
+and inside a category every family of related tasks. A category with one family says nothing of how much other tasks of its
+kind would differ, so it cannot carry a claim on other tasks: it is left out, and named.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import numpy as np
 
 from comparison.claims.pairs import run_means
 from comparison.reading.table import Table
-from comparison.stats.effects import ALPHA, Interval, combine, t_interval
+from comparison.stats.crossed import AS_IT_IS, Crossed, Variance, crossed_mean, mean_of_means, run_variance, unit_parts
+from comparison.stats.effects import ALPHA, CONFIDENCE, Interval, combine, t_interval
 from comparison.stats.multiple import holm, step_down_max_t
-from comparison.stats.seeds import Variance, crossed_mean, mean_of_means, seed_variances, unit_parts
+from comparison.stats.simultaneous import cut_at_zero, hull, max_t_intervals
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class Overall:
         p: step-down max-T over comparisons.
         p_run: the larger of it and Holm's crossed t, for another training run; None where runs were not repeated.
         opposed: whether marked categories contradict each other, so that nobody is better overall.
-        interval: 95 %, of the mean: over families, and over runs where `p_run` is known; None where a category has one family.
+        interval: 95 %, of the mean: over families, and over runs where `p_run` is known.
+        simultaneous: interval for all comparisons together, 95 %: it has no zero in it exactly where `p`, and `p_run` where it
+            is known, are at most .05.
+        left_out: categories with a single family, which are not in the mean.
         mean_failures: mean with failed runs counted as losses; None where none failed.
         p_failures: step-down max-T then.
         shares: of a's runs and of b's that failed, over tasks, mean over categories.
@@ -46,6 +51,8 @@ class Overall:
     p_run: float | None
     opposed: bool
     interval: Interval | None = None
+    simultaneous: Interval | None = None
+    left_out: tuple[str, ...] = ()
     mean_failures: float | None = None
     p_failures: float | None = None
     shares: tuple[float, float] = (0.0, 0.0)
@@ -89,56 +96,75 @@ def runs_of(table: Table, names: tuple[str, str], families: Mapping[str, Sequenc
         names: of the two systems.
         families: category -> the comparison's common tasks by family.
     """
-    means = []
-    for system in table.systems:
+    counts, variances = [], []
+    for system in names:
         by_category = [run_means(table, system, of_category) for of_category in families.values()]
-        counts = set(map(len, by_category))
-        if len(counts) == 1:
-            means.append(np.asarray(np.mean(by_category, axis=0)))
-        else:  # a run lacks a category, and nobody can say which
-            means.append(np.empty(0))
-    variances = seed_variances(means)
-    a, b = map(table.systems.index, names)
-    return PairRuns((max(1, len(means[a])), max(1, len(means[b]))), (variances[a], variances[b]))
+        means = np.empty(0)
+        if len(set(map(len, by_category))) == 1:  # else a run lacks a category, and nobody can say which
+            means = np.asarray(np.mean(by_category, axis=0))
+        variance = run_variance(means)
+        if system in table.as_they_are:
+            variance = AS_IT_IS
+        counts.append(max(1, len(means)))
+        variances.append(variance)
+    return PairRuns((counts[0], counts[1]), (variances[0], variances[1]))
 
 
 Parts = Mapping[str, CategoryPart]  # by category
+Names = tuple[str, str]  # of two systems
+FEWEST = 2  # families of a category that can be in the mean
 
 
-def compare_overall(
-    parts: Mapping[tuple[str, str], Parts], runs: Mapping[tuple[str, str], PairRuns], seed: int = 0
-) -> list[Overall]:
+def carriers(parts: Mapping[Names, Parts]) -> dict[Names, dict[str, CategoryPart]]:
+    """Return the parts of the categories that can carry a claim: those in which a comparison has two families or more."""
+    carrying: dict[Names, dict[str, CategoryPart]] = {}
+    for names, of_pair in parts.items():
+        carrying[names] = {category: part for category, part in of_pair.items() if len(part.families) >= FEWEST}
+    return carrying
+
+
+def compare_overall(parts: Mapping[Names, Parts], runs: Mapping[Names, PairRuns], seed: int = 0) -> list[Overall]:
     """Compare over categories.
 
     Args:
-        parts: by comparison (a, b) and category; comparisons over fewer than two categories are left out.
-        runs: by comparison.
+        parts: by comparison (a, b) and category; comparisons over fewer than two categories that can carry it are left out.
+        runs: by comparison, over the same categories.
         seed: of random flips.
     """
-    several = {names: of_pair for names, of_pair in parts.items() if len(of_pair) > 1}
+    several = {names: of_pair for names, of_pair in carriers(parts).items() if len(of_pair) > 1}
     if not several:
         return []
     drafts = []
-    p_crossed: dict[tuple[str, str], float] = {}
+    tests: dict[Names, Crossed] = {}
     for names, of_pair in several.items():
         strata = [np.array(list(part.families.values())) for part in of_pair.values()]
-        interval = over_families(strata)
         test = crossed_mean(strata, runs[names].counts, runs[names].variances)
         if test is not None:
-            p_crossed[names] = test.p
-            interval = test.interval
-        drafts.append(_draft(names, of_pair, interval))
-    adjusted = dict(zip(p_crossed, holm(list(p_crossed.values())), strict=True))
+            tests[names] = test
+        left_out = tuple(category for category in parts[names] if category not in of_pair)
+        drafts.append(replace(_draft(names, of_pair), interval=over_families(strata), left_out=left_out))
+    matrix, weights = _weighted(several)
+    joint = step_down_max_t(matrix, seed)
+    intervals = max_t_intervals(matrix, weights, joint, seed)
+    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     comparisons = []
-    for draft, p in zip(drafts, step_down_max_t(_weighted(several), seed), strict=True):
-        p_run = None
-        if (draft.a, draft.b) in adjusted:
-            p_run = max(p, adjusted[draft.a, draft.b])
-        comparisons.append(replace(draft, p=p, p_run=p_run))
+    for draft, p, simultaneous in zip(drafts, joint, intervals, strict=True):
+        overall = replace(draft, p=p, simultaneous=simultaneous)
+        names = (draft.a, draft.b)
+        if names in tests:
+            overall = _with_runs(overall, tests[names], adjusted[names], len(tests))
+        comparisons.append(overall)
     return comparisons
 
 
-def _draft(names: tuple[str, str], of_pair: Parts, interval: Interval | None) -> Overall:
+def _with_runs(overall: Overall, test: Crossed, p_holm: float, tests: int) -> Overall:
+    """Add the crossed test."""
+    corrected = replace(test.joint.interval(test.mean, 1 - ALPHA / tests), confidence=CONFIDENCE)
+    simultaneous = hull(cut_at_zero(corrected, test.mean, p_holm), overall.simultaneous)
+    return replace(overall, p_run=max(overall.p, p_holm), interval=test.interval, simultaneous=simultaneous)
+
+
+def _draft(names: Names, of_pair: Parts) -> Overall:
     """Return a comparison whose p-values are still to come."""
     means = _means(of_pair)
     families = 0
@@ -155,7 +181,6 @@ def _draft(names: tuple[str, str], of_pair: Parts, interval: Interval | None) ->
         p=1.0,
         p_run=None,
         opposed=len(signs - {0.0}) > 1,
-        interval=interval,
     )
 
 
@@ -167,11 +192,13 @@ def with_failures(comparisons: Sequence[Overall], counted: Mapping[tuple[str, st
         counted: each category's part with losses, by comparison; also categories in which nothing else is left.
         seed: of random flips.
     """
-    parts = {(overall.a, overall.b): counted[overall.a, overall.b] for overall in comparisons}
+    carrying = carriers(counted)
+    parts = {(overall.a, overall.b): carrying[overall.a, overall.b] for overall in comparisons}
     if not parts:
         return []
     completed = []
-    for overall, p in zip(comparisons, step_down_max_t(_weighted(parts), seed), strict=True):
+    matrix, _ = _weighted(parts)
+    for overall, p in zip(comparisons, step_down_max_t(matrix, seed), strict=True):
         of_pair = parts[overall.a, overall.b]
         shares_a, shares_b = zip(*(part.shares for part in of_pair.values()), strict=True)
         failed_a, failed_b = float(np.mean(shares_a)), float(np.mean(shares_b))
@@ -187,26 +214,26 @@ def _means(of_pair: Parts) -> dict[str, float]:
     return {name: float(np.mean(list(part.families.values()))) for name, part in of_pair.items()}
 
 
-def _weighted(pairs: Mapping[tuple[str, str], Parts]) -> np.ndarray:
-    """Return families' differences by their weight in the mean of means, ``(pairs, units)``, 0 where a pair lacks a unit.
+def _weighted(pairs: Mapping[Names, Parts]) -> tuple[np.ndarray, np.ndarray]:
+    """Return families' differences by their weight in the mean of means, and the weights, both ``(pairs, units)``.
 
-    A family's weight is 1 / its category's families / the pair's categories. Units are (category, family), sorted.
+    A family's weight is 1 / its category's families / the pair's categories; 0 where a pair lacks it. Units are (category,
+    family), sorted.
     """
-    weighted: list[dict[tuple[str, str], float]] = []
+    units: set[tuple[str, str]] = set()
     for of_pair in pairs.values():
-        row: dict[tuple[str, str], float] = {}
+        for category, part in of_pair.items():
+            units.update((category, family) for family in part.families)
+    columns = {unit: column for column, unit in enumerate(sorted(units))}
+    differences, weights = np.zeros((len(pairs), len(units))), np.zeros((len(pairs), len(units)))
+    for number, of_pair in enumerate(pairs.values()):
         for category, part in of_pair.items():
             weight = 1 / len(part.families) / len(of_pair)
             for family, difference in part.families.items():
-                row[category, family] = difference * weight
-        weighted.append(row)
-    units = sorted(set().union(*weighted))
-    columns = {unit: column for column, unit in enumerate(units)}
-    matrix = np.zeros((len(weighted), len(units)))
-    for number, row in enumerate(weighted):
-        for unit, difference in row.items():
-            matrix[number, columns[unit]] = difference
-    return matrix
+                column = columns[category, family]
+                differences[number, column] = difference * weight
+                weights[number, column] = weight
+    return differences, weights
 
 
 def over_families(strata: Sequence[np.ndarray]) -> Interval | None:

@@ -12,22 +12,17 @@ from functools import cache
 
 import numpy as np
 
-from comparison.claims.outcome import ALPHA, AnotherRun, AsPublished, OtherTasks, Sensitivity, TheseTasks
+from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, AnotherRun, AsPublished, OtherTasks, Sensitivity, TheseTasks
 from comparison.claims.pairs import Counted, Pair, family_matrix, run_means
 from comparison.reading.families import Families
 from comparison.reading.table import Table
-from comparison.stats.effects import combine, describe, equivalence_p, new_task_interval, t_interval, t_test, within_p
+from comparison.stats.crossed import AS_IT_IS, Crossed, RunVariance, crossed, run_variance
+from comparison.stats.effects import CONFIDENCE, combine, describe, new_task_interval, t_interval, t_test
+from comparison.stats.equivalence import equivalence
 from comparison.stats.exact import floor, pratt_ranks, sign_flip
 from comparison.stats.multiple import holm, step_down_max_t
-from comparison.stats.seeds import (
-    Crossed,
-    Measured,
-    SeedVariance,
-    corrected_seed_sds,
-    crossed,
-    overturning_seed_sd,
-    seed_variances,
-)
+from comparison.stats.seeds import Measured, corrected_seed_sds, overturning_seed_sd
+from comparison.stats.simultaneous import cut_at_zero, hull, max_t_intervals
 from comparison.stats.within import Within
 
 
@@ -53,6 +48,7 @@ def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[i
     p_tasks = _adjusted_by_task(evidence)
     claims: list[TheseTasks | None] = [None] * len(evidence)
     for number, test in tests.items():
+        together = t_interval(test.mean, test.error, test.df, 1 - ALPHA / len(tests))
         claims[number] = TheseTasks(
             tasks=dict(evidence[number]),
             mean=test.mean,
@@ -62,6 +58,7 @@ def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[i
             p_tasks=p_tasks[number],
             overturned_by=limits[number],
             overturned_alone=_tipping_sd_alone(test),
+            simultaneous=cut_at_zero(replace(together, confidence=CONFIDENCE), test.mean, adjusted[number]),
         )
     return claims
 
@@ -97,12 +94,12 @@ def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin
         margin: of equivalence.
         seed: of random flips.
     """
-    joint = step_down_max_t(family_matrix(pairs, families), seed)
-    p_equivalent: dict[int, float] = {}
-    for number, pair in enumerate(pairs):
-        if len(pair.families) > 2:
-            p_equivalent[number] = equivalence_p(pair.of_families, margin)
-    p_equivalent = _holm(p_equivalent)
+    matrix = family_matrix(pairs, families)
+    joint = step_down_max_t(matrix, seed)
+    intervals = max_t_intervals(matrix, _has_family(pairs, families), joint, seed)
+    decidable = {number: pair.of_families for number, pair in enumerate(pairs) if len(pair.families) >= FEWEST_FAMILIES}
+    against_margin = equivalence(decidable, margin, seed)
+    p_equivalent = _holm({number: test.p for number, test in against_margin.items()})
     claims = []
     for number, pair in enumerate(pairs):
         claim = OtherTasks(
@@ -114,29 +111,36 @@ def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin
             new_task=new_task_interval(pair.by_family),
             p_equivalent=p_equivalent.get(number),
         )
+        if number in decidable:
+            claim = replace(claim, skewed=against_margin[number].skewed, simultaneous=intervals[number])
         claims.append(claim)
     return claims
 
 
-def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks], margin: float) -> list[AnotherRun]:
-    """Return claim C of each comparison: p is the larger of claim B's and Holm's crossed t; the same for equivalence.
+def _has_family(pairs: Sequence[Pair], families: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return 1 where a pair has a task of a family, else 0, ``(pairs, families)``."""
+    has = np.zeros((len(pairs), len(families)))
+    for row, pair in zip(has, pairs, strict=True):
+        for column, tasks in enumerate(families):
+            row[column] = not pair.differences.keys().isdisjoint(tasks)
+    return has
 
-    Without the variance over runs it says only how large that would have to be to overturn the result.
+
+def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks], margin: float) -> list[AnotherRun]:
+    """Return claim C of each comparison: p is the larger of claim B's and Holm's crossed test; the same for equivalence.
+
+    Where one of the two was trained once it says only how large seed noise would have to be to overturn the result.
     """
     runs, tests = _cross_with_runs(table, pairs)
-    p_crossed: dict[int, float] = {}
-    p_within: dict[int, float] = {}
-    for number, test in tests.items():
-        p_crossed[number] = test.p
-        p_within[number] = within_p(test.mean, test.error, test.df, margin)
-    adjusted, equivalent = _holm(p_crossed), _holm(p_within)
+    adjusted = _holm({number: test.p for number, test in tests.items()})
+    equivalent = _holm({number: test.joint.within_p(test.mean, margin) for number, test in tests.items()})
     without_runs: dict[int, Measured] = {}
     for number, pair in enumerate(pairs):
         if len(pair.families) > 1:
             without_runs[number] = _mean_of_families(pair.of_families, runs[number])
     limits = _tipping_sds(without_runs)
     claims = []
-    for number, other in enumerate(others):
+    for number, (pair, other) in enumerate(zip(pairs, others, strict=True)):
         claim = AnotherRun(
             runs=runs[number],
             interval=None,
@@ -147,36 +151,49 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
             p_equivalent=None,
             overturned_by=limits.get(number),
             overturned_alone=None,
+            as_it_is=(pair.a in table.as_they_are, pair.b in table.as_they_are),
         )
         if number in without_runs:
             claim = replace(claim, overturned_alone=_tipping_sd_alone(without_runs[number]))
         if number in tests:
-            test = tests[number]
-            p = max(other.p, adjusted[number])
-            claim = replace(claim, interval=test.interval, p=p, p_crossed=test.p, df=test.df, source=test.source)
+            claim = _with_runs(claim, other, tests[number], adjusted[number], len(tests))
             if other.p_equivalent is not None:
                 claim = replace(claim, p_equivalent=max(other.p_equivalent, equivalent[number]))
         claims.append(claim)
     return claims
 
 
+def _with_runs(claim: AnotherRun, other: OtherTasks, test: Crossed, p_holm: float, tests: int) -> AnotherRun:
+    """Add the crossed test; its simultaneous interval has Bonferroni's confidence, and zero at its end where Holm rejects."""
+    corrected = test.joint.interval(test.mean, 1 - ALPHA / tests)
+    simultaneous = cut_at_zero(replace(corrected, confidence=CONFIDENCE), test.mean, p_holm)
+    return replace(
+        claim,
+        interval=test.interval,
+        p=max(other.p, p_holm),
+        p_crossed=test.p,
+        df=test.joint.df,
+        source="own",
+        simultaneous=hull(simultaneous, other.simultaneous),
+    )
+
+
 def _cross_with_runs(table: Table, pairs: Sequence[Pair]) -> tuple[list[tuple[int, int]], dict[int, Crossed]]:
     """Return the runs of each comparison, and by its number the crossed test where the variance over runs is known."""
 
     @cache
-    def runs_of_systems(families: tuple[tuple[str, ...], ...]) -> dict[str, tuple[int, SeedVariance | None]]:
-        means = [run_means(table, system, families) for system in table.systems]
-        runs = {}
-        for system, of_system, variance in zip(table.systems, means, seed_variances(means), strict=True):
-            runs[system] = (max(1, len(of_system)), variance)
-        return runs
+    def runs_of(system: str, families: tuple[tuple[str, ...], ...]) -> tuple[int, RunVariance | None]:
+        means = run_means(table, system, families)
+        if system in table.as_they_are:
+            return 1, AS_IT_IS
+        return max(1, len(means)), run_variance(means)
 
     counts: list[tuple[int, int]] = []
     tests: dict[int, Crossed] = {}
     for number, pair in enumerate(pairs):
-        by_system = runs_of_systems(tuple(map(tuple, pair.families)))
-        runs_a, variance_a = by_system[pair.a]
-        runs_b, variance_b = by_system[pair.b]
+        families = tuple(map(tuple, pair.families))
+        runs_a, variance_a = runs_of(pair.a, families)
+        runs_b, variance_b = runs_of(pair.b, families)
         counts.append((runs_a, runs_b))
         test = crossed(pair.of_families, (runs_a, runs_b), (variance_a, variance_b))
         if test is not None:

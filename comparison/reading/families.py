@@ -1,10 +1,15 @@
-"""Read the map of tasks: their categories, and families of related ones, from `families.yaml` and a user's file."""
+"""Read the map of tasks: their categories, and families of related ones.
+
+A user's file goes before the hand-made `families.yaml`, and that before `families_mteb.yaml`, which is generated from mteb's
+metadata (`evaluation/tasks/related.py`). Relations of a task that stands in none of them are unknown.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from common.yaml_files import read_yaml
 from comparison.errors import ComparisonError
 
 DEFAULT = Path(__file__).resolve().parents[1] / "families.yaml"
+OF_MTEB = DEFAULT.with_name("families_mteb.yaml")
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,12 @@ class Families:
     Attributes:
         category: of each named task.
         family: of each named task: its family's first member.
+        unrelated: whether the user declares that a task that is not named is related to no other.
     """
 
     category: Mapping[str, str] = field(default_factory=dict)
     family: Mapping[str, str] = field(default_factory=dict)
+    unrelated: bool = False
 
     def category_of(self, task: str) -> str | None:
         """Return the category of a task or of the task that it is a version of; None if it is not named."""
@@ -35,6 +43,20 @@ class Families:
     def knows(self, task: str) -> bool:
         """Return whether the task, or the task that it is a version of, is named."""
         return self.category_of(task) is not None
+
+    def unknown(self, tasks: Iterable[str]) -> list[str]:
+        """Return the tasks of which nobody says to which others they are related."""
+        if self.unrelated:
+            return []
+        return [task for task in tasks if not self.knows(task)]
+
+    def worst(self, tasks: Iterable[str]) -> Families:
+        """Return the map in which those of `tasks` whose relations are unknown are one family."""
+        unknown = self.unknown(tasks)
+        if not unknown:
+            return self
+        together = dict.fromkeys(map(root, unknown), unknown[0]) | dict.fromkeys(unknown, unknown[0])
+        return replace(self, family={**self.family, **together})
 
     def group(self, tasks: Iterable[str]) -> list[list[str]]:
         """Return the families among `tasks`, both in the order in which they occur."""
@@ -50,20 +72,33 @@ def root(task: str) -> str:
     return re.sub(r"(HardNegatives)?(\.v\d+)?$", "", task)
 
 
-def read_families(path: Path | None = None) -> Families:
-    """Return the map of `families.yaml`, changed by the file at `path` where one is given.
+def read_families(path: Path | None = None, unrelated: bool = False) -> Families:
+    """Return the map of `families.yaml` above `families_mteb.yaml`, changed by the file at `path` where one is given.
 
-    >>> read_families().group(["NQ", "FEVER", "ClimateFEVER"])
-    [['NQ'], ['FEVER', 'ClimateFEVER']]
+    >>> read_families().group(["NQ", "FEVER", "NanoNQRetrieval", "ClimateFEVER"])
+    [['NQ', 'NanoNQRetrieval'], ['FEVER', 'ClimateFEVER']]
+
+    Args:
+        path: of the user's file.
+        unrelated: whether the user declares that a task that stands nowhere is related to no other.
 
     Raises:
         ComparisonError: the file cannot be read, or is no mapping of categories to lists of tasks.
     """
-    default = parse_families(_read(DEFAULT), str(DEFAULT))
-    if path is None:
-        return default
-    changes = parse_families(_read(path), str(path))
-    return Families({**default.category, **changes.category}, {**default.family, **changes.family})
+    hand_made, of_mteb = _own(DEFAULT), _own(OF_MTEB)
+    category = {**hand_made.category, **of_mteb.category, **hand_made.category}  # the hand-made map's categories come first
+    family = {**of_mteb.family, **hand_made.family}
+    if path is not None:
+        changes = parse_families(_read(path), str(path))
+        category |= changes.category
+        family |= changes.family
+    return Families(category, family, unrelated)
+
+
+@cache
+def _own(path: Path) -> Families:
+    """Return a map of ours, read once."""
+    return parse_families(_read(path), str(path))
 
 
 def parse_families(content: Any, source: str = "the families") -> Families:

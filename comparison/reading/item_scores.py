@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,13 @@ def _items(rows: list[Row], main_score: float) -> Items | None:
     if measured is None or not np.isfinite(measured.values).all():
         return None
     grouped = all("group" in row for row in rows)
+    ids = tuple((row["subset"], f"{_level(row)} {row['id']}".strip()) for row in rows)
+    for first, second in pairwise(ids):  # they are sorted
+        if first == second:
+            raise ValueError(f"the item {first[1]!r} of {first[0]!r} stands twice")
     return Items(
         kind=measured.kind,
-        ids=tuple((row["subset"], f"{_level(row)} {row['id']}".strip()) for row in rows),
+        ids=ids,
         subsets=subsets,
         values=measured.values,
         gold=measured.gold,

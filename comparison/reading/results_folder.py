@@ -96,7 +96,10 @@ def read_folder(directory: Path) -> Reading:
             match = SEED.match(name)
             if match:
                 name, run = match["name"], replace(run, label=f"seed {match['seed']}")
-            designs.setdefault((name, source), []).append(run)
+            of_design = designs.setdefault((name, source), [])
+            if any(run.label == other.label for other in of_design):  # org/m-seed1 and org/m_seed_1
+                run = replace(run, label=f"{run.label} ({one_line(model)})")
+            of_design.append(run)
     reading.systems = [System(name, source, tuple(of_design)) for (name, source), of_design in designs.items()]
     return reading
 
@@ -166,7 +169,8 @@ def _join_external(name: str, revisions: dict[str, SystemRun], notes: list[str])
             notes.append(
                 f"{name}: {len(external.scores)} scores reported by its authors left out: of which revision is unclear"
             )
-        return [(f"{name}@{revision[:8]}", run) for revision, run in own.items()]
+        length = next(size for size in range(8, 10**4) if len({revision[:size] for revision in own}) == len(own))
+        return [(f"{name}@{revision[:length]}", run) for revision, run in own.items()]
     if external is None:
         return [(name, run) for run in own.values()]
     if not own:

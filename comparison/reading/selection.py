@@ -43,7 +43,7 @@ def select(reading: Reading, families: Families, tasks: Sequence[str] | None = N
     else:
         chosen = _named(categories, list(map(one_line, tasks)))
     runs = {system.name: len(system.runs) for system in reading.systems}
-    table = Table(tuple(runs), runs, notes)
+    table = Table(tuple(runs), runs, notes, as_they_are=reading.as_they_are)
     left_out: list[str] = []
     for task in chosen:
         _fill(table, task, reading.systems, left_out)
@@ -54,14 +54,22 @@ def select(reading: Reading, families: Families, tasks: Sequence[str] | None = N
     if not compared:
         raise ComparisonError(f"no task is left to compare; scores left out: {_shortened(left_out)}")
     table.categories = _by_category(compared, categories, families)
-    unknown = [task for task in compared if not families.knows(task)]
-    if unknown:
-        notes.append(
-            f"in no map of families, so each counts as related to no other: {', '.join(unknown)}; "
-            "if some share texts, name them in a file for --families"
-        )
+    notes += _relations(compared, families)
     table.notes = list(map(printable, [*notes, *origins(table)]))
     return table
+
+
+def _relations(tasks: Sequence[str], families: Families) -> list[str]:
+    """Say which tasks stand in no map of families, and what follows."""
+    nowhere = [task for task in tasks if not families.knows(task)]
+    if not nowhere:
+        return []
+    if families.unrelated:
+        return [f"in no map of families, and declared to be related to no other task (--unrelated): {', '.join(nowhere)}"]
+    return [
+        "in no map of families, so nobody knows to which others they are related, and their comparisons make no claim on other "
+        f"tasks: {', '.join(nowhere)}; name them in a file for --families, or declare with --unrelated that none is related"
+    ]
 
 
 def _categories(systems: Sequence[System], families: Families) -> dict[str, str]:

@@ -179,6 +179,8 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
         score = None
         if entry.get("items"):
             revision = inside(folder, entry["items"], folder / "scores.json").parent.parent
+            if not revision.is_relative_to(folder):
+                raise ComparisonError(f"{folder / 'scores.json'}: {shown(entry['items'])} is no path of a folder with results")
             if revision not in revisions:
                 revisions[revision], of_revision = read_revision(revision)
                 notes += of_revision

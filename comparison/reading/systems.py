@@ -130,6 +130,16 @@ class Reading:
         """Names of the systems."""
         return [system.name for system in self.systems]
 
+    @property
+    def as_they_are(self) -> frozenset[str]:
+        """Systems that a study takes as they are: baselines without a seed, which nobody trains again."""
+        names = set[str]()
+        for study in self.studies:
+            for cell in study.data.cells:
+                if cell.kind == "baseline" and cell.seed is None:
+                    names.add(study.names.get(cell.compared_as, cell.compared_as))
+        return frozenset(names)
+
 
 def merge(readings: Sequence[Reading]) -> Reading:
     """Put what several directories hold together under names that are unique.

@@ -13,19 +13,11 @@ from comparison.claims.pairs import Pair, make_pair
 from comparison.claims.three_claims import another_run, other_tasks
 from comparison.reading.families import Families
 from comparison.reading.table import Table
-from comparison.simulation.studies import (
-    ALIKE,
-    CATEGORIES,
-    MARGIN,
-    World,
-    judge,
-    map_of,
-    overall_marks,
-    simulate_table,
-)
+from comparison.simulation.studies import judge, map_of, overall_marks, simulate_table
+from comparison.simulation.worlds import ALIKE, CATEGORIES, MARGIN, World, draw
+from comparison.stats.crossed import crossed_mean
 from comparison.stats.effects import Interval, new_task_interval, t_interval
 from comparison.stats.exact import hodges_lehmann_interval
-from comparison.stats.seeds import crossed_mean
 
 
 def share_with_marks(world: World, baseline: str | None, repetitions: int, seed: int) -> dict[str, float]:
@@ -114,8 +106,8 @@ def _over_families(world: World, category: str, pair: Pair, generator: np.random
     """Return the intervals of a study without repeated runs; for the new task, a task is drawn."""
     truth = _true_difference(world, category)
     sd = world.families[category][2]
-    new = truth + sd * np.diff(world.spread[:2] * world.draw(generator, 2))[0]
-    new += world.run_sd * np.diff(generator.normal(size=2))[0]
+    new = truth + sd * np.diff(world.spread[:2] * draw(world.noise, generator, 2))[0]
+    new += world.run_sds[0] * np.diff(generator.normal(size=2))[0]
     exact = hodges_lehmann_interval(pair.of_families, 0.95)
     return {
         "mean over families, t": (t_of(pair.of_families), truth),

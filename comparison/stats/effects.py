@@ -179,15 +179,6 @@ def combine(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return float(np.sqrt(total)), float(total**2 / sum(weights))
 
 
-def equivalence_p(differences: np.ndarray, margin: float) -> float:
-    """Return the p-value of two one-sided t tests of ``(units,)``, at least two, against ± margin (Schuirmann 1987).
-
-    It is at most .05 exactly where the 90 % interval lies within the margin.
-    """
-    error = float(differences.std(ddof=1)) / np.sqrt(differences.size)
-    return within_p(float(differences.mean()), error, differences.size - 1, margin)
-
-
 def within_p(mean: float, error: float, df: float, margin: float) -> float:
     """Return the larger p-value of two one-sided t tests of a mean with this standard error against ± margin."""
     room = margin - abs(mean)

@@ -76,7 +76,7 @@ def rank_sum_distribution(ranks: np.ndarray) -> np.ndarray:
     return chances
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def sign_patterns(units: int, seed: int = 0) -> np.ndarray:
     """Return sign patterns ``(patterns, units)`` of ±1, the identity first.
 

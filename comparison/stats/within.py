@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from comparison.reading.item_scores import Items
+from comparison.stats.crossed import mean_of_means, unit_parts
 from comparison.stats.effects import Interval, combine, t_interval, t_test
 from comparison.stats.exact import sign_flip
 from comparison.stats.resampling import RESAMPLES, SWAPS, bootstrap, rank_swaps
-from comparison.stats.seeds import mean_of_means, unit_parts
 
 UNITS = {"queries": "queries", "correlation": "pairs", "precision": "pairs", "accuracy": "texts", "draws": "draws"}
 FLIPS = 9_999

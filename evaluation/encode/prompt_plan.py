@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from common.errors import UserError, nearest
 from evaluation.encode.prompts_file import Prompts, choose, normalise
 from evaluation.tasks.mteb_tasks import official_prompt
-from model_loaders.text.recipe import Recipe
 from model_loaders.text.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
+from model_loaders.text.recipe import Recipe
 
 if TYPE_CHECKING:
     from evaluation.encode.sharded_encoder import TextEncoder
@@ -106,7 +106,9 @@ class PromptPlan:
         recipe = self.recipe
         if recipe is None:
             return ""
-        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(recipe.prompt_template, several=True)
+        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(
+            recipe.prompt_template, several=True
+        )
         if as_the_manifest and not self.overrides:
             return ""
         names = [task.name for task in tasks if self._unlike(recipe, task)]

@@ -15,9 +15,9 @@ import numpy as np
 from evaluation.encode.unfinished import UnfinishedShards
 from evaluation.encode.vector_store import SHARD_TEXTS, Shard, ShardStore, check, key_of, space_of
 from model_loaders.layouts.manifest import library_versions
+from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.render import rendered
-from model_loaders.text.prompts import Role
 
 OnBatch = Callable[[int, int], None]
 

@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import write_whole
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes
+from common.number_check import is_number
 
 LIBRARIES = ("mteb", "torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "scikit-learn", "datasets")
 # What a record must say so that its task can be scored again.
@@ -33,6 +34,7 @@ NEEDED = (
     "evaluation_version",
     "main_score",
 )
+FIGURES = ("texts", "tokens", "cut", "reused", "again", "seconds")  # of a side
 Scores = Mapping[str, Mapping[str, float]]  # the main score by subset and split
 
 
@@ -228,9 +230,18 @@ def misshapen(content: Mapping[str, Any]) -> list[str]:
             odd.append(name)
     for name in ("sides", "scores"):
         entries = content.get(name)
-        if isinstance(entries, dict) and not all(isinstance(entry, dict) for entry in entries.values()):
+        if isinstance(entries, dict) and not all(
+            isinstance(entry, dict) and _has_numbers(name, entry) for entry in entries.values()
+        ):
             odd.append(name)
     return odd
+
+
+def _has_numbers(name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether the figures of a side, where there are some, or the scores of a subset are numbers."""
+    if name == "scores":
+        return all(map(is_number, entry.values()))
+    return all(entry.get(figure) is None or is_number(entry[figure]) for figure in FIGURES)
 
 
 def speeds(sides: Mapping[str, Mapping[str, Any]]) -> tuple[float | None, float | None]:

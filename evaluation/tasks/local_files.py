@@ -72,6 +72,9 @@ def _table_rows(path: Path, columns: Sequence[FileColumn]) -> Iterator[tuple[str
         cells = line.rstrip("\n").split("\t")
         if not names:
             names = cells
+            for name in names:
+                if name and names.count(name) > 1:
+                    raise UserError(f"{path}:{number}: two columns have the name {name!r}: remove or rename all but one")
             if not set(needed).issubset(names):
                 raise UserError(f"{path}:{number}: the first line must name the columns {', '.join(needed)}")
             continue

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import first_line
+from common.json_text import parse_json
+from common.lines import read_bytes
 from model_loaders.backbone.base_files import CONFIG
 from model_loaders.backbone.wrapped import WRAPPED, part_of
 from model_loaders.hub import OWN_CODE, needs_own_code
@@ -33,7 +34,7 @@ def read_config(name: str | Path, cache_dir: str | Path | None = None) -> Any:
             config = AutoConfig.from_pretrained(str(name), cache_dir=cache_dir, trust_remote_code=False)
         else:
             config = AutoConfig.for_model(wrapped.model_type, **part_of(content, wrapped))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the config classes raise whatever an odd value leads to
         place = Path(name) / CONFIG if Path(name).is_dir() else name
         if needs_own_code(error) or states_own_code(Path(name)):
             raise UserError(f"the base model {name} cannot be loaded: {OWN_CODE}") from error
@@ -56,7 +57,7 @@ def text_config(config: Any) -> Any:
 def states_own_code(directory: Path) -> bool:
     """Whether a config names classes in Python files of its own folder."""
     try:
-        content = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(directory / CONFIG))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and "auto_map" in content

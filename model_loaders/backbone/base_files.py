@@ -12,6 +12,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import first_line, listing, read_json
+from common.json_text import parse_json
+from common.lines import open_regular
 
 CONFIG = "config.json"
 INDEX_ENDING = ".index.json"
@@ -53,6 +55,8 @@ def weights_entry(directory: Path) -> Path | None:
             raise UserError(f"{config} names the weights {name}, which are not inside {directory}")
         if (directory / name).is_file():
             return directory / name
+    if isinstance(stated, str):
+        raise UserError(f"{config} names the weights {stated}, which are not in {directory}; it holds: {listing(directory)}")
     return None
 
 
@@ -110,41 +114,42 @@ def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         UserError: a file is cut, broken or missing.
     """
-    from safetensors import SafetensorError, safe_open
-
     shapes = {}
     for file in weight_files(directory):
-        if file.suffix != ".safetensors":
-            continue
-        try:
-            with safe_open(file, framework="pt") as stream:
-                for name in stream.keys():  # noqa: SIM118 (no dictionary)
-                    shapes[name] = tuple(stream.get_slice(name).get_shape())
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
+        if file.suffix == ".safetensors":
+            for name, tensor in tensor_table(file)[1].items():
+                shapes[name] = tuple(tensor["shape"])
     return shapes
+
+
+def tensor_table(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Return where the values in a safetensors file begin, and dtype, shape and place (``data_offsets``) of each tensor.
+
+    Raises:
+        UserError: it is missing, or no whole safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with open_regular(file) as stream, safe_open(file, framework="pt"):  # checks the header against the file's size
+            size = int.from_bytes(stream.read(8), "little")
+            header = parse_json(stream.read(size))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{file} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
+    header.pop("__metadata__", None)
+    return 8 + size, header
 
 
 def tensor_hashes(file: Path) -> list[tuple[str, str]]:
     """Return name and hash of each tensor in a safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt"):  # checks the header against the file's size
-            pass
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is no readable safetensors file ({first_line(error)}); take a fresh copy") from error
+    begin, table = tensor_table(file)
     entries = []
     with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header: dict[str, Any] = json.loads(stream.read(size))
-        for name, tensor in header.items():
-            if name == "__metadata__":
-                continue
+        for name, tensor in table.items():
             start, end = tensor["data_offsets"]
             digest = hashlib.sha256(json.dumps([name, tensor["dtype"], tensor["shape"]]).encode())
             for quarter in range(4):
-                stream.seek(8 + size + start + (end - start) * quarter // 4)
+                stream.seek(begin + start + (end - start) * quarter // 4)
                 digest.update(stream.read(min(4096, end - start)))
             entries.append((name, digest.hexdigest()))
     return entries

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.files import listing
+from common.files import first_line, listing
 from model_loaders.backbone.attention import probe_attention, set_attention
 from model_loaders.backbone.base_config import read_config, text_config
 from model_loaders.backbone.base_files import loaded_files
@@ -22,6 +25,7 @@ from model_loaders.hub import OWN_CODE, needs_own_code
 
 logger = logging.getLogger(__name__)
 
+BUFFERS = ("inv_freq", "masked_bias", "attn.bias", "attention.bias")  # that older files hold, and models compute
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -99,6 +103,7 @@ def load_backbone(
     """
     whole = read_config(directory)
     config = text_config(whole)
+    config.return_dict = True  # some configs say false, and states are taken by name
     set_attention(config, design.attention)
     kernel = choose_kernel(attn_implementation, dtype, device)
     options: dict[str, Any] = {"config": whole, "dtype": dtype, "attn_implementation": kernel}
@@ -131,13 +136,47 @@ def read_weights(directory: Path, options: dict[str, Any]) -> tuple[nn.Module, l
         try:
             with quiet():
                 model, report = AutoModel.from_pretrained(
-                    str(files), output_loading_info=True, trust_remote_code=False, **options
+                    str(files), output_loading_info=True, trust_remote_code=False, ignore_mismatched_sizes=True, **options
                 )
-        except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-            reason = OWN_CODE if needs_own_code(error) else str(error).replace(str(files), str(directory))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # odd values in a config.json fail wherever a family first uses them
+            reason = OWN_CODE if needs_own_code(error) else reason_of(error).replace(str(files), str(directory))
             raise UserError(f"the base model in {directory} ({listing(directory)}) cannot be loaded: {reason}") from error
+    check_shapes(report["mismatched_keys"], directory)
+    say_unused(report["unexpected_keys"], directory)
     model.name_or_path = model.config._name_or_path = str(directory)
     return model, sorted(str(key) for key in report["missing_keys"])
+
+
+def check_shapes(mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]], directory: Path) -> None:
+    """Raise a UserError if weights have other shapes than the config describes; transformers would draw them at random."""
+    for name, in_file, described in sorted(mismatched):
+        raise UserError(
+            f"the weights in {directory} do not fit its config.json: {name} is {tuple(in_file)}, by the config it is "
+            f"{tuple(described)} ({len(mismatched)} tensors differ). Give weights and config.json of one model."
+        )
+
+
+def say_unused(unexpected: Collection[str], directory: Path) -> None:
+    """Log tensors of decoder layers that the config does not describe, such as layers beyond ``num_hidden_layers``."""
+    names = sorted(str(name) for name in unexpected if re.search(r"\.\d+\.", str(name)) and not str(name).endswith(BUFFERS))
+    if names:
+        logger.warning(
+            "%s: %d tensors of layers are not used, since its config.json describes none such: %s, …",
+            directory,
+            len(names),
+            names[0],
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """Return why weights could not be loaded."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "its .bin files hold other things than tensors, which would run code: convert them to safetensors"
+    if isinstance(error, OSError | ValueError | ImportError | RuntimeError):
+        return str(error)
+    return first_line(error)
 
 
 def embedding_rows(backbone: nn.Module) -> int:

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from common.errors import UsageError, UserError, nearest
+from common.files import first_line
+from common.printable import shown
 from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.states import decoder_layers
 
@@ -56,8 +58,11 @@ def add_lora(backbone: nn.Module, lora: dict[str, Any], *, trainable: bool, save
             check_new(backbone, config)
         with quiet():
             model = peft.get_peft_model(backbone, config, autocast_adapter_dtype=trainable)
-    except (ValueError, TypeError, re.error) as error:
-        raise UserError(f"this LoRA config does not fit a {family.model_type!r} model: {error}") from error
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # peft does not check the values of a config: they fail wherever they are used
+        reason = error if isinstance(error, ValueError | re.error) else first_line(error)
+        raise UserError(f"this LoRA config does not fit a {family.model_type!r} model: {reason}") from error
     return model  # type: ignore[no-any-return]
 
 
@@ -299,9 +304,13 @@ def targets_of(backbone: nn.Module) -> dict[str, int]:
 
 
 def check_ranks(lora: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], place: str) -> None:
-    """Raise a UserError if a saved LoRA config has a rank that none of its tensors can have, before memory is asked for."""
+    """Raise a UserError if a saved LoRA config has a rank or layers that its tensors cannot have: no memory is asked for."""
     sizes = [size for tensor in tensors.values() for size in tensor.shape]
     largest = max(sizes, default=0)
     for rank in (lora.get("r", 8), *dict(lora.get("rank_pattern") or {}).values()):
         if isinstance(rank, int) and rank > largest:
             raise UserError(f"{place} says rank {rank}, but no tensor of the adapter has a side longer than {largest}")
+    layers = {match[1] for name in tensors if (match := re.search(r"\.(\d+)\.", name))}
+    copies = lora.get("layer_replication") or []
+    if not isinstance(copies, list) or len(copies) > len(layers):
+        raise UserError(f"{place}: layer_replication is {shown(copies)}; the adapter has tensors of {len(layers)} layers")

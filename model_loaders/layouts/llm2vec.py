@@ -25,11 +25,11 @@ from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import CONFIG
 from model_loaders.hub import resolve
 from model_loaders.layouts import own
-from model_loaders.text.recipe import Pooled, Recipe
 from model_loaders.layouts.source import Asked, Layout, Lora, Source, read_lora
 from model_loaders.layouts.stacked_lora import stacked
 from model_loaders.layouts.tensors import LORA_CONFIG
 from model_loaders.layouts.whole import check_decoder
+from model_loaders.text.recipe import Pooled, Recipe
 from model_loaders.text.tokenizer import load_tokenizer
 
 SETTINGS = "llm2vec_config.json"
@@ -191,7 +191,9 @@ def first_of(directory: Path, asked: Asked) -> Lower:
     if name is None and published is not None and not Path(asked.name).exists():
         name = published["first"]
     if name is None:
-        raise UserError(f"{directory} is an LLM2Vec second adapter, and the first one (MNTP) is missing. {how_to_say(directory)}")
+        raise UserError(
+            f"{directory} is an LLM2Vec second adapter, and the first one (MNTP) is missing. {how_to_say(directory)}"
+        )
     place = resolve(name, what="first adapter", cache_dir=asked.cache_dir)
     below = replace(asked, name=name, base_model=None, design=None)
     if own.recognise(place):

@@ -15,12 +15,11 @@ from common.errors import UserError
 from common.files import listing, read_json
 from model_loaders.backbone.base_files import CONFIG, weight_files
 from model_loaders.backbone.wrapped import WRAPPED
-from model_loaders.text.recipe import Recipe
 from model_loaders.layouts.own import check_sizes
 from model_loaders.layouts.source import Asked, Layout, Source
 from model_loaders.layouts.tensors import check_finite, check_kinds
 from model_loaders.layouts.whole import check_decoder
-from pooling import Sizes
+from model_loaders.text.recipe import Recipe
 from pooling.latent_attention import LatentAttentionConfig
 
 MODEL_TYPE = "nvembed"
@@ -94,7 +93,9 @@ def pooling_sizes(content: dict[str, Any], path: Path) -> LatentAttentionConfig:
         raise UserError(f"{path}: latent_attention_config is no object")
     sizes = SIZES | {name: value for name, value in given.items() if name in SIZES}
     if sizes["latent_dim"] != sizes["hidden_dim"]:
-        raise UserError(f"{path}: latents of width {sizes['latent_dim']} cannot be read by states of width {sizes['hidden_dim']}")
+        raise UserError(
+            f"{path}: latents of width {sizes['latent_dim']} cannot be read by states of width {sizes['hidden_dim']}"
+        )
     try:
         return LatentAttentionConfig(
             hidden_size=sizes["hidden_dim"],

@@ -98,7 +98,9 @@ def maps_of(lora: Lora, place: Path) -> dict[str, Map]:
     for name, tensor in tensors.items():
         part = PART.match(name)
         if part is None:
-            raise UserError(f"{place}: the tensor {name} is no LoRA of a linear map; expected {PREFIX}….lora_A.weight and lora_B")
+            raise UserError(
+                f"{place}: the tensor {name} is no LoRA of a linear map; expected {PREFIX}….lora_A.weight and lora_B"
+            )
         sides.setdefault(part["module"], {})[part["side"]] = tensor.float()
     maps = {}
     for module, pair in sides.items():

@@ -76,6 +76,7 @@ class TextTokenizer:
         tokenizer: the Hugging Face tokenizer; its own special tokens (BOS) are kept unless the recipe says otherwise.
         end_token: the token that ends every text: EOS, unless recipe or manifest name another one; empty for none.
         end_token_id: its id; without an end token the id of a filler, EOS or the pad token.
+        filler_id: the id behind the tokens of a shorter text, which no mask shows.
         unpooled_token_ids: tokens that attention sees and pooling leaves out (see ``Recipe``).
         rows: of the base model's embedding, once they are known (``check_rows``).
         front: ids that stand before every text.
@@ -99,6 +100,7 @@ class TextTokenizer:
         self.rows: int | None = None
         if tokenizer.pad_token_id is None:  # only a filler: masks do not come from it
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(self.end_token_id)
+        self.filler_id: int = tokenizer.pad_token_id
         # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
         self._appends_end = self._raw(["a b"], max_length=None)[0][0][-1:] == [self.end_token_id]
 
@@ -109,7 +111,9 @@ class TextTokenizer:
         return cls(tokenizer, recipe.unpooled_token_ids, end_token, **rules)
 
     def check_rows(self, rows: int) -> None:
-        """Compare the tokens with the rows of the embedding; a pad token beyond them is replaced by the end token.
+        """Compare the tokens with the rows of the embedding; where the pad token is beyond them, the end token fills rows.
+
+        The tokenizer keeps its pad token, so that an adapter that is saved with it passes here again.
 
         Raises:
             UserError: another token is beyond them: a text with it could not be encoded.
@@ -120,7 +124,7 @@ class TextTokenizer:
                 beyond[token_id] = token
         if self.tokenizer.pad_token_id in beyond:  # only a filler: masks do not come from it
             del beyond[self.tokenizer.pad_token_id]
-            self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(self.end_token_id)
+            self.filler_id = self.end_token_id
         if beyond:
             token_id = min(beyond)
             raise UserError(
@@ -201,7 +205,7 @@ class TextTokenizer:
             int64 ids and masks ``(batch, longest)``.
         """
         longest = max(len(row) for row in rows)
-        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
+        ids = torch.full((len(rows), longest), self.filler_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)

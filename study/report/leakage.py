@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,10 @@ from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder
 from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
 from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
-from study.study import Study
-from triplets.arguments import DataArguments
+from study.study import Study, training_rows
 from triplets.check.scan import columns
 from triplets.check.text_index import TextIndex
 from triplets.dataset import LoadedDataSet
-from triplets.read import read_triplets
 
 FORMAT = 1
 EXAMPLES = 3
@@ -134,7 +132,7 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
             if spec.local is not None:
                 tasks.append(evaluation_texts(spec.local, spec.name))
         entries = []
-        for label, rows in training_rows(study):
+        for label, rows in texts_by_data_set(study):
             index = TextIndex.of_rows(rows, letter_hashes)
             for task in tasks:
                 entries += leaks(label, index, task)
@@ -143,15 +141,11 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
     return content["found"], unseen
 
 
-def training_rows(study: Study) -> Iterator[tuple[str, Iterator[list[str]]]]:
+def texts_by_data_set(study: Study) -> Iterator[tuple[str, Iterator[list[str]]]]:
     """Yield each training data set of the study once: its name, and the texts of its rows."""
-    names = {field.name for field in fields(DataArguments)} - {"eval_dataset", "max_eval_samples"}
     seen: set[str] = set()
     for recipe in study.config.recipe_names:
-        flags = study.config.flags(recipe)
-        arguments = {name: value for name, value in flags.items() if name in names}
-        arguments["dataset_config" if "dataset_config" in arguments else "dataset_name"] = study.inputs.train[recipe]
-        for part in read_triplets(DataArguments(**arguments), cache_dir=flags.get("cache_dir")).parts:
+        for part in training_rows(study, recipe).parts:
             content = part.content or part.label
             if content not in seen:
                 seen.add(content)

@@ -5,12 +5,11 @@ Its fields are described in docs/report_data.md and checked by ``comparison/read
 
 from __future__ import annotations
 
-import gzip
+import contextlib
 import json
 import math
 import platform
 import re
-import struct
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -18,8 +17,10 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import one_line, read_json_or_empty, write_json
+from common.lines import open_unpacked
 from comparison.places import PROJECT
 from evaluation.results.record import Record, library_versions
+from model_loaders.backbone.base_files import tensor_table
 from model_loaders.designs import Design, get_design
 from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.tensors import LORA_WEIGHTS, POOLING_WEIGHTS
@@ -152,13 +153,9 @@ def trainable_parameters(adapter: Path) -> int | None:
     """Count the numbers in an adapter's tensors, LoRA and pooling, from the heads of their files; None without an adapter."""
     total = 0
     for name in (LORA_WEIGHTS, POOLING_WEIGHTS):
-        try:
-            with (adapter / name).open("rb") as file:
-                (size,) = struct.unpack("<Q", file.read(8))
-                head = json.loads(file.read(size))
-        except (OSError, ValueError, struct.error):
-            continue
-        total += sum(math.prod(tensor["shape"]) for key, tensor in head.items() if key != "__metadata__")
+        with contextlib.suppress(UserError):
+            _, tensors = tensor_table(adapter / name)
+            total += sum(math.prod(tensor["shape"]) for tensor in tensors.values())
     return total or None
 
 
@@ -265,7 +262,7 @@ def rows_of(path: Path) -> int | None:
     """Return the number of rows of a file in JSON lines; None for what is no such file."""
     if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
         return None
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+    with open_unpacked(path) as lines:
         return sum(1 for line in lines if line.strip())
 
 

@@ -231,6 +231,8 @@ def test_a_pad_token_beyond_the_embedding_is_only_a_filler(tmp_path: Path) -> No
     assert (model.encode(TEXTS) == plain).all()
     with pytest.raises(UserError, match=r"\[PAD\].*54 rows"):
         model.encode(["word1 [PAD]"])
+    save(model, tmp_path / "adapter")
+    assert (load(tmp_path / "adapter", device="cpu").encode(TEXTS) == plain).all()
 
 
 def test_other_tokens_beyond_the_embedding_are_refused_at_load(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from comparison.__main__ import FAILED, USAGE, main
 from comparison.report.tables.files import write_csv
-from comparison.stats.effects import equivalence_p
+from comparison.stats.equivalence import equivalence
 from comparison.stats.multiple import holm
 from tests.comparison.conftest import Write, write_items, write_result
 from tests.tiny import ROOT, SHARED
@@ -158,7 +158,7 @@ def test_opposite_stars_leave_no_overall_winner(write: Write, tmp_path: Path) ->
     for name, level in (("a", 0.5), ("b", 0.4)):
         shifts = {task: level + 0.003 * n * (name == "b") for n, task in enumerate(other)}
         write({f"o/{name}": shifts}, metric="accuracy")
-    assert run(root, "--output_dir", tmp_path / "out") == 0
+    assert run(root, "--unrelated", "--output_dir", tmp_path / "out") == 0
     assert outcome(tmp_path / "out")["overall"][0]["opposed"]
     assert "no overall winner" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
 
@@ -204,7 +204,9 @@ def test_equivalence_is_claimed_for_all_comparisons_together(write: Write, tmp_p
     many, one = (contrast(tmp_path / name, "b")["other_tasks"]["p_equivalent"] for name in ("many", "one"))
     assert many > one
     every = [x["other_tasks"]["p_equivalent"] for x in outcome(tmp_path / "many")["categories"][0]["contrasts"]]
-    alone = [equivalence_p(np.array(families_of(x)), 0.01) for x in outcome(tmp_path / "many")["categories"][0]["contrasts"]]
+    contrasts = outcome(tmp_path / "many")["categories"][0]["contrasts"]
+    differences = {number: np.array(families_of(x)) for number, x in enumerate(contrasts)}
+    alone = [test.p for test in equivalence(differences, 0.01).values()]
     assert every == pytest.approx(holm(alone))
 
 

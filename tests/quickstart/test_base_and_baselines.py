@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +23,8 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture(scope="module")
-def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("train") / "train.jsonl"
-    rows = [{"query": f"find {text}", "positive": f"returns {text}", "negative": TEXTS[0]} for text in TEXTS[1:3]]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows * 4))
-    return file
+def triplets() -> list[tuple[str, str, str]]:
+    return [(f"find {text}", f"returns {text}", TEXTS[0]) for text in TEXTS[1:3]] * 4
 
 
 def test_the_base_model_is_small_and_whole() -> None:
@@ -66,8 +61,8 @@ def test_the_tokenizer_represents_every_text(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["tfidf", "static_bag"])
-def test_a_baseline_encodes_to_unit_rows(name: str, train_file: Path) -> None:
-    encoder = baselines.make(name, train_file, BASE)
+def test_a_baseline_encodes_to_unit_rows(name: str, triplets: list[tuple[str, str, str]]) -> None:
+    encoder = baselines.make(name, triplets, BASE)
     vectors = encoder.encode(TEXTS, "document", max_length=64)
     assert vectors.dtype == np.float32 and vectors.shape[0] == len(TEXTS) and np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors[:3], axis=1), 1, rtol=1e-5)
@@ -78,22 +73,15 @@ def test_a_baseline_encodes_to_unit_rows(name: str, train_file: Path) -> None:
     np.testing.assert_allclose(alone, vectors, atol=1e-6)
 
 
-def test_hashed_tfidf_scores_are_those_of_plain_tfidf(train_file: Path) -> None:
+def test_hashed_tfidf_scores_are_those_of_plain_tfidf(triplets: list[tuple[str, str, str]]) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    triplets = baselines.read_triplets(train_file)
     fitted = sorted({text for query, positive, _ in triplets for text in (query, positive)})
     plain = TfidfVectorizer(sublinear_tf=True).fit(fitted).transform(fitted).toarray()
     hashed = baselines.TfIdf(triplets).encode(fitted)
     np.testing.assert_allclose(hashed @ hashed.T, plain @ plain.T, atol=1e-5)
 
 
-def test_compressed_triplets_are_read_too(train_file: Path, tmp_path: Path) -> None:
-    packed = tmp_path / "train.jsonl.gz"
-    packed.write_bytes(gzip.compress(train_file.read_bytes()))
-    assert baselines.read_triplets(packed) == baselines.read_triplets(train_file)
-
-
-def test_an_unknown_baseline_names_the_known_ones(train_file: Path) -> None:
+def test_an_unknown_baseline_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="tfidf, static_bag"):
-        baselines.make("bm26", train_file, BASE)
+        baselines.make("bm26", [], BASE)

@@ -131,7 +131,7 @@ def _read_deepspeed_file(path: str) -> tuple[str, set[str]]:
         config = parse_json(read_bytes(Path(path)))
         zero = config.get("zero_optimization", {})
         offload = {zero.get(name, {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"the DeepSpeed file {path} cannot be read: {json_fault(error)}") from error
     if "gradient_clipping" not in config:
         raise UserError(

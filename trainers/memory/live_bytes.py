@@ -41,7 +41,11 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[misc]
         if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
             # A fake tensor has no value. The answer to "are all tokens real?" is no: batches are padded.
             return False if args[0].dtype == torch.bool else 1
-        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.nonzero.default and isinstance(args[0], FakeTensor):
+            # Nor has it a number of places that are not zero: as many as there can be, for a pooling that reads all tokens.
+            result = args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.int64)
+        else:
+            result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self.count(leaf)

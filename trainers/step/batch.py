@@ -100,8 +100,6 @@ class TripletCollator:
         return read_texts(self.tokenizer, self.recipe, texts, prompts, self.recipe.length(role))
 
 
-def joined(
-    queries: list[Sequence[int]] | None, documents: list[Sequence[int]] | None
-) -> list[Sequence[int]] | None:
+def joined(queries: list[Sequence[int]] | None, documents: list[Sequence[int]] | None) -> list[Sequence[int]] | None:
     """Return the pooled positions of queries and documents in one list; ``None`` where all are pooled."""
     return None if queries is None or documents is None else queries + documents

@@ -16,7 +16,15 @@ from comparison.report.plots.drawing import COLOURS, Plot, render
 from comparison.report.tables.columns import COLUMNS, PAGE, heads, pairs_of, texts
 from comparison.report.words.marks import any_decidable, mark_text, number_of
 from comparison.report.words.names import name, short_names
-from comparison.report.words.wording import count, families, margin_text, points, when
+from comparison.report.words.wording import (
+    another_run_interval,
+    count,
+    families,
+    margin_text,
+    other_tasks_interval,
+    points,
+    when,
+)
 from comparison.stats.effects import Interval
 
 THESE, OTHER, RUN = "these tasks", "other tasks of this kind", "another training run"
@@ -73,11 +81,11 @@ def claims_of(contrast: Contrast) -> dict[str, tuple[float, Interval | None]]:
     """Return mean and interval of each claim that can be made at all."""
     claims: dict[str, tuple[float, Interval | None]] = {}
     if contrast.these_tasks:
-        claims[THESE] = (contrast.these_tasks.mean, contrast.these_tasks.interval)
+        claims[THESE] = (contrast.these_tasks.mean, contrast.these_tasks.simultaneous or contrast.these_tasks.interval)
     if contrast.other_tasks.decidable:
-        claims[OTHER] = (contrast.by_family.mean, contrast.by_family.interval)
+        claims[OTHER] = (contrast.by_family.mean, other_tasks_interval(contrast))
         if contrast.another_run.interval:
-            claims[RUN] = (contrast.by_family.mean, contrast.another_run.interval)
+            claims[RUN] = (contrast.by_family.mean, another_run_interval(contrast))
     return claims
 
 
@@ -136,6 +144,8 @@ def _result(contrast: Contrast) -> str:
     if contrast.other_tasks.decidable:
         return result
     undecidable = f"not decidable, {families(contrast.other_tasks.families)}"
+    if contrast.other_tasks.unknown:
+        undecidable = "not decidable, relations unknown"
     if contrast.mark:
         return f"{result}; {undecidable}"
     return f"{result}: {undecidable}"
@@ -237,7 +247,7 @@ def how_to_read(comparison: Comparison) -> str:
     decidable = any(any_decidable(category.contrasts) for category in comparison.categories)
     grey = when(decidable, " The grey bar is where one new task may fall; it may leave the plot.")
     return (
-        "Each shape is the mean of one claim, and its line the 95 % interval; a claim that cannot be decided has neither. "
-        "Marks are corrected for all comparisons of the kind; intervals are of one comparison and not corrected. Small ticks "
+        "Each shape is the mean of one claim, and its line the interval that holds for all comparisons of the kind together, "
+        "95 %: it reaches zero exactly where there is no mark. A claim that cannot be decided has neither. Small ticks "
         f"are single tasks.{grey} The shaded band is the margin within which differences count as none."
     )

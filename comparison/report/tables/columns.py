@@ -114,6 +114,13 @@ class ComparedPair:
         return self.these.interval
 
     @property
+    def these_together(self) -> Interval | None:
+        """Claim A's interval for all comparisons of the category together."""
+        if self.these is None:
+            return None
+        return self.these.simultaneous
+
+    @property
     def families_interval(self) -> Interval | None:
         """Claim B's interval where a claim on other tasks is possible."""
         if not self.other.decidable:
@@ -155,6 +162,14 @@ def texts(columns: Iterable[Column[Entry]], entries: Iterable[Entry], output: Ou
 
 def _shown(columns: Iterable[Column[Entry]], output: Output) -> list[Column[Entry]]:
     return [column for column in columns if output in column.outputs]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in rows:
+        lines.append(f"| {' | '.join(row)} |")
+    return lines
 
 
 def known(part: Part | None, value: Callable[[Part], object]) -> object:
@@ -217,13 +232,15 @@ COLUMNS: Sequence[Column[ComparedPair]] = [
     Column("checkpoint", lambda pair: pair.contrast.checkpoint),
     Column("tasks", lambda pair: pair.contrast.by_task.units),
     Column("families", lambda pair: pair.other.families),
-    Column("comparisons", lambda pair: len(pair.category.contrasts)),
+    Column("comparisons", lambda pair: pair.category.tests or len(pair.category.contrasts)),
     *_effect("tasks", lambda pair: pair.contrast.by_task, lambda pair: pair.contrast.by_task.interval),
     *_effect("families", lambda pair: pair.contrast.by_family, lambda pair: pair.families_interval),
     Column("these_tasks", lambda pair: known(pair.these, lambda these: len(these.tasks)) or 0),
     Column("these_mean", lambda pair: known(pair.these, lambda these: these.mean)),
     *_ends("these", lambda pair: pair.these_interval),
+    *_ends("these_together", lambda pair: pair.these_together),
     Column("these_p", lambda pair: known(pair.these, lambda these: these.p_adjusted)),
+    *_ends("other_together", lambda pair: pair.other.simultaneous),
     Column("other_p", lambda pair: pair.other.p),
     Column("other_p_table", lambda pair: pair.other.p_table),
     Column("other_p_alone", lambda pair: pair.other.p_alone),
@@ -231,10 +248,12 @@ COLUMNS: Sequence[Column[ComparedPair]] = [
     Column("other_decidable", lambda pair: pair.other.decidable),
     *_ends("new_task", lambda pair: pair.other.new_task),
     Column("equivalent_p", lambda pair: pair.other.p_equivalent),
+    Column("equivalent_skewed", lambda pair: pair.other.skewed),
     Column("runs_a", lambda pair: pair.run.runs[0]),
     Column("runs_b", lambda pair: pair.run.runs[1]),
     Column("run_p", lambda pair: pair.run.p),
     *_ends("run", lambda pair: pair.run_interval),
+    *_ends("run_together", lambda pair: pair.run.simultaneous),
     Column("run_equivalent_p", lambda pair: pair.run.p_equivalent),
     Column("overturned_by_seed_sd", lambda pair: pair.run.overturned_by),
     Column("overturned_alone_by_seed_sd", lambda pair: pair.run.overturned_alone),

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison, Contrast
-from comparison.claims.overall import Overall
+from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
 from comparison.report.tables.columns import (
     CLAIMS,
     COLUMNS,
@@ -17,11 +16,14 @@ from comparison.report.tables.columns import (
     Output,
     heads,
     pairs_of,
+    table,
     texts,
 )
+from comparison.report.tables.overall import overall
 from comparison.report.words import answer
 from comparison.report.words.cells import markdown_pair
 from comparison.report.words.marks import any_decidable
+from comparison.report.words.relations import nothing_claimed
 from comparison.report.words.wording import (
     DASH,
     chance,
@@ -38,15 +40,16 @@ from comparison.report.words.wording import (
 from comparison.stats.within import Within
 
 LEGEND = (
-    "Differences are a - b in points (hundredths of the score), tests two-sided. Intervals have 95 % for one comparison, "
-    "p-values are adjusted for all comparisons of the category. Three claims are kept apart:",
+    "Differences are a - b in points (hundredths of the score), tests two-sided. Marks, p-values and the intervals beside them "
+    "are for all comparisons of the category together: an interval reaches zero exactly where there is no mark of its claim. "
+    "Intervals of one comparison alone (95 %) stand in the files. Three claims are kept apart:",
     "",
     "- **these tasks** `o`: other queries, pairs or texts of the same tasks. Units are resampled within tasks; p by Holm over "
     "the comparisons of the category.",
     "- **other tasks** `*`: other tasks of this kind. Exact sign flips by family of related tasks, step-down max-T over the "
     "comparisons of the category; `**` also holds over the whole table. Below six families no p can reach .05.",
-    "- **another run**: other training runs, too. With one run of each a mark says *checkpoint*: it speaks of two trained "
-    "files, and could be chance if the mean score had a larger sd over training runs than is given.",
+    "- **another run**: other training runs, too. Where one of the two was trained once a mark says *checkpoint*: it speaks of "
+    "trained files, and could be chance if the mean score had a larger sd over training runs than is given.",
     "",
     "What each number means: docs/statistics.md.",
 )
@@ -67,7 +70,7 @@ def as_markdown(comparison: Comparison, whole: bool = True) -> str:
         elif _claimable(category):
             lines += [*claims(category, comparison), ""]
         else:
-            lines += [heading(category), "", "Nothing can be claimed: too few families, and no scores item by item.", ""]
+            lines += [heading(category), "", nothing_claimed(category), ""]
     lines += overall(comparison)
     if comparison.notes:
         lines += ["## Left out, and worth knowing", ""]
@@ -151,7 +154,7 @@ def groups(category: Category, comparison: Comparison) -> list[str]:
     if category.groups is None:
         few = sum(not contrast.other_tasks.decidable for contrast in category.contrasts)
         lacking = sum(bool(category.scores[a] and category.scores[b]) for a, b in category.skipped)
-        pairs = f"{count(lacking, 'pair has', 'pairs have')} no common task, {few} too few families"
+        pairs = f"{count(lacking, 'pair has', 'pairs have')} no common task, {few} cannot be decided"
         return [f"No letters for groups, since not all pairs could be compared: {pairs}.", ""]
     parts = []
     for name, letters in category.groups.items():
@@ -260,60 +263,3 @@ def within(category: Category) -> list[str]:
     if not entries:
         return []
     return ["", *table(heads(TASK_COLUMNS), texts(TASK_COLUMNS, entries))]
-
-
-def _overall_verdict(entry: Overall) -> str:
-    """Return who is better over all categories, or why nobody is."""
-    better = escape(answer.better_overall(entry)[0])
-    if entry.opposed:
-        return "categories contradict each other: no overall winner"
-    if entry.families < FEWEST_FAMILIES:
-        return f"cannot be decided with {entry.families} families"
-    if entry.p > ALPHA:
-        return "not separated"
-    if not entry.carried:
-        return f"{better} better in converged runs only, not with failures counted as losses"
-    if entry.p_run is None:
-        return f"{better} better, checkpoints"
-    if entry.p_run > ALPHA:
-        return f"{better} better in these runs, but another run may say otherwise"
-    return f"{better} better"
-
-
-def _overall_failures(entry: Overall) -> str:
-    if entry.p_failures is None:
-        return DASH
-    return f"{points(entry.mean_failures)}, p {chance(entry.p_failures)}"
-
-
-OVERALL_COLUMNS: Sequence[Column[Overall]] = [
-    Column("a - b", lambda entry: f"{escape(entry.a)} - {escape(entry.b)}"),
-    Column("categories", lambda entry: len(entry.categories)),
-    Column("families", lambda entry: entry.families),
-    Column("mean", lambda entry: f"{points(entry.mean)} {span(entry.interval)}"),
-    Column("p, other tasks", lambda entry: entry.p, text=chance),
-    Column("p, another run", lambda entry: entry.p_run, text=chance),
-    Column("failures as losses", _overall_failures),
-    Column("verdict", _overall_verdict),
-]
-
-
-def overall(comparison: Comparison) -> list[str]:
-    """Return the table over all categories."""
-    if not comparison.overall:
-        return []
-    about = (
-        "The claim is on other tasks of these kinds. The mean of the categories' means over families, so categories weigh the "
-        "same, with a 95 % interval for one comparison; sign flips by family within categories; for another run the crossed "
-        "test, too."
-    )
-    rows = texts(OVERALL_COLUMNS, comparison.overall)
-    return ["## All categories", "", about, "", *table(heads(OVERALL_COLUMNS), rows), ""]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for row in rows:
-        lines.append(f"| {' | '.join(row)} |")
-    return lines

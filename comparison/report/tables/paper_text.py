@@ -23,7 +23,7 @@ def caption(table: PaperTable) -> str:
     if not all(cell.carried for cell in cells):
         sentences.append("f: only in what did not fail, not with failed runs counted as losses.")
     if not all(cell.decidable for cell in cells):
-        sentences.append("‡: too few families of tasks for any star.")
+        sentences.append("‡: too few families of tasks for any star, or relations of tasks unknown.")
     sentences.append("(n): tasks, where not all.")
     return " ".join(sentences)
 

@@ -7,7 +7,7 @@ designs or of two trained files is said beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison, Contrast
 from comparison.claims.overall import Overall
@@ -22,12 +22,13 @@ from comparison.report.words.choice import (
     choose,
 )
 from comparison.report.words.headlines import failures_of
-from comparison.report.words.marks import any_checkpoint, failed_everywhere, solid, winner
+from comparison.report.words.marks import failed_everywhere, solid, winner
 from comparison.report.words.names import called, listed
+from comparison.report.words.relations import unknown_tasks
 from comparison.report.words.sentences import for_another_run, on_other_tasks, on_these_tasks, some
+from comparison.report.words.whose import whose as whose
 from comparison.report.words.wording import chance, comparisons, failed, points, when
 
-FEW = 4  # systems with failures in one sentence
 LABELS = {
     CHOSEN: "shown",
     KEPT: "shown",
@@ -52,6 +53,7 @@ class Answer:
         groups: (what, systems) that are not told apart.
         sure: of what a choice speaks and how sure it is; empty without one.
         failed: who failed everywhere, in words.
+        unknown: tasks whose relations to others are unknown, so that comparisons with them cannot be decided.
     """
 
     category: str
@@ -62,6 +64,7 @@ class Answer:
     groups: list[tuple[str, list[str]]]
     sure: str
     failed: list[str]
+    unknown: list[str] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -79,7 +82,8 @@ def answer(category: Category, comparison: Comparison) -> Answer:
     ]
     lost = [failed(called(system), category.failures[system]) for system in failed_everywhere(category)]
     sure = _sure(category, choice)
-    return Answer(category.name, choice.outcome, choice.choose, choice.headline, claims, choice.groups, sure, lost)
+    unknown = unknown_tasks(category.contrasts)
+    return Answer(category.name, choice.outcome, choice.choose, choice.headline, claims, choice.groups, sure, lost, unknown)
 
 
 def _sure(category: Category, choice: Choice) -> str:
@@ -102,9 +106,14 @@ def _sure(category: Category, choice: Choice) -> str:
 
 
 def _subject(contrasts: Sequence[Contrast]) -> str:
-    if any_checkpoint(contrasts):
+    """Return of what comparisons speak: designs, checkpoints, or some of each, by the system that is better."""
+    single = list(dict.fromkeys(winner(contrast) for contrast in contrasts if contrast.checkpoint))
+    repeated = list(dict.fromkeys(winner(contrast) for contrast in contrasts if not contrast.checkpoint))
+    if not single:
+        return "designs"
+    if not repeated:
         return "checkpoints"
-    return "designs"
+    return f"designs: {listed(repeated)}; checkpoints: {listed(single)}"
 
 
 def _largest_p(contrasts: Sequence[Contrast]) -> str:
@@ -122,53 +131,13 @@ def _largest_p(contrasts: Sequence[Contrast]) -> str:
 
 
 def _weak(contrasts: Sequence[Contrast]) -> str:
-    """Return from how few runs the noise between runs is known, where it is pooled."""
-    fewest = [min(contrast.another_run.runs) for contrast in contrasts if contrast.another_run.source == "pooled"]
-    if not fewest:
+    """Say which choices rest on two runs of a design."""
+    weak = [winner(contrast) for contrast in contrasts if contrast.another_run.weak]
+    if not weak:
         return ""
-    if min(fewest) == 1:
-        return ", weak: one run"
-    return ", weak: two runs"
-
-
-def _all_contrasts(comparison: Comparison) -> list[Contrast]:
-    contrasts = []
-    for category in comparison.categories:
-        contrasts += category.contrasts
-    return contrasts
-
-
-def whose(comparison: Comparison) -> str:
-    """Return of what the claims speak: designs, or checkpoints, and only of runs that converged."""
-    contrasts = _all_contrasts(comparison)
-    limit = _converged_only(comparison)
-    if not any_checkpoint(contrasts):
-        sentence = "Training was repeated, so what holds on other tasks below speaks of designs."
-        if any(contrast.another_run.p is None for contrast in contrasts):
-            sentence += " Where there is one family of tasks only, nothing can be said of designs."
-        return f"{sentence}{limit}"
-    if max(comparison.systems.values()) == 1:
-        return (
-            "One run of each is known. Everything below speaks of checkpoints, the files that came out, and not of "
-            f"designs: how much another training run would differ is unknown.{limit}"
-        )
-    return (
-        "Where training was not repeated, what is shown speaks of checkpoints, the files that came out, and not of designs; "
-        f"it says so there.{limit}"
-    )
-
-
-def _converged_only(comparison: Comparison) -> str:
-    """Say what failed in part, so that everything speaks of the rest."""
-    lost: dict[str, None] = {}
-    for category in comparison.categories:
-        for system, failure in category.failures.items():
-            if not failure.everywhere:
-                lost[failed(called(system), failure)] = None
-    if not lost:
-        return ""
-    more = when(len(lost) > FEW, f"; and {len(lost) - FEW} more, in the warnings")
-    return f" It speaks of what converged: {'; '.join(list(lost)[:FEW])}{more}."
+    if len(weak) == len(contrasts):
+        return ", weak: two runs"
+    return f", weak for {listed(weak)}: two runs"
 
 
 def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
@@ -178,9 +147,12 @@ def in_short(answers: Sequence[Answer]) -> list[tuple[str, str]]:
         if kind.outcome not in UNSETTLED:
             sentences.append((kind.outcome, f"{called(kind.category)}: {_settled(kind)}"))
     for outcome, words in UNSETTLED.items():
-        kinds = [kind.category for kind in answers if kind.outcome == outcome]
+        kinds = [kind.category for kind in answers if kind.outcome == outcome and not kind.unknown]
         if kinds:
             sentences.append((outcome, f"{listed(kinds)}: {words}."))
+    for kind in answers:
+        if kind.outcome == UNDECIDABLE and kind.unknown:
+            sentences.append((UNDECIDABLE, f"{called(kind.category)}: {kind.headline}"))
     for kind in answers:
         if kind.outcome != CONVERGED:
             sentences += [(CONVERGED, f"{called(kind.category)}: {lost}.") for lost in kind.failed]
@@ -248,10 +220,11 @@ def _separated_overall(entry: Overall) -> str:
 
 
 def _interval(entry: Overall) -> str:
-    """Return the interval as seen by the better of two."""
-    if entry.interval is None:
+    """Return the interval for all comparisons together as seen by the better of two."""
+    interval = entry.simultaneous or entry.interval
+    if interval is None:
         return ""
-    low, high = entry.interval.low, entry.interval.high
+    low, high = interval.low, interval.high
     if entry.mean <= 0:
         low, high = -high, -low
     return f" [{points(low)}, {points(high)}]"

@@ -5,7 +5,18 @@ from __future__ import annotations
 from comparison.claims.outcome import Contrast
 from comparison.report.words.marks import holds_on_these_tasks, mark_text
 from comparison.report.words.names import name
-from comparison.report.words.wording import DASH, chance, escape, points, runs_text, span, when
+from comparison.report.words.relations import worst_text
+from comparison.report.words.wording import (
+    DASH,
+    another_run_interval,
+    chance,
+    escape,
+    other_tasks_interval,
+    points,
+    runs_text,
+    span,
+    when,
+)
 
 UNDECIDED = "cannot be decided"
 
@@ -43,14 +54,14 @@ def these_interval(contrast: Contrast) -> str:
     these = contrast.these_tasks
     if these is None:
         return DASH
-    return f"{points(these.mean)} {span(these.interval)}"
+    return f"{points(these.mean)} {span(these.simultaneous or these.interval)}"
 
 
 def other_cell(contrast: Contrast) -> str:
     """Return claim B of a comparison with p and mark."""
     other = contrast.other_tasks
     if not other.decidable:
-        return f"floor {chance(other.p_floor)}"
+        return worst_text(other) or f"floor {chance(other.p_floor)}"
     star = ""
     if contrast.starred:
         star = f" {escape(contrast.mark)}"
@@ -63,12 +74,14 @@ def other_interval(contrast: Contrast) -> str:
     """Return claim B's mean and interval."""
     if not contrast.other_tasks.decidable:
         return UNDECIDED
-    return f"{points(contrast.by_family.mean)} {span(contrast.by_family.interval)}"
+    return f"{points(contrast.by_family.mean)} {span(other_tasks_interval(contrast))}"
 
 
 def other_p(contrast: Contrast) -> str:
     """Return claim B's p, or the smallest that so few families can reach."""
     if not contrast.other_tasks.decidable:
+        if contrast.other_tasks.unknown:
+            return "relations unknown"
         return f"≥ {chance(contrast.other_tasks.p_floor)}"
     return chance(contrast.other_tasks.p)
 
@@ -85,14 +98,14 @@ def run_cell(contrast: Contrast) -> str:
         return f"{runs}, cannot be said of designs: one family only"
     if not contrast.other_tasks.decidable:
         return f"{runs}, {UNDECIDED}"
-    weak = when(run.source == "pooled", ", pooled (weak)")
-    return f"{span(run.interval)}, p {chance(run.p)}, {runs}{weak}"
+    weak = when(run.weak, ", weak: two runs")
+    return f"{span(another_run_interval(contrast))}, p {chance(run.p)}, {runs}{weak}"
 
 
 def run_interval(contrast: Contrast) -> str:
     """Return claim C's interval, or why there is none."""
     if contrast.another_run.p is not None and contrast.other_tasks.decidable:
-        return span(contrast.another_run.interval)
+        return span(another_run_interval(contrast))
     if contrast.another_run.p is not None:
         return UNDECIDED
     if contrast.checkpoint:
@@ -109,6 +122,8 @@ def run_p(contrast: Contrast) -> str:
 
 def mark_cell(contrast: Contrast) -> str:
     """Return the mark with all that belongs to it, or that the two are equivalent."""
+    if contrast.negligible:
+        return f"{mark_text(contrast)}, less than the margin"
     if contrast.equivalent and not contrast.mark:
         return "equivalent" + when(contrast.checkpoint, " checkpoint")
     return mark_text(contrast) or DASH

@@ -13,6 +13,7 @@ from itertools import combinations
 from comparison.claims.outcome import Category, Comparison, Contrast
 from comparison.report.words.headlines import (
     NAMED,
+    by_less,
     equivalent_if_converged,
     failures_sentence,
     few,
@@ -101,8 +102,9 @@ class Standings:
         worse: shown to be worse, likewise.
         fragile: comparisons with a star that does not stand with failures counted.
         equal: equivalent to the baseline, nothing failed.
+        slight: shown to be better or worse, by less than the margin: no reason to choose; nothing failed.
         alike: equivalent in what did not fail.
-        blind: too few families to decide.
+        blind: too few families to decide, or relations of tasks that are unknown.
         unclear: not separated.
     """
 
@@ -110,6 +112,7 @@ class Standings:
     worse: list[str] = field(default_factory=list)
     fragile: list[Contrast] = field(default_factory=list)
     equal: list[str] = field(default_factory=list)
+    slight: list[Contrast] = field(default_factory=list)
     alike: list[str] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
@@ -118,7 +121,9 @@ class Standings:
 def _standings(category: Category) -> Standings:
     standings = Standings()
     for contrast in sorted(category.contrasts, key=lambda contrast: -contrast.by_family.mean):
-        if solid(contrast) and contrast.by_family.mean > 0:
+        if contrast.negligible and contrast.sensitivity is None:
+            standings.slight.append(contrast)
+        elif solid(contrast) and contrast.by_family.mean > 0:
             standings.better.append(contrast.a)
         elif solid(contrast) and contrast.by_family.mean < 0:
             standings.worse.append(contrast.a)
@@ -150,15 +155,20 @@ def _groups_against(base: str, standings: Standings, category: Category, margin:
         skipped += pair
     gone = failed_everywhere(category)
     baseline = called(base)
+    slight: dict[bool, list[str]] = {True: [], False: []}
+    for contrast in standings.slight:
+        slight[contrast.by_family.mean > 0].append(contrast.a)
     return [
         (f"better than {baseline}", standings.better),
+        (f"better than {baseline}, by less than {margin_text(margin)}", slight[True]),
         (f"better than {baseline} only in what did not fail", leading),
         (f"equivalent to {baseline} within {margin_text(margin)}", standings.equal),
         (f"equivalent to {baseline} only in what did not fail", standings.alike),
         (f"not separated from {baseline}", standings.unclear),
+        (f"worse than {baseline}, by less than {margin_text(margin)}", slight[False]),
         (f"worse than {baseline} only in what did not fail", trailing),
         (f"worse than {baseline}", standings.worse),
-        ("too few families to decide", standings.blind),
+        ("cannot be decided", standings.blind),
         ("failed everywhere", gone),
         ("without common tasks", _without(skipped, [base, *gone])),
     ]
@@ -189,11 +199,15 @@ def _choose_against(base: str, category: Category, margin: float) -> Choice:
     settled = not standings.unclear and not standings.blind
     if settled and standings.alike:
         return Choice(CONVERGED, [], f"{equivalent_if_converged(category, [base, *standings.alike], margin)}{avoid}", groups)
-    if settled and standings.equal:
-        equal = [contrast for contrast in category.contrasts if contrast.a in standings.equal]
-        names = [base, *standings.equal]
-        return Choice(TIED, names, f"{tied(names, equal, margin)}{avoid}", groups)
-    return Choice(OPEN, [], f"Nobody is shown to be better than {baseline} on other tasks of this kind.{avoid}", groups)
+    slight = "".join(by_less(contrast, margin) for contrast in standings.slight)
+    if settled and (standings.equal or standings.slight):
+        equal = [contrast for contrast in category.contrasts if contrast.a in standings.equal or contrast in standings.slight]
+        equal.sort(key=lambda contrast: -contrast.by_family.mean)
+        names = [base, *(contrast.a for contrast in equal)]
+        return Choice(TIED, names, f"{tied(names, equal, margin)}{slight}{avoid}", groups)
+    by_more = when(standings.slight, f" by more than {margin_text(margin)}")
+    nobody = f"Nobody is shown to be better than {baseline}{by_more} on other tasks of this kind."
+    return Choice(OPEN, [], f"{nobody}{slight}{avoid}", groups)
 
 
 def _choose_among_all(category: Category, comparison: Comparison) -> Choice:
@@ -201,7 +215,7 @@ def _choose_among_all(category: Category, comparison: Comparison) -> Choice:
     contrasts, systems, gone = category.contrasts, _compared(category), failed_everywhere(category)
     if not any_decidable(contrasts):
         return Choice(UNDECIDABLE, [], undecidable(category), [])
-    shown = list(filter(solid, contrasts))
+    shown = [contrast for contrast in contrasts if solid(contrast) and not contrast.negligible]
     beaten, wins = set(map(loser, shown)), set(map(winner, shown))
     unbeaten = sorted(_without(systems, beaten), key=lambda system: -(category.means.get(system) or 0.0))
     idle = _without(unbeaten, wins)

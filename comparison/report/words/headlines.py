@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from comparison.claims.outcome import Category, Contrast
 from comparison.report.words.marks import any_checkpoint, loser, winner
 from comparison.report.words.names import called, listed
+from comparison.report.words.relations import unknown_sentence, unknown_tasks
 from comparison.report.words.sentences import families_of
 from comparison.report.words.wording import failed, margin_text, when
 
@@ -17,11 +18,13 @@ def few(names: Sequence[str]) -> str:
     """Return names as a list; a long one is cut and counted."""
     if len(names) <= 2 * NAMED:
         return listed(names)
-    return f"{listed(names[:NAMED], ',')} and {len(names) - NAMED} more"
+    return f"{', '.join(map(called, names[:NAMED]))} and {len(names) - NAMED} more"
 
 
 def undecidable(category: Category) -> str:
-    """Say that no choice can be decided."""
+    """Say that no choice can be decided, and why."""
+    if unknown_tasks(category.contrasts):
+        return f"Which to choose cannot be decided: {unknown_sentence(category.contrasts)}"
     return f"Which to choose cannot be decided with {families_of(category)}."
 
 
@@ -38,6 +41,12 @@ def tied(names: Sequence[str], contrasts: Sequence[Contrast], margin: float) -> 
     """Say that systems are equivalent."""
     checkpoints = when(any_checkpoint(contrasts), " (checkpoints)")
     return f"{listed(names)} are equivalent within {margin_text(margin)}{checkpoints}: choose the cheapest."
+
+
+def by_less(contrast: Contrast, margin: float) -> str:
+    """Say that a system is better than another, and that this is no reason to choose it."""
+    better, worse = called(winner(contrast)), called(loser(contrast))
+    return f" {better} is better than {worse}, by less than {margin_text(margin)}: no reason to choose it."
 
 
 def failures_of(category: Category, systems: Sequence[str]) -> list[str]:

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
 from comparison.report.words.marks import any_decidable, better_and_worse, holds_on_these_tasks
 from comparison.report.words.names import called
+from comparison.report.words.relations import unknown_sentence, unknown_tasks
 from comparison.report.words.wording import (
+    another_run_interval,
     chance,
     comparisons,
     converged,
     count,
     families,
     margin_text,
+    other_tasks_interval,
     points,
     runs_text,
     span,
     when,
+    why_undecided,
 )
 from comparison.stats.effects import Interval
 
@@ -51,7 +55,7 @@ def _these_sentence(contrast: Contrast) -> str:
     these = contrast.these_tasks
     assert these is not None
     better, worse = better_and_worse(contrast, these.mean)
-    size, low, high = _seen_by_better(these.mean, these.interval)
+    size, low, high = _seen_by_better(these.mean, these.simultaneous or these.interval)
     tasks, units = len(these.tasks), contrast.by_task.units
     part = when(tasks < units, f" on {tasks} of {units} tasks")
     subject = "these runs"
@@ -63,7 +67,7 @@ def _these_sentence(contrast: Contrast) -> str:
 
 def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
     """Say what holds on other tasks of this kind, what may be, and what cannot be decided."""
-    shown, equal, unclear, blind = [], [], [], []
+    shown, equal, unclear, blind, unknown = [], [], [], [], []
     for contrast in category.contrasts:
         if contrast.starred:
             shown.append(contrast)
@@ -71,6 +75,8 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
             equal.append(contrast)
         elif contrast.other_tasks.decidable:
             unclear.append(contrast)
+        elif contrast.other_tasks.unknown:
+            unknown.append(contrast)
         else:
             blind.append(contrast)
     shown.sort(key=_size_over_families, reverse=True)
@@ -80,6 +86,9 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
         sentences.append(f"Equivalent within {margin_text(comparison.margin)}: {_list(list(map(_equal, equal)))}.")
     if unclear:
         sentences.append(f"Not separated: {_list(list(map(_allowed, unclear)))}.")
+    if unknown:
+        seen = _list(list(map(_ahead, sorted(unknown, key=_size_over_tasks, reverse=True))))
+        sentences.append(f"Cannot be decided: {unknown_sentence(unknown)} Seen: {seen}.")
     if blind:
         most = max(contrast.other_tasks.families for contrast in blind)
         sentences.append(
@@ -92,14 +101,15 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
 def _other_sentence(contrast: Contrast) -> str:
     better, worse = better_and_worse(contrast)
     mean = contrast.by_family.mean
-    size, low, high = _seen_by_better(mean, contrast.by_family.interval)
+    size, low, high = _seen_by_better(mean, other_tasks_interval(contrast))
     whole = when(contrast.mark == "**", ", also over the whole table")
     expectation = ""
     if contrast.other_tasks.new_task:
         _, new_low, new_high = _seen_by_better(mean, contrast.other_tasks.new_task)
         expectation = f"; on one new task expect {new_low} to {new_high} (95 %)"
     p = chance(contrast.other_tasks.p)
-    limits = f"{whole}{expectation}{converged(contrast)}"
+    little = when(contrast.negligible, ", shown to be less than the margin: no reason to choose it")
+    limits = f"{whole}{little}{expectation}{converged(contrast)}"
     return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{limits}."
 
 
@@ -113,7 +123,7 @@ def _allowed(contrast: Contrast) -> str:
     if contrast.other_tasks.p <= ALPHA:  # and claim C is not made
         better, _ = better_and_worse(contrast)
         return f"{called(better)} is better in these runs, but another run may say otherwise"
-    interval, p = span(contrast.by_family.interval), chance(contrast.other_tasks.p)
+    interval, p = span(other_tasks_interval(contrast)), chance(contrast.other_tasks.p)
     return f"{called(contrast.a)} − {called(contrast.b)} {interval}, p {p}"
 
 
@@ -139,7 +149,10 @@ def for_another_run(category: Category) -> list[str]:
             repeated.append(contrast)
     sentences = _repeated(repeated)
     if repeated and not any_decidable(repeated):
-        sentences.append(f"Cannot be decided with {families_of(category)}, however many runs there are.")
+        why = f"with {families_of(category)}"
+        if unknown_tasks(repeated):
+            why = why_undecided(repeated[0].other_tasks)
+        sentences.append(f"Cannot be decided {why}, however many runs there are.")
     if single:
         sentences += _not_repeated(single, whole=not repeated)
     return sentences
@@ -153,11 +166,18 @@ def _repeated(contrasts: Sequence[Contrast]) -> list[str]:
     sentences = some(list(map(_run_sentence, shown)))
     if any(contrast.carried for contrast in shown):
         sentences.append("This speaks of designs, not only of these checkpoints.")
+    sentences += _weak(shown)
     if decidable and not shown:
         sentences.append(f"No difference between designs is shown ({comparisons(len(decidable))}).")
-    if any(contrast.another_run.source == "pooled" for contrast in decidable):
-        sentences.append("Weak: the noise between runs is pooled over designs, since some have fewer than three runs.")
     return sentences
+
+
+def _weak(shown: Sequence[Contrast]) -> list[str]:
+    """Say which claims rest on two runs of a design."""
+    weak = [f"{called(contrast.a)} and {called(contrast.b)}" for contrast in shown if contrast.another_run.weak]
+    if not weak:
+        return []
+    return [f"Weak, since the noise between runs is known from two runs: {_list(weak)}."]
 
 
 def _not_repeated(single: Sequence[Contrast], whole: bool) -> list[str]:
@@ -186,7 +206,7 @@ def _not_repeated(single: Sequence[Contrast], whole: bool) -> list[str]:
 
 def _run_sentence(contrast: Contrast) -> str:
     better, worse = better_and_worse(contrast)
-    size, low, high = _seen_by_better(contrast.by_family.mean, contrast.another_run.interval)
+    size, low, high = _seen_by_better(contrast.by_family.mean, another_run_interval(contrast))
     return (
         f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {chance(contrast.another_run.p)}, "
         f"{runs_text(contrast)}{converged(contrast)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from comparison.claims.outcome import ALPHA, Category, Contrast, Failure
+from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, OtherTasks
 from comparison.report.words.marks import better_and_worse, holds_on_these_tasks
 from comparison.stats.effects import Interval
 
@@ -111,11 +111,34 @@ def verdict(contrast: Contrast, margin: float) -> str:
         if contrast.checkpoint:
             subject = f"checkpoint{overturned(these.overturned_by)}"
         clauses.append(f"on these tasks{part} {escape(better)} better ({subject})")
+    if contrast.negligible:
+        return "; ".join([*clauses, _less_than_margin(contrast, margin)])
     clauses.append(_on_other_tasks(contrast))
+    if contrast.other_tasks.skewed and contrast.other_tasks.p_equivalent is not None:
+        clauses.append("no verdict on equivalence, since differences lean to the side of the margin")
     if contrast.equivalent:
         checkpoint = when(contrast.checkpoint, " (checkpoint)")
         clauses.append(f"equivalent within {margin_text(margin)}{checkpoint}{converged(contrast)}")
     return "; ".join(clauses)
+
+
+def _less_than_margin(contrast: Contrast, margin: float) -> str:
+    """Say that a system is better, and that it does not matter."""
+    better, worse = better_and_worse(contrast)
+    return (
+        f"{escape(better)} better than {escape(worse)} on other tasks of this kind, by less than the margin of "
+        f"{margin_text(margin)}: no reason to choose it{converged(contrast)} ({_subject(contrast)})"
+    )
+
+
+def other_tasks_interval(contrast: Contrast) -> Interval | None:
+    """Return claim B's interval that agrees with the mark; the one of this comparison alone where there is none."""
+    return contrast.other_tasks.simultaneous or contrast.by_family.interval
+
+
+def another_run_interval(contrast: Contrast) -> Interval | None:
+    """Return claim C's interval that agrees with the mark; the one of this comparison alone where there is none."""
+    return contrast.another_run.simultaneous or contrast.another_run.interval
 
 
 def _on_other_tasks(contrast: Contrast) -> str:
@@ -126,10 +149,17 @@ def _on_other_tasks(contrast: Contrast) -> str:
         better_than = f"{escape(better)} better than {escape(worse)} on other tasks of this kind"
         return f"{better_than}{converged(contrast)} ({whole}{_subject(contrast)})"
     if not other.decidable:
-        return f"on other tasks it cannot be decided with {families(other.families)} ({_ahead(contrast)})"
+        return f"on other tasks it cannot be decided {why_undecided(other)} ({_ahead(contrast)})"
     if other.p <= ALPHA:
         return f"{escape(better)} better on other tasks in these runs, but another run may say otherwise"
-    return f"not separated on other tasks; the data allow {span(contrast.by_family.interval)}"
+    return f"not separated on other tasks; the data allow {span(other_tasks_interval(contrast))}"
+
+
+def why_undecided(other: OtherTasks) -> str:
+    """Return why a comparison cannot be decided: ``with 3 families``, or that relations are unknown."""
+    if not other.unknown:
+        return f"with {families(other.families)}"
+    return f"while the relations of {count(len(other.unknown), 'task', 'tasks')} are unknown"
 
 
 def _ahead(contrast: Contrast) -> str:
@@ -148,12 +178,19 @@ def _subject(contrast: Contrast) -> str:
     run = contrast.another_run
     if contrast.checkpoint:
         return f"checkpoint{overturned(run.overturned_by)}"
-    return runs_text(contrast) + when(run.source == "pooled", ", seed noise pooled over designs")
+    return runs_text(contrast) + when(run.weak, ", weak: two runs")
 
 
 def runs_text(contrast: Contrast) -> str:
-    """Return how many runs both systems have: ``3 and 3 runs``."""
-    return f"{contrast.another_run.runs[0]} and {contrast.another_run.runs[1]} runs"
+    """Return how many runs both systems have: ``3 and 3 runs``, ``3 runs and a model as it is``."""
+    run = contrast.another_run
+    if run.as_it_is == (False, True):
+        return f"{count(run.runs[0], 'run', 'runs')} and a model as it is"
+    if run.as_it_is == (True, False):
+        return f"a model as it is and {count(run.runs[1], 'run', 'runs')}"
+    if run.as_it_is == (True, True):
+        return "two models as they are"
+    return f"{run.runs[0]} and {run.runs[1]} runs"
 
 
 def overturned(limit: float | None) -> str:

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from comparison.claims.overall import CategoryPart, Overall, PairRuns, compare_overall
-from comparison.stats.seeds import SeedVariance
+from comparison.stats.crossed import JointError, RunVariance
+from comparison.stats.effects import combine
 
 SHORT, LONG = {"a": 0.3, "b": 0.2}, {"a": 0.01, "c": -0.02, "d": 0.03, "e": 0.015, "f": -0.01}
 ALONE = PairRuns((1, 1), (None, None))
@@ -36,7 +37,7 @@ def test_a_comparison_in_one_category_only_is_left_out_and_opposite_stars_contra
 
 
 def test_what_stands_with_failures_counted() -> None:
-    one = Overall("x", "y", {}, 0.02, 12, 0.001, None, False, None, 0.01, 0.03, (0.3, 0.9))
+    one = Overall("x", "y", {}, 0.02, 12, 0.001, None, False, mean_failures=0.01, p_failures=0.03, shares=(0.3, 0.9))
     assert one.carried and replace(one, p_failures=None, mean_failures=None).carried
     assert not replace(one, p_failures=0.06).carried and not replace(one, mean_failures=-0.01).carried
     assert not replace(one, shares=(0.5, 0.0)).carried, "half of the better one's runs failed"
@@ -49,18 +50,27 @@ def test_the_interval_is_over_families_within_categories() -> None:
     df = total**2 / sum(piece**2 / freedom for piece, freedom in pieces)
     half = stats.t.ppf(0.975, df) * np.sqrt(total)
     assert found.interval is not None and found.interval.low == pytest.approx(found.mean - half)
+    together = found.simultaneous
+    assert together is not None and (together.low <= 0 <= together.high) == (found.p > 0.05)
+
+
+def test_a_category_with_one_family_cannot_carry_the_claim() -> None:
     single = {("x", "y"): {"S": CategoryPart({"a": 0.3}, 0), "L": CategoryPart(LONG, 0)}}
-    assert compare_overall(single, {("x", "y"): ALONE})[0].interval is None
+    assert compare_overall(single, {("x", "y"): ALONE}) == [], "one category is left, which is not all of them"
+    three = {("x", "y"): {**single["x", "y"], "M": CategoryPart(SHORT, 0)}}
+    (found,) = compare_overall(three, {("x", "y"): ALONE})
+    assert found.left_out == ("S",) and set(found.categories) == {"L", "M"} and found.interval is not None
+    assert found.mean == pytest.approx((0.005 + 0.25) / 2)
 
 
 def test_repeated_runs_are_crossed_with_families() -> None:
-    variance = SeedVariance(0.09, 4, "own")
+    variance = RunVariance(0.09, 4)
     names = [("x", "y"), ("z", "y")]
     parts = {pair: {"S": CategoryPart(SHORT, 0), "L": CategoryPart(LONG, 0)} for pair in names}
     found = compare_overall(parts, {names[0]: PairRuns((3, 3), (variance, variance)), names[1]: ALONE})
-    pieces = [(np.var(list(of.values()), ddof=1) / len(of) / 4, len(of) - 1) for of in (SHORT, LONG)] + [(0.03, 4)] * 2
-    total = sum(piece for piece, _ in pieces)
-    df = total**2 / sum(piece**2 / freedom for piece, freedom in pieces)
-    expected = 2 * stats.t.sf(found[0].mean / np.sqrt(total), df)
+    pieces = [(np.var(list(of.values()), ddof=1) / len(of) / 4, len(of) - 1) for of in (SHORT, LONG)]
+    (of_units, df_units), (of_runs, df_runs) = combine(pieces), combine([(0.03, 4)] * 2)
+    error = np.hypot(of_units, of_runs)
+    expected = JointError(error, (of_runs / error) ** 2, df_units, df_runs).p(found[0].mean)
     assert expected > found[0].p and found[0].p_run == pytest.approx(expected)
     assert found[1].p_run is None

@@ -8,7 +8,7 @@ import numpy as np
 
 from comparison.claims.outcome import Comparison
 from comparison.compare import Options, compare
-from comparison.reading.families import parse_families
+from comparison.reading.families import Families
 from comparison.reading.table import Table
 
 TASKS = [f"T{number}" for number in range(14)]
@@ -42,7 +42,7 @@ def made_up(
                 scores[:lost] = np.nan
                 if lost < runs and task not in (without or {}).get(name, ()):
                     table.scores[name, task] = scores
-    return compare(table, parse_families({}), Options(baseline))
+    return compare(table, Families(unrelated=True), Options(baseline))
 
 
 def _at(failed_at: Mapping[tuple[str, str], int] | None, kind: int) -> dict[str, int]:

@@ -131,8 +131,8 @@ def test_over_all_kinds() -> None:
     assert overall(few) == ["Cannot be decided, too few families in all: 1 comparison of 1."]
     pairs = made_up({"good": 0.03, "same": 0.0}, kinds=2, baseline=None)
     assert overall(pairs)[0] == ("Better than somebody and beaten by nobody: good. 2 of 3 comparisons are separated.")
-    assert found.overall[0].interval is not None
-    assert f"points [{points(found.overall[0].interval.low)}, " in sentences[0]
+    assert found.overall[0].simultaneous is not None
+    assert f"points [{points(found.overall[0].simultaneous.low)}, " in sentences[0]
 
 
 def test_the_table_has_marks_and_notes() -> None:
@@ -160,8 +160,8 @@ def test_a_design_of_which_most_runs_diverged_is_not_chosen() -> None:
     assert "it does not stand with failures counted as losses" in said(found) + verdict(found.categories[0].contrasts[0], 0.01)
     assert "This speaks of designs" not in said(found)
     table = make_table(found)
-    assert notes(table.rows[1].cells[0], 10) == "f" and " f: only in what did not fail" in caption(table)
-    assert mark_text(found.categories[0].contrasts[0]) == "**, only in what did not fail"
+    assert notes(table.rows[1].cells[0], 10) == "cf" and " f: only in what did not fail" in caption(table)
+    assert mark_text(found.categories[0].contrasts[0]) == "** checkpoint, only in what did not fail"
     assert mark_text(made_up({"best": 0.03}).categories[0].contrasts[0]) == "** checkpoint"
     steady = made_up({"best": 0.03}, runs=3, seed_sd=0.001, noise=0.0001, failed={"best": 2})
     (lost,) = steady.categories[0].contrasts

@@ -165,9 +165,7 @@ def test_equivalent_is_of_checkpoints_too() -> None:
 def test_groups_do_not_call_undecided_what_was_not_separated() -> None:
     part = {task: score + 0.03 for task, score in level(0, 0).items() if task in ALONE[:4]}
     found = compared({"base": level(0, 0), "good": level(0.03, 0.03), "part": part})
-    assert groups(found.categories[0], found)[0] == (
-        "Groups, on other tasks: better than base: good; too few families to decide: part."
-    )
+    assert groups(found.categories[0], found)[0] == ("Groups, on other tasks: better than base: good; cannot be decided: part.")
 
 
 def test_letters_stand_only_where_all_pairs_were_compared() -> None:

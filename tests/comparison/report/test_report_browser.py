@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
     write_study(folder / "study")
-    assert main([str(folder / "study"), "--output_dir", str(folder / "out")]) == 0
+    assert main([str(folder / "study"), "--unrelated", "--output_dir", str(folder / "out")]) == 0
     return folder / "out" / "report.html"
 
 

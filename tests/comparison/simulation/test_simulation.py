@@ -8,7 +8,7 @@ import pytest
 from comparison.simulate import main
 from comparison.simulation.items import coverage_within
 from comparison.simulation.shares import coverage, share_equivalent, share_with_marks
-from comparison.simulation.studies import BROKEN, CATEGORIES, WORLDS, World
+from comparison.simulation.worlds import BROKEN, CATEGORIES, WORLDS, World
 
 MARKS = [*CATEGORIES, "** in the table", "overall"]
 APART = {name: ([1] * sum(sizes), 0.0, sd) for name, (sizes, _, sd) in CATEGORIES.items()}

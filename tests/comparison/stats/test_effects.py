@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.stats.effects import describe, equivalence_p, new_task_interval
+from comparison.stats.effects import describe, new_task_interval
 from comparison.stats.multiple import holm
 from comparison.stats.seeds import (
     Measured,
     corrected_seed_sds,
-    crossed,
     overturning_seed_sd,
-    run_parts,
-    seed_variances,
     variance_parts,
 )
 
@@ -42,14 +39,6 @@ def test_equal_systems() -> None:
     assert (found.p_wilcoxon, found.p_sign_flip, found.p_t, found.rank_biserial) == (1.0, 1.0, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("margin", [0.005, 0.02, 0.0234, 0.03])
-def test_equivalent_exactly_where_the_90_per_cent_interval_is_inside(margin: float) -> None:
-    interval = describe(VALUES).interval_90
-    assert interval is not None
-    assert (equivalence_p(VALUES, margin) <= 0.05) == interval.inside(margin)
-    assert equivalence_p(-VALUES, margin) == equivalence_p(VALUES, margin)
-
-
 def test_a_new_task_without_related_ones_is_the_textbooks() -> None:
     found, expected = new_task_interval([[value] for value in VALUES]), describe(VALUES).new_unit
     assert found is not None and expected is not None
@@ -62,48 +51,6 @@ def test_a_large_family_does_not_narrow_the_new_task() -> None:
     family = [0.08, -0.06, 0.05, -0.07]  # its mean is 0, its tasks are not
     found = new_task_interval([family, [0.0], [0.001]])
     assert found is not None and found.high - found.low > 0.2
-
-
-def test_crossed_is_the_formula() -> None:
-    units, first, second = (
-        np.array([0.02, 0.01, 0.03, 0.015, 0.0, 0.025]),
-        np.array([0.5, 0.51, 0.49]),
-        np.array([0.48, 0.5, 0.46]),
-    )
-    variances = seed_variances([first, second])
-    found = crossed(units, (3, 3), (variances[0], variances[1]))
-    parts = [units.var(ddof=1) / 6, first.var(ddof=1) / 3, second.var(ddof=1) / 3]
-    df = sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / 2 + parts[2] ** 2 / 2)
-    assert found is not None and found.source == "own" and found.df == pytest.approx(df)
-    assert found.p == pytest.approx(2 * stats.t.sf(units.mean() / np.sqrt(sum(parts)), df))
-
-
-def test_two_runs_pool_their_variance_and_one_alone_says_nothing() -> None:
-    means = [np.array([0.5, 0.52]), np.array([0.4, 0.41]), np.array([0.6])]
-    variances = seed_variances(means)
-    assert all(one is not None and one.source == "pooled" and one.df == 2 for one in variances)
-    assert variances[2] is not None and variances[2].value == pytest.approx((0.0002 + 0.00005) / 2)
-    assert seed_variances([np.array([0.5, 0.52]), np.array([0.6])]) == [None, None]  # one degree of freedom is too little
-    assert crossed(np.ones(6), (1, 1), (None, None)) is None
-
-
-def test_three_runs_of_the_baseline_are_lent_to_the_others() -> None:
-    variances = seed_variances([np.array([0.50, 0.52, 0.51]), np.array([0.6])])
-    assert variances[0] is not None and variances[0].source == "own"
-    found = crossed(VALUES, (3, 1), (variances[0], variances[1]))
-    assert found is not None and found.source == "pooled"
-    assert found.df == 2  # whatever the units are: three runs say little of the variance
-    assert run_parts((variances[0], variances[1]), (3, 1)) == [(pytest.approx(0.0001 * (1 / 3 + 1)), 2)]  # one estimate
-    assert run_parts((variances[1], variances[0]), (1, 3)) == run_parts((variances[0], variances[1]), (3, 1))
-
-
-def test_a_variance_that_is_in_the_pool_counts_once_with_all_its_weight() -> None:
-    own, other, borrower = seed_variances([np.array([0.50, 0.54, 0.52]), np.array([0.3, 0.31, 0.32, 0.33]), np.array([0.6])])
-    assert own is not None and other is not None and borrower is not None
-    assert (own.df, other.df, borrower.df, borrower.source) == (2, 3, 5, "pooled")
-    parts = run_parts((borrower, own), (1, 3))
-    assert parts == [(pytest.approx(own.value * (1 / 3 + 2 / 5)), 2), (pytest.approx(other.value * 3 / 5), 3)]
-    assert sum(value for value, _ in parts) == pytest.approx(own.value / 3 + borrower.value)
 
 
 def test_a_result_stands_up_to_its_tipping_point() -> None:

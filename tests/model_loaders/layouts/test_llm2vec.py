@@ -171,7 +171,7 @@ def refused(message: str, adapter: Path, base_model: Path | str | None = None, *
 
 
 def test_a_second_adapter_without_its_first(folders: Path, base: Path, tmp_path: Path) -> None:
-    beside = rf"the first one \(MNTP\) is missing.*Beside it lies one: .*mntp\.$"
+    beside = r"the first one \(MNTP\) is missing.*Beside it lies one: .*mntp\.$"
     refused(beside, folders / "second")
     refused(r"is neither an LLM2Vec adapter nor a merged checkpoint", folders / "second", base)
     refused("is a second adapter too", folders / "second", folders / "second")

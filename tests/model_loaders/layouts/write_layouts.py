@@ -132,7 +132,12 @@ def write_first(directory: Path, base: Path, *, tensors: dict[str, Tensor] | Non
 
 
 def write_second(
-    directory: Path, base: Path, *, tensors: dict[str, Tensor] | None = None, settings: dict[str, Any] | None = None, **config: Any
+    directory: Path,
+    base: Path,
+    *,
+    tensors: dict[str, Tensor] | None = None,
+    settings: dict[str, Any] | None = None,
+    **config: Any,
 ) -> Path:
     """Write a second adapter, as LLM2Vec saves it."""
     write_lora(directory, lora_tensors(base, 4, 12) if tensors is None else tensors, str(base), **config)

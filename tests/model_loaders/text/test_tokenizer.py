@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from model_loaders import UserError, load
-from model_loaders.text.recipe import Recipe
 from model_loaders.saving import save
 from model_loaders.text.prompts import render
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from tests.tiny import WORDS, new_model, write_tokenizer
 from trainers.step.batch import TripletCollator

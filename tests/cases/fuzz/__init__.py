@@ -1,0 +1,1 @@
+"""Valid files of users, mutated: every reader gives a right value or a `UserError`, quickly and in bounded memory."""

@@ -1,0 +1,121 @@
+"""The words follow the claims: who was trained once, what is weak, what is too small to matter, what was chosen afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from comparison.claims.outcome import Comparison, Contrast
+from comparison.compare import BEST, Options, best_system, compare
+from comparison.reading.families import parse_families
+from comparison.reading.table import Table
+from comparison.report.tables.markdown import as_markdown
+from comparison.report.words.answer import OPEN, TIED, answer, in_short, whose
+from comparison.report.words.wording import verdict
+
+TASKS = [f"T{number}" for number in range(12)]
+EVERY = sorted({*TASKS, *(f"{task}{kind}" for task in TASKS for kind in range(2))})
+
+
+def compared(
+    effects: Mapping[str, tuple[float, int]],
+    baseline: str | None = "base",
+    noise: float = 0.004,
+    kinds: int = 1,
+    **options: object,
+) -> Comparison:
+    """Compare systems by (effect, runs)."""
+    generator = np.random.default_rng(3)
+    systems = {"base": (0.0, 3), **effects}
+    table = Table(tuple(systems), {name: runs for name, (_, runs) in systems.items()}, [])
+    table.as_they_are = frozenset(options.get("as_they_are", ()))  # type: ignore[call-overload]
+    for kind in range(kinds):
+        table.categories[f"Kind{kind}"] = names = [f"{task}{kind}" for task in TASKS]
+        for name, (effect, runs) in systems.items():
+            seeds = generator.normal(0, 0.001, runs)
+            for task in names:
+                table.scores[name, task] = 0.5 + effect + noise * generator.normal() + seeds
+                table.files[name, task] = [None] * runs
+    return compare(table, parse_families({"Known": [[task] for task in EVERY]}), Options(baseline))
+
+
+def contrast(found: Comparison, name: str) -> Contrast:
+    return next(one for one in found.categories[0].contrasts if one.a == name)
+
+
+def test_a_design_trained_once_is_a_checkpoint_whatever_the_others_are() -> None:
+    found = compared({"often": (0.03, 3), "once": (0.03, 1)})
+    assert not contrast(found, "often").checkpoint and contrast(found, "once").checkpoint
+    assert contrast(found, "once").another_run.p is None, "no noise is borrowed"
+    said = whose(found)
+    assert "repeated for base and often" in said and "Of once one run is known" in said
+    sure = answer(found.categories[0], found).sure
+    assert sure.startswith("designs: often; checkpoints: once, p ")
+
+
+def test_two_runs_are_weak_and_only_there() -> None:
+    found = compared({"three": (0.03, 3), "two": (0.03, 2)})
+    two, three = contrast(found, "two"), contrast(found, "three")
+    assert two.another_run.weak and not three.another_run.weak
+    assert "weak: two runs" in verdict(two, 0.01) or not two.starred
+    assert "weak" not in verdict(three, 0.01)
+
+
+def test_a_model_as_it_is_is_no_design() -> None:
+    found = compared({"design": (0.03, 3), "untrained": (-0.05, 1)}, as_they_are=["untrained"])
+    one = contrast(found, "untrained")
+    assert one.another_run.p is not None and not one.checkpoint, "the noise of the baseline's own runs is known"
+    assert "a model as it is and 3 runs" in verdict(one, 0.01)
+    assert "untrained is no design" in whose(found)
+
+
+def test_better_by_less_than_the_margin_is_no_reason_to_choose() -> None:
+    found = compared({"bit": (0.004, 1)}, noise=0.001)
+    one = contrast(found, "bit")
+    assert one.negligible and one.starred and one.equivalent
+    of_kind = answer(found.categories[0], found)
+    assert (
+        of_kind.outcome == TIED and "bit is better than base, by less than 1 point: no reason to choose it." in of_kind.headline
+    )
+    assert verdict(one, 0.01).count("better") == 1 and "by less than the margin of 1 point: no reason" in verdict(one, 0.01)
+    assert "choose bit" not in in_short([of_kind])[0][1]
+    wider = compared({"bit": (0.004, 1), "odd": (0.0, 1)}, noise=0.012)
+    assert answer(wider.categories[0], wider).outcome in (OPEN, TIED)
+
+
+def test_equivalence_needs_the_same_six_families() -> None:
+    generator = np.random.default_rng(3)
+    table = Table(("a", "b"), {"a": 1, "b": 1}, [], {"Kind": TASKS[:5]})
+    for task in TASKS[:5]:
+        table.scores["a", task] = table.scores["b", task] = np.array([generator.uniform()])
+        table.files["a", task] = table.files["b", task] = [None]
+    found = compare(table, parse_families({"Known": [[task] for task in EVERY]}), Options("b"))
+    (one,) = found.categories[0].contrasts
+    assert not one.equivalent and one.other_tasks.p_equivalent is None
+
+
+@pytest.mark.parametrize("mark", [True, False])
+def test_the_interval_that_is_shown_agrees_with_the_mark(mark: bool) -> None:
+    found = compared({f"s{number}": (0.03 * mark + 0.001 * number, 3) for number in range(4)}, noise=0.02)
+    for one in found.categories[0].contrasts:
+        assert one.simultaneous is not None
+        assert one.starred == (one.simultaneous.low >= 0 or one.simultaneous.high <= 0)
+
+
+def test_a_baseline_chosen_afterwards_is_corrected_for_all_pairs() -> None:
+    systems = {"good": (0.03, 1), "fine": (0.028, 1), "poor": (-0.02, 1)}
+    found, every = compared(systems, BEST), compared(systems, None)
+    assert found.baseline == "good" and {one.a for one in found.categories[0].contrasts} == {"base", "fine", "poor"}
+    assert found.categories[0].tests == 6 == len(every.categories[0].contrasts)
+    pairs = {frozenset((one.a, one.b)): one for one in every.categories[0].contrasts}
+    for one in found.categories[0].contrasts:
+        assert one.other_tasks.p == pytest.approx(pairs[frozenset((one.a, one.b))].other_tasks.p)
+    assert "corrected for all 6 pairs" in as_markdown(found)
+
+
+def test_the_best_has_most_tasks_first() -> None:
+    table = Table(("a", "b"), {"a": 1, "b": 1}, [], {"Kind": ["T0", "T1"]})
+    table.scores = {("a", "T0"): np.array([0.9]), ("b", "T0"): np.array([0.5]), ("b", "T1"): np.array([0.6])}
+    assert best_system(table) == "b"
