@@ -1,11 +1,12 @@
 """Turn an adapter or checkpoint of another layout into ours: ``python -m model_loaders.convert FOLDER OUT``.
 
-Any folder that ``model_loaders.load`` takes can be given. What does not say its design or base LLM is told them: ``--design model3
---base_model mistralai/Mistral-7B-v0.1`` for the published adapters of the paper (whose trainers wrote the pooling as
-``<dir>attn_pool.pt`` beside the directory; it is found there too), ``--base_model FIRST_ADAPTER`` for a second adapter of LLM2Vec.
+Any folder that ``model_loaders.load`` takes can be given. What does not say its design or base LLM is told them: ``--design
+model3 --base_model mistralai/Mistral-7B-v0.1`` for the published adapters of the paper (whose trainers wrote the pooling as
+``<dir>attn_pool.pt`` beside the directory; it is found there too), ``--base_model FIRST_ADAPTER`` for a second adapter of
+LLM2Vec.
 
-The result has a manifest with fingerprints, so that it loads by itself (``model_loaders.load(OUT)``). The base LLM is not copied:
-of a whole checkpoint, such as NV-Embed, it is the checkpoint's own folder.
+The result has a manifest with fingerprints, so that it loads by itself (``model_loaders.load(OUT)``). The base LLM is not
+copied: of a whole checkpoint, such as NV-Embed, it is the checkpoint's own folder.
 """
 
 from __future__ import annotations

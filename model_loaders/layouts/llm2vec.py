@@ -6,8 +6,8 @@ Three kinds of folders, told apart by their files::
     second   adapter_config.json and llm2vec_config.json, no config.json       stands on a first adapter, which it does not name
     merged   config.json and weights                                           is whole
 
-A second adapter is told its first one as ``base_model``: its folder or hub name, or that of a merged checkpoint. The tokenizer is
-the first one's, as in the published code. Attention is bidirectional in every family, also where the published class stayed
+A second adapter is told its first one as ``base_model``: its folder or hub name, or that of a merged checkpoint. The tokenizer
+is the first one's, as in the published code. Attention is bidirectional in every family, also where the published class stayed
 causal (Qwen2). What is pooled goes by the text's characters, and a text that is cut keeps its end token.
 """
 
@@ -202,7 +202,7 @@ def first_of(directory: Path, asked: Asked) -> Lower:
     if not recognise(place) or is_second(place, name):
         what = "is a second adapter too" if recognise(place) else "is neither an LLM2Vec adapter nor a merged checkpoint"
         raise UserError(
-            f"{directory} is an LLM2Vec second adapter: its vectors are right on its first one (MNTP) alone, and {name} {what}. "
+            f"{directory} is an LLM2Vec second adapter, which is right on its first one (MNTP) alone, and {name} {what}. "
             f"{how_to_say(directory)} A merged checkpoint is known by the classes in its config.json or by {SETTINGS}."
         )
     return lower_of(place, below)
@@ -226,7 +226,7 @@ def tokenizer_of(directory: Path) -> Path | None:
 
 
 def recipe_of(settings: Settings, lower: Lower, asked: Asked) -> Recipe:
-    """Return the recipe of the published code: the instruction, a space, the text, and the end token for ``eos_token`` alone."""
+    """Return the published recipe: the instruction, a space, the text, and the end token for ``eos_token`` alone."""
     before, after = CHAT_TEMPLATES.get(lower.name, ("", ""))
     mean = settings.pooling_mode in ("mean", "weighted_mean")
     pooled: Pooled = "all" if not mean or not settings.skip_instruction else "after_prompt" if after else "text"
@@ -249,7 +249,7 @@ def recipe_of(settings: Settings, lower: Lower, asked: Asked) -> Recipe:
 
 
 def ends_after_a_space(lower: Lower, asked: Asked) -> bool:
-    """Whether the published code writes a space before the end token: for Mistral and Llama, whose end token it spells ``</s>``.
+    """Whether the published code writes a space before the end token: for Mistral and Llama, where it writes ``</s>``.
 
     With a Llama 3 tokenizer that is four ordinary tokens; here such a text ends with the tokenizer's own end token.
     """

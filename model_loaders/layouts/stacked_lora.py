@@ -75,8 +75,8 @@ def stacked(first: Lora, second: Lora, first_place: Path, second_place: Path) ->
             continue
         if below.down.shape[1] != above.down.shape[1] or below.up.shape[0] != above.up.shape[0]:
             raise UserError(
-                f"{second_place} does not fit on {first_place}: they change {module} from {below.down.shape[1]} to "
-                f"{below.up.shape[0]} numbers, and from {above.down.shape[1]} to {above.up.shape[0]}: they belong to two base LLMs"
+                f"{second_place} does not fit on {first_place}: they take {module} from {below.down.shape[1]} to "
+                f"{below.up.shape[0]} numbers and from {above.down.shape[1]} to {above.up.shape[0]}: they belong to two base LLMs"
             )
         joined[module] = Map(torch.cat([below.down, above.down]), torch.cat([below.up, above.up], dim=1))
     same = maps.keys() == others.keys() and all(first[0].get(key) == second[0].get(key) for key in TARGETS)

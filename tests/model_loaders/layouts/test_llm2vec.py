@@ -138,7 +138,7 @@ def test_adapters_that_differ_are_stacked(base: Path, tmp_path: Path) -> None:
     merged = write_merged(tmp_path / "merged", base, (others, 8 / 2), (special, 3 / 2), (second, 2.0))
     model = load(tmp_path / "second", tmp_path / "mntp", device="cpu")
     same(model, of_merged(merged, model), atol=1e-5)
-    with pytest.raises(UserError, match="use_dora True.*merge it first"):
+    with pytest.raises(UserError, match=r"use_dora True.*merge it first"):
         edit_json(tmp_path / "mntp" / "adapter_config.json", use_dora=True)
         load(tmp_path / "second", tmp_path / "mntp", device="cpu")
 
@@ -246,7 +246,7 @@ def test_settings_are_checked(copy: Path) -> None:
         edit_json(settings, **changes)
         refused(message, copy / "second", copy / "mntp")
     refused("leave base_model out", copy / "merged", copy / "mntp")
-    with pytest.raises(UserError, match="whose designs are bidirectional_mean.*not model1"):
+    with pytest.raises(UserError, match=r"whose designs are bidirectional_mean.*not model1"):
         load_design("model1", copy / "mntp", copy / "mntp", device="cpu")
 
 

@@ -133,7 +133,7 @@ def test_damaged_tensors(copy: Path, damage: str) -> None:
 def test_a_cut_file(copy: Path, keep: int) -> None:
     path = copy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="no readable safetensors file.*take a fresh copy"):
+    with pytest.raises(UserError, match=r"no readable safetensors file.*take a fresh copy"):
         load(copy, device="cpu")
 
 
