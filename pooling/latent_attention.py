@@ -155,8 +155,8 @@ class LatentAttentionPooling(nn.Module):
             kept.folded, kept.key_value = self.folded(key, value), None
         folded_key, folded_value = kept.folded
         scores = F.linear(normed.to(folded_key.dtype), folded_key).unflatten(-1, (config.heads, config.latents))
-        read = scores.softmax(dim=-1).flatten(1) @ folded_value  # scores: (M, heads, latents)
-        return read.float()
+        folded_read: Tensor = scores.softmax(dim=-1).flatten(1) @ folded_value  # scores: (M, heads, latents)
+        return folded_read.float()
 
     def keys_and_values(self) -> tuple[Tensor, Tensor]:
         """Return keys and values of the latents, each ``(heads, latents, head_dim)``."""

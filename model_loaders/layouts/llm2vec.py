@@ -244,7 +244,7 @@ def recipe_of(settings: Settings, lower: Lower, asked: Asked) -> Recipe:
         pooled=pooled,
         truncation="text",
         text_max_length=settings.doc_max_length,
-        text_edits=("no_separator", "strip_end") if ends else ("no_separator",),
+        text_edits=("no_separator", "strip_end") if ends or after else ("no_separator",),
     )
 
 

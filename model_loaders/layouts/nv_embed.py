@@ -68,6 +68,8 @@ def read(directory: Path, asked: Asked) -> Source:
     content = read_json(directory / CONFIG)
     if content.get("mask_type", "b") != "b":
         raise UserError(f"{directory / CONFIG}: mask_type is {content['mask_type']!r}; NV-Embed's is 'b' (bidirectional)")
+    if not isinstance(content.get(WRAPPED[MODEL_TYPE].config), dict):
+        raise UserError(f"{directory / CONFIG} has no 'text_config', the config of its base LLM; take a fresh copy")
     sizes = pooling_sizes(content, directory / CONFIG)
     if asked.num_heads not in (None, sizes.heads):
         raise UserError(f"{directory / CONFIG} says {sizes.heads} heads; leave num_heads={asked.num_heads} out")

@@ -53,6 +53,11 @@ class Map:
     down: Tensor
     up: Tensor
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the weight that it changes, ``(out, in)``."""
+        return self.up.shape[0], self.down.shape[1]
+
 
 def stacked(first: Lora, second: Lora, first_place: Path, second_place: Path) -> Lora:
     """Return one adapter that equals ``second`` on top of ``first``.
@@ -69,14 +74,14 @@ def stacked(first: Lora, second: Lora, first_place: Path, second_place: Path) ->
     maps, others = maps_of(first, first_place), maps_of(second, second_place)
     joined = {}
     for module in sorted(maps.keys() | others.keys()):
-        below, above = maps.get(module), others.get(module)
-        if below is None or above is None:
-            joined[module] = below or above
+        if module not in maps or module not in others:
+            joined[module] = maps.get(module) or others[module]
             continue
-        if below.down.shape[1] != above.down.shape[1] or below.up.shape[0] != above.up.shape[0]:
+        below, above = maps[module], others[module]
+        if below.shape != above.shape:
             raise UserError(
-                f"{second_place} does not fit on {first_place}: they take {module} from {below.down.shape[1]} to "
-                f"{below.up.shape[0]} numbers and from {above.down.shape[1]} to {above.up.shape[0]}: they belong to two base LLMs"
+                f"{second_place} does not fit on {first_place}: {module} has the shape {above.shape} for one and "
+                f"{below.shape} for the other: they belong to two base LLMs"
             )
         joined[module] = Map(torch.cat([below.down, above.down]), torch.cat([below.up, above.up], dim=1))
     same = maps.keys() == others.keys() and all(first[0].get(key) == second[0].get(key) for key in TARGETS)
