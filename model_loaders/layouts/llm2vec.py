@@ -115,6 +115,14 @@ def is_second(directory: Path, name: str | Path) -> bool:
     return (directory / SETTINGS).is_file() or SECOND_NAME.fullmatch(Path(name).name) is not None
 
 
+def is_first(directory: Path) -> bool:
+    """Whether a folder is surely a first adapter; one that cannot be read is none."""
+    try:
+        return (directory / LORA_CONFIG).is_file() and recognise(directory) and not is_second(directory, directory)
+    except (UserError, OSError):
+        return False
+
+
 def read(directory: Path, asked: Asked) -> Source:
     """Read a folder of LLM2Vec, and the first adapter that a second one stands on.
 
@@ -210,10 +218,7 @@ def first_of(directory: Path, asked: Asked) -> Lower:
 
 def how_to_say(directory: Path) -> str:
     """Say how a second adapter is told its first one, with what lies beside it."""
-    beside = []
-    for folder in sorted(directory.resolve().parent.iterdir()):
-        if (folder / LORA_CONFIG).is_file() and recognise(folder) and not is_second(folder, folder):
-            beside.append(str(folder))
+    beside = [str(folder) for folder in sorted(directory.resolve().parent.iterdir()) if is_first(folder)]
     published = SECOND_NAME.fullmatch(directory.name)
     known = published["first"] if published else beside[0] if beside else "FIRST_ADAPTER"
     found = f" Beside it lies one: {beside[0]}." if beside else ""

@@ -169,6 +169,8 @@ def refused(message: str, adapter: Path, base_model: Path | str | None = None, *
 
 
 def test_a_second_adapter_without_its_first(folders: Path, base: Path, tmp_path: Path) -> None:
+    (folders / "broken").mkdir(exist_ok=True)
+    (folders / "broken" / "adapter_config.json").write_text("{")  # a neighbour that is no matter
     beside = r"the first one \(MNTP\) is missing.*Beside it lies one: .*mntp\.$"
     refused(beside, folders / "second")
     refused(r"is neither an LLM2Vec adapter nor a merged checkpoint", folders / "second", base)

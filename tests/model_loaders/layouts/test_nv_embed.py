@@ -69,6 +69,16 @@ def test_a_text_has_one_vector_in_any_batch(model: Any) -> None:
         assert (together * alone).sum(axis=1).min() >= 0.99999
 
 
+def test_keys_and_values_are_made_once_an_encoding(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    make = model.pooling.keys_and_values
+    monkeypatch.setattr(model.pooling, "keys_and_values", lambda: (made.append(1), make())[1])
+    model.encode(TEXTS, batch_size=1)
+    assert len(made) == 1
+    model.encode(TEXTS[:1])
+    assert len(made) == 2
+
+
 def test_instructions_are_for_queries(model: Any) -> None:
     recipe = model.recipe
     assert recipe.instructed("Find it", "query") == "Instruct: Find it\nQuery: {text}"
