@@ -112,8 +112,8 @@ class EmbedModel(nn.Module):
             input_ids: ``(batch, tokens)`` int64; the last attended token of each row is the one that EOS designs pool.
             attention_mask: ``(batch, tokens)``; padding on either side. It must come from the tokenizer. ``None`` where no
                 token that is read can see padding (see ``read_states``).
-            pool_mask: ``(batch, tokens)``; tokens that the pooling may read. ``None`` for the attended ones that the recipe does
-                not leave out, which is all that token ids alone can tell.
+            pool_mask: ``(batch, tokens)``; tokens that the pooling reads. ``None`` for the attended ones without the recipe's
+                ``unpooled_token_ids``.
 
         Returns:
             Unit vectors ``(batch, dim)`` in fp32.
@@ -147,7 +147,7 @@ class EmbedModel(nn.Module):
         Args:
             texts: any strings; empty ones are legal.
             role: ``query`` or ``document``: whose prompt is used.
-            prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed(words, role)`` makes it of an instruction.
+            prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed`` makes one of an instruction.
             max_length: tokens a text at most; ``None`` for the recipe's.
             dimensions: the vectors' first so many numbers, made unit again (Matryoshka); ``None`` for the recipe's.
             batch_tokens: padded tokens of one forward pass at most; ``None`` for what suits the device.
@@ -211,7 +211,8 @@ class EmbedModel(nn.Module):
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Scale the rows of a float32 array ``(texts, numbers)`` to unit length."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    scaled: np.ndarray = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    return scaled
 
 
 def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from comparison.claims.pairs import Pair
 from comparison.reading.item_scores import Items, read_items
 from comparison.reading.table import Table
+from comparison.stats.effects import Interval
 from comparison.stats.within import Within, within_task
 
 OTHER_MEASURE = 1e-3  # items whose mean difference is further than this from the scores' measure something else
@@ -38,10 +40,10 @@ def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[st
     for pair in pairs:
         results: dict[str, Within] = {}
         for task in pair.differences:
-            ours, other = reader.items(pair.a, task), reader.items(pair.b, task)
+            ours, other = reader.of_group(pair.sides.first, task), reader.of_group(pair.sides.second, task)
             if ours is None or other is None:
                 continue
-            within = within_task(ours, other, seed)
+            within = scaled(within_task(ours, other, seed), pair.sides.scale)
             if within is None:
                 unlike.add(f"{pair.a} and {pair.b} on {task}")
                 continue
@@ -61,6 +63,14 @@ def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[st
     return evidence
 
 
+def scaled(within: Within | None, scale: float) -> Within | None:
+    """Return a result times a factor."""
+    if within is None or scale == 1:
+        return within
+    interval = Interval(scale * within.interval.low, scale * within.interval.high, within.interval.confidence)
+    return replace(within, difference=scale * within.difference, error=scale * within.error, interval=interval)
+
+
 class _ItemReader:
     """Items of each system and task, read once; `unused` gets the names of files that are of no use."""
 
@@ -68,6 +78,20 @@ class _ItemReader:
         self.table = table
         self.unused: set[str] = set()
         self.items = cache(self._read)
+
+    def of_group(self, systems: Sequence[str], task: str) -> tuple[Items, ...] | None:
+        """Return the items of all runs of some systems; None where one has none, or where they have unlike numbers of runs."""
+        runs: list[Items] = []
+        counts = set[int]()
+        for system in systems:
+            items = self.items(system, task)
+            if items is None:
+                return None
+            runs += items
+            counts.add(len(items))
+        if len(counts) > 1:  # their mean would weigh the systems by their runs
+            return None
+        return tuple(runs)
 
     def _read(self, system: str, task: str) -> tuple[Items, ...] | None:
         """Return the items of each run that has a score; None where a run has none that can be used."""

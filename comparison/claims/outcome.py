@@ -206,6 +206,32 @@ class Category:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Designs that cross two attentions with several poolings, compared factor by factor.
+
+    A contrast's `a` and `b` are levels: of attention, of pooling, or, for the interaction, poolings with which one attention
+    gains more over the other.
+
+    Attributes:
+        attentions: both, the one that is the reference last.
+        poolings: all, the one that is the reference last.
+        systems: attention -> pooling -> the design with them.
+        effects: (a, b) of each contrast -> ``attention``, ``pooling`` or ``interaction``, as a list in the contrasts' order.
+        simple: kind of tasks -> pooling -> the gain of the first attention over the second with that pooling.
+        categories: the contrasts of each kind of tasks.
+        overall: over the kinds.
+    """
+
+    attentions: tuple[str, str]
+    poolings: tuple[str, ...]
+    systems: dict[str, dict[str, str]]
+    effects: list[str]
+    simple: dict[str, dict[str, float]]
+    categories: list[Category]
+    overall: list[Overall]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The whole outcome.
 
@@ -218,6 +244,7 @@ class Comparison:
         counted: categories that a claim over the whole table counts (Tarone).
         notes: sentences on what was left out, and on what a reader should know.
         as_they_are: systems that nobody trains again, such as an untrained model.
+        grid: attention and pooling as factors; None where the designs do not cross them.
     """
 
     systems: dict[str, int]
@@ -228,3 +255,4 @@ class Comparison:
     counted: int
     notes: list[str] = field(default_factory=list)
     as_they_are: list[str] = field(default_factory=list)
+    grid: Grid | None = None

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comparison.claims.pairs import run_means
-from comparison.reading.table import Table
-from comparison.stats.crossed import AS_IT_IS, Crossed, Variance, crossed_mean, mean_of_means, run_variance, unit_parts
+from comparison.claims.runs import PairRuns
+from comparison.stats.crossed import Crossed, crossed_mean, mean_of_means, unit_parts
 from comparison.stats.effects import ALPHA, CONFIDENCE, Interval, combine, t_interval
 from comparison.stats.multiple import holm, step_down_max_t
 from comparison.stats.simultaneous import cut_at_zero, hull, max_t_intervals
@@ -80,36 +79,6 @@ class CategoryPart:
     shares: tuple[float, float] = (0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class PairRuns:
-    """Numbers of training runs of a comparison's systems, and their variances over all its categories."""
-
-    counts: tuple[int, int]
-    variances: Variance
-
-
-def runs_of(table: Table, names: tuple[str, str], families: Mapping[str, Sequence[Sequence[str]]]) -> PairRuns:
-    """Return the runs behind a comparison, from run means over categories.
-
-    Args:
-        table: the scores.
-        names: of the two systems.
-        families: category -> the comparison's common tasks by family.
-    """
-    counts, variances = [], []
-    for system in names:
-        by_category = [run_means(table, system, of_category) for of_category in families.values()]
-        means = np.empty(0)
-        if len(set(map(len, by_category))) == 1:  # else a run lacks a category, and nobody can say which
-            means = np.asarray(np.mean(by_category, axis=0))
-        variance = run_variance(means)
-        if system in table.as_they_are:
-            variance = AS_IT_IS
-        counts.append(max(1, len(means)))
-        variances.append(variance)
-    return PairRuns((counts[0], counts[1]), (variances[0], variances[1]))
-
-
 Parts = Mapping[str, CategoryPart]  # by category
 Names = tuple[str, str]  # of two systems
 FEWEST = 2  # families of a category that can be in the mean
@@ -138,7 +107,7 @@ def compare_overall(parts: Mapping[Names, Parts], runs: Mapping[Names, PairRuns]
     tests: dict[Names, Crossed] = {}
     for names, of_pair in several.items():
         strata = [np.array(list(part.families.values())) for part in of_pair.values()]
-        test = crossed_mean(strata, runs[names].counts, runs[names].variances)
+        test = crossed_mean(strata, runs[names].parts)
         if test is not None:
             tests[names] = test
         left_out = tuple(category for category in parts[names] if category not in of_pair)

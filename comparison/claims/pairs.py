@@ -18,8 +18,28 @@ DIGITS = 6  # differences are rounded: scores are stored so, and equal ones shou
 
 
 @dataclass(frozen=True)
+class Sides:
+    """Systems on both sides of a difference: scale x (mean of the first - mean of the second)."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    scale: float = 1.0
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.first, *self.second)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each system's mean score in the difference."""
+        weights = dict.fromkeys(self.first, self.scale / len(self.first))
+        return weights | dict.fromkeys(self.second, -self.scale / len(self.second))
+
+
+@dataclass(frozen=True)
 class Pair:
-    """Two systems on the tasks of one category that both have.
+    """Two systems, or two groups of systems, on the tasks of one category that all of them have.
 
     Attributes:
         a: a system.
@@ -27,6 +47,7 @@ class Pair:
         differences: a - b by task, of means over runs.
         missing: other tasks of the category, and who lacks them.
         families: the common tasks by family.
+        groups: the systems of both sides where these are groups, and `a` and `b` their names.
     """
 
     a: str
@@ -34,6 +55,12 @@ class Pair:
     differences: dict[str, float]
     missing: dict[str, str]
     families: list[list[str]]
+    groups: Sides | None = None
+
+    @property
+    def sides(self) -> Sides:
+        """The systems of both sides."""
+        return self.groups or Sides((self.a,), (self.b,))
 
     @cached_property
     def of_families(self) -> np.ndarray:
@@ -107,6 +134,21 @@ def make_pair(
         else:
             differences[task] = round(mean_score(table, a, task) - mean_score(table, b, task), DIGITS)
     return Pair(a, b, differences, missing, families.group(differences))
+
+
+def make_group_pair(table: Table, tasks: Sequence[str], families: Families, names: tuple[str, str], sides: Sides) -> Pair:
+    """Return the differences of two groups of systems on the tasks of a category that all of them have."""
+    differences, missing = {}, {}
+    for task in tasks:
+        lacking = [system for system in sides.systems if (system, task) not in table.scores]
+        if lacking:
+            missing[task] = " and ".join(lacking)
+            continue
+        difference = 0.0
+        for system, weight in sides.weights.items():
+            difference += weight * mean_score(table, system, task)
+        differences[task] = round(difference, DIGITS)
+    return Pair(*names, differences, missing, families.group(differences), sides)
 
 
 def mean_score(table: Table, system: str, task: str) -> float:

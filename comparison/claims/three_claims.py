@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, AnotherRun, AsPublished, OtherTasks, Sensitivity, TheseTasks
-from comparison.claims.pairs import Counted, Pair, family_matrix, run_means
+from comparison.claims.pairs import Counted, Pair, family_matrix
+from comparison.claims.runs import difference_parts, trained_runs
 from comparison.reading.families import Families
 from comparison.reading.table import Table
-from comparison.stats.crossed import AS_IT_IS, Crossed, RunVariance, crossed, run_variance
+from comparison.stats.crossed import Crossed, crossed
 from comparison.stats.effects import CONFIDENCE, combine, describe, new_task_interval, t_interval, t_test
 from comparison.stats.equivalence import equivalence
 from comparison.stats.exact import floor, pratt_ranks, sign_flip
@@ -180,22 +181,16 @@ def _with_runs(claim: AnotherRun, other: OtherTasks, test: Crossed, p_holm: floa
 
 def _cross_with_runs(table: Table, pairs: Sequence[Pair]) -> tuple[list[tuple[int, int]], dict[int, Crossed]]:
     """Return the runs of each comparison, and by its number the crossed test where the variance over runs is known."""
-
-    @cache
-    def runs_of(system: str, families: tuple[tuple[str, ...], ...]) -> tuple[int, RunVariance | None]:
-        means = run_means(table, system, families)
-        if system in table.as_they_are:
-            return 1, AS_IT_IS
-        return max(1, len(means)), run_variance(means)
-
+    runs_of = cache(partial(trained_runs, table))
     counts: list[tuple[int, int]] = []
     tests: dict[int, Crossed] = {}
     for number, pair in enumerate(pairs):
         families = tuple(map(tuple, pair.families))
-        runs_a, variance_a = runs_of(pair.a, families)
-        runs_b, variance_b = runs_of(pair.b, families)
-        counts.append((runs_a, runs_b))
-        test = crossed(pair.of_families, (runs_a, runs_b), (variance_a, variance_b))
+        runs = {system: runs_of(system, families) for system in pair.sides.systems}
+        first = min(runs[system].runs for system in pair.sides.first)
+        second = min(runs[system].runs for system in pair.sides.second)
+        counts.append((first, second))
+        test = crossed(pair.of_families, difference_parts(pair.sides, runs))
         if test is not None:
             tests[number] = test
     return counts, tests

@@ -43,7 +43,7 @@ def select(reading: Reading, families: Families, tasks: Sequence[str] | None = N
     else:
         chosen = _named(categories, list(map(one_line, tasks)))
     runs = {system.name: len(system.runs) for system in reading.systems}
-    table = Table(tuple(runs), runs, notes, as_they_are=reading.as_they_are)
+    table = Table(tuple(runs), runs, notes, as_they_are=reading.as_they_are, factors=reading.factors)
     left_out: list[str] = []
     for task in chosen:
         _fill(table, task, reading.systems, left_out)

@@ -131,6 +131,17 @@ class Reading:
         return [system.name for system in self.systems]
 
     @property
+    def factors(self) -> dict[str, tuple[str, str]]:
+        """Attention and pooling of each design, as a study says them."""
+        factors: dict[str, tuple[str, str]] = {}
+        for study in self.studies:
+            for cell in study.data.cells:
+                if cell.kind == "design" and cell.attention and cell.pooling:
+                    system = study.names.get(cell.compared_as, cell.compared_as)
+                    factors[system] = (one_line(cell.attention), one_line(cell.pooling))
+        return factors
+
+    @property
     def as_they_are(self) -> frozenset[str]:
         """Systems that a study takes as they are: baselines without a seed, which nobody trains again."""
         names = set[str]()

@@ -24,6 +24,7 @@ class Table:
         failed: (system, task) -> number of its runs that failed on it.
         cells: task -> the (split, subset) cells that are compared.
         files: (system, task) -> the result file of each run; None where it has none.
+        factors: attention and pooling of each design of a study that says them.
         as_they_are: systems that nobody trains again, such as an untrained model of a study: no noise between runs.
         notes: sentences on what was left out, and on what a reader should know.
     """
@@ -37,6 +38,7 @@ class Table:
     cells: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     files: dict[tuple[str, str], list[Score | None]] = field(default_factory=dict)
     as_they_are: frozenset[str] = frozenset()
+    factors: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> list[str]:

@@ -18,6 +18,7 @@ from comparison.report.plots.drawing import COLOURS, Plot, inline
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import caption, notes, published_note
 from comparison.report.words import answer, cautions
+from comparison.report.words.grid import gains_text, grid_answer
 from comparison.report.words.names import name
 from comparison.report.words.wording import hundredths
 
@@ -26,6 +27,7 @@ SECTIONS = (
     ("answer", "Which to choose, and how sure that is"),
     ("table", "The table"),
     ("forest", "Differences and their intervals"),
+    ("grid", "The grid: attention and pooling"),
     ("tasks", "Task by task"),
     ("cost", "Cost against score"),
     ("training", "Training"),
@@ -39,6 +41,7 @@ ABSENT = {
     "answer": NOTHING,
     "table": NOTHING,
     "forest": NOTHING,
+    "grid": "The designs do not cross two attentions with two poolings or more, so there is no grid to take apart.",
     "tasks": NOTHING,
     "cost": (
         "No costs are known. In study.json, trainable_parameters, training_seconds and evaluation_texts_per_second of the "
@@ -135,6 +138,7 @@ def make_page(
         "caption": caption(table),
         "published": published,
         "plots": shown,
+        "grid": _grid_texts(comparison),
         "sentences": illustrations.sentences,
         "variances": variances(comparison),
         "cautions": cautions.cautions(comparison, studies, comparison.notes),
@@ -144,6 +148,13 @@ def make_page(
         "style": _style(),
     }
     return _environment().get_template("page.html").render(context)
+
+
+def _grid_texts(comparison: Comparison) -> dict[str, list[str]]:
+    """Return the sentences on the grid; none without one."""
+    if comparison.grid is None:
+        return {"answer": [], "gains": []}
+    return {"answer": grid_answer(comparison.grid), "gains": gains_text(comparison.grid)}
 
 
 def make_empty_page(title: str, reason: str, cells: Sequence[Sequence[str]]) -> str:

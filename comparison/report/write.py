@@ -16,6 +16,7 @@ from comparison.report.plots.cost import draw_cost
 from comparison.report.plots.curves import draw_curves
 from comparison.report.plots.drawing import Plot, style
 from comparison.report.plots.forest import draw_forest, how_to_read
+from comparison.report.plots.grid import draw_grid
 from comparison.report.plots.heat_map import draw_heat_map
 from comparison.report.plots.matrix import MOST_IN_FOREST, draw_matrix
 from comparison.report.tables.files import UTF8, not_writable, write_csv
@@ -88,6 +89,7 @@ def draw(comparison: Comparison, studies: Sequence[StudyResults]) -> Illustratio
             heat_maps = [draw_heat_map(comparison, "tasks")]
         illustrations.plots = {
             "forest": forests,
+            "grid": _drawn(draw_grid(comparison, "grid")),
             "tasks": heat_maps,
             "cost": _drawn(draw_cost(comparison, cells, "cost")),
             "training": _drawn(draw_curves(cells, "training")),

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from comparison.claims.outcome import ALPHA, OtherTasks, is_equivalent
-from comparison.claims.overall import over_families, runs_of
-from comparison.claims.pairs import Pair, make_pair
+from comparison.claims.overall import over_families
+from comparison.claims.pairs import Pair, Sides, make_pair
+from comparison.claims.runs import runs_of
 from comparison.claims.three_claims import another_run, other_tasks
 from comparison.reading.families import Families
 from comparison.reading.table import Table
@@ -129,9 +130,9 @@ def _over_categories(world: World, pairs: Mapping[str, Pair], table: Table) -> T
         strata.append(pair.of_families)
         families[category] = pair.families
         truths.append(_true_difference(world, category))
-    runs = runs_of(table, ("model5", "model1"), families)
+    runs = runs_of(table, Sides(("model5",), ("model1",)), families)
     truth = float(np.mean(truths))
-    crossing = crossed_mean(strata, runs.counts, runs.variances)
+    crossing = crossed_mean(strata, runs.parts)
     if crossing is None:
         return {"mean over families, t": (over_families(strata), truth)}
     return {"families and runs": (crossing.interval, truth)}

@@ -14,8 +14,9 @@ from itertools import islice
 import numpy as np
 
 from comparison.claims.outcome import ALPHA, AnotherRun, OtherTasks
-from comparison.claims.overall import CategoryPart, compare_overall, runs_of
-from comparison.claims.pairs import Pair, choose_pairs, make_pair
+from comparison.claims.overall import CategoryPart, compare_overall
+from comparison.claims.pairs import Pair, Sides, choose_pairs, make_pair
+from comparison.claims.runs import runs_of
 from comparison.claims.three_claims import another_run, mark_of, other_tasks
 from comparison.reading.families import Families, parse_families
 from comparison.reading.table import Table
@@ -127,7 +128,7 @@ def overall_marks(table: Table, judged: Mapping[str, Sequence[Judged]]) -> list[
             for tasks, mean in zip(pair.families, pair.of_families, strict=True):
                 means[tasks[0]] = float(mean)
             parts.setdefault((pair.a, pair.b), {})[category] = CategoryPart(means, 0.0)
-    runs = {names: runs_of(table, names, families) for names in parts}
+    runs = {(a, b): runs_of(table, Sides((a,), (b,)), families) for a, b in parts}
     marks = []
     for overall in compare_overall(parts, runs):
         p = overall.p if overall.p_run is None else overall.p_run

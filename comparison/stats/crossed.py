@@ -36,8 +36,7 @@ class RunVariance:
 
 AS_IT_IS = RunVariance(0.0, 0)  # nobody trains it again
 
-# Over runs of each of two designs; None where it is unknown.
-Variance = tuple[RunVariance | None, RunVariance | None]
+Parts = list[tuple[float, float]]  # independent parts of a variance, each with its degrees of freedom
 
 
 def run_variance(means: np.ndarray) -> RunVariance | None:
@@ -148,35 +147,44 @@ class Crossed:
         return self.joint.interval(self.mean)
 
 
-def crossed(units: np.ndarray, runs: tuple[int, int], variances: Variance) -> Crossed | None:
+@dataclass(frozen=True)
+class Trained:
+    """A design in a difference.
+
+    Attributes:
+        weight: of its mean score in the difference, such as 1 or -1.
+        variance: over its runs; None where it is unknown.
+        runs: how many.
+    """
+
+    weight: float
+    variance: RunVariance | None
+    runs: int
+
+
+def crossed(units: np.ndarray, from_runs: Parts | None) -> Crossed | None:
     """Test a difference over units (families of tasks) and training runs together.
 
     Args:
         units: differences of the designs' means over their runs, ``(families,)``.
-        runs: how many of each design.
-        variances: over runs of each design's mean; None where unknown.
+        from_runs: what runs add to its variance (`run_parts`).
 
     Returns:
         None with fewer than two units, or where the variance over runs is unknown.
     """
-    return crossed_mean([units], runs, variances)
+    return crossed_mean([units], from_runs)
 
 
-def crossed_mean(strata: Sequence[np.ndarray], runs: tuple[int, int], variances: Variance) -> Crossed | None:
+def crossed_mean(strata: Sequence[np.ndarray], from_runs: Parts | None) -> Crossed | None:
     """Test a mean of means over units and training runs: each stratum (category) of units counts the same.
 
     V = sum(s²/F)/C² + v_a/S_a + v_b/S_b: the idea of Clark's quasi-F (1973). Slightly conservative, since seed x task noise is
     in the units and in the runs.
 
     Returns:
-        None where a stratum has fewer than two units, where the variance over the runs of a design is unknown, and where
-        there are no runs: two models as they are say nothing of another run.
+        None where a stratum has fewer than two units, or where the variance over runs is unknown.
     """
-    first, second = variances
-    if min(map(len, strata)) < 2 or first is None or second is None:
-        return None
-    from_runs = run_parts((first, second), runs)
-    if not from_runs:
+    if min(map(len, strata)) < 2 or from_runs is None:
         return None
     error_of_units, df_units = combine(unit_parts(strata))
     error_of_runs, df_runs = combine(from_runs)
@@ -192,18 +200,25 @@ def mean_of_means(strata: Sequence[np.ndarray]) -> float:
     return float(np.mean(list(map(np.mean, strata))))
 
 
-def unit_parts(strata: Sequence[np.ndarray]) -> list[tuple[float, float]]:
+def unit_parts(strata: Sequence[np.ndarray]) -> Parts:
     """Return what units add to the variance of the mean of means, s² / T / C² each, as independent (variance, df)."""
-    parts: list[tuple[float, float]] = []
+    parts: Parts = []
     for units in strata:
         parts.append((float(np.var(units, ddof=1)) / len(units) / len(strata) ** 2, len(units) - 1))
     return parts
 
 
-def run_parts(variances: tuple[RunVariance, RunVariance], runs: tuple[int, int]) -> list[tuple[float, float]]:
-    """Return what training runs add to the variance of a difference, as independent (variance, df)."""
-    parts: list[tuple[float, float]] = []
-    for variance, count in zip(variances, runs, strict=True):
-        if variance.df:
-            parts.append((variance.value / count, variance.df))
-    return parts
+def run_parts(designs: Sequence[Trained]) -> Parts | None:
+    """Return what training runs add to the variance of a difference of designs: weight² v / S each.
+
+    Returns:
+        None where the variance over the runs of a design is unknown, and where there are no runs: models as they are say
+        nothing of another run.
+    """
+    parts: Parts = []
+    for design in designs:
+        if design.variance is None:
+            return None
+        if design.variance.df:
+            parts.append((design.weight**2 * design.variance.value / design.runs, design.variance.df))
+    return parts or None

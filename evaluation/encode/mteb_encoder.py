@@ -24,9 +24,10 @@ from evaluation.encode.sharded_encoder import Encode, ShardedEncoder, TextEncode
 from evaluation.encode.unfinished import UnfinishedShards
 from evaluation.encode.vector_store import SHARD_TEXTS, ShardStore
 from evaluation.progress import MODEL, Progress
-from model_loaders.text.prompts import PLACEHOLDER, Role
+from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.render import rendered
+from model_loaders.text.template import PLACEHOLDER
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata

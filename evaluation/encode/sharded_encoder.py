@@ -211,8 +211,8 @@ class ShardedEncoder:
     def _settings(self, role: Role, prompt: str | None, max_length: int | None) -> _Settings:
         """Return the settings of a call, with the space of its vectors.
 
-        An `EmbedModel` reads the rendered text, and with some recipes the prompt in it, so that its vectors serve both sides. Another encoder may
-        use the role, and a prompt of its own where it gets none: they are part of the space.
+        An `EmbedModel` reads the rendered text (and with some recipes where in it the prompt is), so that its vectors serve
+        both sides. Another encoder may use the role, and a prompt of its own where it gets none: they are part of the space.
         """
         own = getattr(self.encoder, "recipe", None)
         own = own if isinstance(own, Recipe) else None

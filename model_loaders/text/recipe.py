@@ -6,7 +6,7 @@ Training, evaluation and serving read it in one place, ``model_loaders.text.rend
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from common.errors import UserError, nearest
 from model_loaders.text.edits import EDITS
@@ -49,8 +49,8 @@ class Recipe:
         prompt_template: how a task's prompt, an instruction in words, and a text are put together
             (``prompts.template_named``).
         instruct_documents: whether an evaluation gives a task's instruction for documents, where it has one.
-        end_token: which token ends every text: ``eos``, ``none``, ``tokenizer`` (the one that the tokenizer itself appends) or
-            a token. With ``none`` or a token, what the tokenizer appends is left out.
+        end_token: which token ends every text: ``eos``, ``none``, ``tokenizer`` (the one that the tokenizer itself appends,
+            once; EOS where it appends none) or a token. With ``none`` or a token, what the tokenizer appends is left out.
         bos_token: which token begins every text: ``tokenizer`` (what the tokenizer puts there, if anything), ``none`` or a
             token.
         pooled: which tokens the pooling reads. ``all``; ``text``: those with a character of the text proper, of its last copy;
@@ -62,7 +62,8 @@ class Recipe:
         text_max_length: tokens of the text proper at most, counted alone and cut before it is put into the prompt; ``None``
             for no such limit.
         pieces: whether the parts of the prompt and the text are tokenised one by one and not as one string.
-        text_edits: names of ``edits.EDITS``, done in this order before a text is put into the prompt.
+        text_edits: names of ``edits.EDITS``, done in this order before a text is put into the prompt, and after it was cut to
+            ``text_max_length`` (but for ``pieces``).
         dimensions: the vector's first so many numbers, made unit again (Matryoshka, arXiv 2205.13147); ``None`` for all.
     """
 
@@ -95,7 +96,7 @@ class Recipe:
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}: it must be at least 1")
         for name, kind in (("pooled", Pooled), ("truncation", Truncation)):
-            check_choice(name, getattr(self, name), kind.__args__)
+            check_choice(name, getattr(self, name), get_args(kind))
         for edit in self.text_edits:
             check_choice("text_edits", edit, tuple(EDITS))
         for name in ("end_token", "bos_token"):
@@ -140,6 +141,11 @@ class Recipe:
             if name not in LATER or value != defaults[name]:
                 content[name] = value
         return content
+
+    def unlike_default(self) -> str:
+        """Return the later fields that differ from their defaults, as a text: which tokens are read, pooled and cut."""
+        values = self.to_dict()
+        return ", ".join(f"{name} {values[name]!r}" for name in LATER if name in values)
 
     def length(self, role: Role) -> int:
         """Return how many tokens a text of ``role`` may have."""

@@ -3,7 +3,7 @@
 Training, evaluation, serving and the check of data all call ``read_texts``. A plain recipe (``Recipe.is_plain``) tokenises the
 rendered string and cuts it on the right, before EOS. For any other one:
 
-1. the text is edited, and cut to ``text_max_length``;
+1. the text is cut to ``text_max_length`` and edited; a piece is edited and cut;
 2. it is put into its prompt, and the string, or each piece of it, is tokenised without special tokens;
 3. what is too long loses tokens of the text, never of the prompt;
 4. BOS and the end token are put around it, and the positions that are pooled are noted.
@@ -65,9 +65,8 @@ def read_texts(
         ids, cut = tokenizer.tokenise(strings, max_length)
         check_room(tokenizer, prompts, cut, max_length)
         return Tokens(ids, None, cut)
-    changed = [edited(text, recipe.text_edits) for text in texts]
     place = placed_pieces if recipe.pieces else placed_strings
-    placements, shortened = place(tokenizer, recipe, changed, prompts)
+    placements, shortened = place(tokenizer, recipe, texts, prompts)
     front, back = list(tokenizer.front), list(tokenizer.back)
     rows = Tokens([], [], [])
     assert rows.pooled is not None
@@ -93,6 +92,7 @@ def placed_strings(
     copies: list[list[Span]] = []
     for text, prompt in zip(kept, prompts, strict=True):
         string, own = "", []
+        text = edited(text, recipe.text_edits)
         for part in parts(prompt, every=True):
             words = text if part.kind == "text" else part.words
             if part.kind == "text":
@@ -121,7 +121,7 @@ def placed_pieces(
     words: list[str] = []
     kinds: list[list[str]] = []
     for text, prompt in zip(texts, prompts, strict=True):
-        own = parts(prompt, every=True)
+        own, text = parts(prompt, every=True), edited(text, recipe.text_edits)
         words += [text if part.kind == "text" else part.words for part in own]
         kinds.append([part.kind for part in own])
     tokens = iter(tokenizer.with_offsets(words))

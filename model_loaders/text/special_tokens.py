@@ -45,14 +45,9 @@ def special_tokens(tokenizer: Any, end_rule: str, bos_rule: str, end_token: str 
     if end_rule == NONE:
         filler = tokenizer.eos_token or tokenizer.pad_token
         end, end_id, back = "", 0 if filler is None else id_of(tokenizer, filler, "filler"), []
-    elif end_rule == TOKENIZER:
-        if not own_back:
-            raise UserError(
-                f"the recipe wants the end token that the tokenizer appends, and {tokenizer.name_or_path!r} appends none: "
-                "name a token in the recipe (end_token)"
-            )
+    elif end_rule == TOKENIZER and own_back:
         end, end_id, back = str(tokenizer.convert_ids_to_tokens(own_back[-1])), own_back[-1], own_back
-    elif end_rule == EOS:
+    elif end_rule in (EOS, TOKENIZER):
         end = end_token or tokenizer.eos_token
         if end is None:
             raise UserError(

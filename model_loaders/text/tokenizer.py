@@ -75,7 +75,7 @@ class TextTokenizer:
     Attributes:
         tokenizer: the Hugging Face tokenizer; its own special tokens (BOS) are kept unless the recipe says otherwise.
         end_token: the token that ends every text: EOS, unless recipe or manifest name another one; empty for none.
-        end_token_id: its id; without an end token the id of a filler, EOS or the pad token.
+        end_token_id: its id; without an end token that of EOS or the pad token, which stands for a text without tokens.
         filler_id: the id behind the tokens of a shorter text, which no mask shows.
         unpooled_token_ids: tokens that attention sees and pooling leaves out (see ``Recipe``).
         rows: of the base model's embedding, once they are known (``check_rows``).

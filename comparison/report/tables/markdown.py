@@ -19,6 +19,7 @@ from comparison.report.tables.columns import (
     table,
     texts,
 )
+from comparison.report.tables.grid import grid
 from comparison.report.tables.overall import overall
 from comparison.report.words import answer
 from comparison.report.words.cells import markdown_pair
@@ -72,6 +73,7 @@ def as_markdown(comparison: Comparison, whole: bool = True) -> str:
         else:
             lines += [heading(category), "", nothing_claimed(category), ""]
     lines += overall(comparison)
+    lines += grid(comparison)
     if comparison.notes:
         lines += ["## Left out, and worth knowing", ""]
         lines += [f"- {escape(note)}" for note in comparison.notes]

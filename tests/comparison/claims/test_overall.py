@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.claims.overall import CategoryPart, Overall, PairRuns, compare_overall
-from comparison.stats.crossed import JointError, RunVariance
+from comparison.claims.overall import CategoryPart, Overall, compare_overall
+from comparison.claims.runs import PairRuns
+from comparison.stats.crossed import JointError
 from comparison.stats.effects import combine
 
 SHORT, LONG = {"a": 0.3, "b": 0.2}, {"a": 0.01, "c": -0.02, "d": 0.03, "e": 0.015, "f": -0.01}
-ALONE = PairRuns((1, 1), (None, None))
+ALONE = PairRuns((1, 1), None)
 
 
 def test_every_category_counts_the_same_whatever_its_length() -> None:
@@ -64,10 +65,9 @@ def test_a_category_with_one_family_cannot_carry_the_claim() -> None:
 
 
 def test_repeated_runs_are_crossed_with_families() -> None:
-    variance = RunVariance(0.09, 4)
     names = [("x", "y"), ("z", "y")]
     parts = {pair: {"S": CategoryPart(SHORT, 0), "L": CategoryPart(LONG, 0)} for pair in names}
-    found = compare_overall(parts, {names[0]: PairRuns((3, 3), (variance, variance)), names[1]: ALONE})
+    found = compare_overall(parts, {names[0]: PairRuns((3, 3), [(0.03, 4), (0.03, 4)]), names[1]: ALONE})
     pieces = [(np.var(list(of.values()), ddof=1) / len(of) / 4, len(of) - 1) for of in (SHORT, LONG)]
     (of_units, df_units), (of_runs, df_runs) = combine(pieces), combine([(0.03, 4)] * 2)
     error = np.hypot(of_units, of_runs)

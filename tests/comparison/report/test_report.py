@@ -122,7 +122,19 @@ def test_hostile_names_are_texts(page: Page, out: Path) -> None:
 
 def test_every_section_stands_in_its_order(page: Page) -> None:
     sections = [attributes["id"] for tag, attributes in page.all("section")]
-    assert sections == ["answer", "table", "forest", "tasks", "cost", "training", "attention", "warnings", "recipe", "again"]
+    assert sections == [
+        "answer",
+        "table",
+        "forest",
+        "grid",
+        "tasks",
+        "cost",
+        "training",
+        "attention",
+        "warnings",
+        "recipe",
+        "again",
+    ]
     for said in (
         "diverged; it is not dropped", "failed; its tasks count as failed", "812 of 3,108 (26%)", "stand in the training data",
         "were cut to 256 tokens", "has 6 of 7 tasks of STS", "lora.target_modules", "sha256:0f0f", "gpu <driver>", "Layer ",
@@ -187,7 +199,7 @@ def test_without_a_study_file_a_line_says_what_is_missing(write: Write, tmp_path
                  "One run of each is known", "Nobody looked whether training texts stand in the tests"):  # fmt: skip
         assert said in page.text
     assert "python -m comparison" in page.text
-    assert len(page.all("section")) == 10
+    assert len(page.all("section")) == 11
 
 
 def test_systems_without_a_common_task_are_no_reason_to_fail(write: Write, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Training runs behind a difference: how many each system has, and how much their means vary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from comparison.claims.pairs import Sides, run_means
+from comparison.reading.table import Table
+from comparison.stats.crossed import AS_IT_IS, Parts, Trained, run_parts, run_variance
+
+
+def trained_runs(table: Table, system: str, families: Sequence[Sequence[str]]) -> Trained:
+    """Return the runs of a system that have all tasks of some families, with the variance of their means over families."""
+    return _trained(table, system, run_means(table, system, families))
+
+
+def _trained(table: Table, system: str, means: np.ndarray) -> Trained:
+    if system in table.as_they_are:
+        return Trained(1.0, AS_IT_IS, 1)
+    return Trained(1.0, run_variance(means), max(1, len(means)))
+
+
+def difference_parts(sides: Sides, runs: Mapping[str, Trained]) -> Parts | None:
+    """Return what runs add to the variance of a difference; None where it is unknown."""
+    return run_parts([replace(runs[system], weight=weight) for system, weight in sides.weights.items()])
+
+
+@dataclass(frozen=True)
+class PairRuns:
+    """Numbers of training runs on both sides of a comparison, and what they add to its variance over all its categories."""
+
+    counts: tuple[int, int]
+    parts: Parts | None
+
+
+def runs_of(table: Table, sides: Sides, families: Mapping[str, Sequence[Sequence[str]]]) -> PairRuns:
+    """Return the runs behind a comparison, from run means over categories.
+
+    Args:
+        table: the scores.
+        sides: the systems.
+        families: category -> the comparison's common tasks by family.
+    """
+    runs: dict[str, Trained] = {}
+    for system in sides.systems:
+        by_category = [run_means(table, system, of_category) for of_category in families.values()]
+        means = np.empty(0)
+        if len(set(map(len, by_category))) == 1:  # else a run lacks a category, and nobody can say which
+            means = np.asarray(np.mean(by_category, axis=0))
+        runs[system] = _trained(table, system, means)
+    first = min(runs[system].runs for system in sides.first)
+    second = min(runs[system].runs for system in sides.second)
+    return PairRuns((first, second), difference_parts(sides, runs))

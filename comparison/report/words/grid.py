@@ -1,0 +1,171 @@
+"""The grid in words: what attention and pooling do each, and whether the one depends on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comparison.claims.grid import ATTENTION, INTERACTION, POOLING
+from comparison.claims.outcome import Category, Contrast, Grid
+from comparison.claims.overall import Overall
+from comparison.report.words.cells import other_p
+from comparison.report.words.names import called, listed
+from comparison.report.words.wording import another_run_interval, chance, families, other_tasks_interval, points, span, when
+from comparison.stats.effects import ALPHA, Interval
+
+ALL = "all kinds together"
+EFFECTS = {ATTENTION: "attention", POOLING: "pooling", INTERACTION: "interaction"}
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One contrast of one kind of tasks, or of all kinds together.
+
+    Attributes:
+        kind: of tasks.
+        effect: ``attention``, ``pooling`` or ``interaction``.
+        a: a level.
+        b: the reference.
+        mean: a - b, over families.
+        interval: for all contrasts together; None where it cannot be decided.
+        p: for other tasks, in words.
+        p_run: for another run, in words.
+        mark: star and of what it speaks; empty without one.
+        sentence: the same in words.
+    """
+
+    kind: str
+    effect: str
+    a: str
+    b: str
+    mean: float
+    interval: Interval | None
+    p: str
+    p_run: str
+    mark: str
+    sentence: str
+
+
+def grid_rows(grid: Grid) -> list[GridRow]:
+    """Return all contrasts, kind by kind, then over all kinds."""
+    rows: list[GridRow] = []
+    for category in grid.categories:
+        for effect, contrast in zip(grid.effects, category.contrasts, strict=True):
+            rows.append(_row(category, effect, contrast))
+    names = [(contrast.a, contrast.b) for contrast in grid.categories[0].contrasts]
+    effects = dict(zip(names, grid.effects, strict=True))
+    for entry in grid.overall:
+        rows.append(_overall_row(effects[entry.a, entry.b], entry))
+    return rows
+
+
+def _row(category: Category, effect: str, contrast: Contrast) -> GridRow:
+    interval: Interval | None = None
+    if contrast.other_tasks.decidable:
+        interval = other_tasks_interval(contrast)
+        if contrast.another_run.p is not None:
+            interval = another_run_interval(contrast)
+    subject = "designs"
+    if contrast.checkpoint:
+        subject = "checkpoints"
+    mean = contrast.by_family.mean
+    claim = claim_in_words(effect, contrast.a, contrast.b, mean)
+    mark = ""
+    if contrast.starred:
+        mark = contrast.mark + when(contrast.checkpoint, " checkpoint")
+        sentence = f"{claim} {span(_seen(mean, interval))} on other tasks of this kind ({subject}, p {other_p(contrast)})."
+    elif not contrast.other_tasks.decidable:
+        sentence = f"{claim}, seen on these tasks; it cannot be decided with {families(contrast.other_tasks.families)}."
+    else:
+        sentence = f"{_question(effect, contrast.a, contrast.b)}: not shown, {points(mean)} {span(interval)}."
+    p_run = chance(contrast.another_run.p)
+    return GridRow(category.name, effect, contrast.a, contrast.b, mean, interval, other_p(contrast), p_run, mark, sentence)
+
+
+def _overall_row(effect: str, entry: Overall) -> GridRow:
+    p = entry.p if entry.p_run is None else entry.p_run
+    interval = entry.simultaneous or entry.interval
+    claim = claim_in_words(effect, entry.a, entry.b, entry.mean)
+    subject = "designs"
+    if entry.p_run is None:
+        subject = "checkpoints"
+    mark = ""
+    sentence = f"{_question(effect, entry.a, entry.b)}: not shown, {points(entry.mean)} {span(interval)}."
+    if p <= ALPHA:
+        mark = "*" + when(entry.p_run is None, " checkpoint")
+        sentence = f"{claim} {span(_seen(entry.mean, interval))} over all kinds ({subject}, p {chance(p)})."
+    return GridRow(ALL, effect, entry.a, entry.b, entry.mean, interval, chance(entry.p), chance(entry.p_run), mark, sentence)
+
+
+def _seen(mean: float, interval: Interval | None) -> Interval | None:
+    """Return the interval as seen by the better of two."""
+    if interval is None or mean >= 0:
+        return interval
+    return Interval(-interval.high, -interval.low, interval.confidence)
+
+
+def claim_in_words(effect: str, a: str, b: str, mean: float) -> str:
+    """Return what a contrast says: ``bidirectional attention is better than causal attention by 1.20 points``."""
+    size = f"{abs(100 * mean):.2f} points"
+    if effect == INTERACTION:
+        gain, with_a, with_b = _interaction(a, b)
+        change = "larger"
+        if mean < 0:
+            change = "smaller"
+        return f"The gain of {gain} is {change} by {size} with {with_a} than with {with_b}"
+    better, worse = a, b
+    if mean < 0:
+        better, worse = b, a
+    return f"{called(better)} {effect} is better than {called(worse)} by {size}"
+
+
+def _interaction(a: str, b: str) -> tuple[str, str, str]:
+    gain, _, with_a = a.partition(" with ")
+    _, _, with_b = b.partition(" with ")
+    first, _, second = gain.partition(" − ")
+    return f"{first} over {second} attention", f"{called(with_a)} pooling", f"{called(with_b)} pooling"
+
+
+def _question(effect: str, a: str, b: str) -> str:
+    if effect == INTERACTION:
+        gain, with_a, with_b = _interaction(a, b)
+        return f"The gain of {gain} with {with_a} against {with_b}"
+    return f"{called(a)} against {called(b)} {effect}"
+
+
+def grid_answer(grid: Grid) -> list[str]:
+    """Return the answer in a few sentences: what is shown over all kinds, else by kind; then what is described."""
+    rows = grid_rows(grid)
+    shown = [row for row in rows if row.mark]
+    sentences = []
+    for row in shown:
+        where = when(row.kind != ALL, f"{called(row.kind)}: ")
+        sentences.append(f"{where}{row.sentence}")
+    if not shown:
+        sentences.append("Neither an effect of attention, nor one of pooling, nor an interaction is shown on other tasks.")
+    elif not any(row.effect == INTERACTION for row in shown):
+        sentences.append("That the effect of attention depends on the pooling is not shown.")
+    return sentences
+
+
+def gains_text(grid: Grid) -> list[str]:
+    """Return the gain of one attention over the other with each pooling, by kind: described, not tested."""
+    first, second = grid.attentions
+    lines = []
+    for kind, gains in grid.simple.items():
+        parts = [f"{points(gain)} with {called(pooling)}" for pooling, gain in gains.items()]
+        lines.append(
+            f"{called(kind)}: {called(first)} − {called(second)} attention is {', '.join(parts)} (points, not tested)."
+        )
+    return lines
+
+
+def about_grid(grid: Grid) -> str:
+    """Say what the contrasts are."""
+    first, second = map(called, grid.attentions)
+    reference = called(grid.poolings[-1])
+    return (
+        f"{len(grid.poolings)} poolings ({listed(grid.poolings)}) with {first} and {second} attention, taken as a grid: the "
+        f"effect of attention is a mean over poolings, that of a pooling (against {reference}) a mean over attentions, and an "
+        f"interaction is how much more one attention gains with one pooling than with {reference}. These {len(grid.effects)} "
+        "contrasts of a kind of tasks are corrected together, and all runs of all designs are in their errors."
+    )

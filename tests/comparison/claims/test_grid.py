@@ -1,0 +1,135 @@
+"""The grid as a grid: contrasts by hand, interactions that are there and that are not, and the words for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from comparison.claims.grid import ATTENTION, INTERACTION, POOLING, cross, make_grid
+from comparison.claims.outcome import Contrast, Grid
+from comparison.compare import Options, compare
+from comparison.reading.families import parse_families
+from comparison.reading.table import Table
+from comparison.report.plots.drawing import style
+from comparison.report.plots.grid import draw_grid
+from comparison.report.tables.markdown import as_markdown
+from comparison.report.words.grid import gains_text, grid_answer, grid_rows
+from comparison.stats.crossed import JointError
+from comparison.stats.effects import combine
+
+ATTENTIONS, POOLINGS = ("causal", "bidirectional"), ("EOS", "mean", "trainable")
+TASKS = [f"T{number}" for number in range(9)]
+FAMILIES = parse_families({"Kind": [[task] for task in [*TASKS, *(f"{task}x" for task in TASKS)]]})
+
+
+def made_up(runs: int = 3, noise: float = 0.004, interaction: float = 0.03, kinds: int = 1, attention: float = 0.0) -> Table:
+    """Make designs of which the trainable pooling alone gains from bidirectional attention."""
+    generator = np.random.default_rng(6)
+    names = [f"{attention} {pooling}" for attention in ATTENTIONS for pooling in POOLINGS]
+    table = Table(tuple(names), dict.fromkeys(names, runs), [])
+    for kind in range(kinds):
+        table.categories[f"Kind{kind}"] = [f"{task}{'x' * kind}" for task in TASKS]
+    for name in names:
+        of_attention, pooling = name.split(" ")
+        table.factors[name] = (of_attention, pooling)
+        both = of_attention == "bidirectional"
+        effect = interaction * (both and pooling == "trainable") + attention * both
+        seeds = generator.normal(0, 0.002, runs)
+        for task in table.tasks:
+            table.scores[name, task] = 0.5 + effect + noise * generator.normal() + seeds
+            table.files[name, task] = [None] * runs
+    return table
+
+
+def grid_of(table: Table) -> Grid:
+    grid = make_grid(table, FAMILIES, 0.01, 0)
+    assert grid is not None
+    return grid
+
+
+def by_effect(grid: Grid, effect: str) -> list[Contrast]:
+    return [one for kind, one in zip(grid.effects, grid.categories[0].contrasts, strict=True) if kind == effect]
+
+
+def test_contrasts_are_the_formulas() -> None:
+    table = made_up()
+    grid = grid_of(table)
+    assert grid.effects == [ATTENTION, POOLING, POOLING, INTERACTION, INTERACTION]
+    assert grid.attentions == ("bidirectional", "causal") and grid.poolings == ("mean", "trainable", "EOS")
+
+    def score(attention: str, pooling: str) -> np.ndarray:
+        return np.array([table.scores[f"{attention} {pooling}", task].mean() for task in TASKS])
+
+    gains = {pooling: score("bidirectional", pooling) - score("causal", pooling) for pooling in POOLINGS}
+    (attention,) = by_effect(grid, ATTENTION)
+    assert list(attention.differences.values()) == pytest.approx(np.mean(list(gains.values()), axis=0), abs=1e-6)
+    trainable = by_effect(grid, POOLING)[1]
+    assert (trainable.a, trainable.b) == ("trainable", "EOS")
+    expected = sum(score(one, "trainable") - score(one, "EOS") for one in ATTENTIONS) / 2
+    assert list(trainable.differences.values()) == pytest.approx(expected, abs=1e-6)
+    interaction = by_effect(grid, INTERACTION)[1]
+    assert list(interaction.differences.values()) == pytest.approx(gains["trainable"] - gains["EOS"], abs=1e-6)
+    assert grid.simple["Kind0"]["mean"] == pytest.approx(gains["mean"].mean(), abs=1e-6)
+
+
+def test_the_noise_of_all_runs_is_in_the_error() -> None:
+    table = made_up()
+    interaction = by_effect(grid_of(table), INTERACTION)[1]
+    units = np.array(list(interaction.differences.values()))
+    parts = []
+    for attention in ATTENTIONS:
+        for pooling in ("trainable", "EOS"):
+            means = np.mean([table.scores[f"{attention} {pooling}", task] for task in TASKS], axis=0)
+            parts.append((means.var(ddof=1) / 3, 2))  # weight 1 each: the interaction is a sum of four means
+    of_runs, df_runs = combine(parts)
+    of_units = units.std(ddof=1) / 3
+    error = float(np.hypot(of_units, of_runs))
+    expected = JointError(error, (of_runs / error) ** 2, 8, df_runs).p(units.mean())
+    assert interaction.another_run.p_crossed == pytest.approx(expected)
+
+
+def test_an_interaction_is_shown_and_said() -> None:
+    grid = grid_of(made_up(kinds=2))
+    shown = {(row.kind, row.effect, row.a.partition(" with ")[2]) for row in grid_rows(grid) if row.mark}
+    assert ("Kind0", INTERACTION, "trainable") in shown and ("all kinds together", INTERACTION, "trainable") in shown
+    assert ("Kind0", INTERACTION, "mean") not in shown
+    said = " ".join(grid_answer(grid))
+    assert "The gain of bidirectional over causal attention is larger by" in said and "than with EOS pooling" in said
+    assert "(designs, p" in said and "checkpoint" not in said
+    assert gains_text(grid)[0].startswith("Kind0: bidirectional − causal attention is ")
+
+
+def test_one_run_each_speaks_of_checkpoints() -> None:
+    grid = grid_of(made_up(runs=1))
+    (interaction,) = [row for row in grid_rows(grid) if row.mark and row.effect == INTERACTION]
+    assert interaction.mark.endswith("checkpoint") and "(checkpoints, p" in interaction.sentence
+
+
+def test_no_interaction_is_said_too() -> None:
+    said = " ".join(grid_answer(grid_of(made_up(interaction=0.0, attention=0.03))))
+    assert "bidirectional attention is better than causal by 2.92 points" in said
+    assert "depends on the pooling is not shown" in said
+    quiet = " ".join(grid_answer(grid_of(made_up(interaction=0.0, noise=0.02))))
+    assert quiet.startswith("Neither an effect of attention")
+
+
+def test_designs_that_do_not_cross_have_no_grid() -> None:
+    table = made_up()
+    table.factors["causal mean"] = ("causal", "EOS")
+    assert cross(table) is None, "two systems of one attention and pooling"
+    table = made_up()
+    table.factors = {name: factors for name, factors in table.factors.items() if factors[0] == "causal"}
+    assert cross(table) is None
+    table = made_up()
+    del table.factors["causal mean"]
+    crossing = cross(table)
+    assert crossing is not None and list(crossing["causal"]) == ["trainable", "EOS"], "a pooling without both is left out"
+
+
+def test_the_grid_stands_in_the_outputs() -> None:
+    found = compare(made_up(), FAMILIES, Options("causal EOS"))
+    text = as_markdown(found)
+    assert "## The grid: attention and pooling" in text and "| Kind0 | interaction |" in text
+    with style():
+        plot = draw_grid(found, "grid")
+    assert plot is not None and len(plot.rows) == 5 and "larger by" in plot.alt
