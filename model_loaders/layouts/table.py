@@ -7,11 +7,13 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import listing
 from model_loaders.hub import resolve
+from model_loaders.layouts.llm2vec import LLM2VEC
+from model_loaders.layouts.nv_embed import NV_EMBED
 from model_loaders.layouts.own import OWN
 from model_loaders.layouts.published import PUBLISHED
 from model_loaders.layouts.source import Asked, Layout, Source
 
-LAYOUTS: tuple[Layout, ...] = (OWN, PUBLISHED)
+LAYOUTS: tuple[Layout, ...] = (OWN, NV_EMBED, LLM2VEC, PUBLISHED)
 
 
 def open_folder(name: str | Path, cache_dir: str | Path | None) -> tuple[Path, Layout]:
