@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import json
+import os
+import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from common.printable import escaped
 
@@ -29,6 +34,17 @@ class SharedError(UserError):
 
 class DivergedError(SharedError):
     """Training led to values that are not finite; the same command would get there again."""
+
+
+def tell_launcher(message: str) -> None:
+    """Hand an error to torch's launcher, which ends its long report of failed processes with it.
+
+    Without it our line stands above that report alone, and the report says "to enable traceback see …".
+    """
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        with contextlib.suppress(OSError):
+            Path(file).write_text(json.dumps({"message": message, "timestamp": int(time.time())}), encoding="utf-8")
 
 
 def nearest(name: str, valid: Iterable[str], most: int = 1) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import read_json_or_empty, write_json
 from common.hashes import digest
+from common.lines import open_regular
 
 
 class Notes:
@@ -42,8 +43,12 @@ class Notes:
 
 
 def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal digits."""
-    with path.open("rb") as stream:
+    """Return the SHA-256 of a file's content in hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read, or is a pipe or a device, which may have no end.
+    """
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -61,7 +66,11 @@ class FileHashes:
         self._unsaved: dict[str, str] = {}
 
     def hash_of(self, path: Path) -> str:
-        """Return a hash of a file's content, of a folder's files with their names, or the name of what is no local path."""
+        """Return a hash of a file's content, of a folder's files with their names, or the name of what is no local path.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
         if not path.exists():
             return f"name:{path}"
         if path.is_dir():
@@ -70,7 +79,10 @@ class FileHashes:
         state = file_state(path)
         known = self._notes.get(state) or self._unsaved.get(state)
         if known is None:
-            known = self._unsaved[state] = file_hash(path)
+            try:
+                known = self._unsaved[state] = file_hash(path)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
         return known
 
     def save(self) -> None:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import UserError
@@ -102,6 +102,33 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object; delete it, and what it holds is made again")
     return content
+
+
+def below(folder: Path, name: object, record: Path) -> Path:
+    """Return the path that a record names below a folder.
+
+    Args:
+        folder: the path counts from it.
+        name: as the record has it.
+        record: the file that names it, for the message.
+
+    Raises:
+        UserError: the path leads out of the folder, or is none.
+    """
+    if not isinstance(name, str) or not name or "\0" in name or not is_below(name):
+        shown = repr(name)[:100]
+        raise UserError(f"{record}: {shown} must be a path below {folder}; delete the file, and what it holds is made again")
+    return folder / name
+
+
+def is_below(name: str) -> bool:
+    """Whether a path with slashes leads to something below the folder that it counts from.
+
+    >>> is_below("items/Task.jsonl.gz"), is_below("../Task.jsonl.gz"), is_below("/etc/passwd")
+    (True, False, False)
+    """
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def first_line(error: BaseException) -> str:

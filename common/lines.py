@@ -9,18 +9,19 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from common.errors import UserError
+from common.json_text import json_fault, parse_json
 
 MOST_BYTES = 1 << 30  # of a file that is read as a whole
 MOST_BYTES_OF_LINE = 1 << 27
 DAMAGED = (OSError, EOFError, zlib.error)  # what reading a file may raise; a cut or damaged .gz is any of them
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading; a pipe would wait for ever, and a device may have no end.
 
     Raises:
@@ -95,10 +96,8 @@ def iter_lines(path: Path, most: int | None = None) -> Iterator[tuple[int, str]]
     """
     total = number = 0
     with open_unpacked(path) as file:
-        while line := file.readline(MOST_BYTES_OF_LINE + 1):
+        for line in bounded_lines(file, path):
             total += len(line)
-            if len(line) > MOST_BYTES_OF_LINE:
-                raise UserError(f"{path}:{number + 1}: the line has more than {MOST_BYTES_OF_LINE:,} bytes")
             if most is not None and total > most:
                 raise UserError(f"{path}:{number + 1}: the file has more than {most:,} bytes")
             pieces = [line]
@@ -107,6 +106,46 @@ def iter_lines(path: Path, most: int | None = None) -> Iterator[tuple[int, str]]
             for piece in pieces:
                 number += 1
                 yield number, decoded_line(piece, f"{path}:{number}", first=number == 1)
+
+
+def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a JSON lines file (``.gz`` too) with their places (``file:line``); blank lines are no rows.
+
+    Raises:
+        UserError: the file cannot be read, or a line is no JSON object; the message names it.
+    """
+    try:
+        for number, line in iter_lines(path):
+            if not line.strip():
+                continue
+            place = f"{path}:{number}"
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise UserError(f"{place}: no valid JSON: {json_fault(error)}") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{place}: the line holds no JSON object")
+            yield place, row
+    except DAMAGED as error:
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def bounded_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Yield the lines of an open file, ends included, none of which may be endless.
+
+    Args:
+        file: open for reading.
+        path: of it, for the message.
+
+    Raises:
+        UserError: a line has more than `MOST_BYTES_OF_LINE` bytes; the message names file and line.
+    """
+    number = 0
+    while line := file.readline(MOST_BYTES_OF_LINE + 1):
+        number += 1
+        if len(line) > MOST_BYTES_OF_LINE:
+            raise UserError(f"{path}:{number}: the line has more than {MOST_BYTES_OF_LINE:,} bytes")
+        yield line
 
 
 def decoded_line(line: bytes, where: str, *, first: bool) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from common.files import replacing_together
 from common.printable import one_line
 from comparison.claims.pairs import find_system
+from comparison.claims.prospects import with_outlooks
 from comparison.compare import BEST, Options, compare
 from comparison.places import from_project
 from comparison.reading.families import DEFAULT, read_families
@@ -17,6 +18,7 @@ from comparison.reading.selection import select
 from comparison.reading.systems import Reading, choose_baseline, only
 from comparison.report.tables.files import check_no_study, not_writable, save
 from comparison.report.tables.markdown import as_markdown
+from comparison.report.tables.terminal import for_terminal, terminal_width
 from comparison.report.words.wording import unescape
 from comparison.report.write import write_report
 
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if baseline not in (None, BEST) and not reading.studies:
         table.notes.append(undeclared(str(baseline)))
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
+    comparison = with_outlooks(table, comparison, args.seed)
     check_no_study(args.output_dir)
     try:
         with replacing_together(args.output_dir, "report.html") as aside:
@@ -58,13 +61,15 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise not_writable(args.output_dir, error) from error
     paths = [args.output_dir / path.relative_to(aside) for path in paths]
-    print(unescape(as_markdown(comparison, whole=False)))
+    width = terminal_width()
+    print(unescape(for_terminal(as_markdown(comparison, whole=False), width)))
     if args.baseline is None and not args.all_pairs:
         first = "the first that has scores"
         if baseline == reading.systems[0].name:
             first = "the first"
-        print(f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs.")
-    print("saved " + ", ".join(map(str, paths)))
+        sentence = f"Everybody is compared with {baseline}, {first}; choose with --baseline NAME or --all_pairs."
+        print(for_terminal(sentence, width))
+    print(for_terminal("saved " + ", ".join(map(str, paths)), width))
     for damaged in reading.damaged:
         print(f"error: {damaged}", file=sys.stderr)
     return min(1, len(reading.damaged))

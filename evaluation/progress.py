@@ -16,6 +16,7 @@ from evaluation.time_left import TimeLeft
 
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 BAR_SECONDS = 0.2  # between two drawings of the bar
+WORDS = 120  # columns of the words beside the bar, with names and figures of many digits
 COLUMNS = 120  # where the terminal does not know its width
 MODEL, LOADING, SCORING = "loading the model", "loading", "scoring"
 
@@ -49,8 +50,8 @@ class Progress:
         self._lock = threading.RLock()
         self._bar: tqdm | None = None
         if bar:
-            layout = "{percentage:3.0f}%|{bar:16}| {desc}"
-            self._bar = tqdm(total=1.0, file=sys.stderr, bar_format=layout, ncols=_columns(), nrows=20, leave=False)
+            columns = _columns()
+            self._bar = tqdm(total=1.0, file=sys.stderr, bar_format=layout(columns), ncols=columns, nrows=20, leave=False)
         self._shown = clock()
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True, name="progress")
@@ -177,10 +178,21 @@ class Progress:
 
     def _draw(self, bar: tqdm) -> None:
         bar.ncols = _columns()
+        bar.bar_format = layout(bar.ncols)
         bar.total = max(self.work.total(), 1.0)
         bar.n = min(self.work.done(), bar.total)
         bar.set_description_str(self.state(), refresh=False)
         bar.refresh()
+
+
+def layout(columns: int) -> str:
+    """Return tqdm's format of a line: the bar takes what a terminal has beyond `WORDS`, from 10 to 40 columns.
+
+    >>> layout(80), layout(140)
+    ('{percentage:3.0f}%|{bar:10}| {desc}', '{percentage:3.0f}%|{bar:20}| {desc}')
+    """
+    width = max(10, min(40, columns - WORDS))
+    return "{percentage:3.0f}%|{bar:" + str(width) + "}| {desc}"
 
 
 def _columns() -> int:

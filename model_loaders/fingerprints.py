@@ -71,7 +71,8 @@ def loaded_dtypes(model: EmbedModel) -> Iterator[tuple[nn.Parameter, torch.dtype
         for layer in model.backbone.modules():
             if not isinstance(layer, LoraLayer):
                 continue
-            weight: Any = layer.get_base_layer().weight  # type: ignore[operator]
+            base: Any = layer.get_base_layer()  # type: ignore[operator]
+            weight = getattr(base, getattr(layer, "parameter_name", None) or "weight")  # of experts, a tensor with a name
             for name, parameter in layer.named_parameters():  # type: ignore[attr-defined]
                 if "lora_" in name and weight.dtype.is_floating_point:  # LoRA on a quantised weight stays in fp32
                     yield parameter, weight.dtype

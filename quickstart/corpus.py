@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from common.files import read_json
 from quickstart.docstrings.cleaning import Docstring, clean_all
 from quickstart.docstrings.deduplicate import deduplicate
@@ -39,6 +40,7 @@ FORMAT = 1
 """Increment when the code changes the files that it writes; an older cache is then built anew."""
 INFO_FILE = "corpus.json"
 MIN_TEST_DOCUMENTS = 10
+SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,19 @@ def _build(
         if progress:
             print(f"[corpus {time.monotonic() - began:4.0f} s] {message}", flush=True)
 
+    said = began
+
+    def on_files(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES and done < total:
+            said = time.monotonic()
+            say(f"{done} of {total} files read ...")
+
     say(f"reading docstrings of {', '.join(roots)} ...")
-    raw = read_packages(roots, workers)
+    raw = read_packages(roots, workers, on_files=on_files)
     docs = []
-    for of_package in raw.values():
+    for package, of_package in raw.items():
+        say(f"{len(of_package)} docstrings of {package} ...")
         docs += clean_all(of_package)
     say(f"{len(docs)} docstrings; removing copies ...")
     before = by_split(docs)
@@ -227,7 +238,13 @@ def _read_info(folder: Path) -> dict[str, Any] | None:
     file = folder / INFO_FILE
     if not file.is_file():
         return None
-    return read_json(file)
+    try:
+        info: dict[str, Any] = read_json(file)
+    except UserError as error:
+        raise UserError(f"{error}, or delete the folder {folder}: it is made again") from error
+    if not {"key", "roots"} <= info.keys():
+        raise UserError(f"{file} describes no corpus: delete the folder {folder}, and it is made again")
+    return info
 
 
 def _corpus(folder: Path, info: dict[str, Any]) -> Corpus:

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.files import read_json_or_empty
 from common.json_text import parse_json
 from common.lines import read_text
-from study.cells import Cell
+from study.cells import Cell, read_scores_file
 from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 
 STARTED, TRAINING, TRAINED = 0.05, 0.75, 0.85  # shares of a cell: the start, all its steps, and both with the adapter saved
@@ -21,9 +21,9 @@ def read_scores(cell: Cell) -> dict[str, Any]:
     """Read ``scores.json``, empty where it is missing.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or names a file outside of the cell's folder.
     """
-    return read_json_or_empty(cell.scores_file)
+    return read_scores_file(cell.scores_file)
 
 
 def try_scores(cell: Cell) -> dict[str, Any]:

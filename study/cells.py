@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from common.errors import UserError, nearest
 from common.file_hashes import file_hash
-from common.files import read_json, read_json_or_empty
+from common.files import below, read_json, read_json_or_empty
 from common.hashes import digest
 from common.json_text import json_fault, parse_json
 from common.printable import shown
@@ -100,7 +100,7 @@ class Cell:
         if self.failure_file.is_file():
             return "failed"
         try:
-            scores = read_json_or_empty(self.scores_file)
+            scores = read_scores_file(self.scores_file)
         except UserError:  # half a file is no scores
             return "unfinished"
         return "done" if scores.get("evaluation") == self.evaluation_key else "unfinished"
@@ -113,10 +113,30 @@ class Cell:
         if self.state == "failed":
             return str(read_json_or_empty(self.failure_file).get("reason", ""))
         try:
-            read_json_or_empty(self.scores_file)
+            read_scores_file(self.scores_file)
         except UserError as error:
             return str(error)
         return ""
+
+
+def read_scores_file(path: Path) -> dict[str, Any]:
+    """Read a cell's ``scores.json``, empty where it is missing.
+
+    Raises:
+        UserError: it is damaged, or names a file outside of the cell's folder: another cell's scores are not its own.
+    """
+    content = read_json_or_empty(path)
+    if "results" in content:
+        below(path.parent, content["results"], path)
+    for key in ("scores", "untrained"):
+        entries = content.get(key, {})
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            raise UserError(f"{path}: {key} holds no scores by task; delete the file, and what it holds is made again")
+        for task, entry in entries.items():
+            below(path.parent, f"recipes/{task}.json", path)
+            if entry.get("items"):
+                below(path.parent, entry["items"], path)
+    return content
 
 
 class CellMaker:

@@ -14,6 +14,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.locks import InUseError
+from comparison.report.tables.terminal import for_terminal, terminal_width
 from study import launch
 from study.cells import Cell, find_cell
 from study.command_line import flag_words, training_words
@@ -21,6 +22,7 @@ from study.config import ROOT
 from study.plan_table import print_plan
 from study.report import headline_table
 from study.report.compare import compare, state_words
+from study.report.headline_table import HeadlineRow
 from study.report.study_json import write_study_json
 from study.run_cell import run_cell
 from study.scheduler import IN_USE, make_slots, run_cells, why
@@ -116,14 +118,24 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
         study: whose cells have been run.
         reasons: why cells are not done, by name.
     """
-    write_study_json(study)
-    status = compare(study)
     headline = study.config.headline
-    rows = [] if headline is None else headline_table.make_rows(study)
-    if headline is not None and rows:
-        print("\n" + headline_table.as_text(rows, headline) + "\n")
-        print("saved " + ", ".join(map(str, headline_table.save(rows, headline, study.output_dir))))
+    rows: list[HeadlineRow] = []
+    problem = ""
+    if headline is not None:
+        try:
+            rows = headline_table.make_rows(study)
+        except UserError as error:  # a headline task without scores a query: the comparison needs none
+            problem = str(error)
+    table = headline_table.make_table(rows, headline) if headline is not None and rows else None
+    write_study_json(study, table)
+    status = compare(study)
+    if headline is not None and table is not None:
+        print("\n" + for_terminal(headline_table.as_markdown(table), terminal_width()) + "\n")
+        saved = ", ".join(map(str, headline_table.save(rows, headline, study.output_dir)))
+        print(for_terminal(f"saved {saved}", terminal_width()))
     missing = [cell for cell in study.cells if not cell.done]
     for cell in missing:
         print(f"\n{cell.name} {state_words(cell)}: {reasons.get(cell.name) or why(cell)}", file=sys.stderr)
-    return FAILED if missing else status
+    if problem:
+        print(f"\nerror: {problem}", file=sys.stderr)
+    return FAILED if missing or problem else status

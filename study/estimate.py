@@ -11,7 +11,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -60,8 +60,13 @@ class Estimate:
     how: str
 
 
-def estimate(study: Study, cell: Cell) -> Estimate:
+def estimate(study: Study, cell: Cell, say: Callable[[str], None] | None = None) -> Estimate:
     """Estimate a cell that trains; kept by everything but the seed, so that it is done once.
+
+    Args:
+        study: whose cell it is.
+        cell: a design.
+        say: gets a line before what takes long.
 
     Raises:
         UserError: the cell's base model, flags or data are wrong: the error that would stop it.
@@ -83,6 +88,8 @@ def estimate(study: Study, cell: Cell) -> Estimate:
     path = study.output_dir / FILE
     estimates = read_json_or_empty(path)
     if key not in estimates:
+        if say is not None:
+            say(f"{cell.name}: planning memory; a small model also trains {STEPS} steps and encodes {TEXTS} texts ...")
         estimates[key] = asdict(make_estimate(study, cell))
         write_json(estimates, path)
     return Estimate(**estimates[key])

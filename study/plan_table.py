@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from common.errors import UserError
 from common.files import one_line, read_json_or_empty
 from common.words import gigabytes
+from comparison.report.tables.terminal import for_terminal, terminal_width
 from evaluation.results.record import Record
 from study.cell_progress import progress_of, read_scores
 from study.cells import Cell
@@ -64,10 +67,10 @@ class PlanTable:
     sources: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    def add(self, study: Study, cell: Cell, done: Sequence[Taken]) -> None:
-        """Add a cell's row."""
+    def add(self, study: Study, cell: Cell, done: Sequence[Taken], say: Callable[[str], None] | None = None) -> None:
+        """Add a cell's row; `say` gets a line before what takes long."""
         try:
-            view = outlook(study, cell, done)
+            view = outlook(study, cell, done, say)
         except UserError as error:
             view = Outlook(None, "", "cells that cannot start are not counted")
             self.problems.append(str(error))
@@ -84,8 +87,8 @@ class PlanTable:
     def print_rows(self) -> None:
         """Print the rows in columns."""
         widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
-        for number, state, name, time, memory in self.rows:
-            line = f"{number:>{widths[0]}}  {state:{widths[1]}}  {name:{widths[2]}}  {time:>{widths[3]}}  {memory}"
+        for number, state, name, seconds, memory in self.rows:
+            line = f"{number:>{widths[0]}}  {state:{widths[1]}}  {name:{widths[2]}}  {seconds:>{widths[3]}}  {memory}"
             print(line.rstrip())
 
     def print_time_left(self, slots: int) -> None:
@@ -98,12 +101,17 @@ class PlanTable:
             if len(known) < len(self.left):
                 unknown = f", {len(self.left) - len(known)} cells not counted"
             times = f"about {duration(whole)} one after the other, {duration(together)} with {slots} at a time"
-            print(f"time left: {times}{unknown}")
+            show(f"time left: {times}{unknown}")
         sources = "; ".join(dict.fromkeys(self.sources))
-        print(f"times: {sources}. The start of each process, half a minute or less, comes on top")
-        print(
+        show(f"times: {sources}. The start of each process, half a minute or less, comes on top")
+        show(
             "memory: of one process of a training run, as measured; or as planned: tensors of a step, every text at its longest"
         )
+
+
+def show(text: str) -> None:
+    """Print a sentence, wrapped where stdout is a terminal."""
+    print(for_terminal(text, terminal_width()))
 
 
 def print_plan(study: Study) -> list[str]:
@@ -111,8 +119,13 @@ def print_plan(study: Study) -> list[str]:
     cells = study.cells
     done = [taken(cell) for cell in cells if cell.done]
     table = PlanTable()
+    started = time.monotonic()
+
+    def say(line: str) -> None:  # on stderr: the table alone is the output
+        print(f"[plan {time.monotonic() - started:4.0f} s] {line}", file=sys.stderr, flush=True)
+
     for cell in cells:
-        table.add(study, cell, done)
+        table.add(study, cell, done, say)
     table.print_rows()
     for cell in cells:
         if cell.reason:
@@ -139,7 +152,7 @@ def taken(cell: Cell) -> Taken:
     return Taken(cell, training, evaluation, memory)
 
 
-def outlook(study: Study, cell: Cell, done: Sequence[Taken]) -> Outlook:
+def outlook(study: Study, cell: Cell, done: Sequence[Taken], say: Callable[[str], None] | None = None) -> Outlook:
     """Return the time and memory of a cell, from finished cells or from a try.
 
     Finished cells decide, the likest ones first: other seeds of the same; other designs of the same base and flags; any.
@@ -157,7 +170,7 @@ def outlook(study: Study, cell: Cell, done: Sequence[Taken]) -> Outlook:
         return Outlook(statistics.mean(other.seconds for other in likest), memory, source)
     if cell.kind == "baseline":
         return Outlook(None, "", "baselines not counted")
-    expected = estimate(study, cell)
+    expected = estimate(study, cell, say)
     memory = f"{gigabytes(expected.memory)} planned" if expected.memory else ""
     if expected.training is None:
         return Outlook(None, memory, expected.how)

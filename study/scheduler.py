@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from common.words import short
+from comparison.report.tables.terminal import terminal_width
 from study.cell_progress import last_lines, progress_of
 from study.cells import Cell
 from study.launch import clean_environment, cores, read_accelerate
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_BETWEEN_LOOKS = 0.3
+LEAST_NAME = 12  # columns that show a cell's name and share
 IN_USE = 75  # exit status of a cell that another process runs: EX_TEMPFAIL
 
 
@@ -87,7 +89,7 @@ def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots
             while waiting and free:
                 cell, slot = waiting.pop(0), free.pop(0)
                 running[slot] = (cell, start(command(cell), cell, slots, slot))
-                display.line(f"{cell.name}: started")
+                display.start(cell)
             time.sleep(SECONDS_BETWEEN_LOOKS)
             for slot, (cell, process) in list(running.items()):
                 if process.poll() is None:
@@ -96,9 +98,9 @@ def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots
                 free.append(slot)
                 if process.returncode == IN_USE:
                     elsewhere.append(cell.name)
-                    display.line(f"{cell.name}: another process runs it")
+                    display.line(f"{display.place(cell)} {cell.name}: another process runs it")
                 else:
-                    display.line(outcome(cell))
+                    display.end(cell, outcome(cell))
             display.update([cell for cell, _ in running.values()])
     finally:  # Ctrl-C: the cells save what they have, and go on from there the next time
         for _, process in running.values():
@@ -116,12 +118,12 @@ def run_cells(cells: Sequence[Cell], command: Callable[[Cell], list[str]], slots
 
 
 def outcome(cell: Cell) -> str:
-    """Return a line on the end of a cell's process."""
+    """Return how a cell's process ended."""
     if cell.state == "done":
-        return f"{cell.name}: done"
+        return "done"
     if cell.state == "diverged":
-        return f"{cell.name}: DIVERGED, see {cell.training_log}"
-    return f"{cell.name}: FAILED, see {cell.log_file}"
+        return f"DIVERGED, see {cell.training_log},"
+    return f"FAILED, see {cell.log_file},"
 
 
 def why(cell: Cell) -> str:
@@ -143,14 +145,18 @@ def start(command: list[str], cell: Cell, slots: Slots, slot: int) -> subprocess
 
 
 class Display:
-    """One line that is written over on a terminal; plain lines, seldom, elsewhere."""
+    """One line that is written over on a terminal, cut to its width; plain lines, seldom, elsewhere.
+
+    A line that is wider than the terminal wraps, and only its last row would be written over: a new row every second.
+    """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.cells = list(cells)
         self.started = time.monotonic()
         self.before = self.fraction()  # done by an earlier run: takes no time now
-        self.terminal = sys.stdout.isatty()
+        self.terminal = terminal_width() is not None
         self.last = self.started
+        self.begun: dict[str, float] = {}
 
     def fraction(self) -> float:
         """Return the share of the whole study that is done."""
@@ -162,26 +168,72 @@ class Display:
         if now - self.last < (1.0 if self.terminal else SECONDS_BETWEEN_LINES):
             return
         self.last = now
-        done, elapsed = self.fraction(), now - self.started
-        rate = (done - self.before) / elapsed
-        left = "estimating the time left"
-        if rate > 0:
-            left = f"about {duration((1.0 - done) / rate)} left"
-        shares = ", ".join(f"{cell.name} {progress_of(cell):.0%}" for cell in running)
-        text = f"{done:4.0%} · {duration(elapsed)} elapsed, {left} · {shares}"
+        width = terminal_width()
+        text = state_line(self.fraction(), self.before, now - self.started, shares_of(running), width)
         if self.terminal:
             print(f"\r\033[K{text}", end="", flush=True)
         else:
             print(text, flush=True)
+
+    def start(self, cell: Cell) -> None:
+        """Print that a cell begins."""
+        self.begun[cell.name] = time.monotonic()
+        self.line(f"{self.place(cell)} {cell.name}: started")
+
+    def end(self, cell: Cell, what: str) -> None:
+        """Print how a cell ended, and after how long."""
+        seconds = time.monotonic() - self.begun.get(cell.name, self.started)
+        self.line(f"{self.place(cell)} {cell.name}: {what} after {duration(seconds)}")
+
+    def place(self, cell: Cell) -> str:
+        """Return a cell's place among all, such as ``[3/8]``."""
+        return f"[{cell.number + 1}/{len(self.cells)}]"
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
         print(f"\r\033[K{text}" if self.terminal else text, flush=True)
 
     def close(self) -> None:
-        """Leave the progress line."""
+        """Remove the progress line."""
         if self.terminal:
-            print()
+            print("\r\033[K", end="", flush=True)
+
+
+def shares_of(cells: Sequence[Cell]) -> list[str]:
+    """Return the name of each cell with the share of it that is done."""
+    return [f"{cell.name} {progress_of(cell):.0%}" for cell in cells]
+
+
+def state_line(done: float, before: float, elapsed: float, running: Sequence[str], width: int | None) -> str:
+    """Return a line on a study's progress.
+
+    >>> state_line(0.25, 0.0, 90.0, ["model1-seed1 40%", "model2-seed1 10%"], 64)
+    ' 25% · 1:30 min, about 4:30 min left · model1-seed1 40% +1 more'
+
+    Args:
+        done: share of the whole study that is done.
+        before: share that an earlier run has done.
+        elapsed: seconds of this run.
+        running: the cells that run, with their shares.
+        width: columns of the terminal, of which the last stays empty; None for a line of any length.
+    """
+    rate = (done - before) / max(elapsed, 1e-9)
+    left = "estimating the time left"
+    if rate > 0:
+        left = f"about {duration((1.0 - done) / rate)} left"
+    text = f"{done:4.0%} · {duration(elapsed)}, {left}"
+    if width is None:
+        return " · ".join([text, ", ".join(running)]) if running else text
+    rest = ""
+    for shown in range(len(running), 0, -1):
+        rest = f" +{len(running) - shown} more" if shown < len(running) else ""
+        line = f"{text} · {', '.join(running[:shown])}{rest}"
+        if len(line) < width:
+            return line
+    room = width - len(f"{text} · {rest}") - 1
+    if not running or room < LEAST_NAME:
+        return text[: width - 1]
+    return f"{text} · {short(running[0], room)}{rest}"
 
 
 def duration(seconds: float) -> str:

@@ -59,7 +59,7 @@ ORDER: dict[str, list[str]] = {
         "sources",
         "prepare",
         "read",
-        "check",
+        "check mining",
         "*",
     ],
     "trainers": ["step checkpoints.run_files", "flags", "memory monitor checkpoints", "run", "*"],
@@ -202,7 +202,7 @@ def test_no_module_bears_the_name_of_a_library() -> None:
 
 def test_the_packages_are_the_rooms() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    assert sorted(settings["setuptools"]["packages"]["find"]["include"]) == sorted(f"{room}*" for room in ROOMS)
+    assert sorted(settings["setuptools"]["packages"]["find"]["include"]) == sorted(f"{room}*" for room in [*ROOMS, "configs"])
     assert sorted(settings["mypy"]["packages"]) == sorted(ROOMS)
     holders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert holders <= OURS | {"tests"}, "a folder with code that is no room"

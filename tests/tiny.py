@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,24 @@ def write_tokenizer(directory: Path, *, pad: str | None = "<pad>", appends_eos: 
     fast.save_pretrained(str(directory))
 
 
-def write_base(directory: Path, family: str = "mistral", *, seed: int = 0, pad: str | None = "<pad>", **changes: Any) -> Path:
-    """Write a tiny base LLM of a family, with language-model head and tokenizer, as a hub snapshot looks."""
+def write_base(
+    directory: Path,
+    family: str = "mistral",
+    *,
+    seed: int = 0,
+    pad: str | None = "<pad>",
+    without: Collection[str] = (),
+    **changes: Any,
+) -> Path:
+    """Write a tiny base LLM of a family, with language-model head and tokenizer, as a hub snapshot looks.
+
+    ``without`` names sizes that the family's config must not be given.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     sizes = {**SIZES, "pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2, **changes}
+    for name in without:
+        del sizes[name]
     config = AutoConfig.for_model(family, **sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

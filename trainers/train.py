@@ -22,7 +22,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-from common.errors import SharedError, UsageError, UserError
+from common.errors import SharedError, UsageError, UserError, tell_launcher
 from trainers.flags.command_line import parse
 from trainers.run.stopping import Stopped, stop_requests
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int
     except (UserError, OSError) as error:
         if hasattr(error, "speaks"):  # another process is gone: the group's threads would wait for it at the end
             leave(str(error) if error.speaks else "")
+        tell_launcher(f"error: {error}")
         if rank == "0":
             print(f"error: {error}", file=sys.stderr)
         elif not isinstance(error, SharedError):

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common import lines as text_lines
 from common.errors import UserError
 from common.files import listing
 from common.json_text import json_decoder, json_fault, parse_json
-from common.lines import decoded_line, open_unpacked
+from common.lines import bounded_lines, decoded_line, open_unpacked
 
 if TYPE_CHECKING:
     import pyarrow.parquet  # type: ignore[import-untyped]
@@ -46,8 +47,8 @@ _ROW_DECODER = json_decoder(_object)
 
 
 def _json_rows(path: Path) -> Iterator[PlacedRow]:
-    with open_unpacked(path) as lines:
-        for number, line in enumerate(lines, start=1):
+    with open_unpacked(path) as file:
+        for number, line in enumerate(bounded_lines(file, path), start=1):
             place = f"{path}:{number}"
             text = decoded_line(line, place, first=number == 1).strip()
             if not text:
@@ -65,16 +66,29 @@ def _json_rows(path: Path) -> Iterator[PlacedRow]:
 
 
 class _CsvLines:
-    """The lines of a CSV file as texts, and the number of the last one; ends of lines inside quotes stay as they are."""
+    """The lines of a CSV file as texts, and the number of the last one; ends of lines inside quotes stay as they are.
+
+    `start_row` begins to count the bytes of a row: one whose quotation mark is not closed would hold the whole file.
+    """
 
     def __init__(self, path: Path, lines: Iterable[bytes]) -> None:
         self.path, self.lines, self.number = path, lines, 0
+        self.first, self.size = 1, 0
+
+    def start_row(self) -> int:
+        """Begin a row; return the number of its first line."""
+        self.first, self.size = self.number + 1, 0
+        return self.first
 
     def __iter__(self) -> Iterator[str]:
         for line in self.lines:
             pieces = line.splitlines(keepends=True) if b"\r" in line else [line]
             for piece in pieces:
                 self.number += 1
+                self.size += len(piece)
+                if self.size > text_lines.MOST_BYTES_OF_LINE:
+                    most = f"{text_lines.MOST_BYTES_OF_LINE:,} bytes"
+                    raise UserError(f"{self.path}:{self.first}: the row has more than {most}; is a quotation mark not closed?")
                 yield decoded_line(piece, f"{self.path}:{self.number}", first=self.number == 1)
 
 
@@ -90,7 +104,7 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[PlacedRow]:
     limit = csv.field_size_limit(LONGEST_CELL)
     try:
         with open_unpacked(path) as stream:
-            cells = _placed_cells(path, _CsvLines(path, stream), delimiter)
+            cells = _placed_cells(path, _CsvLines(path, bounded_lines(stream, path)), delimiter)
             place, header = next(cells, ("", []))
             _check_header(place, header)
             for place, row in cells:
@@ -108,7 +122,7 @@ def _placed_cells(path: Path, lines: _CsvLines, delimiter: str) -> Iterator[tupl
     """Yield the cells of each row with the line in which it begins; blank lines are no rows."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        first = lines.number + 1
+        first = lines.start_row()
         try:
             cells = next(reader, None)
         except csv.Error as error:

@@ -15,6 +15,7 @@ import huggingface_hub
 
 from common.errors import UserError, nearest
 from common.files import first_line, neighbour
+from common.lines import open_regular
 from model_loaders.hub import looks_local
 from triplets.arguments import DataArguments
 from triplets.data_sets import DataSet
@@ -92,7 +93,7 @@ def _local(path: Path, split: str) -> DataSource:
     with_names, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     for file in files:
         try:
-            with file.open("rb") as stream:
+            with open_regular(file) as stream:
                 digest = hashlib.file_digest(stream, "blake2b").digest()
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
@@ -143,10 +144,11 @@ def _hub_problem(name: str, data_set: DataSet, error: Exception) -> str:
         part += f", file {data_set.file}"
     if data_set.config_name:
         part += f", configuration {data_set.config_name!r}"
+    hint = neighbour(Path(name)) if Path(name).parent.is_dir() else ""
     return (
         f"{name!r} is no file or folder here, and could not be had from the hub as a data set ({part}): "
         f"{first_line(error)}. Check the name and the network; if it was downloaded before, HF_HUB_OFFLINE=1 takes the "
-        f"copy in the cache; or give a local file or folder as --dataset_name{neighbour(Path(name))}."
+        f"copy in the cache; or give a local file or folder as --dataset_name{hint}."
     )
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from comparison.claims.losses import Failure as Failure
+from comparison.claims.losses import Sensitivity as Sensitivity
+from comparison.claims.losses import SharedData as SharedData
 from comparison.claims.overall import Overall
 from comparison.claims.results import FEWEST_FAMILIES as FEWEST_FAMILIES
 from comparison.claims.results import AnotherRun as AnotherRun
@@ -44,52 +47,6 @@ class AsPublished:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """The comparison with failed runs counted as losses, each as large as its largest difference, at least the margin.
-
-    Attributes:
-        failed_a: failed runs of a, summed over tasks.
-        failed_b: the same of b.
-        mean: mean difference over tasks then.
-        mean_families: the same over families.
-        p: step-down max-T by family then.
-        shares: of a's runs and of b's that failed, over tasks.
-    """
-
-    failed_a: int
-    failed_b: int
-    mean: float
-    mean_families: float
-    p: float
-    shares: tuple[float, float]
-
-    def carries(self, difference: float) -> bool:
-        """Return whether a difference a - b stands: the same one is better, and less than half of its runs failed."""
-        return self.p <= ALPHA and self.mean_families * difference > 0 and self.shares[difference < 0] < 0.5
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Failures of a system in one category: runs that diverged, tasks that ran out of memory, scores that are no number.
-
-    Attributes:
-        runs: of the system.
-        lost: those without a score on any task.
-        cells: failed runs, summed over tasks.
-        tasks: with a failed run.
-        of: tasks of the category.
-        everywhere: whether no score is left.
-    """
-
-    runs: int
-    lost: int
-    cells: int
-    tasks: int
-    of: int
-    everywhere: bool
-
-
-@dataclass(frozen=True)
 class Contrast:
     """One comparison of two systems in one category.
 
@@ -108,6 +65,7 @@ class Contrast:
         sensitivity: with failed runs as losses; None if none failed.
         mark: ``**``, ``*``, ``o``, or nothing.
         checkpoint: whether the mark speaks of trained files, because one of the two was trained once.
+        data: how far the results are of the same tasks, data and items; None where no files are known.
     """
 
     a: str
@@ -124,6 +82,7 @@ class Contrast:
     sensitivity: Sensitivity | None
     mark: str
     checkpoint: bool
+    data: SharedData | None = None
 
     @property
     def starred(self) -> bool:
@@ -173,6 +132,31 @@ class Ranks:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What a kind of tasks can show at its size, simulated with its own spread.
+
+    Attributes:
+        difference: a true difference of one design, in score units.
+        families: of the largest comparison.
+        runs: of each design.
+        sd: of differences over families.
+        run_sd: of a mean score over runs; 0 where it is not known.
+        power: share of such studies in which the design gets a star.
+        exaggeration: what a star says of it over the truth, on average; None where there are no stars.
+        needed: families for a power of 80 % with these runs; None where no number that was tried is enough.
+    """
+
+    difference: float
+    families: int
+    runs: int
+    sd: float
+    run_sd: float
+    power: float
+    exaggeration: float | None
+    needed: int | None
+
+
+@dataclass(frozen=True)
 class Category:
     """Everything on one category of tasks.
 
@@ -189,6 +173,7 @@ class Category:
         ranks: of complete systems, if there are three.
         variances: where scores vary, if runs were repeated.
         tests: comparisons for which p-values are corrected; 0 where that is the number of contrasts.
+        outlook: what its size can show; None where that was not asked.
     """
 
     name: str
@@ -203,6 +188,7 @@ class Category:
     ranks: Ranks | None
     variances: Variances | None
     tests: int = 0
+    outlook: Outlook | None = None
 
 
 @dataclass(frozen=True)

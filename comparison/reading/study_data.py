@@ -217,6 +217,33 @@ class Truncation(_Counted):
 
 
 @dataclass(frozen=True)
+class TextTable:
+    """A table as it is shown.
+
+    Attributes:
+        title: what it shows.
+        head: titles of the columns, the system's first.
+        rows: a text for each column.
+        notes: sentences on what the figures mean and do not mean.
+    """
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the rows.
+
+        Raises:
+            ValueError: a row has more or fewer texts than there are columns.
+        """
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.head):
+                raise ValueError(f"rows[{number}]: {len(row)} texts for {len(self.head)} columns")
+
+
+@dataclass(frozen=True)
 class DataFile:
     """Something that results depend on.
 
@@ -248,6 +275,7 @@ class StudyData:
     Attributes:
         title: the study's name.
         cells: all of them, also those that failed or are not there yet.
+        gains: absolute scores by task, and gains of trained over untrained designs; None where no headline task was named.
         attention: of multi-layer poolings.
         leakage: found between training and test texts; None where nobody looked.
         truncation: by task and side.
@@ -260,6 +288,7 @@ class StudyData:
 
     title: str = ""
     cells: list[CellData] = field(default_factory=list)
+    gains: TextTable | None = None
     attention: list[AttentionMass] = field(default_factory=list)
     leakage: list[LeakedTexts] | None = None
     truncation: list[Truncation] = field(default_factory=list)

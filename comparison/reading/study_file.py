@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from common.build import build
 from common.errors import UserError
+from common.files import is_below
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes, read_text
 from common.number_check import is_number
@@ -102,11 +103,10 @@ def _points(value: object, folder: Path, place: str) -> list[dict[str, Any]]:
 
 
 def _lines(name: str, folder: Path, place: str) -> list[Any]:
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts:
+    if not is_below(name):
         raise ComparisonError(f"{place}: {name!r} must be below the study's folder")
     try:
-        text = read_text(folder / relative)
+        text = read_text(folder / name)
     except OSError as error:
         raise ComparisonError(f"{place}: {name!r} cannot be read: {error.strerror}") from error
     rows = []

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from common.files import is_below
 from common.json_text import json_fault, parse_json
 from common.lines import read_bytes
 from common.number_check import finite
@@ -186,8 +187,11 @@ def _read_cell(folder: Path, label: str, read_revision: ReadRevision, notes: lis
                 notes += of_revision
             score = revisions[revision].scores.get(task)
         if score is None:
-            entries = {("test", "default"): finite(entry.get("score"))}
+            cell = ("test", "default")
+            entries = {cell: finite(entry.get("score"))}
             score = Score(task, entries, category, None, None, folder / "scores.json")
+            if isinstance(entry.get("metric"), str):
+                score = replace(score, equal={cell: frozenset([entry["metric"]])})
         scores[task] = replace(score, category=category)
     failed: dict[str, str] = {}
     for name, reason in _mapping(content.get("failures")).items():
@@ -202,10 +206,9 @@ def inside(folder: Path, name: object, record: Path) -> Path:
     Raises:
         ComparisonError: the path leads out of the folder, or is none.
     """
-    relative = PurePosixPath(str(name))
-    if not isinstance(name, str) or not name or relative.is_absolute() or ".." in relative.parts or "\0" in name:
+    if not isinstance(name, str) or not name or "\0" in name or not is_below(name):
         raise ComparisonError(f"{record}: {shown(name)} must be a path below {folder}; run the study again")
-    return folder / relative
+    return folder / name
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Score:
         file: the result file.
         items: the file with scores item by item; None if there is none.
         external: whether the model's authors reported it themselves.
+        equal: metrics that equal the main score, by (split, subset); empty where the file does not say.
+        metrics: values of the metrics that are recomputed from items, by (split, subset).
     """
 
     task: str
@@ -35,6 +37,13 @@ class Score:
     file: Path
     items: Path | None = None
     external: bool = False
+    equal: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    metrics: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+
+    def measures(self, cells: Sequence[tuple[str, str]]) -> frozenset[str]:
+        """Return the metrics that are the main score in all of these cells; empty where the file does not say."""
+        stated = [self.equal.get(cell, frozenset[str]()) for cell in cells]
+        return frozenset.intersection(*stated) if stated else frozenset()
 
     @property
     def splits(self) -> set[str]:

@@ -26,6 +26,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = (
     ("answer", "Which to choose, and how sure that is"),
     ("table", "The table"),
+    ("gains", "Scores, and what training gained"),
     ("forest", "Differences and their intervals"),
     ("grid", "The grid: attention and pooling"),
     ("tasks", "Task by task"),
@@ -41,6 +42,10 @@ ABSENT = {
     "answer": NOTHING,
     "table": NOTHING,
     "forest": NOTHING,
+    "gains": (
+        "No gains by training are known. In a study file, headline (a task that untrained designs are scored on, too) would "
+        "fill this."
+    ),
     "grid": "The designs do not cross two attentions with two poolings or more, so there is no grid to take apart.",
     "tasks": NOTHING,
     "cost": (
@@ -143,6 +148,7 @@ def make_page(
         "variances": variances(comparison),
         "cautions": cautions.cautions(comparison, studies, comparison.notes),
         "quiet": cautions.quiet(studies),
+        "gains": [study.data.gains for study in studies if study.data.gains is not None],
         "facts": facts(studies),
         "commands": commands,
         "style": _style(),

@@ -14,7 +14,7 @@ from comparison.report.page import Illustrations, make_page
 from comparison.report.plots import attention
 from comparison.report.plots.cost import draw_cost
 from comparison.report.plots.curves import draw_curves
-from comparison.report.plots.drawing import Plot, style
+from comparison.report.plots.drawing import Plot, Series, series_of, style
 from comparison.report.plots.forest import draw_forest, how_to_read
 from comparison.report.plots.grid import draw_grid
 from comparison.report.plots.heat_map import draw_heat_map
@@ -92,8 +92,8 @@ def draw(comparison: Comparison, studies: Sequence[StudyResults]) -> Illustratio
             "grid": _drawn(draw_grid(comparison, "grid")),
             "tasks": heat_maps,
             "cost": _drawn(draw_cost(comparison, cells, "cost")),
-            "training": _drawn(draw_curves(cells, "training")),
-            "attention": _draw_attention(masses),
+            "training": _drawn(draw_curves(cells, "training", series_of(comparison.systems))),
+            "attention": _draw_attention(masses, series_of(comparison.systems)),
         }
     illustrations.sentences["forest"] = []
     if any(plot.name.startswith("forest") for plot in forests):
@@ -111,12 +111,13 @@ def _drawn(plot: Plot | None) -> list[Plot]:
     return [plot]
 
 
-def _draw_attention(masses: Mapping[str, Sequence[AttentionMass]]) -> list[Plot]:
+def _draw_attention(masses: Mapping[str, Sequence[AttentionMass]], series: Mapping[str, Series]) -> list[Plot]:
     """Draw each system's attention by layer, then by head and by latent."""
     stems = slugs(list(masses))
     plots = []
     for system, of_system in masses.items():
-        plots.append(attention.draw_profile(system, of_system, f"attention-{stems[system]}"))
+        stem = f"attention-{stems[system]}"
+        plots.append(attention.draw_profile(system, of_system, stem, series[system].colour))
         for kind in ("head", "latent"):
             of_kind = [mass for mass in of_system if mass.by == kind]
             if of_kind:

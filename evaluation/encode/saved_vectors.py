@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
-from common.files import write_whole
+from common.files import is_below, write_whole
 from common.json_text import parse_json
 from common.lines import read_bytes
 
@@ -97,10 +97,12 @@ class EmbeddingFiles:
         try:
             index = parse_json(read_bytes(self.folder / INDEX))
             for side in index["sides"]:
+                if not (is_below(side["texts"]) and is_below(side["file"])):
+                    return False
                 (self.folder / side["texts"]).stat()
                 if (self.folder / side["file"]).stat().st_size != _size(side["rows"], side["dim"]):
                     return False
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):  # no file, or another shape of it
             return False
         return bool(index["of"] == self.stamp)
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
+from common.files import first_line
 from model_loaders.designs import Design
 
 # Layers with a state that runs from left to right, or that cut the text in chunks, cannot be made to see every token.
@@ -82,12 +83,34 @@ def sees_future(backbone: nn.Module, vocabulary: int, *, padded: bool, masked: b
 
     def first_state(ids: torch.Tensor) -> torch.Tensor:
         output = backbone(input_ids=ids[None], attention_mask=mask[None] if masked else None, use_cache=False)
-        return output.last_hidden_state[0, 0].float()  # type: ignore[no-any-return]
+        state: torch.Tensor = output.last_hidden_state[0, 0].float()
+        check_width(backbone, state.numel())
+        return state
 
     base = first_state(row)
     scale = float(base.abs().max().clamp(min=1e-12))
     future = float((first_state(other_last) - base).abs().max()) / scale
     return future, float((first_state(other_pads) - base).abs().max()) / scale
+
+
+def check_width(backbone: nn.Module, width: int) -> None:
+    """Raise a UserError if a decoder's last states are not as wide as its layers, as those of OPT-350m."""
+    config: Any = backbone.config
+    hidden = int(config.get_text_config(decoder=True).hidden_size)
+    if width != hidden:
+        raise UserError(
+            f"the last states of this {config.model_type!r} model are {width} wide, and its layers {hidden}: it projects them "
+            "behind the last layer, which no pooling here reads. Take another base model."
+        )
+
+
+def other_way(config: Any) -> str:
+    """Return what may help where a model's attention is not as the design wants it."""
+    return (
+        "take another base model"
+        if config._attn_implementation == "eager"
+        else "try attn_implementation='eager', or another base model"
+    )
 
 
 @torch.no_grad()
@@ -104,18 +127,27 @@ def probe_attention(backbone: nn.Module, design: Design) -> None:
     vocabulary = int(config.get_text_config(decoder=True).vocab_size)
     ways = {"an unpadded batch": (False, True), "a padded batch": (True, True), "a batch without a mask": (False, False)}
     for where, (padded, masked) in ways.items():
-        future, padding = sees_future(backbone, vocabulary, padded=padded, masked=masked)
+        try:
+            future, padding = sees_future(backbone, vocabulary, padded=padded, masked=masked)
+        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            other = "a causal design, or another base model" if design.attention == "bidirectional" else "another base model"
+            raise UserError(
+                f"a {config.model_type!r} model with {design.attention} attention ({config._attn_implementation!r}) cannot run "
+                f"{where}: {first_line(error)}. Take {other}."
+            ) from error
         sees = future > NOISE
         if sees != (design.attention == "bidirectional"):
             raise UserError(
                 f"the design wants {design.attention} attention, but on {where} the first token "
                 f"{'sees' if sees else 'does not see'} the last one (relative change {future:.1e}; model type "
                 f"{config.model_type!r}, attention {config._attn_implementation!r}). This model or kernel does not honour "
-                "config.is_causal: try attn_implementation='eager', or another base model."
+                f"config.is_causal: {other_way(config)}."
             )
         if padding > 1e-3:
             raise UserError(
                 f"the content of the padding changes the state of a real token (relative change {padding:.1e}; model type "
-                f"{config.model_type!r}, attention {config._attn_implementation!r}). Try attn_implementation='eager'."
+                f"{config.model_type!r}, attention {config._attn_implementation!r}): {other_way(config)}."
             )
     backbone.train(training)

@@ -142,6 +142,9 @@ def read_weights(directory: Path, options: dict[str, Any]) -> tuple[nn.Module, l
             raise
         except Exception as error:  # odd values in a config.json fail wherever a family first uses them
             reason = OWN_CODE if needs_own_code(error) else reason_of(error).replace(str(files), str(directory))
+            if "does not support an attention implementation" in reason:
+                wanted = options["attn_implementation"]
+                reason = f"transformers has no {wanted} for it: leave attn_implementation out, or give 'eager'"
             raise UserError(f"the base model in {directory} ({listing(directory)}) cannot be loaded: {reason}") from error
     check_shapes(report["mismatched_keys"], directory)
     say_unused(report["unexpected_keys"], directory)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,16 +16,13 @@ from torch import nn
 from common.errors import UsageError, UserError, nearest
 from common.files import first_line
 from common.printable import shown
+from model_loaders.backbone.lora_targets import fitted, fused_experts, is_part, linear_names, never_called
 from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.states import decoder_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-logger = logging.getLogger(__name__)
-
-# configs/lora.json names these; where a family calls its linear layers otherwise, it stands for all of them.
-STANDARD_TARGETS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 # Initialisations that give the same A and B, and the same changed base weights, each time LoRA is added. The others that change
 # the base (pissa_niter_16, corda, loftq, lora_ga) draw at random or need data, so a saved adapter would not fit its base.
 INITIALISATIONS = (True, False, "gaussian", "orthogonal", "pissa", "olora")
@@ -56,7 +52,7 @@ def add_lora(backbone: nn.Module, lora: dict[str, Any], *, trainable: bool, save
         check_patterns(backbone, config)
         if not saved:
             check_new(backbone, config)
-        with quiet():
+        with quiet(), names_as_given():
             model = peft.get_peft_model(backbone, config, autocast_adapter_dtype=trainable)
     except (UserError, torch.OutOfMemoryError):
         raise
@@ -64,6 +60,23 @@ def add_lora(backbone: nn.Module, lora: dict[str, Any], *, trainable: bool, save
         reason = error if isinstance(error, ValueError | re.error) else first_line(error)
         raise UserError(f"this LoRA config does not fit a {family.model_type!r} model: {reason}") from error
     return model  # type: ignore[no-any-return]
+
+
+@contextmanager
+def names_as_given() -> Iterator[None]:
+    """Keep peft from reading targets as transformers 4 named them inside the block.
+
+    In models with a mixture of experts it takes ``down_proj`` for the tensor of all experts alone, so that the linear layer of
+    that name, of a dense layer or of a shared expert, would have no LoRA.
+    """
+    from peft.utils import transformers_weight_conversion as conversion
+
+    before = conversion.convert_peft_config_for_transformers
+    conversion.convert_peft_config_for_transformers = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        conversion.convert_peft_config_for_transformers = before
 
 
 def lora_config(lora: dict[str, Any], *, trainable: bool) -> LoraConfig:
@@ -78,52 +91,6 @@ def lora_config(lora: dict[str, Any], *, trainable: bool) -> LoraConfig:
     options = {key: value for key, value in lora.items() if key in known and key not in ("task_type", "peft_type")}
     options |= {"inference_mode": not trainable, "base_model_name_or_path": None}
     return peft.LoraConfig(task_type="FEATURE_EXTRACTION", **options)
-
-
-def fitted(lora: dict[str, Any], backbone: nn.Module) -> dict[str, Any]:
-    """Return a new adapter's config for this family: the standard targets become its own linear layers where it has others."""
-    targets = lora.get("target_modules")
-    if isinstance(targets, list) and set(targets) == STANDARD_TARGETS:
-        own = linear_names(backbone)
-        if not own >= STANDARD_TARGETS:
-            lora = lora | {"target_modules": sorted(own)}
-            experts = fused_experts(backbone)
-            if experts and not lora.get("target_parameters"):
-                logger.warning(
-                    "LoRA does not act on the experts, whose weights are fused (%s): name them under target_parameters, "
-                    "with lora_dropout 0, to train them", ", ".join(experts),
-                )  # fmt: skip
-    if lora.get("layers_to_transform") is not None and not lora.get("layers_pattern"):
-        # peft looks for a list inside a named part; in a bare decoder the list of layers stands at the top.
-        lora = lora | {"layers_pattern": layers_name(backbone)}
-    return lora
-
-
-def linear_names(backbone: nn.Module) -> set[str]:
-    """Return the last names of the linear maps in the decoder layers."""
-    from transformers.pytorch_utils import Conv1D
-
-    names = set()
-    for name, module in decoder_layers(backbone).named_modules():
-        if isinstance(module, nn.Linear | Conv1D):
-            names.add(name.rsplit(".", 1)[-1])
-    return names
-
-
-def fused_experts(backbone: nn.Module) -> list[str]:
-    """Return the names of weights of several experts in one tensor, such as ``experts.down_proj``."""
-    names = set()
-    for name, parameter in decoder_layers(backbone).named_parameters():
-        if parameter.dim() == 3:
-            names.add(".".join(name.split(".")[-2:]))
-    return sorted(names)
-
-
-def layers_name(backbone: nn.Module) -> str:
-    """Return the name of the decoder's list of layers, such as ``layers``."""
-    layers = decoder_layers(backbone)
-    names = [name for name, module in backbone.named_modules() if module is layers]
-    return str(names[0].rsplit(".", 1)[-1])
 
 
 def check_patterns(backbone: nn.Module, config: LoraConfig) -> None:
@@ -195,6 +162,7 @@ def check_new(backbone: nn.Module, config: LoraConfig) -> None:
             "'orthogonal', 'pissa' or 'olora'."
         )
     check_names(backbone, config)
+    check_called(backbone, config)
     check_layers(backbone, config)
     if config.use_dora:
         refuse_zero_rows(backbone, config)
@@ -235,9 +203,16 @@ def check_names(backbone: nn.Module, config: LoraConfig) -> None:
             )
 
 
-def is_part(key: str, names: Iterable[str]) -> bool:
-    """Whether one of the names is ``key`` or ends with it, as peft matches."""
-    return any(name == key or name.endswith(f".{key}") for name in names)
+def check_called(backbone: nn.Module, config: LoraConfig) -> None:
+    """Raise a UserError for a listed target whose layers the model never calls, so that LoRA would do nothing there."""
+    if isinstance(config.target_modules, str) or not config.target_modules:
+        return
+    dead = sorted(never_called(backbone) & set(config.target_modules))
+    if dead:
+        raise UsageError(
+            f"the LoRA config's target_modules: LoRA would do nothing on {', '.join(dead)}, whose weights the model's "
+            "code reads beside their layers. Leave them out."
+        )
 
 
 def check_layers(backbone: nn.Module, config: LoraConfig) -> None:
@@ -284,23 +259,6 @@ def refuse_zero_rows(backbone: nn.Module, config: LoraConfig) -> None:
                 f"use_dora: the base model's {name} has {rows} rows of zeros, and DoRA divides by the norm of each row: every "
                 "vector would be NaN. Leave use_dora out, or name it under exclude_modules."
             )
-
-
-def targets_of(backbone: nn.Module) -> dict[str, int]:
-    """Return in how many places LoRA acts, by the last name of the module.
-
-    >>> from model_loaders.create import create
-    >>> targets_of(create("model1", base, lora={"target_modules": ["q_proj"]}).backbone)
-    {'q_proj': 3}
-    """
-    from peft.tuners.lora.layer import LoraLayer
-
-    names: list[str] = []
-    for name, module in backbone.named_modules():
-        if isinstance(module, LoraLayer):
-            parameter = getattr(module, "parameter_name", None)
-            names.append(parameter if isinstance(parameter, str) else name.rsplit(".", 1)[-1])
-    return dict(Counter(names))
 
 
 def check_ranks(lora: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], place: str) -> None:

@@ -252,7 +252,13 @@ class TextTokenizer:
     def _raw(self, texts: Sequence[str], max_length: int | None) -> tuple[list[list[int]], list[bool]]:
         """Return the tokenizer's own ids of each text, and whether it cut them to ``max_length``."""
         options = {"padding": False, "return_attention_mask": False}
-        found = self.tokenizer(list(texts), truncation=max_length is not None, max_length=max_length, **options)
+        try:
+            found = self.tokenizer(list(texts), truncation=max_length is not None, max_length=max_length, **options)
+        except Exception as error:
+            if type(error) is not Exception:  # the tokenizers library raises a plain one, such as for a lacking unknown token
+                raise
+            name = self.tokenizer.name_or_path
+            raise UserError(f"the tokenizer {name!r} cannot read these texts: {error}; take the base model's own") from error
         rows: list[list[int]] = found["input_ids"]
         if max_length is None:
             return rows, [False] * len(rows)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.lines import json_rows
 from quickstart.docstrings.cleaning import Docstring, clean_all
 from quickstart.docstrings.deduplicate import deduplicate
 from quickstart.docstrings.sources import STANDARD_LIBRARY, find_roots, package_licence, package_versions, read_packages
@@ -63,10 +62,8 @@ def read_pretraining_text(corpus_files: Sequence[Path], workers: int = 2) -> Pre
     require_apart(leakage, "the pretraining text and the held-out modules")
     books = []
     for file in corpus_files:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                books.append((str(row["source"]), str(row["text"])))
+        for _, row in json_rows(Path(file)):
+            books.append((str(row["source"]), str(row["text"])))
     packages = {}
     for name, version in package_versions(sorted({doc.package for doc in train})).items():
         packages[name] = (version, package_licence(name))

@@ -8,7 +8,7 @@ import os
 import platform
 import sysconfig
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -200,18 +200,35 @@ def _read_chunk(job: tuple[str, Path, list[Path]]) -> list[RawDocstring]:
     return docs
 
 
-def read_packages(roots: dict[str, Path], workers: int = 2, chunk: int = 64) -> dict[str, list[RawDocstring]]:
-    """Return the docstrings of each package, in the order of ``roots``; the result does not depend on ``workers``."""
+def read_packages(
+    roots: dict[str, Path], workers: int = 2, chunk: int = 64, on_files: Callable[[int, int], None] | None = None
+) -> dict[str, list[RawDocstring]]:
+    """Return the docstrings of each package, in the order of ``roots``; the result does not depend on ``workers``.
+
+    Args:
+        roots: folder that holds each package.
+        workers: processes that parse.
+        chunk: files that a process gets at once.
+        on_files: called with the number of files that are read, and of all.
+    """
     jobs = []
     for package, root in roots.items():
         files = list_modules(package, root)
         jobs += [(package, root, files[start : start + chunk]) for start in range(0, len(files), chunk)]
     collected: dict[str, list[RawDocstring]] = {package: [] for package in roots}
+    total, done = sum(len(files) for _, _, files in jobs), 0
+
+    def collect(results: Iterable[list[RawDocstring]]) -> None:
+        nonlocal done
+        for (package, _, files), docs in zip(jobs, results, strict=True):
+            collected[package] += docs
+            done += len(files)
+            if on_files is not None:
+                on_files(done, total)
+
     if workers <= 1:
-        for job in jobs:
-            collected[job[0]] += _read_chunk(job)
+        collect(map(_read_chunk, jobs))
     else:
         with ProcessPoolExecutor(max_workers=workers) as pool:
-            for job, docs in zip(jobs, pool.map(_read_chunk, jobs), strict=True):
-                collected[job[0]] += docs
+            collect(pool.map(_read_chunk, jobs))
     return collected

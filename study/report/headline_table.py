@@ -13,6 +13,7 @@ import numpy as np
 from common import csv_files
 from common.errors import UserError
 from common.files import write_whole
+from comparison.reading.study_data import TextTable
 from comparison.stats.paired import Difference, paired_difference, run_interval
 from evaluation.results.item_scores import read_items
 from study.cell_progress import read_scores
@@ -119,13 +120,13 @@ def item_scores(run: Finished, key: str, config: StudyConfig) -> np.ndarray:
     return np.array([values[key] for key in sorted(values)])
 
 
-def as_text(rows: Sequence[HeadlineRow], headline: str) -> str:
-    """Return the table as Markdown, with what the numbers mean and do not mean below it."""
+def make_table(rows: Sequence[HeadlineRow], headline: str) -> TextTable:
+    """Return the table as texts, with what the numbers mean and do not mean."""
     others = []
     if rows:
         others = [task for task in rows[0].scores if task != headline]
     head = ["system", "seeds", f"{headline}: untrained", "trained", "gain over untrained", "gain over mean pooling", *others]
-    lines = [markdown_row(head), "|" + "---|" * len(head)]
+    lines = []
     for row in rows:
         figures = [row.name, NOTHING, NOTHING, f"{row.scores[headline]:.3f}"]
         if row.untrained is not None:
@@ -133,8 +134,14 @@ def as_text(rows: Sequence[HeadlineRow], headline: str) -> str:
         figures += [shown(row.gains.get("untrained")), shown(row.gains.get("mean_pooling"))]
         for task in others:
             figures.append(f"{row.scores[task]:.3f}" if task in row.scores else NOTHING)
-        lines.append(markdown_row(figures))
-    return "\n".join([*lines, "", *notes(rows, headline)])
+        lines.append(figures)
+    return TextTable(f"Scores by task, and gains on {headline}", head, lines, notes(rows, headline))
+
+
+def as_markdown(table: TextTable) -> str:
+    """Return the table as Markdown, its notes below it."""
+    rows = list(map(markdown_row, table.rows))
+    return "\n".join([markdown_row(table.head), "|" + "---|" * len(table.head), *rows, "", *table.notes])
 
 
 def markdown_row(figures: Sequence[str]) -> str:
@@ -151,7 +158,9 @@ def notes(rows: Sequence[HeadlineRow], headline: str) -> list[str]:
         "queries and these checkpoints."
     ]
     if lexical:
-        lines.append(f"{' and '.join(lexical)} read whole texts; the designs and mean pooling cut them to the trained lengths.")
+        verb = "reads" if len(lexical) == 1 else "read"
+        which = " and ".join(lexical)
+        lines.append(f"{which} {verb} whole texts; the designs and mean pooling cut them to the trained lengths.")
     if seeds < 2:
         lines.append("One seed a design: the spread between training runs is unknown, so this table ranks no design.")
         return lines
@@ -170,7 +179,7 @@ def shown(gain: Difference | None) -> str:
 def save(rows: Sequence[HeadlineRow], headline: str, folder: Path) -> list[Path]:
     """Write ``headline.md``, ``headline.csv`` and ``headline.json`` into the study's folder."""
     text, table, data = (folder / f"headline.{ending}" for ending in ("md", "csv", "json"))
-    write_whole(text, as_text(rows, headline) + "\n")
+    write_whole(text, as_markdown(make_table(rows, headline)) + "\n")
     lines: list[list[object]] = [["system", "seeds", "task", "score", "untrained"]]
     for row in rows:
         for task, score in row.scores.items():

@@ -11,6 +11,7 @@ import math
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from common.errors import UserError
 from common.files import one_line, read_json_or_empty, write_json
 from common.lines import open_unpacked
 from comparison.places import PROJECT
+from comparison.reading.study_data import TextTable
 from evaluation.results.record import Record, library_versions
 from model_loaders.backbone.base_files import tensor_table
 from model_loaders.designs import Design, get_design
@@ -40,8 +42,13 @@ FEW_SEEDS = {1: "one training run", 2: "two training runs"}
 Sides = dict[str, dict[str, Any]]  # what evaluation recorded by task and side
 
 
-def write_study_json(study: Study) -> None:
-    """Write ``study.json`` into the study's folder."""
+def write_study_json(study: Study, gains: TextTable | None = None) -> None:
+    """Write ``study.json`` into the study's folder.
+
+    Args:
+        study: whose cells have been run.
+        gains: its headline table, where it has one.
+    """
     config, cells = study.config, study.cells
     leakage, sentences = look_for_leakage(study)
     sides = {cell.name: evaluated_sides(cell) for cell in cells}
@@ -61,6 +68,7 @@ def write_study_json(study: Study) -> None:
         "format": FORMAT,
         "title": study.title,
         "cells": [about_cell(study, cell, sides[cell.name]) for cell in cells],
+        "gains": None if gains is None else asdict(gains),
         "attention": attention,
         "leakage": leakage,
         "truncation": truncation(cells, sides),

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from model_loaders import LoadOptions, UserError, load
 from model_loaders.backbone import lora as module
-from model_loaders.backbone.lora import targets_of
+from model_loaders.backbone.lora_targets import as_in_checkpoint, left_out, targets_of
 from model_loaders.create import create
 from model_loaders.saving import save
-from tests.tiny import ROOT
+from tests.tiny import ROOT, write_tokenizer
+from trainers.checkpoints.load import load_checkpoint
 
 CPU = LoadOptions(device="cpu", dtype="float32")
 DEFAULT = json.loads((ROOT / "configs" / "lora.json").read_text())
@@ -51,10 +52,32 @@ def test_the_default_stands_on_all_linear_maps(
     assert set(targets_of(load(tmp_path, device="cpu").backbone)) == names
 
 
-def test_fused_experts_are_said(make_base: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
-    model = create("model1", make_base("mixtral", num_local_experts=2), lora=DEFAULT, options=CPU)
-    assert "experts" in caplog.text
-    assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= set(targets_of(model.backbone))
+def test_a_layer_that_is_never_called_has_no_lora(make_base: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    base = make_base("mamba")
+    model = create("model1", base, lora=DEFAULT, options=CPU)
+    assert targets_of(model.backbone) == {"in_proj": 3, "x_proj": 3}
+    assert "LoRA does not act on dt_proj, out_proj" in caplog.text
+    assert {"dt_proj", "out_proj"} <= set(left_out(model.backbone))
+    with pytest.raises(UserError, match="LoRA would do nothing on dt_proj"):
+        add(base, target_modules=["in_proj", "dt_proj"])
+
+
+def test_a_run_of_an_earlier_version_goes_on(make_base: Callable[..., Path], tmp_path: Path) -> None:
+    """Its default LoRA stood on what of the standard names the family has, and its config has all of them."""
+    base = make_base("phi3")
+    old = create("model1", base, lora=DEFAULT | {"target_modules": ["o_proj", "down_proj"]}, options=CPU)
+    save(old, tmp_path)
+    write_tokenizer(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    config["target_modules"] = DEFAULT["target_modules"]
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    new = create("model1", base, lora=as_in_checkpoint(DEFAULT, config), options=CPU)
+    assert targets_of(new.backbone) == {"down_proj": 3, "o_proj": 3}
+    load_checkpoint(new, tmp_path)
+    with pytest.raises(UserError, match="target_modules"):
+        load_checkpoint(create("model1", base, lora=DEFAULT, options=CPU), tmp_path)
+    own = {"r": 2, "target_modules": ["o_proj"]}
+    assert as_in_checkpoint(own, config) is own
 
 
 @pytest.mark.parametrize(

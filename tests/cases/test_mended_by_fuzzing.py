@@ -154,6 +154,15 @@ def test_odd_values_of_a_base_llms_config_are_errors(base: Path, tmp_path: Path,
         create("model1", edited(base, tmp_path / "base", **changes), lora=None, options=CPU)
 
 
+def test_a_tokenizer_without_its_unknown_token_is_an_error(base: Path, tmp_path: Path) -> None:
+    path = edited(base, tmp_path / "base") / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["unk_token"] = "[NONE]"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="cannot read these texts: WordLevel error"):
+        create("model1", path.parent, lora=None, options=CPU)
+
+
 def test_a_config_without_named_outputs_loads(base: Path, tmp_path: Path) -> None:
     texts = ["word1 word2"]
     plain = create("model1", base, lora=None, options=CPU).encode(texts)

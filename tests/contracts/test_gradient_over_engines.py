@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,18 @@ def test_equals_one_process(engine: str, found: dict[str, list[dict[str, Any]]],
         assert all(torch.equal(ranks[0]["weights"][name], weight) for name, weight in ranks[1]["weights"].items())
         return
     check(ranks, reference(case, base), 2e-4 if case.name == "adam" else 2e-6)
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_lora_on_experts_equals_one_process(make_base: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+    """peft replaces the experts' tensor during a pass, while FSDP2 gathers and splits it."""
+    base = make_base("mixtral", num_local_experts=4)
+    cases = [Case("plain", "model1", RAGGED2, 24), Case("checkpointing", "model5", RAGGED2, 24, checkpointing=True)]
+    launch([job_of(2, kind, base, tmp_path, cases)], tmp_path)
+    for case in cases:
+        ranks = [torch.load(tmp_path / f"{case.name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+        assert any("experts" in name for name in ranks[0]["weights"])
+        check(ranks, reference(case, base), 1e-5)
 
 
 @pytest.mark.parametrize("design", ["model1", "model3"])

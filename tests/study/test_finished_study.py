@@ -32,6 +32,22 @@ def test_from_start_to_comparison(finished: Path) -> None:
     assert "One seed a design" in (finished.parent / "stdout.txt").read_text()
 
 
+def test_the_report_shows_what_the_table_shows(finished: Path) -> None:
+    """Absolute scores by task and gains over the untrained design stood in the printed table alone."""
+    out = finished.parent / "out"
+    page = (out / "report" / "report.html").read_text()
+    section = page.split('<section id="gains"')[1].split("</section>")[0]
+    assert "WordRetrieval: untrained" in section and "gain over untrained" in section and "One seed a design" in section
+    for row in load(out / "headline.json")["rows"]:
+        assert row["name"] in section and row["scores"]
+        for score in row["scores"].values():
+            assert f"<td>{score:.3f}</td>" in section
+        for gain in row["gains"].values():
+            assert f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" in section
+    gains = record_of(finished).gains
+    assert gains is not None and [row[0] for row in gains.rows] == ["mean_pooling", "model1", "model3"]
+
+
 def test_what_reports_need(finished: Path) -> None:
     record = record_of(finished)
     baseline, model1, model3 = record.cells

@@ -15,8 +15,11 @@ from tests.study.tiny_study import Main, change, load
 
 def test_a_few_steps_are_tried(study_file: Path, main: Main) -> None:
     change(study_file, designs=["model3"], seeds=[1, 2], tasks=None)
-    status, told, _ = main(study_file, "--plan")
+    status, told, errors = main(study_file, "--plan")
     assert status == 0
+    said = [line for line in errors.splitlines() if line.startswith("[plan")]
+    assert len(said) == 1 and "model3-seed1: planning memory" in said[0], "what is being measured; the second seed is not tried"
+    assert "[plan" not in told
     assert "measured on 3 steps" in told and "planned" in told and "time left: about" in told
     out = study_file.parent / "out"
     (figures,) = load(out / "estimates.json").values()  # both seeds

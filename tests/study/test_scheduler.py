@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from study.launch import clean_environment
-from study.scheduler import Slots, make_slots, run_cells
+from study.scheduler import Display, Slots, make_slots, run_cells, state_line
 from tests.study.tiny_study import fake_cell
 
 
@@ -38,7 +38,8 @@ def test_a_failing_cell_stops_no_other(
     assert set(left) == {"dies", "taken", "fails"}
     assert left["taken"] == "another process runs it" and left["fails"] == "no memory"
     told = capsys.readouterr().out
-    assert "good: done" in told and "dies: FAILED" in told and "before" not in told
+    assert "[3/5] good: done after 0:0" in told and "[1/5] dies: FAILED" in told and "before" not in told
+    assert "\r" not in told and "\033" not in told, "no terminal: plain lines"
 
 
 def test_cells_get_a_clean_environment() -> None:
@@ -74,3 +75,28 @@ def test_cells_get_shares_of_the_gpus(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert make_slots(None, None) == Slots([None, None], 4)
     assert make_slots(4, str(pairs)) == Slots([None] * 4, 1)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_the_progress_line_is_never_wider_than_the_terminal(width: int) -> None:
+    names = [f"model{number}-a-long-base-name-seed{number} 10%" for number in range(8)]
+    line = state_line(0.5, 0.0, 60.0, names, width)
+    assert len(line) < width and line.startswith(" 50%")
+    assert state_line(0.5, 0.0, 60.0, names, None).count("seed") == 8
+
+
+def test_a_narrow_terminal_is_not_flooded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line was not cut: it wrapped, and each second left a row behind."""
+    monkeypatch.setattr("study.scheduler.terminal_width", lambda: 80)
+    cells = [fake_cell(tmp_path, number, f"causal-mean-on-a-base-with-a-name-seed{number}") for number in range(4)]
+    display = Display(cells)
+    for _ in range(3):
+        display.last -= 2
+        display.update(cells)
+    display.close()
+    out = capsys.readouterr().out
+    assert "\n" not in out and out.endswith("\r\033[K"), "one line, which goes at the end"
+    drawn = [part.removeprefix("\033[K") for part in out.split("\r") if part]
+    assert len(drawn) == 4 and max(map(len, drawn)) < 80 and "+3 more" in drawn[0]

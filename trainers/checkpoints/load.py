@@ -8,6 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_json
+from model_loaders.backbone.lora_targets import present
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, read_manifest
 from model_loaders.layouts.tensors import (
@@ -48,6 +49,9 @@ def check_fits(model: EmbedModel, directory: Path) -> None:
         # A field that only one version of the library has decides nothing either.
         for name in sorted((saved.keys() & now.keys()) - LORA_NAMES):
             facts[f"LoRA's {name}"] = (saved[name], now[name])
+        targets = saved.get("target_modules")
+        if isinstance(targets, list):  # earlier versions saved names too that the model does not have
+            facts["LoRA's target_modules"] = (present(targets, model.backbone), now["target_modules"])
     for name, (theirs, ours) in facts.items():
         if ours != theirs:
             raise UserError(f"cannot go on from {directory}: its {name} is {theirs}, this run's is {ours}")

@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.files import read_json
 from model_loaders.layouts.manifest import MANIFEST
 from trainers.checkpoints.run_files import CONFIG_FILE, RESULT_FILE, SEAL_FILE, checkpoints, step_of
+from trainers.flags.home import without_home
 
 Record = Mapping[str, Any]  # the flags of a run, as in train_config.json
 
@@ -111,6 +112,7 @@ def check_same_run(before: Record, now: Record, output_dir: Path, *, by_content:
         by_content: whether there is a checkpoint whose data and weights will be compared, so that the names of files need
             not be the same.
     """
+    before = without_home(before)  # an older record has whole paths
     names = changes(without_names(before), without_names(now)) if by_content else changes(before, now)
     differences = []
     for name in names:
@@ -156,6 +158,6 @@ def is_finished(output_dir: Path, record: Record) -> bool:
     """
     if not all((output_dir / name).is_file() for name in (RESULT_FILE, MANIFEST, CONFIG_FILE)):
         return False
-    before = read_json(output_dir / CONFIG_FILE)
+    before = without_home(read_json(output_dir / CONFIG_FILE))
     check_same_run(before, record, output_dir)
     return not {"max_steps", "num_train_epochs", *BY_CONTENT} & set(changes(before, record))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from common.errors import UserError
+from common.errors import UserError, tell_launcher
 from trainers.flags import help_text
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def parse(argv: Sequence[str], *, design: str | None = None, needs_data: bool = 
             # that left earlier would have the launcher end the first one before it has spoken. If the first one found no
             # mistake, this process reports its own.
             time.sleep(FIRST_PROCESS_SECONDS)
+        tell_launcher(f"error: {error}")
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from common.errors import UserError
 from common.yaml_files import read_config
 from trainers.flags.flag import Flag, FlagValue
+from trainers.flags.home import with_home
 from trainers.flags.inherited import GONE, REFUSED, RENAMED
 
 # Names of a flag in other toolkits, where spelling alone would suggest another one.
@@ -124,7 +125,7 @@ def _read_file(path: str, flags: Mapping[str, Flag]) -> dict[str, FlagValue]:
         if key not in valid:
             hint = nearest_flag(key, [*flags, *RENAMED, "design"])
             raise UserError(f"{where} is no known key (did you mean {hint!r}?); the keys are the flags")
-        values[key] = FlagValue(entry.value, where)
+        values[key] = FlagValue(with_home(entry.value), where)
     return values
 
 

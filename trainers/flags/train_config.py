@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trainers.flags.arguments import ADAPTER_DEFAULTS, ADAPTER_FLAGS, ContrastiveArguments, ModelArguments, RunArguments
+from trainers.flags.home import without_home
 from trainers.flags.lora import FIELD_OF_FLAG, resolved_lora
 from trainers.flags.training_arguments import plain_training_values
 
@@ -60,9 +61,13 @@ class TrainConfig:
         return values
 
     def record(self) -> dict[str, Any]:
-        """Return the resolved flags without those that only this start of the run had: the run's ``train_config.json``."""
+        """Return the resolved flags without those that only this start of the run had: the run's ``train_config.json``.
+
+        Paths in the user's home begin with ``~``: the file lies in the adapter's directory, which is shared.
+        """
         values = self.resolved()
         del values["resume_from_checkpoint"]
         if "use_cpu" not in self.explicit:
             del values["use_cpu"]
-        return values
+        record: dict[str, Any] = without_home(values)
+        return record

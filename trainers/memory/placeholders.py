@@ -97,7 +97,8 @@ class PadOnlyTokenizer(TextTokenizer):
 
     def __init__(self) -> None:
         self.tokenizer = SimpleNamespace(pad_token_id=0)
-        self.unpooled_token_ids, self.end_token_id, self.filler_id = (), 0, 0
+        self.filler_id, self.end_token_id = 0, 0
+        self.unpooled_token_ids = ()
 
 
 def batch_of_lengths(recipe: Recipe, queries: int, negatives: int) -> TripletBatch:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
-from model_loaders.backbone.lora import targets_of
+from model_loaders.backbone.lora_targets import left_out, targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
@@ -98,8 +98,15 @@ def parameter_lines(trainer: ContrastiveTrainer) -> list[str]:
     lines = [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
     targets = targets_of(model.backbone)
     if targets:
-        lines.append(line("LoRA on", ", ".join(f"{name} x {count}" for name, count in sorted(targets.items()))))
+        lines.append(line("LoRA on", counted(targets)))
+        if others := left_out(model.backbone):
+            lines.append(line("LoRA not on", counted(others)))
     return lines
+
+
+def counted(names: Mapping[str, int]) -> str:
+    """Return names with how often each is there: ``k_proj x 3, q_proj x 3``."""
+    return ", ".join(f"{name} x {count}" for name, count in sorted(names.items()))
 
 
 def data_lines(trainer: ContrastiveTrainer) -> list[str]:

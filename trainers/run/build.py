@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import read_json
 from model_loaders import LoadOptions, load_design
+from model_loaders.backbone.lora_targets import as_in_checkpoint
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
+from model_loaders.layouts.tensors import LORA_CONFIG
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.read_back import weights_digest
-from trainers.checkpoints.run_files import CONFIG_FILE
+from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
 from trainers.flags.arguments import ContrastiveArguments, ModelArguments
 from trainers.flags.checks import check_warmup
 from trainers.flags.launcher import check_gpus, check_processes
@@ -139,7 +142,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
     return create(
         config.design,
         model.model_name_or_path,
-        lora=lora_options(model),
+        lora=lora_of(config),
         pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
         recipe=as_the_run_began(recipe_of(model, config.data, config.explicit), config),
         seed=training.seed,
@@ -151,6 +154,18 @@ def build_model(config: TrainConfig) -> EmbedModel:
             quantisation=quantisation_of(model),
         ),
     )
+
+
+def lora_of(config: TrainConfig) -> dict[str, Any]:
+    """Return the LoRA options of a run; one that goes on keeps the targets that the default ones stood for when it began."""
+    options, resume = lora_options(config.model), config.training.resume_from_checkpoint
+    saved = checkpoints(Path(config.training.output_dir)) if resume else []
+    if isinstance(resume, str):
+        saved = [Path(resume)]
+    for checkpoint in reversed(saved):
+        with suppress(UserError):  # a damaged one is found, and put aside, later
+            return as_in_checkpoint(options, read_json(checkpoint / LORA_CONFIG))
+    return options
 
 
 def quantisation_of(model: ModelArguments) -> str:

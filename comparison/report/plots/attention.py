@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from comparison.reading.study_data import AttentionMass
-from comparison.report.plots.drawing import COLOURS, DASHES, SERIES, Plot, render
+from comparison.report.plots.drawing import COLOURS, DASHES, MARKERS, SERIES, Plot, render
 from comparison.report.words.names import called, name, short_names
 from comparison.report.words.wording import when
 
@@ -32,19 +32,20 @@ def layers_of(masses: Sequence[AttentionMass]) -> int:
     return max(len(mass.mass[0]) for mass in masses)
 
 
-def draw_profile(system: str, masses: Sequence[AttentionMass], stem: str) -> Plot:
+def draw_profile(system: str, masses: Sequence[AttentionMass], stem: str, colour: str | None = None) -> Plot:
     """Draw a system's mass by layer, a line for each set of texts: the mean over runs, and from lowest to highest run.
 
     Args:
         system: its name.
         masses: at least one, of any runs, texts and kinds of rows; runs may differ in layers.
         stem: of the files.
+        colour: of the system in all plots; None for the first.
     """
     layers = layers_of(masses)
     lines = _lines(masses, layers)
     figure = Figure(figsize=(4.3, 2.2))
     axes = figure.add_subplot()
-    _draw_lines(axes, lines, layers)
+    _draw_lines(axes, lines, layers, colour or SERIES[0])
     svg, png = render(figure)
     rows = []
     for texts, values in lines.items():
@@ -62,12 +63,13 @@ def draw_profile(system: str, masses: Sequence[AttentionMass], stem: str) -> Plo
     return Plot(stem, title, alt, caption, svg, png, ["texts", "layer", "mean", "lowest run", "highest run"], rows)
 
 
-def _draw_lines(axes: Axes, lines: Mapping[str, np.ndarray], layers: int) -> None:
+def _draw_lines(axes: Axes, lines: Mapping[str, np.ndarray], layers: int, colour: str) -> None:
+    """Draw a line for each set of texts: all have the system's colour, and differ by dashes and marker."""
     labels = short_names(list(lines), 30)
     steps = np.arange(1, layers + 1)
     for number, (texts, values) in enumerate(lines.items()):
-        colour, dash = SERIES[number % 8], DASHES[number // 8 % 4]
-        axes.plot(steps, values.mean(axis=0), lw=1.8, marker="o", ms=3, label=labels[texts], color=colour, ls=dash)
+        marker, dash = MARKERS[number % len(MARKERS)], DASHES[number % len(DASHES)]
+        axes.plot(steps, values.mean(axis=0), lw=1.6, marker=marker, ms=4, label=labels[texts], color=colour, ls=dash)
         if len(values) > 1:
             axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0)
     axes.axhline(1 / layers, color=COLOURS["ink"], ls=(0, (1, 2)), lw=1, label="all layers alike")
@@ -187,13 +189,12 @@ def describe(masses: Sequence[AttentionMass]) -> list[str]:
     mean = np.mean([by_layer(mass) for mass in masses if len(mass.mass[0]) == layers], axis=0)
     best, last = int(mean.argmax()), max(1, layers // 4)
     share, even = mean[-last:].sum(), last / layers
-    verb = "layer gets"
+    those = "layer gets"
     if last > 1:
-        verb = "layers get"
+        those = f"{last} layers get"
     sentences = [
         f"Layer {best + 1} of {layers} gets most: {mean[best]:.1%} of all, {mean[best] * layers:.1f} times its even part.",
-        f"The last {last} {verb} {share:.1%}, where {even:.1%} is even; "
-        f"it is spread over {spread(mean):.1f} of {layers} layers.",
+        f"The last {those} {share:.1%}, where {even:.1%} is even; it is spread over {spread(mean):.1f} of {layers} layers.",
     ]
     if spread(mean) > 0.95 * layers:
         sentences.append("That is close to a plain mean over layers.")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from comparison.claims.outcome import Comparison
 from comparison.reading.study_data import CellData
-from comparison.report.plots.drawing import COLOURS, MARKERS, MOST_SHOWN, SERIES, Plot, render
+from comparison.report.plots.drawing import COLOURS, MOST_SHOWN, Plot, Series, render, series_of
 from comparison.report.words.names import name, short_names
 from comparison.report.words.wording import DASH, hundredths, when
 
@@ -84,7 +84,7 @@ class SystemCost:
     Attributes:
         system: its name.
         label: for the legend.
-        number: its place, from which its colour and marker follow.
+        series: its colour and marker.
         runs: how many were compared.
         score: mean over kinds of task of its mean score; None where it lacks tasks.
         costs: by the measure's title; a run without it is left out.
@@ -93,7 +93,7 @@ class SystemCost:
 
     system: str
     label: str
-    number: int
+    series: Series
     runs: int
     score: float | None
     costs: dict[str, list[float]]
@@ -169,11 +169,12 @@ def _systems(comparison: Comparison, cells: Mapping[str, Sequence[CellData]]) ->
         if any(of_system.values()):
             costs[system] = of_system
     labels = short_names(list(costs), 28)
+    looks = series_of(comparison.systems)
     systems = []
-    for number, (system, of_system) in enumerate(costs.items()):
+    for system, of_system in costs.items():
         devices = list(dict.fromkeys(name(cell.device) for cell in cells[system] if cell.device))
         runs, score = comparison.systems[system], scores.get(system)
-        systems.append(SystemCost(system, labels[system], number, runs, score, of_system, devices))
+        systems.append(SystemCost(system, labels[system], looks[system], runs, score, of_system, devices))
     return systems
 
 
@@ -195,7 +196,7 @@ def _draw_panel(axes: Axes, systems: Sequence[SystemCost], measure: CostMeasure)
             continue
         every += values
         score = 100 * entry.score
-        colour, marker = SERIES[entry.number % 8], MARKERS[(entry.number + entry.number // 8) % 8]
+        colour, marker = entry.series.colour, entry.series.marker
         axes.plot([min(values), max(values)], [score, score], color=colour, lw=1.2, alpha=0.6)
         axes.plot(np.mean(values), score, ls="", ms=7, label=entry.label, color=colour, marker=marker)
     _scale(axes, every, measure)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from comparison.reading.study_data import DONE, CellData
-from comparison.report.plots.drawing import COLOURS, DASHES, MOST_SHOWN, SERIES, Plot, render
+from comparison.report.plots.drawing import COLOURS, DASHES, MOST_SHOWN, SERIES, Plot, Series, render, series_of
 from comparison.report.tables.columns import Column, heads, texts
 from comparison.report.words.names import listed, name, short_names
 from comparison.report.words.wording import DASH
@@ -46,16 +46,12 @@ PANELS = (
 
 @dataclass(frozen=True)
 class SystemRuns:
-    """A system with its place among those that have curves, and all its runs."""
+    """A system with its look, its place among those that have curves, and all its runs."""
 
     system: str
-    number: int
+    series: Series
+    place: int
     runs: list[CellData]
-
-    @property
-    def colour(self) -> str:
-        """The colour of its lines."""
-        return SERIES[self.number % len(SERIES)]
 
     @property
     def done(self) -> list[CellData]:
@@ -68,13 +64,20 @@ class SystemRuns:
         return [cell for cell in self.runs if cell.curve and cell.status != DONE]
 
 
-def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | None:
-    """Draw every run that has a curve, a colour a system; None where none has."""
+def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str, series: Mapping[str, Series] | None = None) -> Plot | None:
+    """Draw every run that has a curve; None where none has.
+
+    Args:
+        cells: of each system.
+        stem: of the files.
+        series: the look of each system; None for one by its place among these.
+    """
+    looks = series or series_of(cells)
     systems: list[SystemRuns] = []
     done: list[CellData] = []
     stopped: list[CellData] = []
     for system, cells_of_system in cells.items():
-        runs = SystemRuns(system, len(systems), list(cells_of_system))
+        runs = SystemRuns(system, looks[system], len(systems), list(cells_of_system))
         if runs.done or runs.stopped:
             systems.append(runs)
             done += runs.done
@@ -113,20 +116,23 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str) -> Plot | No
 
 def _draw_panel(axes: Axes, panel: Panel, systems: Sequence[SystemRuns]) -> None:
     """Draw a thin line a run, and above all of them a thick one a system."""
+    doubled = max(system.series.number for system in systems) >= len(SERIES)
     for system in systems:
         for cell in system.runs:
-            axes.plot(*_line(cell, panel), color=system.colour, lw=0.6, alpha=0.35)
+            axes.plot(*_line(cell, panel), color=system.series.colour, lw=0.6, alpha=0.35)
     for system in systems:
         steps, values = middle([_line(cell, panel) for cell in system.done])
-        axes.plot(steps, values, color=system.colour, ls=dash(system.number, len(systems)), lw=1.5)
+        style = dash(system.place, len(systems))
+        if doubled:  # two systems of one colour
+            style = system.series.dash
+        axes.plot(steps, values, color=system.series.colour, ls=style, lw=1.5)
 
 
 def _legend(systems: Sequence[SystemRuns], stopped: bool) -> list[Line2D]:
     labels = short_names([entry.system for entry in systems], 28)
     handles = []
     for entry in systems:
-        style = DASHES[entry.number // 8 % 4]
-        handles.append(Line2D([], [], color=entry.colour, ls=style, lw=2, label=labels[entry.system]))
+        handles.append(Line2D([], [], color=entry.series.colour, ls=entry.series.dash, lw=2, label=labels[entry.system]))
     if stopped:
         handles.append(Line2D([], [], color=COLOURS["ink"], marker="X", ls="", ms=7, label="failed or diverged here"))
     return handles

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,6 +84,41 @@ RC: Any = {
     "legend.fontsize": 8.5,
 }
 PNG_DPI = 200
+
+
+@dataclass(frozen=True)
+class Series:
+    """The look of a system, the same in all plots.
+
+    Attributes:
+        number: its place in the comparison, whatever else a plot shows.
+    """
+
+    number: int
+
+    @property
+    def colour(self) -> str:
+        """The colour of its lines and points; the ninth system has the first one's."""
+        return SERIES[self.number % len(SERIES)]
+
+    @property
+    def marker(self) -> str:
+        """The shape of its points; of two systems of one colour another one."""
+        return MARKERS[(self.number + self.number // len(SERIES)) % len(MARKERS)]
+
+    @property
+    def dash(self) -> str | tuple[float, Sequence[float]]:
+        """The dashes that tell systems of one colour apart."""
+        return DASHES[self.number // len(SERIES) % len(DASHES)]
+
+
+def series_of(systems: Iterable[str]) -> dict[str, Series]:
+    """Return the look of each system of a comparison.
+
+    >>> series_of(["model1", "model2"])["model2"].colour == SERIES[1]
+    True
+    """
+    return {system: Series(number) for number, system in enumerate(systems)}
 
 
 @dataclass(frozen=True)

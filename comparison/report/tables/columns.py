@@ -71,6 +71,11 @@ class ComparedPair:
     comparison: Comparison
 
     @property
+    def tests(self) -> int:
+        """Comparisons that are corrected for together."""
+        return self.category.tests or len(self.category.contrasts)
+
+    @property
     def these(self) -> TheseTasks | None:
         """Claim A."""
         return self.contrast.these_tasks
@@ -232,7 +237,7 @@ COLUMNS: Sequence[Column[ComparedPair]] = [
     Column("checkpoint", lambda pair: pair.contrast.checkpoint),
     Column("tasks", lambda pair: pair.contrast.by_task.units),
     Column("families", lambda pair: pair.other.families),
-    Column("comparisons", lambda pair: pair.category.tests or len(pair.category.contrasts)),
+    Column("comparisons", lambda pair: pair.tests),
     *_effect("tasks", lambda pair: pair.contrast.by_task, lambda pair: pair.contrast.by_task.interval),
     *_effect("families", lambda pair: pair.contrast.by_family, lambda pair: pair.families_interval),
     Column("these_tasks", lambda pair: known(pair.these, lambda these: len(these.tasks)) or 0),
@@ -279,7 +284,7 @@ COLUMNS: Sequence[Column[ComparedPair]] = [
     Column("p", lambda pair: run_p(pair.contrast), PAGE),
     Column("one new task", lambda pair: pair.other.new_task, CLAIMS | PAGE, span),
     Column("another run", lambda pair: run_cell(pair.contrast), CLAIMS),
-    Column("verdict", lambda pair: verdict(pair.contrast, pair.comparison.margin), CLAIMS),
+    Column("verdict", lambda pair: verdict(pair.contrast, pair.comparison.margin, pair.tests), CLAIMS),
     Column("mark", lambda pair: mark_cell(pair.contrast), PAGE),
     Column("wins-losses-ties", _wins_losses_ties, SIZES),
     Column("rank-biserial", lambda pair: pair.contrast.by_task.rank_biserial, SIZES, "{:+.2f}".format),

@@ -8,6 +8,7 @@ from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
 from comparison.report.words.marks import any_decidable, better_and_worse, holds_on_these_tasks
 from comparison.report.words.names import called
 from comparison.report.words.relations import unknown_sentence, unknown_tasks
+from comparison.report.words.shared_data import data_limits, item_limits
 from comparison.report.words.wording import (
     another_run_interval,
     chance,
@@ -57,7 +58,7 @@ def _these_sentence(contrast: Contrast) -> str:
     better, worse = better_and_worse(contrast, these.mean)
     size, low, high = _seen_by_better(these.mean, these.simultaneous or these.interval)
     tasks, units = len(these.tasks), contrast.by_task.units
-    part = when(tasks < units, f" on {tasks} of {units} tasks")
+    part = when(tasks < units, f" on {tasks} of {units} tasks") + item_limits(contrast)
     subject = "these runs"
     if contrast.checkpoint:
         subject = "checkpoints"
@@ -95,7 +96,33 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
             f"Cannot be decided with {families(most)}: the smallest p is {chance(2.0 ** (1 - most))}. "
             f"More unrelated tasks would help, but more queries or runs would not. Seen: {_list(list(map(_ahead, blind)))}."
         )
-    return sentences
+    return sentences + outlook(category)
+
+
+def outlook(category: Category) -> list[str]:
+    """Say what this size can show, what would be needed for more, and by how much a star exaggerates here."""
+    seen = category.outlook
+    if seen is None:
+        return []
+    points_of_difference = f"{100 * seen.difference:.2f} points"
+    runs = "one run"
+    if seen.runs > 1:
+        runs = f"{seen.runs} runs"
+    noise = when(seen.run_sd and seen.runs > 1, f" and by {100 * seen.run_sd:.2f} over runs")
+    size = (
+        f"{families(seen.families)} and {runs} each, where differences vary by {100 * seen.sd:.2f} points over families{noise}"
+    )
+    sentence = f"With {size}, a true difference of {points_of_difference} gets a star in {seen.power:.0%} of studies"
+    if seen.needed is None:
+        sentence += "; with so few runs no number of tasks makes that 80%."
+    elif seen.needed > seen.families:
+        sentence += f"; about {seen.needed} unrelated tasks would make that 80%."
+    else:
+        sentence += "."
+    if seen.exaggeration is None or seen.exaggeration < 1.05:
+        return [sentence]
+    times = f"{seen.exaggeration:.1f} times the truth"
+    return [sentence, f"A star at this size exaggerates: of such a difference it says {times} on average."]
 
 
 def _other_sentence(contrast: Contrast) -> str:
@@ -109,7 +136,7 @@ def _other_sentence(contrast: Contrast) -> str:
         expectation = f"; on one new task expect {new_low} to {new_high} (95 %)"
     p = chance(contrast.other_tasks.p)
     little = when(contrast.negligible, ", shown to be less than the margin: no reason to choose it")
-    limits = f"{whole}{little}{expectation}{converged(contrast)}"
+    limits = f"{whole}{little}{data_limits([contrast])}{expectation}{converged(contrast)}"
     return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{limits}."
 
 

@@ -67,7 +67,7 @@ def _converged_only(comparison: Comparison) -> str:
     lost: dict[str, None] = {}
     for category in comparison.categories:
         for system, failure in category.failures.items():
-            if not failure.everywhere:
+            if failure.cells and not failure.everywhere:
                 lost[failed(called(system), failure)] = None
     if not lost:
         return ""

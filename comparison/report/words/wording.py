@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, OtherTasks
-from comparison.report.words.marks import better_and_worse, holds_on_these_tasks
+from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, OtherTasks, Sensitivity
+from comparison.report.words.marks import better_and_worse, holds_on_these_tasks, scored_part
 from comparison.stats.effects import Interval
+from comparison.stats.planning import Spread, about_needed
 
 DASH = "–"  # where there is no number
 
@@ -100,8 +102,14 @@ def when(condition: object, text: str) -> str:
     return ""
 
 
-def verdict(contrast: Contrast, margin: float) -> str:
-    """Return what can be said of one comparison, in one line of Markdown: claim A where it is made, then B and C."""
+def verdict(contrast: Contrast, margin: float, tests: int = 0) -> str:
+    """Return what can be said of one comparison, in one line of Markdown: claim A where it is made, then B and C.
+
+    Args:
+        contrast: the comparison.
+        margin: differences within it count as none.
+        tests: comparisons that are corrected for together; with it "not separated" says what would be needed.
+    """
     these = contrast.these_tasks
     clauses = []
     if these is not None and holds_on_these_tasks(contrast):
@@ -113,13 +121,26 @@ def verdict(contrast: Contrast, margin: float) -> str:
         clauses.append(f"on these tasks{part} {escape(better)} better ({subject})")
     if contrast.negligible:
         return "; ".join([*clauses, _less_than_margin(contrast, margin)])
-    clauses.append(_on_other_tasks(contrast))
+    clauses.append(_on_other_tasks(contrast) + needed_text(contrast, margin, tests))
     if contrast.other_tasks.skewed and contrast.other_tasks.p_equivalent is not None:
         clauses.append("no verdict on equivalence, since differences lean to the side of the margin")
     if contrast.equivalent:
         checkpoint = when(contrast.checkpoint, " (checkpoint)")
         clauses.append(f"equivalent within {margin_text(margin)}{checkpoint}{converged(contrast)}")
     return "; ".join(clauses)
+
+
+def needed_text(contrast: Contrast, margin: float, tests: int) -> str:
+    """Return how many families a difference of two margins would need, about, where a comparison is not separated."""
+    sd = contrast.by_family.sd
+    undecided = contrast.starred or not contrast.other_tasks.decidable or contrast.other_tasks.p <= ALPHA
+    if not tests or not sd or undecided:
+        return ""
+    spread = Spread(sd, 0.0, tests)
+    needed = about_needed(spread, 2 * margin, 0.8)
+    if needed <= contrast.other_tasks.families:
+        return ""
+    return f" (about {needed} families would show {margin_text(2 * margin)})"
 
 
 def _less_than_margin(contrast: Contrast, margin: float) -> str:
@@ -201,18 +222,33 @@ def overturned(limit: float | None) -> str:
 
 
 def converged(contrast: Contrast) -> str:
-    """Return the limit of a claim on a comparison in which something failed; empty where nothing did."""
+    """Return the limit of a claim on a comparison in which something failed or is absent; empty where nothing did or is."""
     if contrast.sensitivity is None:
         return ""
+    where = scored_part(contrast)
     if contrast.starred and contrast.carried:
-        return ", in what did not fail"
+        return f", {where}"
     if contrast.starred:
-        return ", only in what did not fail: it does not stand with failures counted as losses"
-    return ", only in what did not fail"
+        return f", only {where}: it does not stand with {losses(contrast.sensitivity)} counted as losses"
+    return f", only {where}"
+
+
+def losses(sensitivity: Sensitivity) -> str:
+    """Return what is counted as losses: failures, absences, or both."""
+    if not sensitivity.absent:
+        return "failures"
+    if not sensitivity.failed:
+        return "absences"
+    return "failures and absences"
 
 
 def failed(name: str, failure: Failure) -> str:
-    """Return what failed of a system: ``2 of 3 runs of x failed``, ``x failed on 2 of 8 tasks``."""
+    """Return what a system lacks: ``2 of 3 runs of x failed``, ``x failed on 2 of 8 tasks``, ``x has no score on 1 of …``."""
+    absent = f"no score on {failure.absent} of {failure.of} tasks"
+    if not failure.cells and failure.absent:
+        return f"{name} has {absent}"
+    if failure.absent:
+        return f"{failed(name, replace(failure, absent=0))} and has {absent}"
     if failure.everywhere:
         return f"{name} failed everywhere" + when(failure.runs > 1, f" (all {failure.runs} runs)")
     if failure.lost and failure.cells == failure.lost * failure.of:

@@ -55,7 +55,7 @@ def expected(rows: list[dict[str, Any]]) -> Texts:
 def json_rows(path: Path) -> list[Any]:
     """Return the objects of a file of JSON lines."""
     lines = unpacked(path).removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return [json.loads(line) for line in lines if line.decode().strip()]
+    return [json.loads(line.decode().strip()) for line in lines if line.decode().strip()]
 
 
 def table_rows(path: Path) -> list[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from comparison.claims.outcome import Comparison, Contrast
+from comparison.claims.outcome import Comparison, Contrast, Outlook
 from comparison.compare import BEST, Options, best_system, compare
 from comparison.reading.families import parse_families
 from comparison.reading.table import Table
@@ -119,3 +120,18 @@ def test_the_best_has_most_tasks_first() -> None:
     table = Table(("a", "b"), {"a": 1, "b": 1}, [], {"Kind": ["T0", "T1"]})
     table.scores = {("a", "T0"): np.array([0.9]), ("b", "T0"): np.array([0.5]), ("b", "T1"): np.array([0.6])}
     assert best_system(table) == "b"
+
+
+def test_what_would_be_needed_and_by_how_much_a_star_exaggerates() -> None:
+    outlook = Outlook(0.02, 14, 1, 0.03, 0.0, 0.34, 1.38, 31)
+    found = compared({"maybe": (0.003, 1)}, noise=0.02)
+    kind = replace(found.categories[0], outlook=outlook)
+    said = " ".join(dict(answer(kind, found).claims)["On other tasks of this kind"])
+    assert (
+        "a true difference of 2.00 points gets a star in 34% of studies; about 31 unrelated tasks would make that 80%." in said
+    )
+    assert "A star at this size exaggerates: of such a difference it says 1.4 times the truth on average." in said
+    never = replace(kind, outlook=replace(outlook, runs=3, run_sd=0.02, needed=None))
+    assert "with so few runs no number of tasks makes that 80%" in " ".join(answer(never, found).claims[1][1])
+    one = contrast(found, "maybe")
+    assert "families would show 2 points)" in verdict(one, 0.01, 4) and "would show" not in verdict(one, 0.01)

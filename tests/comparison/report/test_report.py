@@ -125,6 +125,7 @@ def test_every_section_stands_in_its_order(page: Page) -> None:
     assert sections == [
         "answer",
         "table",
+        "gains",
         "forest",
         "grid",
         "tasks",
@@ -199,7 +200,7 @@ def test_without_a_study_file_a_line_says_what_is_missing(write: Write, tmp_path
                  "One run of each is known", "Nobody looked whether training texts stand in the tests"):  # fmt: skip
         assert said in page.text
     assert "python -m comparison" in page.text
-    assert len(page.all("section")) == 11
+    assert len(page.all("section")) == 12
 
 
 def test_systems_without_a_common_task_are_no_reason_to_fail(write: Write, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +16,14 @@ from comparison.reading.systems import StudyResults
 from comparison.report.facts import flat
 from comparison.report.page import TEMPLATES, itemised, make_empty_page
 from comparison.report.plots import attention, cost, curves
-from comparison.report.plots.drawing import COLOURS, inline, render, style
+from comparison.report.plots.drawing import COLOURS, Series, inline, render, style
 from comparison.report.tables.columns import CLAIMS, COLUMNS, CSV, PAGE, Column, heads, pairs_of, records, texts
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.cautions import cautions, quiet
 from comparison.report.words.names import latex, listed, name, short_names, shorten, slugs
 from comparison.report.words.wording import chance
+from comparison.report.write import draw
 from tests.comparison.report.outcomes import made_up
 from tests.tiny import ROOT
 
@@ -161,12 +164,41 @@ def test_attention_is_said_in_words() -> None:
     assert order.tolist() == [[1.0, 0], [0, 1.0]]
 
 
+def test_one_layer_and_plain_texts_are_said_as_people_say_them() -> None:
+    """It said "the last 1 layer" and "7,916 text texts"."""
+    sentences = attention.describe([AttentionMass("c", "t", "head", [[0.2, 0.3, 0.5]])])
+    assert sentences[1].startswith("The last layer gets 50.0%, where 33.3% is even")
+    study = StudyResults(StudyData(truncation=[Truncation("STS", "text", 7916, 4000), Truncation("R", "query", 10, 9)]), Path())
+    words = " ".join(caution.text for caution in cautions(made_up({"good": 0.03}), [study], []))
+    assert "of the 7,916 texts of STS" in words and "of the 10 query texts of R" in words
+
+
 def test_runs_of_different_depth_are_not_averaged() -> None:
     with style():
         plot = attention.draw_profile(
             "s", [AttentionMass("a", "t", "head", [[0.5, 0.5]]), AttentionMass("b", "t", "head", [[0.2, 0.3, 0.5]])], "x"
         )
     assert [row[2] for row in plot.rows] == ["0.2000", "0.3000", "0.5000"]
+
+
+def test_a_system_has_one_colour_in_all_plots() -> None:
+    """Each plot counted its own systems: one without a curve gave the next one another colour."""
+    found = made_up({"good": 0.03, "better": 0.05})
+    points = [point(1), point(2)]
+    cells = {
+        "base": [CellData("base-1", "base", trainable_parameters=10)],  # a baseline has no curve
+        "good": [CellData("good-1", "good", curve=points)],  # of which no cost is known
+        "better": [CellData("better-1", "better", curve=points, trainable_parameters=30)],
+    }
+    mass = AttentionMass("better-1", "t", "head", [[0.5, 0.5]])
+    data = StudyData(cells=[cell for of_system in cells.values() for cell in of_system], attention=[mass])
+    plots = draw(found, [StudyResults(data, Path())]).plots
+    third, second, first = (COLOURS[f"s{number}"] for number in (2, 1, 0))
+    colours = {name: set(re.findall(r"#[0-9a-f]{6}", plots[name][0].svg)) for name in ("cost", "training", "attention")}
+    assert {first, third} <= colours["cost"] and second not in colours["cost"]
+    assert {second, third} <= colours["training"] and first not in colours["training"]
+    assert third in colours["attention"] and not {first, second} & colours["attention"]
+    assert Series(8).colour == first and (Series(8).dash, Series(8).marker) != (Series(0).dash, Series(0).marker)
 
 
 def test_costs_of_systems_without_all_tasks_have_no_point() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from common.errors import UserError
 from trainers.flags import launcher
+from trainers.flags.command_line import parse
 from trainers.flags.launcher import check_launcher, check_processes
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "ACCELERATE_MIXED_PRECISION": "no"}
@@ -112,3 +114,13 @@ def test_fewer_processes_than_launched(environment: dict[str, str]) -> None:
 def test_as_many_processes_as_launched() -> None:
     check_processes(1, {})
     check_processes(4, {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"})
+
+
+def test_a_mistake_stands_at_the_end_of_the_launchers_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's launcher reads this file of a process that failed, and ends its report with the message in it."""
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    with pytest.raises(SystemExit):
+        parse(["--no_such_flag", "1"], design="model1")
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(file))
+    assert failure.message.startswith("error: unknown flag --no_such_flag") and failure.timestamp > 0

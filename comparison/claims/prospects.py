@@ -1,0 +1,70 @@
+"""What a kind of tasks can show at its size, and what it would take to show more: from its own spread, by simulation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from comparison.claims.outcome import Category, Comparison, Outlook
+from comparison.claims.pairs import run_means
+from comparison.reading.table import Table
+from comparison.stats.planning import Spread, families_needed, prospect
+
+MARGINS = 2  # the true difference that is asked for, in margins
+POWER = 0.8
+STUDIES = 200
+MOST_COMPARISONS = 100  # of a category; a table of more is no plan
+
+
+def spread_of(table: Table, category: Category, run_sd: float | None = None, comparisons: int | None = None) -> Spread | None:
+    """Return the spread of a kind of tasks: root mean squares over its comparisons, and over its designs that have runs.
+
+    Args:
+        table: the scores.
+        category: the kind of tasks.
+        run_sd: over training runs of a mean score, instead of the designs' own.
+        comparisons: that are corrected for together, instead of the category's.
+
+    Returns:
+        None where nothing varies, or there is one family.
+    """
+    variances = [contrast.by_family.sd**2 for contrast in category.contrasts if contrast.by_family.sd]
+    if not variances:
+        return None
+    if run_sd is None:
+        run_sd = _run_sd(table, category)
+    return Spread(float(np.sqrt(np.mean(variances))), run_sd, comparisons or category.tests or len(category.contrasts))
+
+
+def _run_sd(table: Table, category: Category) -> float:
+    """Return the sd over runs of a mean score, pooled over designs: for a plan that is enough, for a claim it is not."""
+    squares, df = 0.0, 0
+    for system in table.systems:
+        means = run_means(table, system, category.families)
+        if len(means) > 1:
+            squares += float(np.var(means, ddof=1)) * (len(means) - 1)
+            df += len(means) - 1
+    if not df:
+        return 0.0
+    return float(np.sqrt(squares / df))
+
+
+def with_outlooks(table: Table, comparison: Comparison, seed: int = 0) -> Comparison:
+    """Add to each kind of tasks that can be decided what it can show of a difference of two margins."""
+    categories = []
+    for category in comparison.categories:
+        categories.append(replace(category, outlook=_outlook(table, category, MARGINS * comparison.margin, seed)))
+    return replace(comparison, categories=categories)
+
+
+def _outlook(table: Table, category: Category, difference: float, seed: int) -> Outlook | None:
+    decidable = [contrast for contrast in category.contrasts if contrast.other_tasks.decidable]
+    spread = spread_of(table, category)
+    if not decidable or spread is None or spread.comparisons > MOST_COMPARISONS:
+        return None
+    families = max(contrast.other_tasks.families for contrast in decidable)
+    runs = max(min(contrast.another_run.runs) for contrast in decidable)
+    now = prospect(spread, difference, families, runs, STUDIES, seed)
+    needed = families_needed(spread, difference, POWER, runs, STUDIES, seed)
+    return Outlook(difference, families, runs, spread.families, spread.runs, now.power, now.exaggeration, needed)
