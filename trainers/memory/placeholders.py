@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
 from trainers.memory.live_bytes import LiveBytes
 from trainers.step.batch import TripletBatch
