@@ -10,6 +10,7 @@ from common.files import replacing_together
 from common.printable import one_line
 from comparison.claims.pairs import find_system
 from comparison.claims.prospects import with_outlooks
+from comparison.claims.without_one import with_families_left_out
 from comparison.compare import BEST, Options, compare
 from comparison.places import from_project
 from comparison.reading.families import DEFAULT, read_families
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if baseline not in (None, BEST) and not reading.studies:
         table.notes.append(undeclared(str(baseline)))
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
-    comparison = with_outlooks(table, comparison, args.seed)
+    comparison = with_families_left_out(with_outlooks(table, comparison, args.seed), args.seed)
     check_no_study(args.output_dir)
     try:
         with replacing_together(args.output_dir, "report.html") as aside:
