@@ -1,4 +1,4 @@
-"""Where the second opinions disagree with the marks, in words."""
+"""Disagreements of the second opinions with the marks, in words."""
 
 from __future__ import annotations
 
