@@ -13,7 +13,8 @@ from model_loaders.backbone.lora import add_lora
 from model_loaders.create import fresh_pooling
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -37,7 +37,7 @@ from benchmarks.random_models import SHAPES, TINY_BASE, random_model
 from model_loaders import LoadOptions
 from model_loaders.create import create
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from pooling import TOKEN_POOLINGS, CrossAttentionPooling, MultiLayerPooling
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep

@@ -80,8 +80,14 @@ def _check(args: argparse.Namespace) -> None:
     Raises:
         UserError: a flag is missing, or has a value that it cannot have.
     """
-    if not args.adapter_path:
+    if not args.adapter_path and not args.recipe:
         raise UserError("give the adapter with --adapter_path, or as ADAPTER_PATH at the top of the script")
+    if args.recipe:
+        for name in ("adapter_path", "loader", "num_heads"):
+            if getattr(args, name):
+                raise UserError(f"--{name} goes with an adapter, --recipe with a base LLM as it is: leave one of them out")
+        if not args.base_model:
+            raise UserError("--recipe scores a base LLM: give it with --base_model")
     if args.loader:
         get_design(args.loader)
     if isinstance(args.tasks, str):

@@ -71,6 +71,12 @@ def _add_model_flags(parser: EvaluationParser) -> None:
         help=f"design of a published adapter: {', '.join(DESIGNS)} (default: the manifest's)",
     )
     add(
+        "--recipe",
+        metavar="NAME",
+        help="score --base_model as it is, without an adapter, with a recipe: prompteol, echo, mean, last, … (configs/recipes) "
+        "or a .yaml file",
+    )
+    add(
         "--num_heads",
         type=_positive,
         help="heads of a published adapter's pooling, which its files do not say (default 32)",
@@ -209,7 +215,7 @@ def _places_of_record(record: Record, args: argparse.Namespace, defaults: Mappin
         UserError: the data are not there any more, and no flag names another place.
     """
     places: dict[str, Any] = {}
-    for name in ("adapter_path", "base_model", "cache_dir", "loader", "num_heads"):
+    for name in ("adapter_path", "base_model", "cache_dir", "loader", "num_heads", "recipe"):
         places[name] = record.origin.get(name)
     folder = record.origin.get("folder")
     if folder:

@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 def origin(args: argparse.Namespace, loader: Loader) -> dict[str, Any]:
     """Return where things are, for the record: directories as absolute paths, hub names as they are."""
-    places: dict[str, Any] = {"loader": args.loader or design_of(loader), "num_heads": args.num_heads}
+    places: dict[str, Any] = {"loader": args.loader or design_of(loader), "num_heads": args.num_heads, "recipe": args.recipe}
     for name in ("adapter_path", "base_model", "cache_dir"):
         value = getattr(args, name)
         if value and Path(value).exists():

@@ -32,6 +32,8 @@ from evaluation.tasks.find import TaskSpec, find_tasks, prompt_keys
 from evaluation.tasks.listing import listing
 from model_loaders import load_design
 from model_loaders.backbone.load import choose_device
+from model_loaders.create import load_untrained
+from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import TASK_PROMPTS, template_named
 
 FAILED = 1  # exit status where a task failed
@@ -57,6 +59,8 @@ def score_adapter(
     """Score the adapter and return the exit status; in a process that is not the first of several, encode for it."""
     if args.loader:
         loader = partial(load_design, args.loader)
+    if args.recipe:
+        loader = partial(load_untrained, args.recipe)
     if rank.size == 1:
         return _score(args, _prepare(args, loader, paper_tasks, types, rank), None)
 
@@ -131,12 +135,14 @@ def _evaluation_options(args: argparse.Namespace, loader: Loader, tasks: Sequenc
     """
     template = None
     if args.prompt_template is not None:
-        template = template_named(args.prompt_template.replace("\\n", "\n"))  # shells hand on \n as two characters
+        template = template_named(
+            args.prompt_template.replace("\\n", "\n"), several=True
+        )  # shells hand on \n as two characters
     prompts = args.prompts
     if prompts is not None and prompts not in TASK_PROMPTS:
         prompts = read_prompts(Path(prompts), prompt_keys(tasks, args.data_dir))
     return EvaluationOptions(
-        name=args.name,
+        name=args.name or (named_recipe(args.recipe).name if args.recipe else None),
         prompts=prompts,
         prompt_template=template,
         max_length=args.max_length,

@@ -15,9 +15,10 @@ from common.errors import UserError
 from model_loaders.backbone.states import read_states
 from model_loaders.designs import Design, get_design
 from model_loaders.encoding import Encoded, OnBatch, encode_texts
-from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel, Recipe
+from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel
 from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling
@@ -31,8 +32,8 @@ class EmbedModel(nn.Module):
         design: that row.
         backbone: the base LLM's decoder, with LoRA by peft unless ``has_lora`` is false.
         pooling: the trainable pooling, or ``None``.
-        tokenizer: makes token ids that end with the pooled token.
-        recipe: prompts and lengths.
+        tokenizer: makes token ids, with the recipe's end token.
+        recipe: prompts, lengths, which tokens are pooled: all that decides a vector beside the weights.
         base_model: which base LLM this is.
         fitting_tokens: padded tokens of a batch that fits the memory, once a larger one did not; see ``encode``.
     """
@@ -52,6 +53,8 @@ class EmbedModel(nn.Module):
         kind = "none" if pooling is None else pooling.config.kind
         if kind != self.design.pooling:
             raise ValueError(f"{design_name} has pooling {self.design.pooling!r}, got {kind!r}")
+        if (recipe.dimensions or 0) > base_model.hidden_size:
+            raise UserError(f"the recipe keeps {recipe.dimensions} numbers of vectors that have {base_model.hidden_size}")
         self.backbone = backbone
         self.pooling = pooling
         self.tokenizer = tokenizer
@@ -61,8 +64,8 @@ class EmbedModel(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Width of the vectors."""
-        return self.base_model.hidden_size
+        """Width of the vectors: the base LLM's, or the recipe's dimensions."""
+        return self.recipe.dimensions or self.base_model.hidden_size
 
     @property
     def device(self) -> torch.device:
@@ -109,17 +112,23 @@ class EmbedModel(nn.Module):
             input_ids: ``(batch, tokens)`` int64; the last attended token of each row is the one that EOS designs pool.
             attention_mask: ``(batch, tokens)``; padding on either side. It must come from the tokenizer. ``None`` where no
                 token that is read can see padding (see ``read_states``).
-            pool_mask: ``(batch, tokens)``; tokens that the pooling may read, ``None`` for those that the recipe says.
+            pool_mask: ``(batch, tokens)``; tokens that the pooling reads. ``None`` for the attended ones without the recipe's
+                ``unpooled_token_ids``.
 
         Returns:
             Unit vectors ``(batch, dim)`` in fp32.
+
+        Raises:
+            ValueError: no ``pool_mask``, and the recipe pools some tokens only.
         """
         if pool_mask is None:
+            if self.recipe.pooled != "all":
+                raise ValueError(f"the recipe pools {self.recipe.pooled}: give the pool_mask that tokenizer.pad returns")
             real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pool_mask = self.tokenizer.pool_mask(input_ids, real)
         states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask)
         vectors = states[:, 0] if self.pooling is None else pool(self.pooling, states, state_mask, input_ids.numel())
-        return F.normalize(vectors.float(), dim=-1)
+        return F.normalize(vectors.float()[:, : self.dim], dim=-1)
 
     def encode(
         self,
@@ -128,6 +137,7 @@ class EmbedModel(nn.Module):
         *,
         prompt: str | None = None,
         max_length: int | None = None,
+        dimensions: int | None = None,
         batch_tokens: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -137,19 +147,23 @@ class EmbedModel(nn.Module):
         Args:
             texts: any strings; empty ones are legal.
             role: ``query`` or ``document``: whose prompt is used.
-            prompt: used instead of the recipe's; ``""`` for none.
+            prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed`` makes one of an instruction.
             max_length: tokens a text at most; ``None`` for the recipe's.
+            dimensions: the vectors' first so many numbers, made unit again (Matryoshka); ``None`` for the recipe's.
             batch_tokens: padded tokens of one forward pass at most; ``None`` for what suits the device.
                 A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
             batch_size: texts of one forward pass at most; ``None`` for no such limit.
             show_progress: show a bar.
 
         Returns:
-            Unit vectors, float32 ``(len(texts), dim)``.
+            Unit vectors, float32 ``(len(texts), dimensions or dim)``.
         """
+        if dimensions is not None and not 1 <= dimensions <= self.dim:
+            raise UserError(f"dimensions is {dimensions}; the vectors have {self.dim} numbers")
         options: dict[str, Any] = {"prompt": prompt, "max_length": max_length, "batch_size": batch_size}
         with progress(len(texts), show_progress) as on_batch:
-            return self.encode_counted(texts, role, batch_tokens=batch_tokens, on_batch=on_batch, **options).vectors
+            vectors = self.encode_counted(texts, role, batch_tokens=batch_tokens, on_batch=on_batch, **options).vectors
+        return vectors if dimensions in (None, self.dim) else unit(vectors[:, :dimensions])
 
     def encode_counted(
         self,
@@ -192,6 +206,13 @@ class EmbedModel(nn.Module):
             raise UserError("reentrant checkpointing loses the gradients of a frozen base model: leave use_reentrant out")
         model: Any = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
         model.activation_checkpointing_enable({"use_reentrant": False}, **options)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale the rows of a float32 array ``(texts, numbers)`` to unit length."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: np.ndarray = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    return scaled
 
 
 def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -23,8 +23,10 @@ from common.files import first_line
 from model_loaders.backbone.launch_cost import launch_tokens
 from model_loaders.backbone.lora_encoding import merged_lora
 from model_loaders.designs import Design
-from model_loaders.text.prompts import render
+from model_loaders.text.recipe import Recipe
+from model_loaders.text.render import Tokens, read_texts
 from model_loaders.text.tokenizer import TextTokenizer
+from pooling import KeepsWork
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class EncodingModel(Protocol):
 
     design: Design
     tokenizer: TextTokenizer
+    recipe: Recipe
     backbone: nn.Module
     fitting_tokens: int | None
     training: bool
@@ -121,8 +124,8 @@ def encode_texts(
     for name, value in (("batch_tokens", batch_tokens), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, not {value}")
-    rows, cut = model.tokenizer.tokenise([render(text, prompt) for text in texts], max_length)
-    lengths = np.array([len(row) for row in rows], dtype=np.int32)
+    tokens = read_texts(model.tokenizer, model.recipe, texts, [prompt] * len(texts), max_length)
+    lengths = np.array([len(row) for row in tokens.ids], dtype=np.int32)
     order = np.argsort(-lengths, kind="stable")  # longest first: what does not fit is known at once
     wait = 0 if model.device.type == "cpu" else WAITING_BYTES
     result = Vectors(texts, lengths, model.dim, wait, check_finite)
@@ -132,12 +135,12 @@ def encode_texts(
         while start < len(order):
             limit = min(budget, model.fitting_tokens or budget)
             chosen = order[start : start + texts_of_batch(int(lengths[order[start]]), limit, batch_size)]
-            if one_batch(model, forward, [rows[index] for index in chosen], chosen, result):
+            if one_batch(model, forward, tokens, chosen, result):
                 start += len(chosen)
                 if on_batch is not None:
                     on_batch(len(chosen), int(lengths[chosen].sum()))
         result.fetch()
-    return Encoded(result.vectors, lengths, np.array(cut, dtype=bool))
+    return Encoded(result.vectors, lengths, np.array(tokens.cut, dtype=bool))
 
 
 def default_batch_tokens(model: EncodingModel) -> int:
@@ -154,14 +157,16 @@ def texts_of_batch(longest: int, batch_tokens: int, batch_size: int | None) -> i
     return min(count, batch_size) if batch_size else count
 
 
-def one_batch(model: EncodingModel, forward: Forward, rows: list[list[int]], chosen: np.ndarray, result: Vectors) -> bool:
-    """Encode one batch; returns whether it fitted. If not, the model's budget is halved.
+def one_batch(model: EncodingModel, forward: Forward, tokens: Tokens, chosen: np.ndarray, result: Vectors) -> bool:
+    """Encode the texts ``chosen`` as one batch; returns whether it fitted. If not, the model's budget is halved.
 
     Raises:
         UserError: it is one text. What a sharded model raises comes through.
     """
+    rows = [tokens.ids[index] for index in chosen]
+    pooled = None if tokens.pooled is None else [tokens.pooled[index] for index in chosen]
     try:
-        batch = model.tokenizer.pad(rows).lean(model.design.attention == "causal").to(model.device)
+        batch = model.tokenizer.pad(rows, pooled).lean(model.design.attention == "causal").to(model.device)
         result.add(chosen, forward(batch.input_ids, batch.attention_mask, batch.pool_mask))
         return True
     except (RuntimeError, MemoryError) as error:
@@ -240,6 +245,12 @@ class Vectors:
         self.vectors[rows] = found
 
 
+def kept_work(model: EncodingModel) -> AbstractContextManager[None]:
+    """Let a model's pooling keep what it makes of its weights alone, if it can; they do not change while texts are encoded."""
+    pooling = getattr(model, "pooling", None)
+    return pooling.kept_work() if isinstance(pooling, KeepsWork) and not is_sharded(model) else nullcontext()
+
+
 @contextmanager
 def ready(model: EncodingModel) -> Iterator[Forward]:
     """Prepare a model for encoding, without gradients and without dropout; yields its forward pass."""
@@ -250,7 +261,7 @@ def ready(model: EncodingModel) -> Iterator[Forward]:
     forward: Any = model if sharded else partial(type(model).forward, model)
     model.eval()
     try:
-        with torch.inference_mode(not sharded), torch.no_grad(), merged_lora(model.backbone, not sharded):
+        with torch.inference_mode(not sharded), torch.no_grad(), merged_lora(model.backbone, not sharded), kept_work(model):
             yield forward
     finally:
         for module in model.modules() if sharded else ():  # or the optimizer would not find its parameters in the model

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from common.file_hashes import Notes, file_hash, file_state
 from model_loaders.backbone.base_files import CONFIG, weight_files
-from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel
 from model_loaders.layouts.tensors import plain
+from model_loaders.text.recipe import Recipe
 
 # Of peft's config: where it came from, how it was initialised and trained. Which modules it acts on, the tensors' names say.
 NOT_DECISIVE = (

@@ -25,7 +25,7 @@ from evaluation.results.outcome import Evaluation
 from evaluation.tasks.find import find_tasks, prompt_keys
 from model_loaders import LoadOptions, load
 from model_loaders.create import create
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from quickstart import baselines
 from study.attention_mass import keep_attention
 from study.cell_progress import last_error, training_seconds
@@ -33,6 +33,7 @@ from study.cells import Cell
 from study.command_line import training_words
 from study.config import ROOT
 from study.launch import clean_environment, launcher_arguments
+from study.published import note_model
 from study.study import Study, training_rows
 from study.training import GRACE, LOCK_FILE
 from trainers.flags.command_line import parse
@@ -145,6 +146,8 @@ def first_texts(rows: TripletRows) -> list[tuple[str, str, str]]:
 
 def make_baseline(study: Study, cell: Cell) -> TextEncoder:
     """Return a baseline's encoder."""
+    if cell.design in study.inputs.published:
+        return load_published(study, cell)
     first = study.config.recipe_names[0]
     base = study.inputs.bases[cell.base]
     if cell.design != "mean_pooling":
@@ -165,10 +168,22 @@ def make_baseline(study: Study, cell: Cell) -> TextEncoder:
     )
 
 
+def load_published(study: Study, cell: Cell) -> TextEncoder:
+    """Load a published model in the dtype and with the kernel of the study, and note its design."""
+    flags = study.config.flags(study.config.recipe_names[0])
+    settings: dict[str, Any] = {**study.inputs.published[cell.design]}
+    settings |= {"dtype": flags.get("torch_dtype"), "attn_implementation": flags.get("attn_implementation")}
+    model = load(**settings)
+    note_model(cell.folder, model.design_name, model.recipe.to_dict())
+    return model
+
+
 def score(study: Study, cell: Cell, encoder: TextEncoder, only: str | None = None) -> Evaluation:
     """Score an encoder on the study's tasks, or ``only`` on one; results that are there already are not computed again."""
     config, inputs = study.config, study.inputs
-    prompts: str | Mapping[str, Any] = config.eval_prompts
+    prompts: str | Mapping[str, Any] | None = config.eval_prompts
+    if prompts == "own" and cell.design in inputs.published:
+        prompts = None  # those that its recipe names
     if inputs.prompts is not None:
         prompts = read_prompts(Path(inputs.prompts), prompt_keys(find_tasks(config.tasks, inputs.eval_dir)))
     return evaluate(

@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
 from common.errors import UserError
+from common.files import first_line
 from trainers.flags.command_line import parse
 
 
@@ -48,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = plan_config(config, negatives=own.negatives, processes=own.processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:  # grouped products of experts are planned in bfloat16 alone
+        print(
+            f"error: an operation of this base model cannot be planned without values in this dtype: {first_line(error)}. "
+            "Try another --torch_dtype; the training command with --dry_run measures the memory.",
+            file=sys.stderr,
+        )
         return 1
     size = f"{config.training.per_device_train_batch_size} queries with {own.negatives} hard negatives each"
     name, longest = config.model.model_name_or_path, config.data.max_seq_length

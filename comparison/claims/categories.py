@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from comparison.claims.item_evidence import compare_items
-from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, Ranks, Sensitivity
+from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, Ranks, Sensitivity, SharedData
 from comparison.claims.pairs import Pair, mean_score
 from comparison.claims.relations import withhold
 from comparison.claims.runs import difference_parts, trained_runs
@@ -87,7 +87,7 @@ class CategoryMaker:
         others = withhold(others, pairs, self.families, tasks, self.seed)
         runs = another_run(self.table, pairs, others, self.margin)
         evidence = compare_items(self.table, pairs, self.seed, self.notes)
-        these = these_tasks(evidence, [run.runs for run in runs])
+        these = these_tasks([of_pair.within for of_pair in evidence], [run.runs for run in runs])
         published = as_published(pairs, tasks, self.seed)
         seconds = self._second_opinions(pairs)
         contrasts = []
@@ -108,6 +108,7 @@ class CategoryMaker:
                 mark="",
                 checkpoint=runs[number].p is None and min(runs[number].runs) == 1,
                 second=seconds[number],
+                data=_shared_data(self.table, pair, tasks, evidence[number].unlike),
             )
             contrasts.append(contrast)
         return contrasts
@@ -123,6 +124,14 @@ class CategoryMaker:
             runs = {system: runs_of(system, families) for system in pair.sides.systems}
             opinions[number] = second_opinion(pair.by_family, self.margin, difference_parts(pair.sides, runs))
         return opinions
+
+
+def _shared_data(table: Table, pair: Pair, tasks: Sequence[str], unlike_items: Sequence[str]) -> SharedData:
+    """Return how far a pair's results are of the same tasks, data and items."""
+    unlike = []
+    if table.files:
+        unlike = [task for task in pair.differences if not table.one_revision(pair.sides.systems, task)]
+    return SharedData(len(tasks), unlike, list(unlike_items))
 
 
 def _mean_scores(table: Table, tasks: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -158,11 +167,14 @@ def rank_systems(scores: Mapping[str, Mapping[str, float]]) -> Ranks | None:
 
 
 def _failures(table: Table, tasks: Sequence[str]) -> dict[str, Failure]:
-    """Return the failures of each system that has any."""
+    """Return what each system lacks that failed or has only some of the tasks."""
     failures = {}
     for system in table.systems:
         counts = [table.failed.get((system, task), 0) for task in tasks]
-        if not any(counts):
+        absent = 0
+        if any((system, task) in table.scores for task in tasks):
+            absent = sum((system, task) not in table.scores and not table.failed.get((system, task), 0) for task in tasks)
+        if not any(counts) and not absent:
             continue
         scores = [table.scores[system, task] for task in tasks if (system, task) in table.scores]  # each (runs,)
         lost = table.runs[system]
@@ -175,6 +187,7 @@ def _failures(table: Table, tasks: Sequence[str]) -> dict[str, Failure]:
             tasks=sum(map(bool, counts)),
             of=len(tasks),
             everywhere=not scores,
+            absent=absent,
         )
     return failures
 

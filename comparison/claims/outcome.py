@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from comparison.claims.losses import Failure as Failure
+from comparison.claims.losses import Sensitivity as Sensitivity
+from comparison.claims.losses import SharedData as SharedData
 from comparison.claims.overall import Overall
 from comparison.claims.results import FEWEST_FAMILIES as FEWEST_FAMILIES
 from comparison.claims.results import AnotherRun as AnotherRun
@@ -42,52 +45,6 @@ class AsPublished:
     p_by_family: float
     p_max_t: float
     p_max_t_ranks: float
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """The comparison with failed runs counted as losses, each as large as its largest difference, at least the margin.
-
-    Attributes:
-        failed_a: failed runs of a, summed over tasks.
-        failed_b: the same of b.
-        mean: mean difference over tasks then.
-        mean_families: the same over families.
-        p: step-down max-T by family then.
-        shares: of a's runs and of b's that failed, over tasks.
-    """
-
-    failed_a: int
-    failed_b: int
-    mean: float
-    mean_families: float
-    p: float
-    shares: tuple[float, float]
-
-    def carries(self, difference: float) -> bool:
-        """Return whether a difference a - b stands: the same one is better, and less than half of its runs failed."""
-        return self.p <= ALPHA and self.mean_families * difference > 0 and self.shares[difference < 0] < 0.5
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Failures of a system in one category: runs that diverged, tasks that ran out of memory, scores that are no number.
-
-    Attributes:
-        runs: of the system.
-        lost: those without a score on any task.
-        cells: failed runs, summed over tasks.
-        tasks: with a failed run.
-        of: tasks of the category.
-        everywhere: whether no score is left.
-    """
-
-    runs: int
-    lost: int
-    cells: int
-    tasks: int
-    of: int
-    everywhere: bool
 
 
 @dataclass(frozen=True)
@@ -126,6 +83,7 @@ class Contrast:
         checkpoint: whether the mark speaks of trained files, because one of the two was trained once.
         without_one: a star with each family left out in turn; None without a star, and where that was not asked.
         second: a mixed model and a Bayesian estimate, this comparison alone; None below two families, and in large tables.
+        data: how far the results are of the same tasks, data and items; None where no files are known.
     """
 
     a: str
@@ -144,6 +102,7 @@ class Contrast:
     checkpoint: bool
     second: SecondOpinion | None = None
     without_one: WithoutOne | None = None
+    data: SharedData | None = None
 
     @property
     def starred(self) -> bool:
@@ -292,6 +251,7 @@ class Comparison:
         notes: sentences on what was left out, and on what a reader should know.
         as_they_are: systems that nobody trains again, such as an untrained model.
         grid: attention and pooling as factors; None where the designs do not cross them.
+        planned: sentences on what was declared before scores existed.
     """
 
     systems: dict[str, int]
@@ -303,3 +263,4 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     as_they_are: list[str] = field(default_factory=list)
     grid: Grid | None = None
+    planned: list[str] = field(default_factory=list)

@@ -188,24 +188,28 @@ class Counted:
 
     Attributes:
         pair: with the differences then; the pair itself where nothing failed.
-        failed_a: failed runs of a, summed over tasks.
+        failed_a: runs of a that failed or are absent, summed over tasks.
         failed_b: the same of b.
         shares: of all runs of a, and of b, summed over tasks.
+        absent: those of both that are absent without a failure.
     """
 
     pair: Pair
     failed_a: int
     failed_b: int
     shares: tuple[float, float] = (0.0, 0.0)
+    absent: int = 0
 
     @property
     def failed(self) -> int:
-        """Failed runs of both."""
+        """Runs of both that failed or are absent."""
         return self.failed_a + self.failed_b
 
 
 def count_failures(table: Table, pairs: Sequence[Pair], families: Families, margin: float) -> list[Counted]:
-    """Count failed runs as losses, one failed run of S as a share of 1 / S.
+    """Count failed runs and absent tasks as losses, one failed run of S as a share of 1 / S.
+
+    A task is absent for a system that has no score and no failure on it, while the other system has a score.
 
     A loss is as large as the pair's largest difference, or, where a system failed on everything, the largest of all pairs;
     it is never smaller than the margin, since a run that failed is no draw.
@@ -231,12 +235,15 @@ def _largest(pair: Pair) -> float:
 
 
 def _count(table: Table, pair: Pair, families: Families, loss: float) -> Counted:
-    """Count a pair's failed runs: on each task d - loss (share of a's runs that failed - share of b's)."""
+    """Count a pair's lost runs: on each task d - loss (share of a's runs that are lost - share of b's)."""
     differences: dict[str, float] = {}
-    failed_a = failed_b = 0
+    failed_a = failed_b = absent = 0
     for task in [*pair.differences, *pair.missing]:
         count_a = table.failed.get((pair.a, task), 0)
         count_b = table.failed.get((pair.b, task), 0)
+        if pair.differences:
+            absent_a, absent_b = _absent(table, pair.a, pair.b, task), _absent(table, pair.b, pair.a, task)
+            count_a, count_b, absent = count_a + absent_a, count_b + absent_b, absent + absent_a + absent_b
         failed_a += count_a
         failed_b += count_b
         if task in pair.differences or count_a or count_b:
@@ -247,4 +254,11 @@ def _count(table: Table, pair: Pair, families: Families, loss: float) -> Counted
     tasks = len(differences)
     shares_of_all = (failed_a / (table.runs[pair.a] * tasks), failed_b / (table.runs[pair.b] * tasks))
     with_losses = replace(pair, differences=differences, families=families.group(differences))
-    return Counted(with_losses, failed_a, failed_b, shares_of_all)
+    return Counted(with_losses, failed_a, failed_b, shares_of_all, absent)
+
+
+def _absent(table: Table, system: str, other: str, task: str) -> int:
+    """Return a system's runs on a task that it neither has nor failed, and that the other system has; else 0."""
+    if (system, task) in table.scores or table.failed.get((system, task), 0) or (other, task) not in table.scores:
+        return 0
+    return table.runs[system]

@@ -275,6 +275,7 @@ def sensitivities(counted: Sequence[Counted], families: Families, seed: int = 0)
                 mean_families=float(pair.of_families.mean()),
                 p=joint[number],
                 shares=comparison.shares,
+                absent=comparison.absent,
             )
     return results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from comparison.reading.measures import unstated
 from comparison.reading.systems import Score
 from comparison.reading.table import Table
 
@@ -15,6 +16,7 @@ MIXED = (
     "scores of one system are partly its own revision's and partly those that its authors reported (external), so that a "
     "difference may be one of revisions"
 )
+NAMELESS = "results that do not say which metric their main score is"
 SILENT = "results that do not state the revision of their data"
 VERSIONS = "results are of different versions of mteb"
 EXTERNAL = "results as the models' authors reported them (revision external), not audited"
@@ -24,7 +26,7 @@ def origins(table: Table) -> list[str]:
     """Return sentences on what the results do not have in common."""
     splits, versions = set[str](), set[str]()
     several_subsets, unlike_revisions = [], []
-    count = silent = external = 0
+    count = silent = external = nameless = 0
     for task in table.tasks:
         subsets, revisions = set[str](), set[str | None]()
         for score in table.results(task):
@@ -35,6 +37,7 @@ def origins(table: Table) -> list[str]:
             subsets |= score.subsets()
             revisions.add(score.dataset_revision)
             versions.add(score.mteb_version or "not stated")
+        nameless += unstated(table.results(task), table.cells[task])
         revisions.discard(None)
         if len(subsets) > 1:
             compared = sorted(subset for _, subset in table.cells[task])
@@ -49,6 +52,7 @@ def origins(table: Table) -> list[str]:
         SUBSETS: several_subsets,
         REVISIONS: unlike_revisions,
         MIXED: _mixed_revisions(table),
+        NAMELESS: _share(nameless, count),
         SILENT: _share(silent, count),
         VERSIONS: sorted(versions),
         EXTERNAL: _share(external, count),

@@ -20,6 +20,8 @@ from common.lines import read_bytes
 from common.number_check import finite
 from common.printable import one_line
 from comparison.errors import ComparisonError
+from comparison.reading.equal_runs import without_copies
+from comparison.reading.measures import equal_to_main, metrics_of_items
 from comparison.reading.study_folder import is_study, read_study
 from comparison.reading.systems import Reading, Score, System, SystemRun, merge
 
@@ -56,7 +58,10 @@ def read(directories: Sequence[Path]) -> Reading:
             raise ComparisonError(f"there is no directory {directory}")
         if resolved[number] in resolved[:number]:
             raise ComparisonError(f"{directory} is given twice")
-    return merge(list(map(_read_directory, directories)))
+    reading = merge(list(map(_read_directory, directories)))
+    notes: list[str] = []
+    systems = [without_copies(system, notes) for system in reading.systems]
+    return replace(reading, systems=systems, notes=[*reading.notes, *notes])
 
 
 def _read_directory(directory: Path) -> Reading:
@@ -222,6 +227,8 @@ def read_revision(folder: Path) -> tuple[SystemRun, list[str]]:
 
 def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
     entries: dict[tuple[str, str], float] = {}
+    equal: dict[tuple[str, str], frozenset[str]] = {}
+    metrics: dict[tuple[str, str], dict[str, float]] = {}
     category = "Other"
     for split, rows in content["scores"].items():
         if not isinstance(rows, list):
@@ -232,6 +239,8 @@ def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
                 if cell in entries:
                     raise ComparisonError(f"{path}: the subset {cell[1]!r} of {cell[0]!r} stands there twice; remove one")
                 entries[cell] = finite(row.get("main_score"))
+                equal[cell] = equal_to_main(row)
+                metrics[cell] = metrics_of_items(row)
                 category = _category(row) or category
     file_name = PurePosixPath(f"{content['task_name']}.jsonl.gz").name  # a name with slashes must not lead out of the folder
     items = folder / "items" / file_name
@@ -244,6 +253,8 @@ def _score(path: Path, content: dict[str, Any], folder: Path) -> Score:
         file=path,
         items=items if items.is_file() else None,
         external=folder.name == EXTERNAL,
+        equal=equal,
+        metrics=metrics,
     )
 
 

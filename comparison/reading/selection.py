@@ -14,6 +14,8 @@ import numpy as np
 from common.printable import one_line, printable
 from comparison.errors import ComparisonError, nearest
 from comparison.reading.families import Families, root
+from comparison.reading.measures import common_measure, other_measure
+from comparison.reading.oddities import out_of_line, partly_in_per_cent
 from comparison.reading.origins import origins
 from comparison.reading.systems import Reading, Score, System
 from comparison.reading.table import Table
@@ -55,6 +57,8 @@ def select(reading: Reading, families: Families, tasks: Sequence[str] | None = N
         raise ComparisonError(f"no task is left to compare; scores left out: {_shortened(left_out)}")
     table.categories = _by_category(compared, categories, families)
     notes += _relations(compared, families)
+    notes += partly_in_per_cent(reading.systems, table.cells)
+    notes += out_of_line(table)
     table.notes = list(map(printable, [*notes, *origins(table)]))
     return table
 
@@ -112,8 +116,9 @@ def _fill(table: Table, task: str, systems: Sequence[System], left_out: list[str
         left_out.append(f"{task} (no subset that all systems have)")
         return
     table.cells[task] = set(product([split], subsets))
+    measure = common_measure(results, table.cells[task])
     for system in systems:
-        _fill_system(table, task, system, left_out)
+        _fill_system(table, task, system, measure, left_out)
 
 
 def _choose_split(task: str, results: Sequence[Score]) -> str | None:
@@ -139,8 +144,8 @@ def _choose_subsets(split: str, results: Sequence[Score]) -> set[str]:
     return set.intersection(*offers)
 
 
-def _fill_system(table: Table, task: str, system: System, left_out: list[str]) -> None:
-    """Enter one system's scores on a task, and the files that they are from."""
+def _fill_system(table: Table, task: str, system: System, measure: str | None, left_out: list[str]) -> None:
+    """Enter one system's scores on a task, and the files that they are from; a main score that is another measure stays out."""
     cells = table.cells[task]
     values = np.full(len(system.runs), np.nan)
     files: list[Score | None] = []
@@ -152,6 +157,9 @@ def _fill_system(table: Table, task: str, system: System, left_out: list[str]) -
         elif not cells <= set(score.entries):
             files.append(None)
             left_out.append(f"{system.name} on {task} ({_other_cells(score, cells)})")
+        elif other_measure(score, cells, measure):
+            files.append(None)
+            left_out.append(f"{system.name} on {task} ({other_measure(score, cells, measure)})")
         else:
             files.append(score)
             value = np.mean(list(map(score.entries.__getitem__, cells)))

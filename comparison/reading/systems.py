@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.printable import one_line
 from comparison.errors import ComparisonError
+from comparison.reading.declared_plan import Declaration
 from comparison.reading.study_data import StudyData
 
 
@@ -25,6 +26,8 @@ class Score:
         file: the result file.
         items: the file with scores item by item; None if there is none.
         external: whether the model's authors reported it themselves.
+        equal: metrics that equal the main score, by (split, subset); empty where the file does not say.
+        metrics: values of the metrics that are recomputed from items, by (split, subset).
     """
 
     task: str
@@ -35,6 +38,13 @@ class Score:
     file: Path
     items: Path | None = None
     external: bool = False
+    equal: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    metrics: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+
+    def measures(self, cells: Sequence[tuple[str, str]]) -> frozenset[str]:
+        """Return the metrics that are the main score in all of these cells; empty where the file does not say."""
+        stated = [self.equal.get(cell, frozenset[str]()) for cell in cells]
+        return frozenset.intersection(*stated) if stated else frozenset()
 
     @property
     def splits(self) -> set[str]:
@@ -102,11 +112,13 @@ class StudyResults:
         data: of its `study.json`.
         source: the directory that was given.
         names: a system's name in the study -> its name in the comparison.
+        declarations: what its file declared, with hash and date, the oldest first.
     """
 
     data: StudyData
     source: Path
     names: Mapping[str, str] = field(default_factory=dict)
+    declarations: Sequence[Declaration] = ()
 
 
 @dataclass

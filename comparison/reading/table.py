@@ -63,7 +63,11 @@ class Table:
 
     def same_revision(self, a: str, b: str, task: str) -> bool:
         """Return whether two systems' results on a task state no different revisions of its data."""
-        return len(stated_revisions(self.results(task, (a, b)))) < 2
+        return self.one_revision((a, b), task)
+
+    def one_revision(self, systems: Sequence[str], task: str) -> bool:
+        """Return whether these systems' results on a task state no different revisions of its data."""
+        return len(stated_revisions(self.results(task, systems))) < 2
 
 
 def stated_revisions(results: Iterable[Score]) -> set[str]:

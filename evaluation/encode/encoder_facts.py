@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from model_loaders.text.recipe import Recipe
+
 if TYPE_CHECKING:
     from evaluation.encode.sharded_encoder import TextEncoder
 
@@ -33,7 +35,9 @@ def encoder_facts(encoder: TextEncoder) -> dict[str, Any]:
     for name in ("recipe", "base_model"):
         value = getattr(encoder, name, None)
         facts[name] = None
-        if hasattr(value, "__dataclass_fields__"):
+        if isinstance(value, Recipe):
+            facts[name] = value.to_dict()
+        elif hasattr(value, "__dataclass_fields__"):
             facts[name] = dict(vars(value))
     return facts
 

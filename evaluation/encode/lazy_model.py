@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import model_loaders
 from common.errors import UserError
 from evaluation.encode.sharded_encoder import TextEncoder
+from model_loaders.create import UntrainedPlan, load_untrained, plan_untrained
 from model_loaders.layouts.source import tokenizer_and_recipe
 from model_loaders.loading import plan_loading
 from model_loaders.options import LoadOptions
@@ -43,12 +44,15 @@ class LazyModel:
         result_facts: facts beside the version that results depend on.
     """
 
-    def __init__(self, plan: Plan, version: str, loader: Callable[[], EmbedModel]) -> None:
-        self.design_name = plan.source.design_name
+    def __init__(self, plan: Plan | UntrainedPlan, version: str, loader: Callable[[], EmbedModel]) -> None:
+        if isinstance(plan, UntrainedPlan):
+            self.design_name, self.recipe = plan.named.design, plan.named.recipe
+        else:
+            self.design_name = plan.source.design_name
+            self.recipe = tokenizer_and_recipe(plan.source, plan.base_directory)[1]
         self.version = version
         self.dtype = str(plan.dtype).removeprefix("torch.")
-        self.dim = plan.base.hidden_size
-        self.recipe = tokenizer_and_recipe(plan.source, plan.base_directory)[1]
+        self.dim = self.recipe.dimensions or plan.base.hidden_size
         self.base_model = plan.base
         self.result_facts: dict[str, str] = {}
         self._loader = loader
@@ -86,7 +90,7 @@ def open_adapter(loader: Loader, output_dir: Path | None, **options: Any) -> Tex
         loader: `model_loaders.load` or `load_design` of a design; another loader is called at once.
         output_dir: keeps notes of facts that take seconds to find out; None for no `result_facts`, where the first process
             has them.
-        options: `base_model`, `adapter_path` and the options of `load_design`.
+        options: `base_model`, `adapter_path` (None for an untrained base LLM) and the options of `load_design`.
 
     Raises:
         UserError: the adapter or its base LLM is missing, broken, or of another one.
@@ -96,13 +100,18 @@ def open_adapter(loader: Loader, output_dir: Path | None, **options: Any) -> Tex
     settings = dict(options)
     base_model, adapter_path = settings.pop("base_model", None), settings.pop("adapter_path")
     num_heads = settings.pop("num_heads", None)
-    plan = plan_loading(design_of(loader), base_model, adapter_path, LoadOptions(**settings), num_heads=num_heads)
+    plan: Plan | UntrainedPlan
+    recipe = recipe_of(loader)
+    if recipe is not None:
+        plan = plan_untrained(recipe, base_model, LoadOptions(**settings))
+    else:
+        plan = plan_loading(design_of(loader), base_model, adapter_path, LoadOptions(**settings), num_heads=num_heads)
     notes = None
     facts = {}
     if output_dir is not None:
         notes = output_dir / NOTES
         facts["base_content"] = content_hash(plan.base_directory, notes)
-    version = plan.version(notes)
+    version = plan.version() if isinstance(plan, UntrainedPlan) else plan.version(notes)
     encoder: LazyModel | EmbedModel
     if version is None:  # known of the loaded model alone
         encoder = cast("EmbedModel", loader(**options))
@@ -113,12 +122,20 @@ def open_adapter(loader: Loader, output_dir: Path | None, **options: Any) -> Tex
 
 
 def _is_ours(loader: Loader) -> bool:
-    return loader is model_loaders.load or (isinstance(loader, partial) and loader.func is model_loaders.load_design)
+    functions = (model_loaders.load_design, load_untrained)
+    return loader is model_loaders.load or (isinstance(loader, partial) and loader.func in functions)
 
 
 def design_of(loader: Loader) -> str | None:
     """Return the design that a loader is for; None where the adapter's manifest decides."""
-    return str(loader.args[0]) if isinstance(loader, partial) and _is_ours(loader) else None
+    if isinstance(loader, partial) and loader.func is model_loaders.load_design:
+        return str(loader.args[0])
+    return None
+
+
+def recipe_of(loader: Loader) -> str | None:
+    """Return the name of the recipe with which a loader reads an untrained base LLM; None for another loader."""
+    return str(loader.args[0]) if isinstance(loader, partial) and loader.func is load_untrained else None
 
 
 def loaded(encoder: TextEncoder) -> TextEncoder:

@@ -24,7 +24,10 @@ from evaluation.encode.sharded_encoder import Encode, ShardedEncoder, TextEncode
 from evaluation.encode.unfinished import UnfinishedShards
 from evaluation.encode.vector_store import SHARD_TEXTS, ShardStore
 from evaluation.progress import MODEL, Progress
-from model_loaders.text.prompts import PLACEHOLDER, Role, render
+from model_loaders.text.prompts import Role
+from model_loaders.text.recipe import Recipe
+from model_loaders.text.render import rendered
+from model_loaders.text.template import PLACEHOLDER
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -173,12 +176,13 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     def _new_side(self, name: str, role: Role, prompt: SidePrompt, max_length: int | None, first_text: str) -> Side:
         """Return the account of a task's side, without counts; refuse a prompt that leaves no room for texts."""
         own = getattr(self.model, "recipe", None)  # EmbedModel's, from its manifest
+        recipe = own if isinstance(own, Recipe) else None
         length = max_length
         if not length and own is not None:
             length = own.length(role)
-        if length is not None and prompt.text:
+        if length is not None and prompt.text and (recipe is None or recipe.is_plain):  # others are checked text by text
             self._check_room(name, prompt, length)
-        return Side(role, prompt.text, prompt.source, length, beginning(render(first_text, prompt.text or "")))
+        return Side(role, prompt.text, prompt.source, length, beginning(rendered(first_text, prompt.text or "", recipe)))
 
     def _check_room(self, name: str, prompt: SidePrompt, length: int) -> None:
         """Raise a UserError if the text before the placeholder fills the maximum length: all would have the same vector."""

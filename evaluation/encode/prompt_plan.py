@@ -3,9 +3,10 @@
 The first that has a prompt for a side decides:
 
 1. the prompts file (`evaluation/encode/prompts_file.py`): task, type, default;
-2. mteb's prompt of the task, if the plan's source is `mteb`: a string is for queries and for texts of tasks without sides, a
-   mapping names its sides. It is an instruction in words, so it is put into a template: `PROMPT: TEXT` unless another one
-   is given (`model_loaders.text.prompts.in_template`);
+2. if the plan's source is `mteb`: the recipe's instruction for the task or its type (`Recipe.task_instructions`), where an
+   empty one says that there is none; then mteb's prompt of the task. A string is for queries and for texts of tasks without
+   sides, a mapping names its sides. It is an instruction in words, so it is put into a template: `PROMPT: TEXT` unless
+   another one is given (`model_loaders.text.prompts.in_template`);
 3. the adapter's own prompt, from its manifest (source `mteb` or `own`), or nothing (source `none`).
 
 The user names the source, else the manifest does (`Recipe.evaluation_prompts`): an adapter that was trained with prompts of
@@ -22,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from common.errors import UserError, nearest
 from evaluation.encode.prompts_file import Prompts, choose, normalise
 from evaluation.tasks.mteb_tasks import official_prompt
-from model_loaders.layouts.manifest import Recipe
 from model_loaders.text.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
+from model_loaders.text.recipe import Recipe
 
 if TYPE_CHECKING:
     from evaluation.encode.sharded_encoder import TextEncoder
@@ -84,13 +85,25 @@ class PromptPlan:
             if self.template:
                 text = in_template(text, self.template)
             return SidePrompt(text, f"file: {key}")
-        if self.source == "mteb":
-            instruction = _instruction(task, role)
+        if self.source == "mteb" and (role == "query" or self.recipe is None or self.recipe.instruct_documents):
+            instruction, source = self._instruction(task, role)
             if instruction:
-                return SidePrompt(in_template(instruction, self.template), "mteb")
+                return SidePrompt(in_template(instruction, self.template), source)
         if self.source == "none":
             return SidePrompt("", "none")
         return SidePrompt(self.recipe.prompt(role) if self.recipe else None, "adapter")
+
+    def _instruction(self, task: PromptedTask, role: Role) -> tuple[str | None, str]:
+        """Return the instruction of one side of a task, and who gives it."""
+        entries = self.recipe.task_instructions if self.recipe else ()
+        own: dict[str, dict[str, str]] = {}
+        for name, side, instruction in entries:
+            own.setdefault(name, {})[side] = instruction
+        chosen = choose(normalise(own), task.name, task.type, role)
+        if chosen is not None:
+            key, instruction = chosen
+            return instruction, f"recipe: {key}"
+        return _instruction(task, role), "mteb"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -106,7 +119,9 @@ class PromptPlan:
         recipe = self.recipe
         if recipe is None:
             return ""
-        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(recipe.prompt_template)
+        as_the_manifest = self.source == recipe.task_prompts and self.template == template_named(
+            recipe.prompt_template, several=True
+        )
         if as_the_manifest and not self.overrides:
             return ""
         names = [task.name for task in tasks if self._unlike(recipe, task)]
@@ -165,4 +180,5 @@ def make_plan(encoder: TextEncoder, prompts: Mapping[str, Any] | str | None = No
         source = prompts
     if template is None:
         template = manifest_template
-    return PromptPlan(overrides, source, template_named(template), recipe)
+    several = recipe is not None and not recipe.is_plain
+    return PromptPlan(overrides, source, template_named(template, several=several), recipe)

@@ -19,7 +19,8 @@ from typing import Any
 
 from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
-from model_loaders.text.prompts import PLACEHOLDER, ROLES, Role
+from model_loaders.text.prompts import ROLES, Role
+from model_loaders.text.template import PLACEHOLDER
 
 Prompts = dict[str, dict[Role, str]]  # task name, mteb's type name or "default" -> side -> prompt
 DEFAULT = "default"

@@ -14,8 +14,10 @@ import numpy as np
 
 from evaluation.encode.unfinished import UnfinishedShards
 from evaluation.encode.vector_store import SHARD_TEXTS, Shard, ShardStore, check, key_of, space_of
-from model_loaders.layouts.manifest import Recipe, library_versions
-from model_loaders.text.prompts import Role, render
+from model_loaders.layouts.manifest import library_versions
+from model_loaders.text.prompts import Role
+from model_loaders.text.recipe import Recipe
+from model_loaders.text.render import rendered
 
 OnBatch = Callable[[int, int], None]
 
@@ -103,6 +105,7 @@ class _Settings:
         max_length: as the encoder takes it.
         rendered_prompt: with which the texts are rendered for their keys.
         space: of the vectors in the store.
+        recipe: that renders them; None for another encoder's.
     """
 
     role: Role
@@ -110,6 +113,7 @@ class _Settings:
     max_length: int | None
     rendered_prompt: str
     space: str
+    recipe: Recipe | None = None
 
 
 class ShardedEncoder:
@@ -184,7 +188,7 @@ class ShardedEncoder:
         characters = sum(map(len, texts))
         key = ""
         if self.store or self.unfinished:
-            key = key_of(settings.space, (render(text, settings.rendered_prompt) for text in texts))
+            key = key_of(settings.space, (rendered(text, settings.rendered_prompt, settings.recipe) for text in texts))
         stored = self.store.load(settings.space, key, len(texts)) if self.store else None
         if stored is not None:
             counts.reused += len(texts)
@@ -207,19 +211,22 @@ class ShardedEncoder:
     def _settings(self, role: Role, prompt: str | None, max_length: int | None) -> _Settings:
         """Return the settings of a call, with the space of its vectors.
 
-        An `EmbedModel` reads the rendered text and nothing else, so that its vectors serve both sides. Another encoder may
-        use the role, and a prompt of its own where it gets none: they are part of the space.
+        An `EmbedModel` reads the rendered text (and with some recipes where in it the prompt is), so that its vectors serve
+        both sides. Another encoder may use the role, and a prompt of its own where it gets none: they are part of the space.
         """
         own = getattr(self.encoder, "recipe", None)
-        if isinstance(own, Recipe):
+        own = own if isinstance(own, Recipe) else None
+        if own is not None:
             length = own.length(role) if max_length is None else max_length
             facts: dict[str, Any] = {"max_length": length}
             rendered_prompt = own.prompt(role) if prompt is None else prompt
+            if not own.is_plain:  # the same string with another prompt may be cut and pooled otherwise
+                facts["prompt"] = rendered_prompt
         else:
             facts = {"max_length": max_length, "role": role, "no_prompt": prompt is None}
             rendered_prompt = prompt or ""
         space = space_of({**self.facts, **facts, "libraries": library_versions()})
-        return _Settings(role, prompt, max_length, rendered_prompt, space)
+        return _Settings(role, prompt, max_length, rendered_prompt, space, own)
 
 
 def _empty_like(shard: Shard, texts: int) -> Shard:

@@ -12,7 +12,7 @@ from typing import Any
 from common.build import build
 from common.errors import UserError
 from common.files import read_json
-from model_loaders.text.prompts import Role, check_role, check_task_prompts, template_named
+from model_loaders.text.recipe import Recipe
 
 MANIFEST = "embedder.json"
 FORMAT = 1
@@ -24,58 +24,6 @@ PROBE_TEXTS = (
     "Γειά σου Κόσμε — 你好，世界",
     "def mean(values):\n    return sum(values) / len(values)",
 )
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How texts become vectors, beside the weights.
-
-    Attributes:
-        query_prompt: prompt of queries (see ``prompts.render``).
-        document_prompt: prompt of documents.
-        max_length: tokens a text at most, special tokens included.
-        query_max_length: the same for queries, ``None`` for ``max_length``.
-        unpooled_token_ids: token ids that attention sees and the pooling leaves out. Adapters that the published code
-            trained for design 5 need their pad token's id here: its mean skipped that id, also where it stands in a text
-            as ``<unk>``.
-        task_prompts: which prompts an evaluation gives, one of ``prompts.TASK_PROMPTS``: mteb's of each task before the two
-            above, these two alone, or none. Empty: these two alone if there are any, else mteb's.
-        prompt_template: how a task's prompt and a text are put together (``prompts.template_named``).
-    """
-
-    query_prompt: str = ""
-    document_prompt: str = ""
-    max_length: int = 512
-    query_max_length: int | None = None
-    unpooled_token_ids: tuple[int, ...] = ()
-    task_prompts: str = ""
-    prompt_template: str = ""
-
-    def __post_init__(self) -> None:
-        check_task_prompts(self.task_prompts)
-        template_named(self.prompt_template)
-        for name in ("max_length", "query_max_length"):
-            length = getattr(self, name)
-            if length is not None and length < 2:
-                raise UserError(f"{name} is {length}: at least 2 tokens are needed, one of the text and the end token")
-
-    def prompt(self, role: Role) -> str:
-        """Return the prompt of ``role``."""
-        return self.query_prompt if check_role(role) == "query" else self.document_prompt
-
-    @property
-    def evaluation_prompts(self) -> str:
-        """Which of ``prompts.TASK_PROMPTS`` an evaluation gives unless it is told otherwise."""
-        return self.task_prompts or ("own" if self.query_prompt or self.document_prompt else "mteb")
-
-    def facts(self) -> dict[str, Any]:
-        """Return the fields for a hash: later ones only where they say something, so that older adapters keep theirs."""
-        later = ("task_prompts", "prompt_template")
-        return {name: value for name, value in asdict(self).items() if value or name not in later}
-
-    def length(self, role: Role) -> int:
-        """Return how many tokens a text of ``role`` may have."""
-        return (self.query_max_length or self.max_length) if check_role(role) == "query" else self.max_length
 
 
 @dataclass(frozen=True)
@@ -110,7 +58,7 @@ class Manifest:
         base_model: the base LLM.
         pooling: sizes of the trainable pooling, ``None`` for designs without one.
         recipe: prompts and lengths.
-        end_token: the token that is last in every text.
+        end_token: the token that is last in every text; empty for none.
         dtype: dtype in which the fingerprints were computed.
         fingerprints: vectors of ``PROBE_TEXTS``, one list of ``dim`` floats a text, computed as the loader computes.
         lora: whether the directory holds a LoRA adapter (an untrained mean-pooled base has none).
@@ -139,7 +87,8 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        content = asdict(self) | {"recipe": self.recipe.to_dict()}
+        text = json.dumps(content, indent=2, ensure_ascii=False)
         (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 

@@ -14,10 +14,11 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import listing
 from model_loaders.designs import Design, get_design
-from model_loaders.layouts.manifest import MANIFEST, Recipe
+from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.own import refuse_pooling
 from model_loaders.layouts.source import Asked, Layout, Source, read_lora
 from model_loaders.layouts.tensors import LORA_CONFIG, PUBLISHED_POOLING, read_pickled_tensors
+from model_loaders.text.recipe import Recipe
 from pooling import PoolingConfig
 
 PUBLISHED_HEADS = 32

@@ -14,8 +14,9 @@ from common.files import read_json
 from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import hash_of_all, weights_hash
 from model_loaders.hub import resolve
-from model_loaders.layouts.manifest import BaseModel, Manifest, Recipe
+from model_loaders.layouts.manifest import BaseModel, Manifest
 from model_loaders.layouts.tensors import LORA_CONFIG, LORA_WEIGHTS, read_tensors
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from pooling import Sizes
 
@@ -133,4 +134,4 @@ def tokenizer_and_recipe(source: Source, base_directory: Path) -> tuple[TextToke
     raw, recipe = load_tokenizer(source.tokenizer or base_directory), source.recipe
     if source.skips_pad and raw.pad_token_id is not None:
         recipe = replace(recipe, unpooled_token_ids=(raw.pad_token_id,))
-    return TextTokenizer(raw, recipe.unpooled_token_ids, source.end_token), recipe
+    return TextTokenizer.of(raw, recipe, source.end_token), recipe

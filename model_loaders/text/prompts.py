@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from common.errors import UserError
+from model_loaders.text.template import PLACEHOLDER, parts
 
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
-PLACEHOLDER = "{text}"
 PROMPT = "{prompt}"
+INSTRUCTIONS = (PROMPT, "{instruction}", "{task}")  # each stands for a task's prompt in a template
 TASK_PROMPTS = ("mteb", "own", "none")  # whose prompts an evaluation gives
 TEMPLATES = {"instruct": "Instruct: {prompt}\nQuery: {text}"}
 
@@ -21,16 +22,14 @@ def check_role(role: str) -> str:
     return role
 
 
-def render(text: str, prompt: str) -> str:
+def render(text: str, prompt: str, *, every: bool = False) -> str:
     """Put ``prompt`` and ``text`` together.
 
     A prompt with ``{text}`` in it is a template; any other one is put before the text as it is, without a separator
-    (as the published evaluation does). Only the first ``{text}`` is a placeholder; braces in the text stay as they are.
+    (as the published evaluation does). Only the first ``{text}`` is a placeholder, or ``every`` one is (``template.parts``);
+    braces in the text stay as they are.
     """
-    if PLACEHOLDER in prompt:
-        before, after = prompt.split(PLACEHOLDER, 1)
-        return before + text + after
-    return prompt + text
+    return "".join(text if part.kind == "text" else part.words for part in parts(prompt, every=every))
 
 
 def check_task_prompts(source: str) -> str:
@@ -40,16 +39,27 @@ def check_task_prompts(source: str) -> str:
     return source
 
 
-def template_named(template: str) -> str:
+def template_named(template: str, *, several: bool = False) -> str:
     """Return the template that a name stands for (``TEMPLATES``), or ``template`` itself.
 
+    Args:
+        template: a name, or a text with one ``{prompt}`` (or ``{instruction}`` or ``{task}``) and ``{text}``.
+        several: whether ``{text}`` may stand in it several times.
+
     Raises:
-        UserError: it is no name, and ``{prompt}`` or ``{text}`` does not stand in it exactly once.
+        UserError: it is no name, and ``{prompt}`` does not stand in it exactly once, or ``{text}`` not once.
     """
     template = TEMPLATES.get(template, template)
-    if template and (template.count(PROMPT) != 1 or template.count(PLACEHOLDER) != 1):
+    if not template:
+        return template
+    instructions = sum(template.count(name) for name in INSTRUCTIONS)
+    texts = template.count(PLACEHOLDER)
+    if instructions != 1 or texts < 1 or (texts > 1 and not several):
         names = " or ".join(map(repr, TEMPLATES))
-        raise UserError(f"a prompt template is {names}, or a text with one {PROMPT} and one {PLACEHOLDER}, not {template!r}")
+        hint = "" if several or texts < 2 else " (several need the recipe's truncation: text)"
+        raise UserError(
+            f"a prompt template is {names}, or a text with one {PROMPT} and one {PLACEHOLDER}{hint}, not {template!r}"
+        )
     return template
 
 
@@ -65,4 +75,7 @@ def in_template(prompt: str, template: str = "") -> str:
         return prompt
     if not template:
         return prompt.rstrip(" .:") + ": "
-    return template.replace(PROMPT, prompt, 1)
+    for name in INSTRUCTIONS:
+        if name in template:
+            return template.replace(name, prompt, 1)
+    raise ValueError(f"the template {template!r} has no {PROMPT}")

@@ -1,4 +1,4 @@
-"""From rendered texts to token ids that end with the token that is pooled, and to the two masks.
+"""From rendered texts to token ids with their end token, and to the two masks.
 
 Masks are made from the lengths, never from ``ids != pad``: the pad token may be EOS or unk. Padding is on the right, so
 that a text's positions are the same whoever shares its batch.
@@ -21,6 +21,8 @@ from common.disk import as_os_error
 from common.errors import UserError
 from common.files import first_line, listing
 from model_loaders.hub import OWN_CODE, needs_own_code
+from model_loaders.text.recipe import EOS, TOKENIZER, Recipe
+from model_loaders.text.special_tokens import special_tokens
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,13 @@ class Batch:
     def lean(self, causal: bool) -> Batch:
         """Leave out an attention mask that hides nothing: attention kernels are faster without.
 
-        Padding is on the right, so with causal attention no token of a text sees it, whether it is masked or not.
+        Padding is on the right, so with causal attention no token of a text sees it, whether it is masked or not. The pooled
+        tokens say then how long a text is (``backbone.rope.rows_of``), so that its last one must be among them.
         """
         assert self.attention_mask is not None
-        needed = not causal and not bool(self.attention_mask.all())
+        hides = not causal and not bool(self.attention_mask.all())
+        same = self.pool_mask is self.attention_mask
+        needed = hides or not (same or torch.equal(last_places(self.pool_mask), last_places(self.attention_mask)))
         return self if needed else replace(self, attention_mask=None)
 
     def to(self, device: torch.device | str) -> Batch:
@@ -54,41 +59,56 @@ class Batch:
         return Batch(ids, mask, pool_mask)
 
 
+def last_places(mask: Tensor) -> Tensor:
+    """Return the position behind the last token of each row of a mask ``(batch, tokens)``, int64 ``(batch,)``."""
+    return (mask.bool() * torch.arange(1, mask.shape[1] + 1)).amax(dim=1)
+
+
 def move(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Copy from the CPU to ``device``; to a GPU from pinned memory."""
     return tensor.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else tensor.to(device)
 
 
 class TextTokenizer:
-    """Tokenises texts so that the last attended token is always the end token, also after truncation.
+    """Tokenises texts; the last token of each is the end token, also after truncation, where the recipe has one.
 
     Attributes:
-        tokenizer: the Hugging Face tokenizer; its own special tokens (BOS) are kept.
-        end_token: the token that ends every text: EOS, unless an adapter's manifest names another one.
-        end_token_id: its id.
+        tokenizer: the Hugging Face tokenizer; its own special tokens (BOS) are kept unless the recipe says otherwise.
+        end_token: the token that ends every text: EOS, unless recipe or manifest name another one; empty for none.
+        end_token_id: its id; without an end token that of EOS or the pad token, which stands for a text without tokens.
         filler_id: the id behind the tokens of a shorter text, which no mask shows.
         unpooled_token_ids: tokens that attention sees and pooling leaves out (see ``Recipe``).
         rows: of the base model's embedding, once they are known (``check_rows``).
+        front: ids that stand before every text.
+        back: ids that stand behind every text.
     """
 
-    def __init__(self, tokenizer: Any, unpooled_token_ids: Sequence[int] = (), end_token: str | None = None) -> None:
-        self.end_token = end_token or tokenizer.eos_token
-        if self.end_token is None:
-            raise UserError(
-                f"the tokenizer {tokenizer.name_or_path!r} has no EOS token, which the designs pool. "
-                'Set "eos_token" in its tokenizer_config.json.'
-            )
-        if self.end_token not in tokenizer.get_vocab():
-            raise UserError(f"the tokenizer {tokenizer.name_or_path!r} does not know the end token {self.end_token!r}")
+    def __init__(
+        self,
+        tokenizer: Any,
+        unpooled_token_ids: Sequence[int] = (),
+        end_token: str | None = None,
+        *,
+        end_rule: str = EOS,
+        bos_rule: str = TOKENIZER,
+    ) -> None:
+        special = special_tokens(tokenizer, end_rule, bos_rule, end_token)
+        self.end_token, self.end_token_id = special.end, special.end_id
+        self.front, self.back = special.front, special.back
         self.tokenizer = tokenizer
         self.unpooled_token_ids = tuple(unpooled_token_ids)
         self.rows: int | None = None
-        self.end_token_id: int = tokenizer.convert_tokens_to_ids(self.end_token)
         if tokenizer.pad_token_id is None:  # only a filler: masks do not come from it
-            tokenizer.pad_token = self.end_token
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(self.end_token_id)
         self.filler_id: int = tokenizer.pad_token_id
         # Some tokenizers end every text with EOS themselves, also after truncation; asked once, not guessed by family.
         self._appends_end = self._raw(["a b"], max_length=None)[0][0][-1:] == [self.end_token_id]
+
+    @classmethod
+    def of(cls, tokenizer: Any, recipe: Recipe, end_token: str | None = None) -> TextTokenizer:
+        """Return the tokenizer of a recipe; ``end_token`` is that of a manifest."""
+        rules = {"end_rule": recipe.end_token, "bos_rule": recipe.bos_token}
+        return cls(tokenizer, recipe.unpooled_token_ids, end_token, **rules)
 
     def check_rows(self, rows: int) -> None:
         """Compare the tokens with the rows of the embedding; where the pad token is beyond them, the end token fills rows.
@@ -143,35 +163,76 @@ class TextTokenizer:
         if not self._appends_end:
             rows = [[*row, self.end_token_id] for row in rows]
         for row, text in zip(rows, texts, strict=True):
-            if self.rows is not None and max(row) >= self.rows:
-                token = self.tokenizer.convert_ids_to_tokens(max(row))
-                raise UserError(
-                    f"the text {text[:60]!r} holds the token {token!r} with id {max(row)}; the base model's embedding has "
-                    f"{self.rows} rows"
-                )
+            self.check_ids(row, text)
             if row[-1] != self.end_token_id:
                 raise UserError(f"the tokens of {text[:60]!r} do not end with the pooled token {self.end_token_id}")
         return rows, cut
 
-    def pad(self, rows: Sequence[Sequence[int]]) -> Batch:
-        """Pad rows of ids on the right to the longest; returns int64 ids and masks ``(batch, longest)``."""
+    def check_ids(self, row: Sequence[int], text: str) -> None:
+        """Raise a UserError if a token of ``text`` is beyond the base model's embedding."""
+        if self.rows is not None and max(row) >= self.rows:
+            token = self.tokenizer.convert_ids_to_tokens(max(row))
+            raise UserError(
+                f"the text {text[:60]!r} holds the token {token!r} with id {max(row)}; the base model's embedding has "
+                f"{self.rows} rows"
+            )
+
+    def length_of(self, string: str) -> int:
+        """Return how many tokens a rendered string has, special tokens included."""
+        return len(self._raw([string], None)[0][0]) + (not self._appends_end)
+
+    def with_offsets(self, strings: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Tokenise strings without special tokens; returns the ids of each, and the characters from and to of each token."""
+        encodings = self._without_special_tokens.encode_batch(list(strings), add_special_tokens=False)
+        return [(encoding.ids, encoding.offsets) for encoding in encodings]
+
+    @cached_property
+    def _without_special_tokens(self) -> Any:
+        """A copy of the tokenizer whose offsets are whole: a post-processor may take the white space out of them."""
+        from tokenizers import Tokenizer
+
+        rules = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        return Tokenizer.from_str(json.dumps(rules | {"post_processor": None, "truncation": None, "padding": None}))
+
+    def pad(self, rows: Sequence[Sequence[int]], pooled: Sequence[Sequence[int]] | None = None) -> Batch:
+        """Pad rows of ids on the right to the longest.
+
+        Args:
+            rows: of ids, one a text.
+            pooled: the positions of each text that are pooled; ``None`` for all.
+
+        Returns:
+            int64 ids and masks ``(batch, longest)``.
+        """
         longest = max(len(row) for row in rows)
         ids = torch.full((len(rows), longest), self.filler_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
             mask[index, : len(row)] = 1
-        return Batch(ids, mask, self.pool_mask(ids, mask))
+        if pooled is None:
+            return Batch(ids, mask, self.pool_mask(ids, mask))
+        wanted = torch.zeros_like(mask)
+        for index, places in enumerate(pooled):
+            wanted[index, torch.tensor(places, dtype=torch.long)] = 1
+        return Batch(ids, mask, self.pool_mask(ids, mask, wanted))
 
-    def pool_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def pool_mask(self, input_ids: Tensor, attention_mask: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Return which tokens the pooling reads: the attended ones without ``unpooled_token_ids``.
 
-        A text of nothing else keeps them all, so that its vector is finite.
+        A text of which nothing would be left keeps all its tokens, so that its vector is finite.
+
+        Args:
+            input_ids: ``(batch, tokens)``.
+            attention_mask: ``(batch, tokens)``.
+            wanted: ``(batch, tokens)``: those that the recipe pools; ``None`` for all attended ones.
         """
-        if not self.unpooled_token_ids:
+        if wanted is None and not self.unpooled_token_ids:
             return attention_mask
-        left_out = torch.isin(input_ids, torch.tensor(self.unpooled_token_ids, device=input_ids.device))
-        mask = attention_mask.masked_fill(left_out, 0)
+        mask = attention_mask if wanted is None else wanted
+        if self.unpooled_token_ids:
+            left_out = torch.isin(input_ids, torch.tensor(self.unpooled_token_ids, device=input_ids.device))
+            mask = mask.masked_fill(left_out, 0)
         return torch.where(mask.any(dim=1, keepdim=True), mask, attention_mask)
 
     def save(self, directory: Path) -> None:
@@ -194,7 +255,8 @@ class TextTokenizer:
         try:
             found = self.tokenizer(list(texts), truncation=max_length is not None, max_length=max_length, **options)
         except Exception as error:
-            if type(error) is not Exception:  # the tokenizers library raises a plain one, such as for a lacking unknown token
+            # The tokenizers library raises a plain one, as for a lacking unknown token; odd values of a config are a TypeError.
+            if type(error) not in (Exception, TypeError):
                 raise
             name = self.tokenizer.name_or_path
             raise UserError(f"the tokenizer {name!r} cannot read these texts: {error}; take the base model's own") from error

@@ -20,6 +20,7 @@ from model_loaders.layouts.manifest import read_manifest
 from model_loaders.saving import save
 from tests.model_loaders.decoders import DECODERS
 from tests.tiny import ROOT, WORDS, trained_parameters
+from trainers.memory_plan import main
 
 DEFAULT = json.loads((ROOT / "configs" / "lora.json").read_text())
 TEXTS = ["word1 word2", " ".join(WORDS[:20]), "word7", " ".join(WORDS[30:])]
@@ -169,3 +170,21 @@ def test_an_adapter_that_lost_its_experts_is_refused(experts_base: Callable[[str
     save_file({name: tensor * ("experts" not in name) for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
     with pytest.raises(UserError, match="does not give the vectors"):
         load(tmp_path, device="cpu")
+
+
+def test_the_memory_of_a_mixture_is_planned_or_the_reason_is_said(
+    experts_base: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "--design",
+        "model1",
+        "--model_name_or_path",
+        str(experts_base("mixtral")),
+        "--max_seq_length",
+        "24",
+        "--use_cpu",
+    ]
+    assert main([*command, "--torch_dtype", "bfloat16"]) == 0
+    assert "activations" in capsys.readouterr().out
+    status, said = main([*command, "--torch_dtype", "float32"]), capsys.readouterr()
+    assert status == 0 or "cannot be planned without values in this dtype" in said.err

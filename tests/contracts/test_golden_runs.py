@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from model_loaders import load_design
-from model_loaders.layouts.manifest import Recipe
 from model_loaders.layouts.published import NAMES
+from model_loaders.text.recipe import Recipe
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step.batch import TripletCollator
 from trainers.step.loss import ContrastiveLoss, LossBatch

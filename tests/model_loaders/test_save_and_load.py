@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 from model_loaders import UserError, load, load_design
 from model_loaders.convert import main as convert
-from model_loaders.layouts.manifest import Recipe
 from model_loaders.layouts.published import NAMES
 from model_loaders.saving import save
+from model_loaders.text.recipe import Recipe
 from tests.tiny import ROOT, new_model, trained_parameters
 
 TEXTS = ["", "word1 word2", "</s> <pad> word3", " ".join(f"word{number}" for number in range(50))]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from tests.tiny import ROOT, new_model, triplets
 from trainers.flags.command_line import parse
 from trainers.run.build import build_trainer

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from common.errors import UserError
 from common.number_check import check_positive
+from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import check_task_prompts, template_named
+from model_loaders.text.recipe import Recipe
 from trainers.flags.flag import option
 from triplets.arguments import DataArguments
 
@@ -59,6 +61,11 @@ class ModelArguments:
     pooling_head_dim: int = option(
         2048, "Trainable pooling: width of one head (latent attention: 4096, self-attention: 128 unless given)."
     )
+    recipe: str | None = option(
+        None,
+        "Saved with the adapter: how texts are read, a name in configs/recipes or a .yaml file. The flags below go before it; "
+        "lengths and design are those of the run.",
+    )
     query_prompt: str = option("", "Put in front of every query; saved with the adapter.")
     document_prompt: str = option("", "Put in front of every positive and negative; saved with the adapter.")
     task_prompts: str = option(
@@ -71,6 +78,19 @@ class ModelArguments:
         "Saved with the adapter: how an evaluation puts a task's prompt and a text together, 'instruct' or a string with "
         "{prompt} and {text}. Unset: 'PROMPT: TEXT'.",
     )
+    end_token: str | None = option(
+        None, "Saved with the adapter: the token that ends every text: eos, none, tokenizer (its own) or a token. Unset: eos."
+    )
+    pooled: Literal["all", "text", "text_and_end", "after_prompt"] | None = option(
+        None,
+        "Saved with the adapter: the tokens that the pooling reads: all; text, those of the text without prompt, BOS and end "
+        "token; text_and_end; after_prompt, the text and all behind it. Unset: all.",
+    )
+    truncation: Literal["right", "text"] | None = option(
+        None,
+        "Saved with the adapter: what is cut of a text that is too long: the string on the right, before the end token, or "
+        "the text alone. Unset: text where a prompt has words behind the text, else right.",
+    )
 
     def __post_init__(self) -> None:
         """Check each field alone.
@@ -79,7 +99,8 @@ class ModelArguments:
             UserError: naming the flag.
         """
         check_task_prompts(self.task_prompts)
-        template_named(self.prompt_template)
+        recipe = Recipe() if self.recipe is None else named_recipe(self.recipe).recipe
+        template_named(self.prompt_template, several=not recipe.is_plain or self.truncation == "text")
         check_positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
         if self.lora_dropout is not None and not 0.0 <= self.lora_dropout < 1.0:
             raise UserError(f"--lora_dropout must be in [0, 1), got {self.lora_dropout}")
@@ -158,6 +179,10 @@ ADAPTER_DEFAULTS = (
     "query_max_length",
     "task_prompts",
     "prompt_template",
+    "recipe",
+    "end_token",
+    "pooled",
+    "truncation",
 )
 
 # Mean nothing to a design without a trainable pooling.

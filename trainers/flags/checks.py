@@ -99,7 +99,8 @@ def _check_model(values: Values) -> None:
         raise UserError(f"--attn_implementation {kernel} needs flash-attn, which is not installed: pip install flash-attn")
     lora_config = values.get("lora_config")
     if isinstance(lora_config, str) and not Path(lora_config).is_file():
-        raise UserError(f"--lora_config {lora_config}: there is no such file")
+        reason = "it is no regular file" if Path(lora_config).exists() else "there is no such file"
+        raise UserError(f"--lora_config {lora_config}: {reason}")
 
 
 def _check_quantisation(values: Values, *, has_gpu: bool) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
 from trainers.memory.live_bytes import LiveBytes
 from trainers.step.batch import TripletBatch
@@ -97,7 +97,8 @@ class PadOnlyTokenizer(TextTokenizer):
 
     def __init__(self) -> None:
         self.tokenizer = SimpleNamespace(pad_token_id=0)
-        self.unpooled_token_ids, self.end_token_id = (), 0
+        self.filler_id, self.end_token_id = 0, 0
+        self.unpooled_token_ids = ()
 
 
 def batch_of_lengths(recipe: Recipe, queries: int, negatives: int) -> TripletBatch:

@@ -19,7 +19,8 @@ from model_loaders.backbone.rope import separate_rows
 from model_loaders.create import fresh_pooling, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import BaseModel, Recipe
+from model_loaders.layouts.manifest import BaseModel
+from model_loaders.text.recipe import Recipe
 from trainers.flags.lora import lora_options
 from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
 from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step
@@ -51,7 +52,7 @@ def model_of(config: TrainConfig) -> EmbedModel:
     kernel = "sdpa" if str(flags.attn_implementation).startswith("flash") else flags.attn_implementation
     dtype = torch.bfloat16 if flags.torch_dtype == "auto" else DTYPES[flags.torch_dtype]
     facts = BaseModel(flags.model_name_or_path, base.model_type, base.hidden_size, base.num_hidden_layers)
-    recipe = Recipe(max_length=config.data.max_seq_length, query_max_length=config.data.query_max_length)
+    recipe = Recipe(max_length=config.data.max_seq_length, query_max_length=config.data.query_max_length)  # lengths alone count
     with torch.device("meta"):
         backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel, trust_remote_code=False)
         backbone.requires_grad_(False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from trainers.monitor.collapse import collapse_figures, collapse_warning
 from trainers.step.batch import TripletBatch
 from trainers.step.contrastive import StepResult

@@ -51,6 +51,7 @@ def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
         *batch_lines(trainer, rows.sample(SAMPLE)),
         line("lengths", f"queries {recipe.length('query')} tokens, documents {recipe.length('document')}"),
         line("prompts", f"query {recipe.query_prompt!r}, document {recipe.document_prompt!r}"),
+        *(line("recipe", text) for text in [recipe.unlike_default()] if text),
         line("loss", loss_text(trainer)),
         line("optimizer", optimizer_text(trainer)),
         line("memory", memory),

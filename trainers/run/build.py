@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from model_loaders.backbone.lora_targets import as_in_checkpoint
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.manifest import Recipe
 from model_loaders.layouts.tensors import LORA_CONFIG
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.read_back import weights_digest
@@ -32,26 +30,17 @@ from trainers.monitor.metrics import MetricsFile
 from trainers.run.banner import banner
 from trainers.run.fit import fit_memory
 from trainers.run.preflight import check_negatives, check_positions
+from trainers.run.recipe import as_the_run_began, continued_recipe, recipe_of, take_recipe
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step.batch import TripletCollator
 from trainers.step.loss import ContrastiveLoss, VectorLoss
-from triplets.arguments import DataArguments, mixing
+from triplets.arguments import mixing
 from triplets.batch_plan import BatchPlan
 from triplets.read import read_eval_triplets, read_triplets
 
 if TYPE_CHECKING:
     from triplets.dataset import TripletRows
-
-# Flags of prompts and lengths, and their fields in a recipe.
-RECIPE_FIELDS = {
-    "query_prompt": "query_prompt",
-    "document_prompt": "document_prompt",
-    "max_seq_length": "max_length",
-    "query_max_length": "query_max_length",
-    "task_prompts": "task_prompts",
-    "prompt_template": "prompt_template",
-}
 
 
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
@@ -134,7 +123,6 @@ def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
 def build_model(config: TrainConfig) -> EmbedModel:
     """Make a new model of the design, or load the adapter to go on from."""
     model, training = config.model, config.training
-    recipe = recipe_of(model, config.data)
     if model.peft_model_name_or_path is not None:
         loaded = load_design(
             config.design,
@@ -147,7 +135,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
             num_heads=model.pooling_heads if "pooling_heads" in config.explicit else None,
             trainable=True,
         )
-        loaded.recipe = continued_recipe(loaded.recipe, recipe, config.explicit)
+        take_recipe(loaded, continued_recipe(loaded.recipe, model, config.data, config.explicit))
         return loaded
     if model.model_name_or_path is None:
         raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
@@ -156,7 +144,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
         model.model_name_or_path,
         lora=lora_of(config),
         pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
-        recipe=recipe,
+        recipe=as_the_run_began(recipe_of(model, config.data, config.explicit), config),
         seed=training.seed,
         options=LoadOptions(
             cache_dir=model.cache_dir,
@@ -185,27 +173,3 @@ def quantisation_of(model: ModelArguments) -> str:
     if model.load_in_4bit:
         return "4bit"
     return "8bit" if model.load_in_8bit else ""
-
-
-def recipe_of(model: ModelArguments, data: DataArguments) -> Recipe:
-    """Return the prompts and lengths of the flags."""
-    return Recipe(
-        query_prompt=model.query_prompt,
-        document_prompt=model.document_prompt,
-        max_length=data.max_seq_length,
-        query_max_length=data.query_max_length,
-        task_prompts=model.task_prompts,
-        prompt_template=model.prompt_template,
-    )
-
-
-def continued_recipe(adapter: Recipe, own: Recipe, flags: Collection[str]) -> Recipe:
-    """Return the adapter's recipe, with the prompts and lengths of this run where it sets them.
-
-    Args:
-        adapter: recipe of the adapter that the run goes on from.
-        own: recipe of this run's flags and their defaults.
-        flags: names of the flags that are set.
-    """
-    changed = {field: getattr(own, field) for flag, field in RECIPE_FIELDS.items() if flag in flags}
-    return dataclasses.replace(adapter, **changed)

@@ -9,8 +9,9 @@ from typing import Any
 
 from common.errors import UserError
 from model_loaders.hub import resolve
-from model_loaders.layouts.manifest import MANIFEST, Recipe, read_manifest
+from model_loaders.layouts.manifest import MANIFEST, read_manifest
 from model_loaders.layouts.table import open_folder
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
 from trainers.checkpoints.seal import read_seal
@@ -20,7 +21,7 @@ from trainers.flags.flag import flags_of
 from trainers.flags.read_flags import read_flags
 from trainers.flags.resolve import group_of
 from trainers.flags.training_arguments import inherited_flags
-from trainers.run.build import continued_recipe, recipe_of
+from trainers.run.recipe import continued_recipe, recipe_of
 from triplets.arguments import DataArguments, mixing
 from triplets.batch_plan import BatchPlan
 from triplets.check import scan
@@ -216,15 +217,15 @@ def last_checkpoint(run: str | None) -> tuple[int, int]:
 def tokenizer_and_recipe(check: DataCheck) -> tuple[TextTokenizer | None, Recipe]:
     """Return the tokenizer of the adapter or base LLM, if one is given, and the prompts and lengths of the run."""
     model = check.model
-    recipe = recipe_of(model, check.data)
+    recipe = recipe_of(model, check.data, check.explicit)
     adapter, base = model.peft_model_name_or_path, model.model_name_or_path
     if adapter is not None:
         directory = open_folder(adapter, model.cache_dir)[0]
         if (directory / MANIFEST).is_file():
             manifest = read_manifest(directory)
-            recipe = continued_recipe(manifest.recipe, recipe, check.explicit)
-            return TextTokenizer(load_tokenizer(directory), end_token=manifest.end_token), recipe
+            recipe = continued_recipe(manifest.recipe, model, check.data, check.explicit)
+            return TextTokenizer.of(load_tokenizer(directory), recipe, manifest.end_token), recipe
     if base is None:
         return None, recipe
     directory = resolve(base, what="base model", cache_dir=model.cache_dir, needs="config.json")
-    return TextTokenizer(load_tokenizer(directory)), recipe
+    return TextTokenizer.of(load_tokenizer(directory), recipe), recipe

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from common.text_hash import text_hashes
-from model_loaders.layouts.manifest import Recipe
-from model_loaders.text.prompts import Role, render
+from model_loaders.text.prompts import Role
+from model_loaders.text.recipe import Recipe
+from model_loaders.text.render import Tokens, read_texts
 from model_loaders.text.tokenizer import TextTokenizer
 
 
@@ -28,6 +29,7 @@ class TripletBatch:
         in_batch: bool ``(queries,)``: whether other queries' documents are negatives of this one too.
         places: ``file:line`` of each query's row, for messages.
         truncated: number of queries and of documents that were cut to the longest length.
+        pooled: the positions of each text that are pooled, in the order of ``ids``; ``None`` where all are.
     """
 
     ids: list[list[int]]
@@ -38,6 +40,7 @@ class TripletBatch:
     in_batch: Tensor
     places: list[str] = field(default_factory=list)
     truncated: tuple[int, int] = (0, 0)
+    pooled: list[Sequence[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,35 +66,40 @@ class TripletCollator:
         queries: list[str] = []
         positives: list[str] = []
         negatives: list[str] = []
-        rendered: dict[str, list[str]] = {"query": [], "positive": [], "negative": []}
+        query_prompts: list[str] = []
+        document_prompts: list[str] = []
+        negative_prompts: list[str] = []
         for row in rows:
-            query_prompt, document_prompt = self._prompt(row, "query"), self._prompt(row, "document")
             queries.append(row["query"])
             positives.append(row["positive"])
             negatives += row["negatives"]
-            rendered["query"].append(render(row["query"], query_prompt))
-            rendered["positive"].append(render(row["positive"], document_prompt))
-            rendered["negative"] += [render(text, document_prompt) for text in row["negatives"]]
-        query_ids, cut_queries = self._tokenise(rendered["query"], "query")
-        document_ids, cut_documents = self._tokenise(rendered["positive"] + rendered["negative"], "document")
+            query_prompts.append(self._prompt(row, "query"))
+            document_prompts.append(self._prompt(row, "document"))
+            negative_prompts += [document_prompts[-1]] * len(row["negatives"])
+        query_tokens = self._read(queries, query_prompts, "query")
+        document_tokens = self._read(positives + negatives, document_prompts + negative_prompts, "document")
         counts = [len(row["negatives"]) for row in rows]
         in_batch = [row.get("in_batch", True) for row in rows]
         return TripletBatch(
-            ids=query_ids + document_ids,
+            ids=query_tokens.ids + document_tokens.ids,
             queries=len(rows),
             hashes=torch.from_numpy(text_hashes(queries + positives + negatives)),
             texts=queries,
             negatives=torch.tensor(counts, dtype=torch.int64),
             in_batch=torch.tensor(in_batch, dtype=torch.bool),
             places=[row.get("place", "") for row in rows],
-            truncated=(cut_queries, cut_documents),
+            truncated=(sum(query_tokens.cut), sum(document_tokens.cut)),
+            pooled=joined(query_tokens.pooled, document_tokens.pooled),
         )
 
     def _prompt(self, row: dict[str, Any], role: Role) -> str:
         own: str | None = row.get(f"{role}_prompt")
         return self.recipe.prompt(role) if own is None else own
 
-    def _tokenise(self, texts: Sequence[str], role: Role) -> tuple[list[list[int]], int]:
-        """Return the ids of rendered texts, and the number of texts that were cut."""
-        ids, cut = self.tokenizer.tokenise(texts, self.recipe.length(role))
-        return ids, sum(cut)
+    def _read(self, texts: Sequence[str], prompts: Sequence[str], role: Role) -> Tokens:
+        return read_texts(self.tokenizer, self.recipe, texts, prompts, self.recipe.length(role))
+
+
+def joined(queries: list[Sequence[int]] | None, documents: list[Sequence[int]] | None) -> list[Sequence[int]] | None:
+    """Return the pooled positions of queries and documents in one list; ``None`` where all are pooled."""
+    return None if queries is None or documents is None else queries + documents

@@ -98,24 +98,36 @@ class Chunker:
         """Whether the texts exceed the budget; a single group never does, as one text at least is encoded at once."""
         return self.chunk_tokens is not None and len(groups) > 1 and sum(padded_sizes(lengths, groups)) > self.chunk_tokens
 
-    def pad(self, ids: list[list[int]], groups: list[list[int]], device: torch.device, *, at_least: int = 1) -> PaddedChunks:
+    def pad(
+        self,
+        ids: list[list[int]],
+        groups: list[list[int]],
+        device: torch.device,
+        *,
+        pooled: list[Sequence[int]] | None = None,
+        at_least: int = 1,
+    ) -> PaddedChunks:
         """Pad each group of texts to a chunk.
 
         Args:
             ids: token ids of the texts.
             groups: indices into ``ids``.
             device: the chunks go there.
+            pooled: the positions of each text that are pooled; ``None`` for all.
             at_least: number of chunks to make; those beyond ``groups`` hold one dummy text each, numbered after the texts.
         """
-        rows, order = [], []
+        chunks, order = [], []
         for group in groups:
-            rows.append([ids[index] for index in group])
+            places = None if pooled is None else [pooled[index] for index in group]
+            chunks.append(self._chunk([ids[index] for index in group], places, device))
             order += group
-        while len(rows) < at_least:
-            rows.append([[self.tokenizer.end_token_id]])
+        while len(chunks) < at_least:
+            chunks.append(self._chunk([[self.tokenizer.end_token_id]], None, device))
             order.append(len(order))
-        chunks = [self.tokenizer.pad(group).lean(self.causal).to(device) for group in rows]
         return PaddedChunks(chunks, torch.tensor(order, device=device))
+
+    def _chunk(self, rows: list[list[int]], pooled: list[Sequence[int]] | None, device: torch.device) -> Batch:
+        return self.tokenizer.pad(rows, pooled).lean(self.causal).to(device)
 
 
 def padded_sizes(lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[int]:

@@ -147,7 +147,7 @@ class ContrastiveStep:
         shares = gather_shares(batch, len(groups), cached, device, self.processes.count)
         # An empty share still takes part in the synchronisation, and with FSDP2 every forward pass is one.
         at_least = max(share.chunks for share in shares) if self.engine.forward_is_collective else 1
-        return PreparedBatch(batch, shares, self.chunker.pad(batch.ids, groups, device, at_least=at_least))
+        return PreparedBatch(batch, shares, self.chunker.pad(batch.ids, groups, device, pooled=batch.pooled, at_least=at_least))
 
     def encode_once(self, model: nn.Module, prepared: PreparedBatch, weight: float) -> StepResult:
         """Encode with a graph, and send the vectors' gradient back through all of it."""
@@ -182,7 +182,7 @@ class ContrastiveStep:
     def encode(self, model: nn.Module, batch: TripletBatch) -> Tensor:
         """Encode a batch without a graph, in chunks; returns ``(texts, dim)`` in the order of ``batch.ids``."""
         groups = self.groups([len(ids) for ids in batch.ids])
-        padded = self.chunker.pad(batch.ids, groups, next(model.parameters()).device)
+        padded = self.chunker.pad(batch.ids, groups, next(model.parameters()).device, pooled=batch.pooled)
         return padded.restore(encode_without_graph(model, padded.chunks)[0])
 
     @torch.no_grad()

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from common.text_hash import text_hashes
-from model_loaders.layouts.manifest import Recipe
-from model_loaders.text.prompts import render
+from model_loaders.text.recipe import Recipe
+from model_loaders.text.render import read_texts
 from model_loaders.text.tokenizer import TextTokenizer
 from triplets.dataset import LoadedDataSet, TripletRows
 from triplets.triplet import COLUMNS
@@ -182,9 +182,11 @@ def tokens(part: LoadedDataSet, tokenizer: TextTokenizer, recipe: Recipe, most: 
         rows = part.fetch([number * len(part) // count for number in numbers])
         texts: dict[Role, list[str]] = {"query": [], "positive": [], "negative": []}
         for row in rows:
-            texts["query"].append(render(row["query"], query_prompt))
-            texts["positive"].append(render(row["positive"], document_prompt))
-            texts["negative"] += [render(text, document_prompt) for text in row["negatives"]]
+            texts["query"].append(row["query"])
+            texts["positive"].append(row["positive"])
+            texts["negative"] += row["negatives"]
         for role in ROLES:
-            lengths[role].add(map(len, tokenizer.ids(texts[role], UNLIMITED)))
+            prompt = query_prompt if role == "query" else document_prompt
+            prompts = [prompt] * len(texts[role])
+            lengths[role].add(map(len, read_texts(tokenizer, recipe, texts[role], prompts, UNLIMITED).ids))
     return lengths

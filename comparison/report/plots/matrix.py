@@ -70,7 +70,7 @@ def _caption(category: Category) -> str:
     if any(contrast.mark and contrast.checkpoint for contrast in contrasts):
         sentences.append("c: speaks of checkpoints, not of designs.")
     if any(map(fragile, contrasts)):
-        sentences.append("f: only in what did not fail, not with failed runs counted as losses.")
+        sentences.append("f: only in what was scored, not with failed runs and absent tasks counted as losses.")
     if category.skipped:
         sentences.append("Empty: no common task.")
     sentences.append(related(category))

@@ -34,6 +34,7 @@ from comparison.report.words.wording import (
     families,
     families_text,
     hundredths,
+    losses,
     points,
     span,
     when,
@@ -130,7 +131,7 @@ def _footnotes(contrast: Contrast) -> list[str]:
     failures = contrast.sensitivity
     if failures:
         lines.append(
-            f"- {pair} with failures counted as losses ({failures.failed_a} and {failures.failed_b}): "
+            f"- {pair} with {losses(failures)} counted as losses ({failures.failed_a} and {failures.failed_b}): "
             f"mean {points(failures.mean)}, other tasks p {chance(failures.p)}"
         )
     if contrast.missing:

@@ -22,7 +22,7 @@ def _overall_verdict(entry: Overall) -> str:
     if entry.p > ALPHA:
         return "not separated"
     if not entry.carried:
-        return f"{better} better in converged runs only, not with failures counted as losses"
+        return f"{better} better in what was scored only, not with losses for the rest"
     if entry.p_run is None:
         return f"{better} better, checkpoints"
     if entry.p_run > ALPHA:

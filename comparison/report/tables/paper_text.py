@@ -21,7 +21,7 @@ def caption(table: PaperTable) -> str:
     if table.checkpoint:
         sentences.append(f"{subject} checkpoints, not of designs, where runs were not repeated.")
     if not all(cell.carried for cell in cells):
-        sentences.append("f: only in what did not fail, not with failed runs counted as losses.")
+        sentences.append("f: only in what was scored, not with failed runs and absent tasks counted as losses.")
     if not all(cell.decidable for cell in cells):
         sentences.append("‡: too few families of tasks for any star, or relations of tasks unknown.")
     sentences.append("(n): tasks, where not all.")

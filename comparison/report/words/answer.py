@@ -26,6 +26,7 @@ from comparison.report.words.marks import failed_everywhere, solid, winner
 from comparison.report.words.names import called, listed
 from comparison.report.words.relations import unknown_tasks
 from comparison.report.words.sentences import for_another_run, on_other_tasks, on_these_tasks, some
+from comparison.report.words.shared_data import data_limits
 from comparison.report.words.whose import whose as whose
 from comparison.report.words.wording import chance, comparisons, failed, points, when
 
@@ -33,7 +34,7 @@ LABELS = {
     CHOSEN: "shown",
     KEPT: "shown",
     TIED: "equivalent",
-    CONVERGED: "only in converged runs",
+    CONVERGED: "only in what was scored",
     OPEN: "not separated",
     UNDECIDABLE: "cannot be decided",
 }
@@ -91,7 +92,7 @@ def _sure(category: Category, choice: Choice) -> str:
     if choice.outcome == TIED:
         chosen = set(choice.choose)
         equal = [contrast for contrast in category.contrasts if contrast.equivalent and {contrast.a, contrast.b} <= chosen]
-        return _subject(equal)
+        return _subject(equal) + data_limits(equal)
     behind = [contrast for contrast in category.contrasts if solid(contrast) and winner(contrast) in choice.choose]
     if not behind:
         return ""
@@ -101,8 +102,9 @@ def _sure(category: Category, choice: Choice) -> str:
     systems: dict[str, None] = {}
     for contrast in behind:
         systems |= {contrast.a: None, contrast.b: None}
+    parts += data_limits(behind)
     lost = failures_of(category, list(systems))
-    return parts + when(lost, f"; of what converged: {', '.join(lost)}")
+    return parts + when(lost, f"; of what was scored: {', '.join(lost)}")
 
 
 def _subject(contrasts: Sequence[Contrast]) -> str:
@@ -211,11 +213,11 @@ def _separated_overall(entry: Overall) -> str:
     if not entry.carried:
         share = entry.shares[entry.mean < 0]
         return (
-            f"{better} leads {worse} by {size}, p {chance(p)}, in what did not fail; {share:.0%} of its runs failed. "
-            f"With these counted as losses {called(entry.a)} − {called(entry.b)} is "
+            f"{better} leads {worse} by {size}, p {chance(p)}, in what was scored; {share:.0%} of its runs failed or are "
+            f"absent. With these counted as losses {called(entry.a)} − {called(entry.b)} is "
             f"{points(entry.mean_failures)}, p {chance(entry.p_failures)}, so it is not called better."
         )
-    limit = when(entry.p_failures is not None, ", in what did not fail")
+    limit = when(entry.p_failures is not None, ", in what was scored")
     return f"{better} is better than {worse} by {size}, p {chance(p)}{limit} ({subject})."
 
 

@@ -127,15 +127,16 @@ def _failures(comparison: Comparison) -> list[Caution]:
                 changes.setdefault((contrast.a, contrast.b), []).append(change)
     warnings = []
     for (a, b), kinds in changes.items():
-        text = f"{name(a)} − {name(b)} with failed tasks counted as losses, each as large as the largest difference:"
-        warnings.append(Caution("failed tasks", text, kinds, serious=True))
+        text = f"{name(a)} − {name(b)} with failed and absent tasks counted as losses, each as large as the largest difference:"
+        warnings.append(Caution("lost tasks", text, kinds, serious=True))
     return warnings
 
 
 def _change(category: Category, contrast: Contrast, failures: Sensitivity) -> str:
     return (
-        f"{name(category.name)}: {failures.failed_a} and {failures.failed_b} failed; mean {points(failures.mean)} instead of "
-        f"{points(contrast.by_task.mean)}, p for other tasks {chance(failures.p)} instead of {chance(contrast.other_tasks.p)}"
+        f"{name(category.name)}: {failures.failed_a} and {failures.failed_b} failed or are absent; mean "
+        f"{points(failures.mean)} instead of {points(contrast.by_task.mean)}, "
+        f"p for other tasks {chance(failures.p)} instead of {chance(contrast.other_tasks.p)}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comparison.claims.outcome import Contrast
-from comparison.report.words.marks import holds_on_these_tasks, mark_text
+from comparison.report.words.marks import holds_on_these_tasks, mark_text, scored_part
 from comparison.report.words.names import name
 from comparison.report.words.relations import worst_text
 from comparison.report.words.wording import (
@@ -66,7 +66,7 @@ def other_cell(contrast: Contrast) -> str:
     if contrast.starred:
         star = f" {escape(contrast.mark)}"
         star += when(contrast.checkpoint, " checkpoint")
-        star += when(not contrast.carried, ", only in what did not fail")
+        star += when(not contrast.carried, f", only {scored_part(contrast)}")
     return f"{other_interval(contrast)}, p {chance(other.p)}{star}"
 
 

@@ -103,7 +103,7 @@ class Standings:
         fragile: comparisons with a star that does not stand with failures counted.
         equal: equivalent to the baseline, nothing failed.
         slight: shown to be better or worse, by less than the margin: no reason to choose; nothing failed.
-        alike: equivalent in what did not fail.
+        alike: equivalent in what was scored.
         blind: too few families to decide, or relations of tasks that are unknown.
         unclear: not separated.
     """
@@ -161,12 +161,12 @@ def _groups_against(base: str, standings: Standings, category: Category, margin:
     return [
         (f"better than {baseline}", standings.better),
         (f"better than {baseline}, by less than {margin_text(margin)}", slight[True]),
-        (f"better than {baseline} only in what did not fail", leading),
+        (f"better than {baseline} only in what was scored", leading),
         (f"equivalent to {baseline} within {margin_text(margin)}", standings.equal),
-        (f"equivalent to {baseline} only in what did not fail", standings.alike),
+        (f"equivalent to {baseline} only in what was scored", standings.alike),
         (f"not separated from {baseline}", standings.unclear),
         (f"worse than {baseline}, by less than {margin_text(margin)}", slight[False]),
-        (f"worse than {baseline} only in what did not fail", trailing),
+        (f"worse than {baseline} only in what was scored", trailing),
         (f"worse than {baseline}", standings.worse),
         ("cannot be decided", standings.blind),
         ("failed everywhere", gone),

@@ -66,7 +66,9 @@ def failures_sentence(category: Category, systems: Sequence[str]) -> list[str]:
         return []
     if _runs_lost(category, systems):
         return [f"This speaks of converged runs: {failures}."]
-    return [f"This speaks of what did not fail: {failures}."]
+    if any(category.failures[system].cells for system in systems if system in category.failures):
+        return [f"This speaks of what did not fail: {failures}."]
+    return [f"This speaks of the tasks that both have: {failures}."]
 
 
 def fragile_sentences(category: Category, contrasts: Sequence[Contrast]) -> list[str]:
@@ -94,7 +96,9 @@ def equivalent_if_converged(category: Category, names: Sequence[str], margin: fl
 def _where(category: Category, systems: Sequence[str]) -> str:
     if _runs_lost(category, systems):
         return "in the runs that converged"
-    return "on the tasks that did not fail"
+    if any(category.failures[system].cells for system in systems if system in category.failures):
+        return "on the tasks that did not fail"
+    return "on the tasks that both have"
 
 
 def _runs_lost(category: Category, systems: Sequence[str]) -> bool:

@@ -42,8 +42,15 @@ def mark_text(contrast: Contrast) -> str:
     if contrast.mark == "o" and these and len(these.tasks) < units:
         text += f", {len(these.tasks)} of {units} tasks"
     if fragile(contrast):
-        text += ", only in what did not fail"
+        text += f", only {scored_part(contrast)}"
     return text
+
+
+def scored_part(contrast: Contrast) -> str:
+    """Return of what a comparison speaks in which runs failed or tasks are absent."""
+    if contrast.sensitivity is not None and contrast.sensitivity.failed:
+        return "in what did not fail"
+    return "on the tasks that both have"
 
 
 def winner(contrast: Contrast) -> str:

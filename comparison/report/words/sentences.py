@@ -9,6 +9,7 @@ from comparison.report.words.marks import any_decidable, better_and_worse, holds
 from comparison.report.words.names import called, listed
 from comparison.report.words.relations import unknown_sentence, unknown_tasks
 from comparison.report.words.second_opinions import disagreements
+from comparison.report.words.shared_data import data_limits, item_limits
 from comparison.report.words.wording import (
     another_run_interval,
     chance,
@@ -58,7 +59,7 @@ def _these_sentence(contrast: Contrast) -> str:
     better, worse = better_and_worse(contrast, these.mean)
     size, low, high = _seen_by_better(these.mean, these.simultaneous or these.interval)
     tasks, units = len(these.tasks), contrast.by_task.units
-    part = when(tasks < units, f" on {tasks} of {units} tasks")
+    part = when(tasks < units, f" on {tasks} of {units} tasks") + item_limits(contrast)
     subject = "these runs"
     if contrast.checkpoint:
         subject = "checkpoints"
@@ -136,7 +137,8 @@ def _other_sentence(contrast: Contrast) -> str:
         expectation = f"; on one new task expect {new_low} to {new_high} (95 %)"
     p = chance(contrast.other_tasks.p)
     little = when(contrast.negligible, ", shown to be less than the margin: no reason to choose it")
-    limits = f"{whole}{without_one(contrast)}{little}{expectation}{converged(contrast)}"
+    data = data_limits([contrast])
+    limits = f"{whole}{without_one(contrast)}{little}{data}{expectation}{converged(contrast)}"
     return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{limits}."
 
 

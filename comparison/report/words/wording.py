@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, OtherTasks
-from comparison.report.words.marks import better_and_worse, holds_on_these_tasks
+from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, OtherTasks, Sensitivity
+from comparison.report.words.marks import better_and_worse, holds_on_these_tasks, scored_part
 from comparison.stats.effects import Interval
 from comparison.stats.planning import Spread, about_needed
 
@@ -221,18 +222,33 @@ def overturned(limit: float | None) -> str:
 
 
 def converged(contrast: Contrast) -> str:
-    """Return the limit of a claim on a comparison in which something failed; empty where nothing did."""
+    """Return the limit of a claim on a comparison in which something failed or is absent; empty where nothing did or is."""
     if contrast.sensitivity is None:
         return ""
+    where = scored_part(contrast)
     if contrast.starred and contrast.carried:
-        return ", in what did not fail"
+        return f", {where}"
     if contrast.starred:
-        return ", only in what did not fail: it does not stand with failures counted as losses"
-    return ", only in what did not fail"
+        return f", only {where}: it does not stand with {losses(contrast.sensitivity)} counted as losses"
+    return f", only {where}"
+
+
+def losses(sensitivity: Sensitivity) -> str:
+    """Return what is counted as losses: failures, absences, or both."""
+    if not sensitivity.absent:
+        return "failures"
+    if not sensitivity.failed:
+        return "absences"
+    return "failures and absences"
 
 
 def failed(name: str, failure: Failure) -> str:
-    """Return what failed of a system: ``2 of 3 runs of x failed``, ``x failed on 2 of 8 tasks``."""
+    """Return what a system lacks: ``2 of 3 runs of x failed``, ``x failed on 2 of 8 tasks``, ``x has no score on 1 of …``."""
+    absent = f"no score on {failure.absent} of {failure.of} tasks"
+    if not failure.cells and failure.absent:
+        return f"{name} has {absent}"
+    if failure.absent:
+        return f"{failed(name, replace(failure, absent=0))} and has {absent}"
     if failure.everywhere:
         return f"{name} failed everywhere" + when(failure.runs > 1, f" (all {failure.runs} runs)")
     if failure.lost and failure.cells == failure.lost * failure.of:

@@ -160,7 +160,7 @@ def test_a_design_of_which_most_runs_diverged_is_not_chosen() -> None:
     assert "it does not stand with failures counted as losses" in said(found) + verdict(found.categories[0].contrasts[0], 0.01)
     assert "This speaks of designs" not in said(found)
     table = make_table(found)
-    assert notes(table.rows[1].cells[0], 10) == "cf" and " f: only in what did not fail" in caption(table)
+    assert notes(table.rows[1].cells[0], 10) == "cf" and " f: only in what was scored" in caption(table)
     assert mark_text(found.categories[0].contrasts[0]) == "** checkpoint, only in what did not fail"
     assert mark_text(made_up({"best": 0.03}).categories[0].contrasts[0]) == "** checkpoint"
     steady = made_up({"best": 0.03}, runs=3, seed_sd=0.001, noise=0.0001, failed={"best": 2})
@@ -172,7 +172,7 @@ def test_a_design_of_which_most_runs_diverged_is_not_chosen() -> None:
 def test_a_choice_in_spite_of_failures_names_them() -> None:
     found = made_up({"best": 0.03}, runs=3, seed_sd=0.001, failed={"best": 1})
     one = answer(found.categories[0], found)
-    assert one.choose == ["best"] and "of what converged: 1 of 3 runs of best diverged or failed" in one.sure
+    assert one.choose == ["best"] and "of what was scored: 1 of 3 runs of best diverged or failed" in one.sure
     assert one.headline.endswith("This speaks of converged runs: 1 of 3 runs of best diverged or failed.")
     assert "weak: two runs" in one.sure, "the noise of two runs is pooled"
 
@@ -239,8 +239,9 @@ def test_who_was_never_compared_is_said() -> None:
     parts = {"good": TASKS[:7], "bad": TASKS[7:]}
     found = made_up({"good": 0.06, "bad": -0.06}, tasks=14, baseline=None, without=parts)
     one = answer(found.categories[0], found)
-    assert one.choose == ["good"] and "everybody else" not in one.headline
-    assert one.headline.endswith("Never compared, without a common task: good and bad.")
+    assert one.choose == ["base"] and "everybody else" not in one.headline
+    lost = "good leads base on the tasks that both have; good has no score on 7 of 14 tasks, so good is not chosen."
+    assert lost in one.headline and one.headline.endswith("Never compared, without a common task: good and bad.")
 
 
 def test_equivalence_speaks_of_designs_only_with_runs() -> None:

@@ -119,7 +119,7 @@ def test_the_matrix_shows_and_colours_what_its_mark_speaks_of(opposed: Compariso
     lacking = replace(pairs.categories[0], skipped=[("x", "y")], contrasts=lost)
     with style():
         plot = draw_matrix(lacking, pairs, "matrix")
-        assert f">+{value}**cf<" in drawn(plot) and "f: only in what did not fail" in plot.caption
+        assert f">+{value}**cf<" in drawn(plot) and "f: only in what was scored" in plot.caption
         assert "Empty: no common task." in draw_matrix(lacking, pairs, "matrix").caption
 
 
@@ -175,7 +175,9 @@ def test_letters_stand_only_where_all_pairs_were_compared() -> None:
     assert found.categories[0].groups is None and "No letters for groups" in as_markdown(found)
     assert "No letters for Kind" in paper_text.caption(paper_table.make_table(found))
     found = compared({"X": x, "Y": first | second, "W": {}}, baseline=None)
-    assert found.categories[0].groups == {"X": "a", "Y": "b"}, "X beats Y, although Y only has all tasks"
+    assert found.categories[0].groups == {"Y": "a", "X": "a"}, "X leads Y on half of the tasks, and the others count as lost"
+    (contrast,) = found.categories[0].contrasts
+    assert contrast.starred and not contrast.carried and contrast.sensitivity.absent == 8
 
 
 def test_the_csv_file_has_the_p_that_decides_the_mark(tmp_path: Path) -> None:

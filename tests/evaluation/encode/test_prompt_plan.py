@@ -13,8 +13,8 @@ from common.errors import UserError
 from evaluation.encode.prompt_plan import SidePrompt, make_plan
 from evaluation.evaluate import evaluate
 from evaluation.tasks.find import find_tasks, prompt_keys
-from model_loaders.layouts.manifest import Recipe
 from model_loaders.text.prompts import in_template, render, template_named
+from model_loaders.text.recipe import Recipe
 from tests.evaluation.conftest import BagOfWords, write
 from tests.tiny import new_model
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from model_loaders import UserError, load
-from model_loaders.layouts.manifest import Recipe
 from model_loaders.saving import save
 from model_loaders.text.prompts import render
+from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from tests.tiny import WORDS, new_model, write_tokenizer
 from trainers.step.batch import TripletCollator
@@ -143,7 +143,7 @@ class Recorder:
 
 @pytest.mark.parametrize(("prompt", "text", "expected"), PROMPTS)
 def test_training_and_encode_see_the_same_bytes(base: Path, prompt: str, text: str, expected: str) -> None:
-    recipe = Recipe(query_prompt=prompt, document_prompt="d " + prompt, max_length=9, query_max_length=7)
+    recipe = Recipe(query_prompt=prompt, document_prompt="d " + prompt, max_length=12, query_max_length=10)
     model = new_model("model1", base, recipe=recipe)
     collator = TripletCollator(Recorder(model.tokenizer), recipe)  # type: ignore[arg-type]
     trained = collator([{"query": text, "positive": text, "negatives": [text]}])
@@ -152,12 +152,12 @@ def test_training_and_encode_see_the_same_bytes(base: Path, prompt: str, text: s
     model.encode([text], "document")
     model.encode([text])
     assert model.tokenizer.seen == collator.tokenizer.seen
-    assert model.tokenizer.seen[0] == (expected.encode(), 7)
-    assert model.tokenizer.ids([expected], 7)[0] == trained.ids[0]
+    assert model.tokenizer.seen[0] == (expected.encode(), 10)
+    assert model.tokenizer.ids([expected], 10)[0] == trained.ids[0]
 
     model.tokenizer.seen.clear()
-    model.encode([text], "document", prompt=prompt, max_length=5)
-    assert model.tokenizer.seen == [(expected.encode(), 5)]
+    model.encode([text], "document", prompt=prompt, max_length=9)
+    assert model.tokenizer.seen == [(expected.encode(), 9)]
 
 
 def test_an_unknown_role_is_refused(base: Path) -> None:

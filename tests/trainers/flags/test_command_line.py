@@ -119,7 +119,7 @@ def test_own_flag_reaches_the_configuration(
     flag = OWN[name]
     needs_evaluation = name in ("eval_dataset_split", "eval_dataset_config_name", "max_eval_samples")
     extra = ["--eval_dataset", "e"] if needs_evaluation else []
-    named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own"}
+    named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own", "recipe": "mean"}
     value = {**named, "prompt_template": "instruct"}.get(name) or example(flag)
     if name.startswith("load_in"):
         monkeypatch.setattr("trainers.flags.checks._check_quantisation", lambda values, has_gpu: None)

@@ -13,7 +13,7 @@ import pytest
 from torch import nn
 
 from common.errors import UserError
-from model_loaders.layouts.manifest import Recipe
+from model_loaders.text.recipe import Recipe
 from tests.trainers.commands import arguments
 from trainers.monitor.metrics import RunningMetrics, truncation_warning
 from trainers.run.preflight import check_positions
