@@ -1,7 +1,7 @@
 """Build the comparison alone as a wheel: `comparison/`, with the part of `common/` that it imports as `comparison/common/`.
 
-The room `common/` has a name that would stand in the way of others in somebody's environment. So the wheel holds a copy inside of
-`comparison`, and the copied files import that one. Build it from a clone, where both folders lie side by side.
+The room `common/` has a name that would stand in the way of others in somebody's environment. So the wheel holds a copy inside
+of `comparison`, and the copied files import that one. Build it from a clone, where both folders lie side by side.
 """
 
 from __future__ import annotations
