@@ -5,6 +5,7 @@ Worker processes that the holder has forked would keep the lock after its end, s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -61,8 +62,8 @@ def locked(path: Path, what: str, *, patience: float, shared: bool = False, remo
         if not shared:
             file.truncate(0)
             now = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-            file.flush()
+            with contextlib.suppress(OSError):  # a full disk: the lock holds without the name; a buffer would fail again below
+                os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode())
         yield
     finally:
         if file in HELD:  # a forked process has let go of it

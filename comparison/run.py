@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import Any
 
+from common.file_hashes import file_hash
 from common.files import replacing_together
 from common.printable import one_line
 from comparison.claims.pairs import find_system
 from comparison.claims.prospects import with_outlooks
 from comparison.compare import BEST, Options, compare
 from comparison.places import from_project
+from comparison.reading.declared_plan import Declaration, planned
 from comparison.reading.families import DEFAULT, read_families
 from comparison.reading.results_folder import read
 from comparison.reading.selection import select
@@ -49,9 +52,8 @@ def run(args: argparse.Namespace) -> int:
     elif not args.all_pairs:
         baseline = choose_baseline(reading, baseline)
     table = select(reading, families, args.tasks)
-    if baseline not in (None, BEST) and not reading.studies:
-        table.notes.append(undeclared(str(baseline)))
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
+    comparison = replace(comparison, planned=_planned(args, reading, baseline))
     comparison = with_outlooks(table, comparison, args.seed)
     check_no_study(args.output_dir)
     try:
@@ -73,6 +75,21 @@ def run(args: argparse.Namespace) -> int:
     for damaged in reading.damaged:
         print(f"error: {damaged}", file=sys.stderr)
     return min(1, len(reading.damaged))
+
+
+def _planned(args: argparse.Namespace, reading: Reading, baseline: str | None) -> list[str]:
+    """Return what was declared before scores existed, a sentence a study; without a study that nothing was."""
+    if not reading.studies and baseline not in (None, BEST):
+        return [undeclared(str(baseline))]
+    families = None
+    if args.families is not None:
+        families = file_hash(args.families)
+    sentences = []
+    for study in reading.studies:
+        name = {in_comparison: in_study for in_study, in_comparison in study.names.items()}.get(str(baseline), baseline)
+        used = Declaration("", "", "", 0, name, args.margin, families, args.unrelated, args.same_revision)
+        sentences.append(planned(study.declarations, used))
+    return sentences
 
 
 def undeclared(baseline: str) -> str:

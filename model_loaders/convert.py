@@ -1,7 +1,12 @@
-"""Turn an adapter in the published layout into ours: ``python -m model_loaders.convert RUN OUT --design model3 …``.
+"""Turn an adapter or checkpoint of another layout into ours: ``python -m model_loaders.convert FOLDER OUT``.
 
-The published trainers wrote the pooling as ``<dir>attn_pool.pt`` beside the directory; it is found there too. The result
-has a manifest with fingerprints, so that it loads by itself (``model_loaders.load(OUT)``).
+Any folder that ``model_loaders.load`` takes can be given. What does not say its design or base LLM is told them: ``--design
+model3 --base_model mistralai/Mistral-7B-v0.1`` for the published adapters of the paper (whose trainers wrote the pooling as
+``<dir>attn_pool.pt`` beside the directory; it is found there too), ``--base_model FIRST_ADAPTER`` for a second adapter of
+LLM2Vec.
+
+The result has a manifest with fingerprints, so that it loads by itself (``model_loaders.load(OUT)``). The base LLM is not
+copied: of a whole checkpoint, such as NV-Embed, it is the checkpoint's own folder.
 """
 
 from __future__ import annotations
@@ -18,10 +23,10 @@ from model_loaders import DESIGNS, load_design
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m model_loaders.convert", description=__doc__, allow_abbrev=False)
-    parser.add_argument("adapter", help="adapter directory in the published layout")
+    parser.add_argument("adapter", help="hub name or folder of an adapter or checkpoint")
     parser.add_argument("output", type=Path, help="directory to write; must not exist, or be empty")
-    parser.add_argument("--design", required=True, help=f"one of: {', '.join(DESIGNS)}")
-    parser.add_argument("--base_model", required=True, help="hub name or directory of the base model")
+    parser.add_argument("--design", help=f"where the folder does not say it; one of: {', '.join(DESIGNS)}")
+    parser.add_argument("--base_model", help="hub name or directory of the base model, where the folder does not say it")
     parser.add_argument("--num_heads", type=int, help="heads of the trainable pooling (default: 32, as published)")
     parser.add_argument("--dtype", help="dtype in which the fingerprints are computed (default: float32 on the CPU)")
     parser.add_argument("--cache_dir", help="hub cache")
@@ -36,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Load the published adapter and save it in our layout."""
+    """Load an adapter or checkpoint and save it in our layout."""
     from model_loaders.saving import save
 
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from model_loaders.designs import Design
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.render import Tokens, read_texts
 from model_loaders.text.tokenizer import TextTokenizer
+from pooling import KeepsWork
 
 logger = logging.getLogger(__name__)
 
@@ -244,6 +245,12 @@ class Vectors:
         self.vectors[rows] = found
 
 
+def kept_work(model: EncodingModel) -> AbstractContextManager[None]:
+    """Let a model's pooling keep what it makes of its weights alone, if it can; they do not change while texts are encoded."""
+    pooling = getattr(model, "pooling", None)
+    return pooling.kept_work() if isinstance(pooling, KeepsWork) and not is_sharded(model) else nullcontext()
+
+
 @contextmanager
 def ready(model: EncodingModel) -> Iterator[Forward]:
     """Prepare a model for encoding, without gradients and without dropout; yields its forward pass."""
@@ -254,7 +261,7 @@ def ready(model: EncodingModel) -> Iterator[Forward]:
     forward: Any = model if sharded else partial(type(model).forward, model)
     model.eval()
     try:
-        with torch.inference_mode(not sharded), torch.no_grad(), merged_lora(model.backbone, not sharded):
+        with torch.inference_mode(not sharded), torch.no_grad(), merged_lora(model.backbone, not sharded), kept_work(model):
             yield forward
     finally:
         for module in model.modules() if sharded else ():  # or the optimizer would not find its parameters in the model

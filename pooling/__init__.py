@@ -27,7 +27,7 @@ from pooling.latent_attention import LatentAttentionConfig, LatentAttentionPooli
 from pooling.maximum import masked_max
 from pooling.mean import masked_mean
 from pooling.multi_layer import MultiLayerPooling
-from pooling.protocol import Pooling, ShowsAttention, Sizes
+from pooling.protocol import KeepsWork, Pooling, ShowsAttention, Sizes
 from pooling.self_attention import SelfAttentionConfig, SelfAttentionPooling
 from pooling.weighted_mean import weighted_mean
 
@@ -35,6 +35,7 @@ __all__ = [
     "POOLINGS",
     "TOKEN_POOLINGS",
     "CrossAttentionPooling",
+    "KeepsWork",
     "LastLayerPooling",
     "MultiLayerPooling",
     "Pooling",

@@ -15,11 +15,14 @@ Three exact rearrangements are used; M is the number of pooled tokens of the bat
     1. Only pooled tokens are computed: neither padding nor the instruction has a part in the mean.
     2. K and V do not depend on the text. With A_h = K_h W_q,h^T / sqrt(c) and B_h = V_h W_o,h, made once a batch, attention is
        softmax(LN_x(X) A_h^T) B_h: 2 N d products a token and head instead of 2 c (d + N). Worth it for many tokens (``folds``).
+       While texts are encoded the weights stay, and what was made of them serves all batches (``kept_work``).
     3. mean(W_2 g + e) = W_2 mean(g) + e: the feed-forward's last map comes after the mean over tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,6 +67,21 @@ class LatentAttentionConfig:
         return asdict(self)
 
 
+@dataclass
+class Kept:
+    """What was made of the weights alone, while these do not change.
+
+    Attributes:
+        tokens: pooled tokens so far.
+        key_value: keys and values, each ``(heads, latents, head_dim)``.
+        folded: keys and values that have gone through ``to_q`` and ``to_out``, each ``(heads * latents, hidden)``.
+    """
+
+    tokens: int = 0
+    key_value: tuple[Tensor, Tensor] | None = None
+    folded: tuple[Tensor, Tensor] | None = None
+
+
 class LatentAttentionPooling(nn.Module):
     """Tokens attend to trainable latents, then their mean; see the module's docstring for the formula.
 
@@ -86,6 +104,7 @@ class LatentAttentionPooling(nn.Module):
         self.norm_ff = nn.LayerNorm(hidden)
         self.ff_in = nn.Linear(hidden, 2 * wide)
         self.ff_out = nn.Linear(wide, hidden)
+        self._kept: Kept | None = None
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Pool the tokens of each text into one vector.
@@ -109,36 +128,50 @@ class LatentAttentionPooling(nn.Module):
         """
         return max(1, tokens // items)
 
+    @contextmanager
+    def kept_work(self) -> Iterator[None]:
+        """Keep inside the block what is made of the weights alone; they must not change there. Only without gradients."""
+        self._kept = Kept()
+        try:
+            yield
+        finally:
+            self._kept = None
+
     def attend(self, pooled: Tensor) -> Tensor:
         """Return what each token reads of the latents, ``(M, hidden)`` in fp32, for states ``(M, hidden)``."""
         config = self.config
-        heads, head_dim = config.heads, config.head_dim
-        key_value = linear(layer_norm(self.latents, self.norm_latents), self.to_kv)  # (latents, 2 * heads * head_dim)
-        key, value = (part.unflatten(-1, (heads, head_dim)).transpose(0, 1) for part in key_value.chunk(2, dim=-1))
+        kept = Kept() if self._kept is None or torch.is_grad_enabled() else self._kept
+        kept.tokens += len(pooled)
         normed = layer_norm(pooled, self.norm_states)
-        if folds(config, len(pooled), key.dtype):
-            return self.attend_folded(normed, key, value)
-        query = linear(normed, self.to_q).unflatten(-1, (heads, head_dim)).transpose(0, 1)  # (heads, M, head_dim)
-        read = F.scaled_dot_product_attention(query[None], key[None], value[None])[0]  # softmax in fp32 inside the kernel
-        return linear(read.transpose(0, 1).flatten(1), self.to_out).float()
+        if kept.folded is None:
+            if kept.key_value is None:
+                kept.key_value = self.keys_and_values()
+            key, value = kept.key_value
+            if not folds(config, kept.tokens, key.dtype):
+                query = linear(normed, self.to_q).unflatten(-1, (config.heads, config.head_dim)).transpose(0, 1)
+                # (heads, M, head_dim); the kernel has its softmax in fp32
+                read = F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
+                return linear(read.transpose(0, 1).flatten(1), self.to_out).float()
+            kept.folded, kept.key_value = self.folded(key, value), None
+        folded_key, folded_value = kept.folded
+        scores = F.linear(normed.to(folded_key.dtype), folded_key).unflatten(-1, (config.heads, config.latents))
+        folded_read: Tensor = scores.softmax(dim=-1).flatten(1) @ folded_value  # scores: (M, heads, latents)
+        return folded_read.float()
 
-    def attend_folded(self, normed: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Compute attention with keys and values that have gone through ``to_q`` and ``to_out`` (2).
+    def keys_and_values(self) -> tuple[Tensor, Tensor]:
+        """Return keys and values of the latents, each ``(heads, latents, head_dim)``."""
+        key_value = linear(layer_norm(self.latents, self.norm_latents), self.to_kv)  # (latents, 2 * heads * head_dim)
+        heads = key_value.unflatten(-1, (2 * self.config.heads, self.config.head_dim)).transpose(0, 1)
+        key, value = heads.chunk(2)
+        return key, value
 
-        Args:
-            normed: ``(M, hidden)``.
-            key: ``(heads, latents, head_dim)``.
-            value: ``(heads, latents, head_dim)``.
-        """
-        config = self.config
-        heads, head_dim = config.heads, config.head_dim
+    def folded(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Take keys and values through ``to_q`` and ``to_out`` (2); returns each ``(heads * latents, hidden)``."""
+        heads, head_dim = self.config.heads, self.config.head_dim
         query_map = self.to_q.weight.unflatten(0, (heads, head_dim))  # (heads, head_dim, hidden)
-        folded_key = torch.bmm(key, query_map).flatten(0, 1) / head_dim**0.5  # (heads * latents, hidden)
+        folded_key = torch.bmm(key, query_map).flatten(0, 1) / head_dim**0.5
         out_map = self.to_out.weight.unflatten(1, (heads, head_dim))  # (hidden, heads, head_dim)
-        folded_value = torch.einsum("hnc,dhc->hnd", value, out_map).flatten(0, 1)  # (heads * latents, hidden)
-        scores = F.linear(normed.to(key.dtype), folded_key).unflatten(-1, (heads, config.latents))  # (M, heads, latents)
-        read: Tensor = scores.softmax(dim=-1).flatten(1) @ folded_value
-        return read.float()
+        return folded_key, torch.einsum("hnc,dhc->hnd", value, out_map).flatten(0, 1)
 
 
 def folds(config: LatentAttentionConfig, tokens: int, dtype: torch.dtype) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
@@ -86,3 +87,11 @@ class ShowsAttention(Protocol):
 
     def attention(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the softmax weights of ``forward``, ``(batch, heads, queries, items)`` in fp32."""
+
+
+@runtime_checkable
+class KeepsWork(Protocol):
+    """A pooling that can keep what it makes of its weights alone from one batch to the next."""
+
+    def kept_work(self) -> AbstractContextManager[None]:
+        """Return a block in which the weights do not change."""

@@ -173,6 +173,10 @@ class CellMaker:
             base_name = ""
         self._add("baseline", design, base, "", None, key, base_name)
 
+    def add_published(self, name: str) -> None:
+        """Add a published model; its key is the content of its folders."""
+        self._add("baseline", name, "", "", None, {"published": self.inputs.published_keys[name]}, "")
+
     def add_design(self, design: str, base: str, recipe: str, seed: int) -> None:
         """Add a design that is trained; its key has everything that decides its weights."""
         key = {
@@ -224,6 +228,8 @@ def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
         bases = config.base_models[:1] if name == "tfidf" else config.base_models
         for base in bases:
             maker.add_baseline(name, base)
+    for name in config.published:
+        maker.add_published(name)
     for seed, base, recipe, design in itertools.product(config.seeds, config.base_models, config.recipe_names, config.designs):
         maker.add_design(design, base, recipe, seed)
     systems = list(dict.fromkeys(cell.system for cell in maker.cells))

@@ -22,6 +22,7 @@ from study.config import ROOT
 from study.plan_table import print_plan
 from study.report import headline_table
 from study.report.compare import compare, state_words
+from study.report.declared_plan import declare
 from study.report.headline_table import HeadlineRow
 from study.report.study_json import write_study_json
 from study.run_cell import run_cell
@@ -71,6 +72,7 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
             print(f"\nerror: {problem}", file=sys.stderr)
         return FAILED if problems else DONE
     if args.cell is not None:
+        declare(study)
         run_cell(study, find_cell(study.cells, args.cell))
         return DONE
     reasons = {} if args.compare else run_all(study)
@@ -81,6 +83,7 @@ def run_all(study: Study) -> dict[str, str]:
     """Run every cell that is not done; return those that are not done afterwards, and why."""
     check_bases(study)
     check_flags(study)
+    declare(study)
     slots = make_slots(study.config.jobs, study.inputs.accelerate)
     places = f"{len(slots.devices)} at a time; everything goes to {study.config.output_dir}"
     print(f"{len(study.cells)} cells, {places}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 from common.build import build
 from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
-from model_loaders.designs import GRID, design_name
+from model_loaders.designs import DESIGNS, GRID, design_name
 from model_loaders.text.named import recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
+SYSTEM_NAME = re.compile(r"[\w.-]+")  # it becomes part of a folder's name
 LEXICAL = ("tfidf", "static_bag")  # fitted on the training texts
 BASELINES = ("mean_pooling", *LEXICAL)
 # Flags of the trainers that a study sets itself.
@@ -47,8 +49,9 @@ class StudyConfig:
         tasks: names of folders in ``eval_dir``, or of mteb's tasks; empty for all folders.
         headline: the task that untrained models are scored on too, and whose scores are compared query by query.
         baselines: any of ``mean_pooling`` (of the untrained base), ``tfidf``, ``static_bag`` (a trained embedding table), and
-            names in ``configs/recipes``: the untrained base read with that recipe and the prompts that it says, or those of a
-            file in ``eval_prompts``.
+            names in ``configs/recipes``: the untrained base read with that recipe and the prompts that it says.
+        published: models that are loaded and scored, not trained, by the name that the report shows: a hub name or folder, or a
+            mapping with ``adapter_path``, ``base_model``, ``design`` (see ``study/published.py``).
         training: flags of the trainers; a ``dataset_config`` in it stands instead of ``train_file``.
         recipes: by name, flags that go before those in ``training``: each design is trained once with each.
         accelerate_config: file for ``accelerate launch`` of each training run; empty for one process.
@@ -72,6 +75,7 @@ class StudyConfig:
     tasks: list[str] = field(default_factory=list)
     headline: str | None = None
     baselines: list[str] = field(default_factory=list)
+    published: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     recipes: dict[str, Any] = field(default_factory=dict)
     accelerate_config: str | None = None
@@ -129,6 +133,9 @@ class StudyConfig:
             raise UserError("give eval_dir (a folder of task folders), tasks (names of mteb's tasks), or corpus: docstrings")
         for name in self.baselines:
             _check_choice("baselines", name, [*BASELINES, *recipe_names()])
+        for name in self.published:
+            if not SYSTEM_NAME.fullmatch(name) or name in (*BASELINES, *recipe_names(), *DESIGNS):
+                raise UserError(f"published: {name!r} is no name of its own made of letters, digits, '.', '_' and '-'")
         lexical = [name for name in self.baselines if name in LEXICAL]
         train_file = self.train_file or mixes[0]
         if lexical and train_file is not None and not train_file.endswith((".jsonl", ".jsonl.gz")):

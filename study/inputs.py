@@ -20,6 +20,7 @@ from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
 from quickstart.corpus import build_corpus
 from quickstart.docstrings.split import LeakageError
 from study.config import StudyConfig, find_path
+from study.published import content_key, find_published
 from triplets.arguments import DataArguments
 
 PROMPTS = ("own", "mteb", "none")
@@ -39,6 +40,8 @@ class Inputs:
         tasks: name -> hash of its data, or ``mteb:<name>`` for a task that mteb brings itself.
         prompts: file of prompts for evaluation, if any.
         accelerate: file for ``accelerate launch``, if any.
+        published: published models by their name in the study -> options of ``model_loaders.load``.
+        published_keys: the same -> hash of their folders' content.
         out_of_reach: base models that are neither here nor on the hub, as far as that was looked up -> a sentence.
     """
 
@@ -52,6 +55,8 @@ class Inputs:
     prompts: str | None
     accelerate: str | None
     out_of_reach: dict[str, str] = field(default_factory=dict)
+    published: dict[str, dict[str, str]] = field(default_factory=dict)
+    published_keys: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,6 +105,7 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
     if config.eval_prompts not in PROMPTS:
         prompts = named_file("eval_prompts", config.eval_prompts, study_file)
     accelerate = named_file("accelerate_config", config.accelerate_config, study_file)
+    published = find_published(config, study_file)
     return Inputs(
         bases,
         base_keys,
@@ -111,6 +117,8 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
         prompts,
         accelerate,
         out_of_reach,
+        published,
+        {name: content_key(options) for name, options in published.items()},
     )
 
 

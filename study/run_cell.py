@@ -33,6 +33,7 @@ from study.cells import Cell
 from study.command_line import training_words
 from study.config import BASELINES, LEXICAL, ROOT
 from study.launch import clean_environment, launcher_arguments
+from study.published import note_model
 from study.study import Study, training_rows
 from study.training import GRACE, LOCK_FILE
 from trainers.flags.command_line import parse
@@ -145,6 +146,8 @@ def first_texts(rows: TripletRows) -> list[tuple[str, str, str]]:
 
 def make_baseline(study: Study, cell: Cell) -> TextEncoder:
     """Return a baseline's encoder."""
+    if cell.design in study.inputs.published:
+        return load_published(study, cell)
     first = study.config.recipe_names[0]
     base = study.inputs.bases[cell.base]
     if cell.design in LEXICAL:
@@ -168,12 +171,22 @@ def make_baseline(study: Study, cell: Cell) -> TextEncoder:
     )
 
 
+def load_published(study: Study, cell: Cell) -> TextEncoder:
+    """Load a published model in the dtype and with the kernel of the study, and note its design."""
+    flags = study.config.flags(study.config.recipe_names[0])
+    settings: dict[str, Any] = {**study.inputs.published[cell.design]}
+    settings |= {"dtype": flags.get("torch_dtype"), "attn_implementation": flags.get("attn_implementation")}
+    model = load(**settings)
+    note_model(cell.folder, model.design_name, model.recipe.to_dict())
+    return model
+
+
 def score(study: Study, cell: Cell, encoder: TextEncoder, only: str | None = None) -> Evaluation:
     """Score an encoder on the study's tasks, or ``only`` on one; results that are there already are not computed again."""
     config, inputs = study.config, study.inputs
     prompts: str | Mapping[str, Any] | None = config.eval_prompts
-    if cell.kind == "baseline" and cell.design not in BASELINES:
-        prompts = None  # those that the recipe says
+    if prompts == "own" and cell.kind == "baseline" and cell.design not in BASELINES:
+        prompts = None  # those that its recipe names
     if inputs.prompts is not None:
         prompts = read_prompts(Path(inputs.prompts), prompt_keys(find_tasks(config.tasks, inputs.eval_dir)))
     return evaluate(

@@ -158,7 +158,7 @@ def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
                 for row in _values(batch, f"{path}:row {number + 1}"):
                     number += 1
                     yield f"{path}:row {number}", row
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # the latter for the name of a column
         raise UserError(f"{path}: no valid Parquet: {error}") from error
 
 

@@ -231,6 +231,7 @@ class Comparison:
         notes: sentences on what was left out, and on what a reader should know.
         as_they_are: systems that nobody trains again, such as an untrained model.
         grid: attention and pooling as factors; None where the designs do not cross them.
+        planned: sentences on what was declared before scores existed.
     """
 
     systems: dict[str, int]
@@ -242,3 +243,4 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     as_they_are: list[str] = field(default_factory=list)
     grid: Grid | None = None
+    planned: list[str] = field(default_factory=list)

@@ -15,6 +15,7 @@ from common.lines import read_bytes
 from common.number_check import finite
 from common.printable import one_line, shown
 from comparison.errors import ComparisonError
+from comparison.reading.declared_plan import read_declarations
 from comparison.reading.study_data import DIVERGED, FAILED, StudyData
 from comparison.reading.study_file import read_study_file
 from comparison.reading.systems import Reading, Score, StudyResults, System, SystemRun
@@ -75,7 +76,7 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
         cells = _unlisted_cells(directory, reading.notes)
     else:
         cells = _listed_cells(directory, data, reading.notes)
-        reading.studies = [StudyResults(data, directory)]
+        reading.studies = [StudyResults(data, directory, declarations=read_declarations(directory))]
     runs: dict[str, list[SystemRun]] = {}  # in the study's order, whatever failed
     without_scores = []
     for cell in cells:

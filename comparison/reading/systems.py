@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.printable import one_line
 from comparison.errors import ComparisonError
+from comparison.reading.declared_plan import Declaration
 from comparison.reading.study_data import StudyData
 
 
@@ -111,11 +112,13 @@ class StudyResults:
         data: of its `study.json`.
         source: the directory that was given.
         names: a system's name in the study -> its name in the comparison.
+        declarations: what its file declared, with hash and date, the oldest first.
     """
 
     data: StudyData
     source: Path
     names: Mapping[str, str] = field(default_factory=dict)
+    declarations: Sequence[Declaration] = ()
 
 
 @dataclass

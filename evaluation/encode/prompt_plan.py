@@ -3,9 +3,10 @@
 The first that has a prompt for a side decides:
 
 1. the prompts file (`evaluation/encode/prompts_file.py`): task, type, default;
-2. mteb's prompt of the task, if the plan's source is `mteb`: a string is for queries and for texts of tasks without sides, a
-   mapping names its sides. It is an instruction in words, so it is put into a template: `PROMPT: TEXT` unless another one
-   is given (`model_loaders.text.prompts.in_template`);
+2. if the plan's source is `mteb`: the recipe's instruction for the task or its type (`Recipe.task_instructions`), where an
+   empty one says that there is none; then mteb's prompt of the task. A string is for queries and for texts of tasks without
+   sides, a mapping names its sides. It is an instruction in words, so it is put into a template: `PROMPT: TEXT` unless
+   another one is given (`model_loaders.text.prompts.in_template`);
 3. the adapter's own prompt, from its manifest (source `mteb` or `own`), or nothing (source `none`).
 
 The user names the source, else the manifest does (`Recipe.evaluation_prompts`): an adapter that was trained with prompts of
@@ -85,12 +86,24 @@ class PromptPlan:
                 text = in_template(text, self.template)
             return SidePrompt(text, f"file: {key}")
         if self.source == "mteb" and (role == "query" or self.recipe is None or self.recipe.instruct_documents):
-            instruction = _instruction(task, role)
+            instruction, source = self._instruction(task, role)
             if instruction:
-                return SidePrompt(in_template(instruction, self.template), "mteb")
+                return SidePrompt(in_template(instruction, self.template), source)
         if self.source == "none":
             return SidePrompt("", "none")
         return SidePrompt(self.recipe.prompt(role) if self.recipe else None, "adapter")
+
+    def _instruction(self, task: PromptedTask, role: Role) -> tuple[str | None, str]:
+        """Return the instruction of one side of a task, and who gives it."""
+        entries = self.recipe.task_instructions if self.recipe else ()
+        own: dict[str, dict[str, str]] = {}
+        for name, side, instruction in entries:
+            own.setdefault(name, {})[side] = instruction
+        chosen = choose(normalise(own), task.name, task.type, role)
+        if chosen is not None:
+            key, instruction = chosen
+            return instruction, f"recipe: {key}"
+        return _instruction(task, role), "mteb"
 
     @property
     def settings(self) -> dict[str, Any]:

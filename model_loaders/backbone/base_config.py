@@ -10,6 +10,7 @@ from common.files import first_line
 from common.json_text import parse_json
 from common.lines import read_bytes
 from model_loaders.backbone.base_files import CONFIG
+from model_loaders.backbone.wrapped import WRAPPED, part_of
 from model_loaders.hub import OWN_CODE, needs_own_code
 
 
@@ -24,10 +25,15 @@ def read_config(name: str | Path, cache_dir: str | Path | None = None) -> Any:
     Raises:
         UserError: it cannot be read, needs code of its own, or is no decoder's.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     try:
-        config = AutoConfig.from_pretrained(str(name), cache_dir=cache_dir, trust_remote_code=False)
+        content, _ = PreTrainedConfig.get_config_dict(str(name), cache_dir=cache_dir)
+        wrapped = WRAPPED.get(str(content.get("model_type")))
+        if wrapped is None:
+            config = AutoConfig.from_pretrained(str(name), cache_dir=cache_dir, trust_remote_code=False)
+        else:
+            config = AutoConfig.for_model(wrapped.model_type, **part_of(content, wrapped))
     except Exception as error:  # the config classes raise whatever an odd value leads to
         place = Path(name) / CONFIG if Path(name).is_dir() else name
         if needs_own_code(error) or states_own_code(Path(name)):

@@ -108,6 +108,20 @@ def hash_of_tensors(files: Sequence[Path]) -> str:
     return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest() if entries else ""
 
 
+def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor in the safetensors files that are loaded of a folder; empty for files of another kind.
+
+    Raises:
+        UserError: a file is cut, broken or missing.
+    """
+    shapes = {}
+    for file in weight_files(directory):
+        if file.suffix == ".safetensors":
+            for name, tensor in tensor_table(file)[1].items():
+                shapes[name] = tuple(tensor["shape"])
+    return shapes
+
+
 def tensor_table(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
     """Return where the values in a safetensors file begin, and dtype, shape and place (``data_offsets``) of each tensor.
 

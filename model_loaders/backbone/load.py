@@ -19,6 +19,7 @@ from model_loaders.backbone.base_config import read_config, text_config
 from model_loaders.backbone.base_files import loaded_files
 from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.rope import separate_rows
+from model_loaders.backbone.wrapped import wrapped_in
 from model_loaders.designs import Design
 from model_loaders.hub import OWN_CODE, needs_own_code
 
@@ -128,6 +129,9 @@ def read_weights(directory: Path, options: dict[str, Any]) -> tuple[nn.Module, l
     """Load the model that a config describes; returns it and the names of tensors that its files lack."""
     from transformers import AutoModel
 
+    wrapped = wrapped_in(directory)
+    if wrapped is not None:
+        options = options | {"key_mapping": wrapped.key_mapping}
     with loaded_files(directory) as files:
         try:
             with quiet():

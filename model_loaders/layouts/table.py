@@ -7,11 +7,16 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import listing
 from model_loaders.hub import resolve
+from model_loaders.layouts.known_models import as_published, with_published_recipe
+from model_loaders.layouts.llm2vec import LLM2VEC
+from model_loaders.layouts.nv_embed import NV_EMBED
 from model_loaders.layouts.own import OWN
 from model_loaders.layouts.published import PUBLISHED
 from model_loaders.layouts.source import Asked, Layout, Source
+from model_loaders.layouts.st_folder import ST_FOLDER
+from model_loaders.layouts.whole_model import WHOLE_MODEL
 
-LAYOUTS: tuple[Layout, ...] = (OWN, PUBLISHED)
+LAYOUTS: tuple[Layout, ...] = (OWN, NV_EMBED, LLM2VEC, ST_FOLDER, PUBLISHED, WHOLE_MODEL)
 
 
 def open_folder(name: str | Path, cache_dir: str | Path | None) -> tuple[Path, Layout]:
@@ -39,4 +44,8 @@ def read_source(asked: Asked) -> Source:
         UserError: it is not there, of no known layout, or a file in it is missing, broken, not finite, or not as asked.
     """
     directory, layout = open_folder(asked.name, asked.cache_dir)
-    return layout.read(directory, asked)
+    if layout is OWN:
+        return layout.read(directory, asked)
+    asked, known = as_published(asked)
+    source = layout.read(directory, asked)
+    return source if known is None else with_published_recipe(source, known, asked.name)

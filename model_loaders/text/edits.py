@@ -27,12 +27,25 @@ def strip(text: str) -> str:
     return text.strip()
 
 
+def strip_end(text: str) -> str:
+    """Take the white space from the end."""
+    return text.rstrip()
+
+
+def no_separator(text: str) -> str:
+    """Take out the characters that LLM2Vec puts between instruction and text: its models never see them."""
+    return text.replace("!@#$%^&*()", "")
+
+
 EDITS: dict[str, Callable[[str], str]] = {
     # Those of PromptEOL's evaluation (arXiv 2307.16645, its released code), in its order.
     "full_stop": full_stop,
     "single_quotes": single_quotes,
     "no_question_mark": no_question_mark,
     "strip": strip,
+    # Those of LLM2Vec (arXiv 2404.05961, its released code).
+    "strip_end": strip_end,
+    "no_separator": no_separator,
 }
 
 

@@ -27,6 +27,7 @@ LATER = (
     "pieces",
     "text_edits",
     "dimensions",
+    "task_instructions",
 )
 # With the defaults of these the tokens of a text are those of its rendered string, cut on the right.
 OF_THE_TOKENS = ("end_token", "bos_token", "pooled", "truncation", "text_max_length", "pieces", "text_edits")
@@ -65,6 +66,7 @@ class Recipe:
         text_edits: names of ``edits.EDITS``, done in this order before a text is put into the prompt, and after it was cut to
             ``text_max_length`` (but for ``pieces``).
         dimensions: the vector's first so many numbers, made unit again (Matryoshka, arXiv 2205.13147); ``None`` for all.
+        task_instructions: instructions of an evaluation, before mteb's own: name or mteb's type of a task, side, instruction.
     """
 
     query_prompt: str = ""
@@ -83,6 +85,7 @@ class Recipe:
     pieces: bool = False
     text_edits: tuple[str, ...] = ()
     dimensions: int | None = None
+    task_instructions: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         check_task_prompts(self.task_prompts)

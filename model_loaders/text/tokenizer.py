@@ -255,7 +255,8 @@ class TextTokenizer:
         try:
             found = self.tokenizer(list(texts), truncation=max_length is not None, max_length=max_length, **options)
         except Exception as error:
-            if type(error) is not Exception:  # the tokenizers library raises a plain one, such as for a lacking unknown token
+            # The tokenizers library raises a plain one, as for a lacking unknown token; odd values of a config are a TypeError.
+            if type(error) not in (Exception, TypeError):
                 raise
             name = self.tokenizer.name_or_path
             raise UserError(f"the tokenizer {name!r} cannot read these texts: {error}; take the base model's own") from error

@@ -31,6 +31,7 @@ from study import attention_mass
 from study.cell_progress import try_scores
 from study.cells import Cell
 from study.command_line import study_line, training_line
+from study.published import design_of
 from study.report.compare import passed_over
 from study.report.leakage import find_leakage
 from study.study import Study
@@ -123,7 +124,10 @@ def about_cell(study: Study, cell: Cell, sides: Sides) -> dict[str, Any]:
         **evaluation_speed(sides),
     }
     if cell.kind == "baseline":
-        return about
+        name = design_of(cell.folder)
+        if name is None:
+            return about
+        return {**about, "attention": get_design(name).attention, "pooling": pooling_words(get_design(name))}
     design = get_design(cell.design)
     cost = read_json_or_empty(cell.folder / COST_FILE)
     metrics = cell.adapter / METRICS_FILE

@@ -163,6 +163,13 @@ def test_a_tokenizer_without_its_unknown_token_is_an_error(base: Path, tmp_path:
         create("model1", path.parent, lora=None, options=CPU)
 
 
+def test_odd_values_of_a_tokenizers_config_are_errors(base: Path, tmp_path: Path) -> None:
+    path = edited(base, tmp_path / "base") / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": ""}))
+    with pytest.raises(UserError, match="cannot read these texts"):
+        create("model1", path.parent, lora=None, options=CPU)
+
+
 def test_a_config_without_named_outputs_loads(base: Path, tmp_path: Path) -> None:
     texts = ["word1 word2"]
     plain = create("model1", base, lora=None, options=CPU).encode(texts)

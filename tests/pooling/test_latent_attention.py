@@ -122,6 +122,29 @@ def test_what_is_masked_does_not_enter(way: bool) -> None:
     torch.testing.assert_close(pooling(states, mask), torch.cat(alone), atol=1e-6, rtol=1e-5)
 
 
+def test_what_is_kept_serves_all_batches_and_no_longer(way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    pooling = LatentAttentionPooling(SIZES)
+    made: list[int] = []
+    make = pooling.keys_and_values
+    monkeypatch.setattr(pooling, "keys_and_values", lambda: (made.append(1), make())[1])
+    batches = [torch.randn(2, length, 48) for length in (6, 3, 9)]
+    fresh = [pooling(states) for states in batches]
+    assert len(made) == 3
+    with torch.no_grad(), pooling.kept_work():
+        for states, expected in zip(batches, fresh, strict=True):
+            torch.testing.assert_close(pooling(states), expected.detach(), atol=1e-6, rtol=1e-5)
+    assert len(made) == 4
+    with pooling.kept_work():  # with gradients nothing is kept
+        for states in batches:
+            assert pooling(states).requires_grad
+    assert len(made) == 7
+    pooling.to_kv.weight.data.mul_(2.0)  # not the latents: their norm would take the factor out
+    with torch.no_grad():
+        changed = pooling(batches[0])
+    assert (changed - fresh[0].detach()).abs().max() > 1e-3
+
+
 def test_bf16_stays_close() -> None:
     torch.manual_seed(0)
     pooling = LatentAttentionPooling(SIZES)

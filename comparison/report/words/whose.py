@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from comparison.claims.outcome import Comparison, Contrast
 from comparison.report.words.marks import any_checkpoint
-from comparison.report.words.names import called, listed
+from comparison.report.words.names import called, listed, name
 from comparison.report.words.wording import failed, when
 
 FEW = 4  # systems with failures in one sentence
@@ -20,6 +20,11 @@ def _all_contrasts(comparison: Comparison) -> list[Contrast]:
 
 
 def whose(comparison: Comparison) -> str:
+    """Return of what the claims speak, and what was declared before scores existed."""
+    return " ".join([_subject(comparison), *map(name, comparison.planned)])
+
+
+def _subject(comparison: Comparison) -> str:
     """Return of what the claims speak: designs, or checkpoints, and only of runs that converged."""
     contrasts = _all_contrasts(comparison)
     limit = _converged_only(comparison)

@@ -107,3 +107,16 @@ def test_cells_are_systems_and_runs_as_the_file_says(write_study: Write) -> None
     assert runs[1].scores and not runs[2].scores and runs[2].failed == {"NQ": "loss is NaN"}
     assert any("b-seed2 is not finished" in note for note in found.notes)
     assert found.studies[0].names == {"model1": "model1", "model1 on org/B": "model1 on org/B"}
+
+
+def test_a_comparison_says_what_was_planned(write_study: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study({"model1-seed1": {"NQ": 0.5}, "model2-seed1": {"NQ": 0.6}})
+    cells = [{"name": f"{name}-seed1", "design": name, "seed": 1} for name in ("model1", "model2")]
+    (study / "study.json").write_text(json.dumps({"format": 1, "cells": cells}))
+    plan = {"date": "2026-11-29", "study_file": "s.yaml", "sha256": "ab" * 32, "cells_with_scores": 0, "baseline": "model1"}
+    (study / "declared_plan.json").write_text(json.dumps({"format": 1, "declarations": [plan]}))
+    assert main([str(study), "--baseline", "model2", "--output_dir", str(tmp_path / "out")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Planned, by s.yaml (SHA-256 abababababab) on 2026-11-29, before a score existed: margin 1 points" in printed
+    assert "Not planned: baseline model2 (planned: model1)." in printed
+    assert "Not planned: baseline model2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
