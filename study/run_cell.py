@@ -153,7 +153,7 @@ def make_baseline(study: Study, cell: Cell) -> TextEncoder:
     if cell.design in LEXICAL:
         return baselines.make(cell.design, first_texts(training_rows(study, first)), base)
     flags = study.config.flags(first)  # the same texts, dtype and kernel as the trained designs have
-    options = {"dtype": flags.get("torch_dtype"), "attn_implementation": flags.get("attn_implementation")}
+    options: dict[str, Any] = {"dtype": flags.get("torch_dtype"), "attn_implementation": flags.get("attn_implementation")}
     if cell.design not in BASELINES:
         return load_untrained(cell.design, base, **options)
     recipe = Recipe(
