@@ -176,7 +176,7 @@ def lower_of(directory: Path, asked: Asked) -> Lower:
     lora = read_lora(directory)
     base = asked.base_model or named_base(directory, lora[0])
     stated = read_json(directory / CONFIG).get("_name_or_path") if (directory / CONFIG).is_file() else None
-    return Lower(base, lora, directory, str(stated or base))
+    return Lower(base, lora, directory, str(stated) if stated in CHAT_TEMPLATES else str(base))
 
 
 def named_base(directory: Path, config: dict[str, Any]) -> str | Path:

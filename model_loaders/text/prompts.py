@@ -10,7 +10,8 @@ from model_loaders.text.template import PLACEHOLDER, parts
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
 PROMPT = "{prompt}"
-INSTRUCTIONS = (PROMPT, "{instruction}", "{task}")  # each stands for a task's prompt in a template
+WITH_COLON = "{prompt:}"  # the task's prompt with one colon at its end, as LLM2Vec's evaluation has it
+INSTRUCTIONS = (PROMPT, "{instruction}", "{task}", WITH_COLON)  # each stands for a task's prompt in a template
 TASK_PROMPTS = ("mteb", "own", "none")  # whose prompts an evaluation gives
 TEMPLATES = {"instruct": "Instruct: {prompt}\nQuery: {text}"}
 
@@ -43,7 +44,7 @@ def template_named(template: str, *, several: bool = False) -> str:
     """Return the template that a name stands for (``TEMPLATES``), or ``template`` itself.
 
     Args:
-        template: a name, or a text with one ``{prompt}`` (or ``{instruction}`` or ``{task}``) and ``{text}``.
+        template: a name, or a text with one ``{prompt}`` (or ``{instruction}``, ``{task}``, ``{prompt:}``) and ``{text}``.
         several: whether ``{text}`` may stand in it several times.
 
     Raises:
@@ -74,8 +75,17 @@ def in_template(prompt: str, template: str = "") -> str:
     if not prompt or PLACEHOLDER in prompt:
         return prompt
     if not template:
-        return prompt.rstrip(" .:") + ": "
+        return f"{with_colon(prompt)} "
     for name in INSTRUCTIONS:
         if name in template:
-            return template.replace(name, prompt, 1)
+            return template.replace(name, with_colon(prompt) if name == WITH_COLON else prompt, 1)
     raise ValueError(f"the template {template!r} has no {PROMPT}")
+
+
+def with_colon(prompt: str) -> str:
+    """Return a prompt that ends with one colon, and not with a full stop.
+
+    >>> with_colon("Find the answer.")
+    'Find the answer:'
+    """
+    return prompt.rstrip(" .:") + ":"

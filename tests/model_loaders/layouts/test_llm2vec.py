@@ -16,6 +16,9 @@ from model_loaders import LoadOptions, UserError, load, load_design
 from model_loaders.convert import main as convert
 from model_loaders.create import create
 from model_loaders.loading import plan_loading
+from model_loaders.text.prompts import in_template
+from model_loaders.text.recipe import Recipe
+from model_loaders.text.render import read_texts
 from tests.model_loaders.layouts.write_layouts import (
     LINEAR,
     PROOF,
@@ -115,6 +118,20 @@ def test_poolings(copy: Path, mode: str, design: str, end: str, pooled: str) -> 
 def test_instructions_are_kept_where_the_settings_say_so(copy: Path) -> None:
     edit_json(copy / "second" / "llm2vec_config.json", skip_instruction=False)
     assert load(copy / "second", copy / "mntp", device="cpu").recipe.pooled == "all"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_on_either_side_changes_nothing(both: Any, side: str) -> None:
+    recipe = replace(both.recipe, max_length=64)
+    tokens = read_texts(both.tokenizer, recipe, TEXTS, [PROMPT] * len(TEXTS), 64)
+    batch = both.tokenizer.pad(tokens.ids, tokens.pooled)
+    rows = [batch.input_ids, batch.attention_mask, batch.pool_mask]
+    if side == "left":
+        free = [batch.input_ids.shape[1] - len(ids) for ids in tokens.ids]
+        rows = [torch.stack([row.roll(shift) for row, shift in zip(part, free, strict=True)]) for part in rows]
+    with torch.inference_mode():
+        padded = both(*rows).numpy()
+    assert (padded * both.encode(TEXTS, prompt=PROMPT, batch_size=1)).sum(axis=1).min() >= 0.99999
 
 
 def test_a_chat_template_goes_by_the_name_of_the_base(copy: Path) -> None:
@@ -269,3 +286,10 @@ def test_other_families_see_both_ways(make_base: Callable[..., Path], tmp_path: 
     model.design = pooled_first
     moved = model.encode(["word1 word2"], prompt="") - model.encode(["word1 word3"], prompt="")
     assert np.abs(early).max() > 1e-3 and np.abs(moved).max() > 1e-3  # the first pooled token sees the last one
+
+
+def test_an_instruction_ends_with_a_colon_where_the_template_says_so() -> None:
+    for instruction in ("Find it", "Find it.", "Find it:"):
+        assert in_template(instruction, "[INST] {prompt:} {text} [/INST]") == "[INST] Find it: {text} [/INST]"
+    recipe = Recipe(prompt_template="{prompt:} {text}")
+    assert recipe.instructed("Find it", "query") == "Find it: {text}"
