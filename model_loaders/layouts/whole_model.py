@@ -31,8 +31,9 @@ def read(directory: Path, asked: Asked) -> Source:
         raise UserError(f"{directory} holds all weights of its model: leave base_model={asked.base_model} out")
     if asked.design is None:
         raise UserError(
-            f"{directory} is a model of its own, and nothing in it says how it embeds; it holds: {listing(directory)}. Give a "
-            "published name, a recipe (--recipe NAME --base_model FOLDER), or train a design on it."
+            f"the directory {directory} is of no layout that can be loaded; it holds: {listing(directory)}. With config.json "
+            "and no pooling it is a model of its own, and nothing in it says how it embeds: give a published name, or a recipe "
+            "(--recipe NAME --base_model FOLDER), or train a design on it."
         )
     if get_design(asked.design).pooling != "none":
         raise UserError(f"{directory} is a model of its own and holds no pooling, which {asked.design} needs")

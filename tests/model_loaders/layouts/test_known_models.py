@@ -175,3 +175,25 @@ def test_vectors_of_the_published_code(tmp_path: Path, name: str) -> None:
         expected = arrays[f"{key}_{role}"]
         real = np.isfinite(expected).all(axis=1)
         assert np.abs(vectors[real] - expected[real]).max() <= 1e-5 and np.isfinite(vectors).all()
+
+
+@pytest.mark.skipif(not NEIGHBOURS.is_dir(), reason="the tiny checkpoints are not here")
+def test_a_layout_of_its_own_under_its_name(tmp_path: Path) -> None:
+    """NV-Embed and a second LLM2Vec adapter give under their names the vectors that they give without, and mteb's prompts."""
+    llm2vec = NEIGHBOURS / "llm2vec" / "mistral"
+    folders = {
+        "nvidia/NV-Embed-v2": (NEIGHBOURS / "nv_embed" / "checkpoint", None),
+        "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp-supervised": (llm2vec / "second", llm2vec / "mntp"),
+    }
+    for name, (folder, base) in folders.items():
+        target = place(tmp_path, name)
+        shutil.copytree(folder, target)
+        named, plain = (load(path, base, device="cpu", dtype="float32") for path in (target, folder))
+        assert named.design_name == plain.design_name == published_models()[name].design
+        assert named.recipe.evaluation_prompts == "mteb" and not named.recipe.instruct_documents
+        texts = ["how much protein", "one\ntwo"]
+        np.testing.assert_array_equal(named.encode(texts), plain.encode(texts))
+        for role in ROLES:
+            prompts = [model.recipe.instructed("Find the answer:", role) for model in (named, plain)]
+            vectors = [model.encode(texts, role, prompt=prompt) for model, prompt in zip((named, plain), prompts, strict=True)]
+            assert np.abs(vectors[0] - vectors[1]).max() <= 1e-6
