@@ -12,6 +12,7 @@ from common.files import replacing_together
 from common.printable import one_line
 from comparison.claims.pairs import find_system
 from comparison.claims.prospects import with_outlooks
+from comparison.claims.without_one import with_families_left_out
 from comparison.compare import BEST, Options, compare
 from comparison.places import from_project
 from comparison.reading.benchmarks import tasks_of_benchmark
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     table = select(reading, families, tasks)
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
     comparison = replace(comparison, planned=_planned(args, reading, baseline))
-    comparison = with_outlooks(table, comparison, args.seed)
+    comparison = with_families_left_out(with_outlooks(table, comparison, args.seed), args.seed)
     check_no_study(args.output_dir)
     try:
         with replacing_together(args.output_dir, "report.html") as aside:
