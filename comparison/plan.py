@@ -22,7 +22,7 @@ from comparison.reading.results_folder import read
 from comparison.reading.selection import select
 from comparison.reading.systems import choose_baseline
 from comparison.reading.table import Table
-from comparison.report.tables.columns import table as markdown_table
+from comparison.report.tables.lines import table as markdown_table
 from comparison.report.words.wording import escape, hundredths
 from comparison.stats.planning import MOST, Spread, families_needed, prospect
 

@@ -15,7 +15,8 @@ from common.json_text import json_fault, parse_json
 from common.printable import shown
 from common.yaml_files import read_yaml
 from model_loaders.designs import PUBLISHED_SIZES, get_design
-from study.config import ROOT, StudyConfig
+from model_loaders.text.named import named_recipe
+from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
 from study.inputs import Inputs
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
@@ -155,11 +156,16 @@ class CellMaker:
         """Add a baseline; its key has the flags that decide which texts it sees and how it computes."""
         first = self.config.recipe_names[0]
         flags = self.config.flags(first)
-        key: dict[str, Any] = {"baseline": design, "texts": {flag: flags.get(flag) for flag in OF_THE_TEXTS}}
-        if design == "mean_pooling":
-            key |= {flag: flags[flag] for flag in OF_THE_COMPUTATION if flags.get(flag) is not None}
+        key: dict[str, Any] = {"baseline": design}
+        if design in BASELINES:
+            key["texts"] = {flag: flags.get(flag) for flag in OF_THE_TEXTS}
         else:
+            named = named_recipe(design)
+            key["recipe"] = [named.design, named.recipe.facts()]
+        if design in LEXICAL:
             key["data"] = self.inputs.train_keys[first]
+        else:
+            key |= {flag: flags[flag] for flag in OF_THE_COMPUTATION if flags.get(flag) is not None}
         if design != "tfidf":
             key["base"] = self.inputs.base_keys[base]
         base_name = self._shown_base(base)

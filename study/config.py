@@ -12,10 +12,12 @@ from common.build import build
 from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
 from model_loaders.designs import DESIGNS, GRID, design_name
+from model_loaders.text.named import recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEM_NAME = re.compile(r"[\w.-]+")  # it becomes part of a folder's name
-BASELINES = ("mean_pooling", "tfidf", "static_bag")
+LEXICAL = ("tfidf", "static_bag")  # fitted on the training texts
+BASELINES = ("mean_pooling", *LEXICAL)
 # Flags of the trainers that a study sets itself.
 OF_THE_CELL = ("model_name_or_path", "dataset_name", "dataset_file_path", "output_dir", "seed", "resume_from_checkpoint")
 COMPARISON = {
@@ -46,7 +48,8 @@ class StudyConfig:
         eval_dir: local task folders.
         tasks: names of folders in ``eval_dir``, or of mteb's tasks; empty for all folders.
         headline: the task that untrained models are scored on too, and whose scores are compared query by query.
-        baselines: any of ``mean_pooling`` (of the untrained base), ``tfidf``, ``static_bag`` (a trained embedding table).
+        baselines: any of ``mean_pooling`` (of the untrained base), ``tfidf``, ``static_bag`` (a trained embedding table), and
+            names in ``configs/recipes``: the untrained base read with that recipe and the prompts that it says.
         published: models that are loaded and scored, not trained, by the name that the report shows: a hub name or folder, or a
             mapping with ``adapter_path``, ``base_model``, ``design`` (see ``study/published.py``).
         training: flags of the trainers; a ``dataset_config`` in it stands instead of ``train_file``.
@@ -129,11 +132,11 @@ class StudyConfig:
         if self.corpus is None and not (self.eval_dir or self.tasks):
             raise UserError("give eval_dir (a folder of task folders), tasks (names of mteb's tasks), or corpus: docstrings")
         for name in self.baselines:
-            _check_choice("baselines", name, BASELINES)
+            _check_choice("baselines", name, [*BASELINES, *recipe_names()])
         for name in self.published:
-            if not SYSTEM_NAME.fullmatch(name) or name in (*BASELINES, *DESIGNS):
+            if not SYSTEM_NAME.fullmatch(name) or name in (*BASELINES, *recipe_names(), *DESIGNS):
                 raise UserError(f"published: {name!r} is no name of its own made of letters, digits, '.', '_' and '-'")
-        lexical = [name for name in self.baselines if name != "mean_pooling"]
+        lexical = [name for name in self.baselines if name in LEXICAL]
         train_file = self.train_file or mixes[0]
         if lexical and train_file is not None and not train_file.endswith((".jsonl", ".jsonl.gz")):
             raise UserError(f"baselines: {', '.join(lexical)} need train_file to be a .jsonl file, not {train_file!r}")

@@ -24,14 +24,14 @@ from evaluation.evaluate import evaluate
 from evaluation.results.outcome import Evaluation
 from evaluation.tasks.find import find_tasks, prompt_keys
 from model_loaders import LoadOptions, load
-from model_loaders.create import create
+from model_loaders.create import create, load_untrained
 from model_loaders.text.recipe import Recipe
 from quickstart import baselines
 from study.attention_mass import keep_attention
 from study.cell_progress import last_error, training_seconds
 from study.cells import Cell
 from study.command_line import training_words
-from study.config import ROOT
+from study.config import BASELINES, LEXICAL, ROOT
 from study.launch import clean_environment, launcher_arguments
 from study.published import note_model
 from study.study import Study, training_rows
@@ -150,9 +150,12 @@ def make_baseline(study: Study, cell: Cell) -> TextEncoder:
         return load_published(study, cell)
     first = study.config.recipe_names[0]
     base = study.inputs.bases[cell.base]
-    if cell.design != "mean_pooling":
+    if cell.design in LEXICAL:
         return baselines.make(cell.design, first_texts(training_rows(study, first)), base)
     flags = study.config.flags(first)  # the same texts, dtype and kernel as the trained designs have
+    options: dict[str, Any] = {"dtype": flags.get("torch_dtype"), "attn_implementation": flags.get("attn_implementation")}
+    if cell.design not in BASELINES:
+        return load_untrained(cell.design, base, **options)
     recipe = Recipe(
         query_prompt=flags.get("query_prompt", ""),
         document_prompt=flags.get("document_prompt", ""),
@@ -164,7 +167,7 @@ def make_baseline(study: Study, cell: Cell) -> TextEncoder:
         base,
         lora=None,
         recipe=recipe,
-        options=LoadOptions(dtype=flags.get("torch_dtype"), attn_implementation=flags.get("attn_implementation")),
+        options=LoadOptions(**options),
     )
 
 
@@ -182,7 +185,7 @@ def score(study: Study, cell: Cell, encoder: TextEncoder, only: str | None = Non
     """Score an encoder on the study's tasks, or ``only`` on one; results that are there already are not computed again."""
     config, inputs = study.config, study.inputs
     prompts: str | Mapping[str, Any] | None = config.eval_prompts
-    if prompts == "own" and cell.design in inputs.published:
+    if prompts == "own" and cell.kind == "baseline" and cell.design not in BASELINES:
         prompts = None  # those that its recipe names
     if inputs.prompts is not None:
         prompts = read_prompts(Path(inputs.prompts), prompt_keys(find_tasks(config.tasks, inputs.eval_dir)))

@@ -69,7 +69,10 @@ ORDER: dict[str, list[str]] = {
 }
 OURS = set(MAY_IMPORT)
 ROOMS = [room for room in MAY_IMPORT if (ROOT / room / "__init__.py").is_file()]
-LIBRARIES_OF = {"pooling": {"torch"}, "comparison": {"numpy", "scipy", "statsmodels", "matplotlib", "jinja2", "yaml"}}
+LIBRARIES_OF = {
+    "pooling": {"torch"},
+    "comparison": {"numpy", "scipy", "statsmodels", "matplotlib", "jinja2", "yaml", "setuptools"},
+}
 
 
 def sources(room: str) -> list[Path]:

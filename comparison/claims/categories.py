@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 from scipy import stats
@@ -12,11 +13,15 @@ from comparison.claims.item_evidence import compare_items
 from comparison.claims.outcome import ALPHA, Category, Contrast, Failure, Ranks, Sensitivity, SharedData
 from comparison.claims.pairs import Pair, mean_score
 from comparison.claims.relations import withhold
+from comparison.claims.runs import difference_parts, trained_runs
 from comparison.claims.three_claims import another_run, as_published, other_tasks, these_tasks
 from comparison.reading.families import Families
 from comparison.reading.table import Table
 from comparison.stats.effects import describe
+from comparison.stats.second_opinions import SecondOpinion, second_opinion
 from comparison.stats.seeds import Variances, variance_parts
+
+MOST_OPINIONS = 500  # comparisons of a category
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class CategoryMaker:
         evidence = compare_items(self.table, pairs, self.seed, self.notes)
         these = these_tasks([of_pair.within for of_pair in evidence], [run.runs for run in runs])
         published = as_published(pairs, tasks, self.seed)
+        seconds = self._second_opinions(pairs)
         contrasts = []
         for number, pair in enumerate(pairs):
             contrast = Contrast(
@@ -101,10 +107,23 @@ class CategoryMaker:
                 sensitivity=losses[number],
                 mark="",
                 checkpoint=runs[number].p is None and min(runs[number].runs) == 1,
+                second=seconds[number],
                 data=_shared_data(self.table, pair, tasks, evidence[number].unlike),
             )
             contrasts.append(contrast)
         return contrasts
+
+    def _second_opinions(self, pairs: Sequence[Pair]) -> list[SecondOpinion | None]:
+        """Return the second opinion on each comparison, with the noise of runs where that is known; none in a large table."""
+        opinions: list[SecondOpinion | None] = [None] * len(pairs)
+        if len(pairs) > MOST_OPINIONS:
+            return opinions
+        runs_of = cache(partial(trained_runs, self.table))
+        for number, pair in enumerate(pairs):
+            families = tuple(map(tuple, pair.families))
+            runs = {system: runs_of(system, families) for system in pair.sides.systems}
+            opinions[number] = second_opinion(pair.by_family, self.margin, difference_parts(pair.sides, runs))
+        return opinions
 
 
 def _shared_data(table: Table, pair: Pair, tasks: Sequence[str], unlike_items: Sequence[str]) -> SharedData:

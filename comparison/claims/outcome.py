@@ -20,6 +20,7 @@ from comparison.claims.results import WorstGrouping as WorstGrouping
 from comparison.claims.results import is_equivalent as is_equivalent
 from comparison.stats.effects import ALPHA as ALPHA
 from comparison.stats.effects import Effect, Interval
+from comparison.stats.second_opinions import SecondOpinion
 from comparison.stats.seeds import Variances
 
 
@@ -47,6 +48,21 @@ class AsPublished:
 
 
 @dataclass(frozen=True)
+class WithoutOne:
+    """Claim B with one family of tasks left out: the family that matters most.
+
+    Attributes:
+        p: the largest step-down max-T p of the comparison, over all families left out in turn.
+        family: the tasks of that family.
+        families: how many are left.
+    """
+
+    p: float
+    family: list[str]
+    families: int
+
+
+@dataclass(frozen=True)
 class Contrast:
     """One comparison of two systems in one category.
 
@@ -65,6 +81,8 @@ class Contrast:
         sensitivity: with failed runs as losses; None if none failed.
         mark: ``**``, ``*``, ``o``, or nothing.
         checkpoint: whether the mark speaks of trained files, because one of the two was trained once.
+        without_one: a star with each family left out in turn; None without a star, and where that was not asked.
+        second: a mixed model and a Bayesian estimate, this comparison alone; None below two families, and in large tables.
         data: how far the results are of the same tasks, data and items; None where no files are known.
     """
 
@@ -82,6 +100,8 @@ class Contrast:
     sensitivity: Sensitivity | None
     mark: str
     checkpoint: bool
+    second: SecondOpinion | None = None
+    without_one: WithoutOne | None = None
     data: SharedData | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""What a kind of tasks can show at its size, and what it would take to show more: from its own spread, by simulation."""
+"""The outlook of a kind of tasks: how much its size can show, and how much more it would take. From its own spread."""
 
 from __future__ import annotations
 

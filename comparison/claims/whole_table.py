@@ -1,4 +1,4 @@
-"""What goes over all categories: marks that hold over the whole table, letters, and the mean over kinds of tasks."""
+"""All categories together, after each has been compared: marks over the whole table, letters, the mean over kinds of tasks."""
 
 from __future__ import annotations
 

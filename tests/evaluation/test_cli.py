@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -248,3 +249,28 @@ def test_batches_and_the_cache_of_vectors_are_as_asked(tmp_path, data_dir, base,
     cache = ["--embedding_cache", tmp_path / "cache"]
     assert call(*flags, *cache, "--batch_tokens", 99, "--batch_size", 3, loader=lambda **_: new_model("model1", base)) == 0
     assert set(asked) == {(99, 3)} and list((tmp_path / "cache").rglob("*.npz"))
+
+
+def test_a_base_llm_is_scored_with_a_recipe(base, data_dir, tmp_path, capsys):
+    output = tmp_path / "out"
+    words = ["--recipe", "prompteol", "--base_model", base, "--data_dir", data_dir, "--output_dir", output, "--device", "cpu"]
+    assert call(*words, "--tasks", "TinySTS") == 0, capsys.readouterr().err
+    (record,) = output.rglob("recipes/TinySTS.json")
+    content = json.loads(record.read_text())
+    assert content["model"].endswith("prompteol") and content["origin"]["recipe"] == "prompteol"
+    assert content["encoder"]["recipe"]["end_token"] == "none"
+    assert call("--rerun", record) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "prompteol"], "--base_model"),
+        (["--recipe", "prompteoll", "--base_model", "x"], "did you mean 'prompteol'"),
+        (["--recipe", "echo", "--base_model", "x", "--adapter_path", "y"], "--adapter_path goes with an adapter"),
+    ],
+)
+def test_a_recipe_goes_with_a_base_llm(words, message, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        call(*words, "--output_dir", tmp_path / "out", "--tasks", "SciFact")
+    assert message in capsys.readouterr().err

@@ -11,6 +11,7 @@ import yaml
 
 from common.files import write_json
 from common.locks import locked
+from model_loaders.text.named import named_recipe
 from study.cell_progress import last_error
 from study.run_cell import make_baseline, run_cell
 from study.scheduler import why
@@ -25,6 +26,18 @@ def test_the_baseline_computes_as_the_designs(study_file: Path, dtype: str, kern
     study = read_study(study_file)
     encoder = make_baseline(study, study.cells[0])
     assert (encoder.dtype, encoder.attn_implementation) == (dtype, "eager" if dtype == "bfloat16" else kernel)
+
+
+def test_a_recipe_is_a_baseline(study_file: Path) -> None:
+    change(study_file, baselines=["mean_pooling", "prompteol", "echo"])
+    study = read_study(study_file)
+    cells = [cell for cell in study.cells if cell.kind == "baseline"]
+    assert [cell.system for cell in cells] == ["mean_pooling", "prompteol", "echo"]
+    for cell in cells[1:]:
+        encoder = make_baseline(study, cell)
+        named = named_recipe(cell.design)
+        assert (encoder.recipe, encoder.design_name, encoder.has_lora) == (named.recipe, named.design, False)
+    assert len({cell.folder for cell in cells}) == 3
 
 
 def test_a_cell_of_another_process_is_left_alone(study_file: Path, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:

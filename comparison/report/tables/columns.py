@@ -169,14 +169,6 @@ def _shown(columns: Iterable[Column[Entry]], output: Output) -> list[Column[Entr
     return [column for column in columns if output in column.outputs]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for row in rows:
-        lines.append(f"| {' | '.join(row)} |")
-    return lines
-
-
 def known(part: Part | None, value: Callable[[Part], object]) -> object:
     """Return a value of a part that may be missing; None where it is."""
     if part is None:
@@ -227,6 +219,20 @@ def _family_median(pair: ComparedPair) -> str:
     return f"{points(effect.hodges_lehmann)} {exact_span(effect.hodges_lehmann_interval)}"
 
 
+def mixed_interval(pair: ComparedPair) -> Interval | None:
+    """Return the mixed model's interval."""
+    if pair.contrast.second is None:
+        return None
+    return pair.contrast.second.mixed_interval
+
+
+def posterior_interval(pair: ComparedPair) -> Interval | None:
+    """Return the Bayesian interval."""
+    if pair.contrast.second is None:
+        return None
+    return pair.contrast.second.interval
+
+
 COLUMNS: Sequence[Column[ComparedPair]] = [
     Column("category", lambda pair: pair.category.name),
     Column("a", lambda pair: pair.contrast.a),
@@ -262,6 +268,15 @@ COLUMNS: Sequence[Column[ComparedPair]] = [
     Column("run_equivalent_p", lambda pair: pair.run.p_equivalent),
     Column("overturned_by_seed_sd", lambda pair: pair.run.overturned_by),
     Column("overturned_alone_by_seed_sd", lambda pair: pair.run.overturned_alone),
+    Column("other_p_without_one_family", lambda pair: known(pair.contrast.without_one, lambda without: without.p)),
+    Column("mixed_model_mean", lambda pair: known(pair.contrast.second, lambda second: second.mixed_mean)),
+    *_ends("mixed_model", mixed_interval),
+    Column("mixed_model_p", lambda pair: known(pair.contrast.second, lambda second: second.mixed_p)),
+    Column("posterior_mean", lambda pair: known(pair.contrast.second, lambda second: second.mean)),
+    *_ends("posterior", posterior_interval),
+    Column("posterior_better", lambda pair: known(pair.contrast.second, lambda second: second.p_better)),
+    Column("posterior_equal", lambda pair: known(pair.contrast.second, lambda second: second.p_equal)),
+    Column("posterior_worse", lambda pair: known(pair.contrast.second, lambda second: second.p_worse)),
     Column("wilcoxon_p", lambda pair: pair.contrast.as_published.p),
     Column("wilcoxon_p_holm", lambda pair: pair.contrast.as_published.p_holm),
     Column("wilcoxon_p_holm_table", lambda pair: pair.contrast.as_published.p_holm_table),

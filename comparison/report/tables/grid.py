@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comparison.claims.outcome import Comparison
-from comparison.report.tables.columns import Column, heads, table, texts
+from comparison.report.tables.columns import Column, heads, texts
+from comparison.report.tables.lines import table
 from comparison.report.words.grid import GridRow, about_grid, gains_text, grid_answer, grid_rows
 from comparison.report.words.wording import DASH, escape, points, span
 

@@ -16,10 +16,10 @@ from comparison.report.tables.columns import (
     Output,
     heads,
     pairs_of,
-    table,
     texts,
 )
 from comparison.report.tables.grid import grid
+from comparison.report.tables.lines import table
 from comparison.report.tables.overall import overall
 from comparison.report.words import answer
 from comparison.report.words.cells import markdown_pair

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Comparison
 from comparison.claims.overall import Overall
-from comparison.report.tables.columns import Column, heads, table, texts
+from comparison.report.tables.columns import Column, heads, texts
+from comparison.report.tables.lines import table
 from comparison.report.words import answer
 from comparison.report.words.wording import DASH, chance, escape, points, span
 

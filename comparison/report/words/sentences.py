@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
+from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Category, Comparison, Contrast
 from comparison.report.words.marks import any_decidable, better_and_worse, holds_on_these_tasks
-from comparison.report.words.names import called
+from comparison.report.words.names import called, listed
 from comparison.report.words.relations import unknown_sentence, unknown_tasks
+from comparison.report.words.second_opinions import disagreements
 from comparison.report.words.shared_data import data_limits, item_limits
 from comparison.report.words.wording import (
     another_run_interval,
@@ -96,7 +97,7 @@ def on_other_tasks(category: Category, comparison: Comparison) -> list[str]:
             f"Cannot be decided with {families(most)}: the smallest p is {chance(2.0 ** (1 - most))}. "
             f"More unrelated tasks would help, but more queries or runs would not. Seen: {_list(list(map(_ahead, blind)))}."
         )
-    return sentences + outlook(category)
+    return [*sentences, *disagreements(category), *outlook(category)]
 
 
 def outlook(category: Category) -> list[str]:
@@ -136,8 +137,22 @@ def _other_sentence(contrast: Contrast) -> str:
         expectation = f"; on one new task expect {new_low} to {new_high} (95 %)"
     p = chance(contrast.other_tasks.p)
     little = when(contrast.negligible, ", shown to be less than the margin: no reason to choose it")
-    limits = f"{whole}{little}{data_limits([contrast])}{expectation}{converged(contrast)}"
+    data = data_limits([contrast])
+    limits = f"{whole}{without_one(contrast)}{little}{data}{expectation}{converged(contrast)}"
     return f"{called(better)} better than {called(worse)} by {size} [{low}, {high}], p {p}{limits}."
+
+
+def without_one(contrast: Contrast) -> str:
+    """Say whether a star stands with any one family left out; empty where that was not asked."""
+    worst = contrast.without_one
+    if worst is None:
+        return ""
+    if worst.families < FEWEST_FAMILIES:
+        return f"; without one of its families {families(worst.families)} are left, too few to decide"
+    if worst.p <= ALPHA:
+        largest = f"≤ {chance(worst.p)}".replace("≤ <", "<")
+        return f"; it stands without any one family (p {largest})"
+    return f"; it rests on {listed(worst.family)}, without which p is {chance(worst.p)}"
 
 
 def _equal(contrast: Contrast) -> str:

@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from comparison.claims.outcome import Comparison, Contrast, Outlook
+from comparison.claims.outcome import Comparison, Contrast, Outlook, WithoutOne
+from comparison.claims.without_one import with_families_left_out
 from comparison.compare import BEST, Options, best_system, compare
 from comparison.reading.families import parse_families
 from comparison.reading.table import Table
 from comparison.report.tables.markdown import as_markdown
 from comparison.report.words.answer import OPEN, TIED, answer, in_short, whose
 from comparison.report.words.wording import verdict
+from comparison.stats.multiple import step_down_max_t
 
 TASKS = [f"T{number}" for number in range(12)]
 EVERY = sorted({*TASKS, *(f"{task}{kind}" for task in TASKS for kind in range(2))})
@@ -135,3 +137,35 @@ def test_what_would_be_needed_and_by_how_much_a_star_exaggerates() -> None:
     assert "with so few runs no number of tasks makes that 80%" in " ".join(answer(never, found).claims[1][1])
     one = contrast(found, "maybe")
     assert "families would show 2 points)" in verdict(one, 0.01, 4) and "would show" not in verdict(one, 0.01)
+
+
+def test_second_opinions_that_disagree_are_said() -> None:
+    found = compared({"good": (0.03, 3), "same": (0.0, 3)}, noise=0.01)
+    (kind,) = found.categories
+    assert "Second opinions" not in " ".join(answer(kind, found).claims[1][1])
+    star = contrast(found, "good")
+    assert star.starred and star.second is not None and star.second.p_better > 0.9
+    doubtful = replace(star, second=replace(star.second, mixed_p=0.2))
+    said = answer(replace(kind, contrasts=[doubtful, contrast(found, "same")]), found).claims[1][1]
+    assert any(one.startswith("Second opinions do not support what is said of good − base (mixed model p ") for one in said)
+    quiet = contrast(found, "same")
+    assert not quiet.starred and quiet.second is not None
+    keen = replace(quiet, second=replace(quiet.second, mixed_p=0.001))
+    said = answer(replace(kind, contrasts=[star, keen]), found).claims[1][1]
+    assert any("would also separate same − base" in one for one in said)
+
+
+def test_a_star_says_whether_it_rests_on_one_family() -> None:
+    found = with_families_left_out(compared({"good": (0.03, 1)}, noise=0.004))
+    one = contrast(found, "good")
+    assert one.without_one is not None and one.without_one.families == 11
+    expected = max(
+        step_down_max_t(np.delete(np.array([list(one.differences.values())]), number, axis=1))[0] for number in range(12)
+    )
+    assert one.without_one.p == pytest.approx(expected)
+    said = " ".join(answer(found.categories[0], found).claims[1][1])
+    assert "it stands without any one family (p ≤ .001" in said
+    weak = replace(one, without_one=WithoutOne(0.07, ["T00"], 11))
+    assert "it rests on T00, without which p is .070" in " ".join(
+        answer(replace(found.categories[0], contrasts=[weak]), found).claims[1][1]
+    )

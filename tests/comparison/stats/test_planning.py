@@ -12,7 +12,7 @@ from comparison.stats.planning import MOST, Prospect, Spread, about_needed, fami
 SPREADS = {  # name -> sd over families, sd over runs, runs of each, true difference
     "checkpoints": (0.02, 0.0, 1, 0.02),
     "three runs": (0.02, 0.003, 3, 0.02),
-    "five noisy runs": (0.015, 0.006, 5, 0.015),
+    "five noisy runs": (0.015, 0.004, 5, 0.02),
 }
 
 

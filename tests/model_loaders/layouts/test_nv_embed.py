@@ -62,6 +62,11 @@ def test_vectors_are_those_of_the_parts(model: Any, parts: Any, checkpoint: Path
     assert not (checkpoint / PROOF).exists()  # no code of the folder ran
 
 
+def test_nothing_is_said_to_be_unused(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(checkpoint, device="cpu")
+    assert not caplog.records
+
+
 def test_a_text_has_one_vector_in_any_batch(model: Any) -> None:
     for prompt in ("", PROMPT):
         together = model.encode(TEXTS, prompt=prompt)
@@ -155,7 +160,7 @@ def test_a_cut_file(copy: Path, keep: int) -> None:
         ({"latent_attention_config": []}, "latent_attention_config is no object"),
         ({"latent_attention_config": None}, "the model needs"),  # the published sizes
         ({"mask_type": "c"}, "mask_type is 'c'"),
-        ({"model_type": "nvembed3"}, "of no layout that can be loaded; it holds: .*model.safetensors"),
+        ({"model_type": "nvembed3"}, "nothing in it says how it embeds; it holds: .*model.safetensors"),
     ],
 )
 def test_a_damaged_config(copy: Path, changes: dict[str, Any], message: str) -> None:

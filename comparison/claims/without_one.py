@@ -1,0 +1,52 @@
+"""Leave one family of tasks out, each in turn: does a star rest on one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from comparison.claims.outcome import Category, Comparison, Contrast, WithoutOne
+from comparison.claims.pairs import Pair, family_matrix
+from comparison.stats.multiple import step_down_max_t
+
+MOST_COMPARISONS = 100  # of a category
+
+
+def with_families_left_out(comparison: Comparison, seed: int = 0) -> Comparison:
+    """Add to each star what it is with one family left out; large tables are left as they are."""
+    categories = []
+    for category in comparison.categories:
+        categories.append(_category(category, seed))
+    return replace(comparison, categories=categories)
+
+
+def _category(category: Category, seed: int) -> Category:
+    contrasts = category.contrasts
+    if len(contrasts) > MOST_COMPARISONS or category.tests or not any(contrast.starred for contrast in contrasts):
+        return category
+    pairs = []
+    for contrast in contrasts:
+        pairs.append(Pair(contrast.a, contrast.b, contrast.differences, contrast.missing, contrast.families))
+    matrix = family_matrix(pairs, category.families)
+    p_values = []  # (families left out, comparisons)
+    for left_out in range(len(category.families)):
+        p_values.append(step_down_max_t(np.delete(matrix, left_out, axis=1), seed))
+    changed = []
+    for number, contrast in enumerate(contrasts):
+        if contrast.starred:
+            contrast = replace(contrast, without_one=_worst(category, contrast, [row[number] for row in p_values]))
+        changed.append(contrast)
+    return replace(category, contrasts=changed)
+
+
+def _worst(category: Category, contrast: Contrast, p_values: list[float]) -> WithoutOne:
+    """Return the family without which a comparison's p is largest, of those that the comparison has."""
+    worst: WithoutOne | None = None
+    for family, p in zip(category.families, p_values, strict=True):
+        if contrast.differences.keys().isdisjoint(family):
+            continue
+        if worst is None or p > worst.p:
+            worst = WithoutOne(p, [task for task in family if task in contrast.differences], len(contrast.families) - 1)
+    assert worst is not None, "a comparison has families"
+    return worst
