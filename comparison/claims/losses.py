@@ -1,4 +1,4 @@
-"""What two systems do not share: runs that failed, absent tasks, other data; and the comparison with losses for them."""
+"""The parts that two systems do not share: failed runs, absent tasks, other data; and the comparison with losses for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where LoRA acts: the default targets in the names of each family, and the weights that are left out.
+"""The places where LoRA acts: the default targets in the names of each family, and the weights that are left out.
 
 Experts of a mixture whose weights are one tensor (``experts.down_proj``) are no linear layers: peft puts LoRA on the tensor, as
 ``target_parameters``. It has no dropout there, no DoRA, and none of the initialisations that read the weight.

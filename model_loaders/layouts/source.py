@@ -1,4 +1,4 @@
-"""What a folder of any layout says of a model, read and checked before the base LLM is touched."""
+"""Read and check what a folder of any layout says of a model, before the base LLM is touched."""
 
 from __future__ import annotations
 

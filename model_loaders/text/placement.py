@@ -1,4 +1,4 @@
-"""Where in a row of tokens the text stands, what of it is cut, and which tokens are pooled.
+"""The place of the text in a row of tokens, what of it is cut, and which tokens are pooled.
 
 Tokens are placed by their character offsets in the rendered string, so that a token that merges the prompt's last character
 with the text's first one counts as text.

@@ -1,4 +1,4 @@
-"""Which of a query's best matches become its negatives, and why the others do not."""
+"""Choose a query's negatives among its best matches, and say why the others are none."""
 
 from __future__ import annotations
 
