@@ -160,7 +160,7 @@ def test_a_cut_file(copy: Path, keep: int) -> None:
         ({"latent_attention_config": []}, "latent_attention_config is no object"),
         ({"latent_attention_config": None}, "the model needs"),  # the published sizes
         ({"mask_type": "c"}, "mask_type is 'c'"),
-        ({"model_type": "nvembed3"}, "nothing in it says how it embeds; it holds: .*model.safetensors"),
+        ({"model_type": "nvembed3"}, "of no layout that can be loaded; it holds: .*model.safetensors"),
     ],
 )
 def test_a_damaged_config(copy: Path, changes: dict[str, Any], message: str) -> None:
