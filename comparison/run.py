@@ -15,6 +15,7 @@ from comparison.claims.prospects import with_outlooks
 from comparison.claims.without_one import with_families_left_out
 from comparison.compare import BEST, Options, compare
 from comparison.places import from_project
+from comparison.reading.benchmarks import tasks_of_benchmark
 from comparison.reading.declared_plan import Declaration, planned
 from comparison.reading.families import DEFAULT, read_families
 from comparison.reading.results_folder import read
@@ -26,7 +27,7 @@ from comparison.report.tables.terminal import for_terminal, terminal_width
 from comparison.report.words.wording import unescape
 from comparison.report.write import write_report
 
-VALUES = ("baseline", "margin", "systems", "tasks", "families", "seed")
+VALUES = ("baseline", "margin", "systems", "tasks", "benchmark", "families", "seed")
 SWITCHES = ("all_pairs", "same_revision", "unrelated")
 
 
@@ -52,7 +53,11 @@ def run(args: argparse.Namespace) -> int:
         baseline = BEST
     elif not args.all_pairs:
         baseline = choose_baseline(reading, baseline)
-    table = select(reading, families, args.tasks)
+    tasks = args.tasks
+    if args.benchmark is not None:
+        scored = {task for system in reading.systems for task in system.tasks}
+        tasks = tasks_of_benchmark(args.benchmark, scored, reading.notes)
+    table = select(reading, families, tasks)
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
     comparison = replace(comparison, planned=_planned(args, reading, baseline))
     comparison = with_families_left_out(with_outlooks(table, comparison, args.seed), args.seed)

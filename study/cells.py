@@ -12,12 +12,10 @@ from common.file_hashes import file_hash
 from common.files import below, read_json, read_json_or_empty
 from common.hashes import digest
 from common.json_text import json_fault, parse_json
-from common.printable import shown
-from common.yaml_files import read_yaml
 from model_loaders.designs import PUBLISHED_SIZES, get_design
 from model_loaders.text.named import named_recipe
 from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
-from study.inputs import Inputs
+from study.inputs import Inputs, launch_key
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
 # Flags that decide which texts a baseline sees.
@@ -279,19 +277,6 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
         except ValueError as error:
             raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
     return {**key, "lora": lora}
-
-
-def launch_key(path: str | None) -> dict[str, Any]:
-    """Return what of an accelerate file decides the weights: the processes that share a batch, and the precision."""
-    if path is None:
-        return {}
-    content = read_yaml(path, "accelerate_config:")
-    if not isinstance(content, dict):
-        return {}
-    processes = content.get("num_processes")
-    if processes is not None and (type(processes) is not int or processes < 1):
-        raise UserError(f"{path}: num_processes is {shown(processes)}, not a whole number above 0")
-    return {name: content.get(name) for name in ("distributed_type", "num_processes", "mixed_precision")}
 
 
 def hash_of_file(path: str | None) -> str | None:

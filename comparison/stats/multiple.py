@@ -8,6 +8,8 @@ import numpy as np
 
 from comparison.stats.exact import TOLERANCE, sign_patterns
 
+MOST_AT_ONCE = 4_000_000  # statistics of patterns x comparisons held at once: 32 MB
+
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values in the order given; right for any dependence (Holm 1979).
@@ -36,12 +38,17 @@ def step_down_max_t(differences: np.ndarray, seed: int = 0) -> list[float]:
     values = np.asarray(differences, dtype=np.float64)
     sizes = np.sqrt((values**2).sum(axis=1))
     scaled = np.divide(values, sizes[:, None], out=np.zeros_like(values), where=sizes[:, None] > 0)
-    flipped = np.abs(sign_patterns(values.shape[1], seed) @ scaled.T)  # (patterns, comparisons); the identity is row 0
-    order = np.argsort(-flipped[0], kind="stable")
-    highest = np.maximum.accumulate(flipped[:, order[::-1]], axis=1)[:, ::-1]  # over this comparison and those below it
-    shares = (highest >= flipped[0, order] - TOLERANCE).mean(axis=0)
+    patterns = sign_patterns(values.shape[1], seed)
+    observed = np.abs(patterns[:1] @ scaled.T)[0]  # of the identity
+    order = np.argsort(-observed, kind="stable")
+    counts = np.zeros(len(values), dtype=np.int64)
+    rows = max(1, MOST_AT_ONCE // max(1, len(values)))
+    for start in range(0, len(patterns), rows):  # in blocks: memory stays small for thousands of comparisons
+        flipped = np.abs(patterns[start : start + rows] @ scaled[order[::-1]].T)  # (patterns, comparisons), the least first
+        np.maximum.accumulate(flipped, axis=1, out=flipped)  # over this comparison and those below it
+        counts += (flipped[:, ::-1] >= observed[order] - TOLERANCE).sum(axis=0)
     adjusted = np.empty(len(values))
-    adjusted[order] = np.maximum.accumulate(shares)
+    adjusted[order] = np.maximum.accumulate(counts / len(patterns))
     return list(map(float, adjusted))
 
 

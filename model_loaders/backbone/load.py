@@ -147,7 +147,7 @@ def read_weights(directory: Path, options: dict[str, Any]) -> tuple[nn.Module, l
                 reason = f"transformers has no {wanted} for it: leave attn_implementation out, or give 'eager'"
             raise UserError(f"the base model in {directory} ({listing(directory)}) cannot be loaded: {reason}") from error
     check_shapes(report["mismatched_keys"], directory)
-    say_unused(report["unexpected_keys"], directory)
+    say_unused([key for key in report["unexpected_keys"] if wrapped is None or not key.startswith(wrapped.beside)], directory)
     model.name_or_path = model.config._name_or_path = str(directory)
     return model, sorted(str(key) for key in report["missing_keys"])
 

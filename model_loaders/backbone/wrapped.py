@@ -25,11 +25,13 @@ class Wrapped:
         config: key of its config in the whole config.
         model_type: the decoder's own type, which transformers knows.
         prefix: what stands before the names of its tensors.
+        beside: what stands before the names of the other part's tensors, which its layout reads.
     """
 
     config: str
     model_type: str
     prefix: str
+    beside: str
 
     @property
     def key_mapping(self) -> dict[str, str]:
@@ -38,7 +40,7 @@ class Wrapped:
 
 
 # By the model type of the whole.
-WRAPPED = {"nvembed": Wrapped("text_config", "mistral", "embedding_model.")}
+WRAPPED = {"nvembed": Wrapped("text_config", "mistral", "embedding_model.", "latent_attention_model.")}
 
 
 def wrapped_in(directory: Path) -> Wrapped | None:

@@ -24,7 +24,7 @@ from pooling.latent_attention import LatentAttentionConfig
 
 MODEL_TYPE = "nvembed"
 DESIGN = "bidirectional_latent_attention"
-POOLING_PREFIX = "latent_attention_model."
+POOLING_PREFIX = WRAPPED[MODEL_TYPE].beside
 LENGTHS = "sentence_bert_config.json"
 MAX_LENGTH = 4096  # of the published encode()
 ATTENTION, FEED_FORWARD = "cross_attend_blocks.0", "cross_attend_blocks.1"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,12 +80,28 @@ def id_of(tokenizer: Any, token: str, what: str) -> int:
 def appended(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the ids that a tokenizer itself puts before and behind every text."""
     for probe in PROBES:
-        plain: list[int] = tokenizer(probe, add_special_tokens=False)["input_ids"]
-        whole: list[int] = tokenizer(probe)["input_ids"]
+        with named_errors(tokenizer):
+            plain: list[int] = tokenizer(probe, add_special_tokens=False)["input_ids"]
+            whole: list[int] = tokenizer(probe)["input_ids"]
         start = place_of(plain, whole)
         if plain and start is not None:
             return whole[:start], whole[start + len(plain) :]
     return [], []
+
+
+@contextmanager
+def named_errors(tokenizer: Any) -> Iterator[None]:
+    """Turn what a Hugging Face tokenizer raises at a text into a UserError that names it.
+
+    The tokenizers library raises a plain exception, as for a lacking unknown token; odd values of a config are a TypeError.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error) not in (Exception, TypeError):
+            raise
+        name = tokenizer.name_or_path
+        raise UserError(f"the tokenizer {name!r} cannot read a text: {error}; take the base model's own") from error
 
 
 def place_of(part: Sequence[int], whole: Sequence[int]) -> int | None:

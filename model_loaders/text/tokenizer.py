@@ -22,7 +22,7 @@ from common.errors import UserError
 from common.files import first_line, listing
 from model_loaders.hub import OWN_CODE, needs_own_code
 from model_loaders.text.recipe import EOS, TOKENIZER, Recipe
-from model_loaders.text.special_tokens import special_tokens
+from model_loaders.text.special_tokens import named_errors, special_tokens
 
 
 @dataclass(frozen=True)
@@ -252,14 +252,8 @@ class TextTokenizer:
     def _raw(self, texts: Sequence[str], max_length: int | None) -> tuple[list[list[int]], list[bool]]:
         """Return the tokenizer's own ids of each text, and whether it cut them to ``max_length``."""
         options = {"padding": False, "return_attention_mask": False}
-        try:
+        with named_errors(self.tokenizer):
             found = self.tokenizer(list(texts), truncation=max_length is not None, max_length=max_length, **options)
-        except Exception as error:
-            # The tokenizers library raises a plain one, as for a lacking unknown token; odd values of a config are a TypeError.
-            if type(error) not in (Exception, TypeError):
-                raise
-            name = self.tokenizer.name_or_path
-            raise UserError(f"the tokenizer {name!r} cannot read these texts: {error}; take the base model's own") from error
         rows: list[list[int]] = found["input_ids"]
         if max_length is None:
             return rows, [False] * len(rows)

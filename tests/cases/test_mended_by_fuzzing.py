@@ -159,14 +159,14 @@ def test_a_tokenizer_without_its_unknown_token_is_an_error(base: Path, tmp_path:
     content = json.loads(path.read_text())
     content["model"]["unk_token"] = "[NONE]"
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="cannot read these texts: WordLevel error"):
+    with pytest.raises(UserError, match="cannot read a text: WordLevel error"):
         create("model1", path.parent, lora=None, options=CPU)
 
 
 def test_odd_values_of_a_tokenizers_config_are_errors(base: Path, tmp_path: Path) -> None:
     path = edited(base, tmp_path / "base") / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": ""}))
-    with pytest.raises(UserError, match="cannot read these texts"):
+    with pytest.raises(UserError, match="cannot read a text"):
         create("model1", path.parent, lora=None, options=CPU)
 
 

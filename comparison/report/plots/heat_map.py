@@ -20,6 +20,7 @@ from comparison.report.words.wording import DASH, when
 
 EDGES = (1, 3, 6, 12)  # times the margin: where the next stronger colour begins
 ROW, COLUMN = 0.205, 0.56  # inches
+MOST_NUMBERS = 4_000  # cells with a number in them: more are too small to read, and take minutes to draw
 HEADING = 1.2  # rows above a category's first task
 CORNERS = [(0.02, -0.46), (0.98, -0.46), (0.98, 0.46), (0.02, 0.46), (0.02, -0.46)]
 OUTLINE = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
@@ -56,9 +57,11 @@ class MapCell:
 class ColouredCells:
     """Cells collected by colour, so that each colour is one path: a hundred times smaller than one path each."""
 
-    def __init__(self, axes: Axes, margin: float) -> None:
+    def __init__(self, axes: Axes, margin: float, cells: int = 0) -> None:
+        """Collect on axes; above `MOST_NUMBERS` cells only colours are drawn."""
         self.axes = axes
         self.margin = margin
+        self.numbers = cells <= MOST_NUMBERS
         self.positions: dict[int, list[Position]] = defaultdict(list)
 
     def write(self, text: str, position: Position, difference: float | None, size: float) -> None:
@@ -69,6 +72,8 @@ class ColouredCells:
             self.positions[step].append(position)
             colour = COLOURS[f"t{step}"]
         x, y = position
+        if not self.numbers:
+            return
         self.axes.text(x + 0.5, y, text, ha="center", va="center", fontsize=size, color=colour)
 
     def fill(self) -> None:
@@ -87,7 +92,8 @@ def draw_heat_map(comparison: Comparison, stem: str) -> Plot:
     height = ROW * (len(every) + HEADING * len(comparison.categories))
     figure = Figure(figsize=(COLUMN * len(systems) + 0.2, height + 0.3))
     axes = figure.add_axes((0, 0, 1, 1))
-    coloured = ColouredCells(axes, comparison.margin)
+    cells_in_all = len(every) * len(systems)
+    coloured = ColouredCells(axes, comparison.margin, cells_in_all)
     rows, ticks, place = [], [], 0.0
     for category in comparison.categories:
         place += HEADING
@@ -106,8 +112,13 @@ def draw_heat_map(comparison: Comparison, stem: str) -> Plot:
     axes.set_yticks(ticks, [labels[task] for task in every], fontsize=8)
     label_columns(axes, list(short_names(systems, 26).values()))
     svg, png = render(figure)
-    alt, caption = _alt(comparison, len(every)), _caption(comparison)
+    alt, caption = _alt(comparison, len(every)), _caption(comparison) + without_numbers(cells_in_all)
     return Plot(stem, "Task by task", alt, caption, svg, png, ["kind of task", "task", *head], rows)
+
+
+def without_numbers(cells: int) -> str:
+    """Say that numbers are left out of a plot with too many cells for them; empty where they stand in it."""
+    return when(cells > MOST_NUMBERS, f" Of {cells:,} cells only the colours are drawn; the numbers are in the table below.")
 
 
 def _columns(comparison: Comparison) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from comparison.claims.outcome import Category, Comparison, Contrast
 from comparison.report.plots.drawing import Plot, render
 from comparison.report.plots.forest import related
-from comparison.report.plots.heat_map import ColouredCells, label_columns
+from comparison.report.plots.heat_map import ColouredCells, label_columns, without_numbers
 from comparison.report.tables.columns import COLUMNS, PAGE, heads, pairs_of, texts
 from comparison.report.words.marks import beside_all_tasks, fragile, number_of
 from comparison.report.words.names import name, short_names
@@ -26,7 +26,7 @@ def draw_matrix(category: Category, comparison: Comparison, stem: str) -> Plot:
     labels = list(short_names(systems, 26).values())
     figure = Figure(figsize=(COLUMN * len(systems), ROW * len(systems)))
     axes = figure.add_axes((0, 0, 1, 1))
-    coloured = ColouredCells(axes, comparison.margin)
+    coloured = ColouredCells(axes, comparison.margin, len(systems) ** 2)
     for contrast in category.contrasts:
         number, mark = _number_and_mark(contrast)
         a, b = systems.index(contrast.a), systems.index(contrast.b)
@@ -47,7 +47,8 @@ def draw_matrix(category: Category, comparison: Comparison, stem: str) -> Plot:
         f"of {comparisons(len(category.contrasts))} are shown to differ. All numbers are below."
     )
     head, rows = heads(COLUMNS, PAGE), texts(COLUMNS, pairs_of(category, comparison), PAGE)
-    return Plot(stem, name(category.name), alt, _caption(category), svg, png, head, rows)
+    caption = _caption(category) + without_numbers(len(systems) ** 2)
+    return Plot(stem, name(category.name), alt, caption, svg, png, head, rows)
 
 
 def _number_and_mark(contrast: Contrast) -> tuple[float, str]:

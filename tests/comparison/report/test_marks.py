@@ -15,6 +15,7 @@ from comparison.claims.outcome import Comparison, Sensitivity, TheseTasks
 from comparison.compare import Options, compare
 from comparison.reading.families import parse_families
 from comparison.reading.table import Table
+from comparison.report.plots import heat_map
 from comparison.report.plots.drawing import Plot, style
 from comparison.report.plots.forest import draw_forest, needs_two_lines
 from comparison.report.plots.heat_map import draw_heat_map
@@ -153,6 +154,16 @@ def test_the_heat_map_says_that_its_mark_is_of_checkpoints() -> None:
     with style():
         plot = draw_heat_map(found, "tasks")
     assert ">+5.0 o<" in drawn(plot) and "checkpoint" not in plot.caption and plot.rows[0][-1] == "+5.0 o"
+
+
+def test_plots_of_too_many_cells_have_colours_only(opposed: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heat_map, "MOST_NUMBERS", 3)
+    pairs = replace(opposed, baseline=None)
+    with style():
+        plots = [draw_matrix(pairs.categories[0], pairs, "matrix"), draw_heat_map(opposed, "tasks")]
+    for plot in plots:
+        assert "**c<" not in drawn(plot) and ">+1.0" not in drawn(plot) and "only the colours are drawn" in plot.caption
+        assert any(cell for row in plot.rows for cell in row), "the numbers are in the table"
 
 
 def test_equivalent_is_of_checkpoints_too() -> None:

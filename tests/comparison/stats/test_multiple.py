@@ -7,6 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from comparison.stats import multiple
+from comparison.stats.exact import TOLERANCE, sign_patterns
 from comparison.stats.multiple import holm, letters, reachable, step_down_max_t
 
 
@@ -79,3 +81,22 @@ def test_letters_are_shared_by_those_who_are_not_separated(trial: int) -> None:
     groups = [{name for name in names if letter in found[name]} for letter in set("".join(found.values()))]
     assert not any(one < other for one in groups for other in groups), "a letter that says nothing new"
     assert found[names[0]].startswith("a")
+
+
+@pytest.mark.parametrize("units", [5, 12, 20])
+def test_blocks_of_patterns_change_nothing(units: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of comparisons took gigabytes: patterns go through in blocks."""
+    differences = np.random.default_rng(units).normal(size=(40, units)).round(2)
+    differences[3] = 0
+    whole = step_down_max_t(differences)
+    scaled = differences / np.maximum(np.sqrt((differences**2).sum(axis=1)), 1e-300)[:, None]
+    flipped = np.abs(sign_patterns(units) @ scaled.T)
+    order = np.argsort(-flipped[0], kind="stable")
+    plain, largest = np.empty(40), 0.0
+    for place, number in enumerate(order):
+        beyond = flipped[:, order[place:]].max(axis=1) >= flipped[0, number] - TOLERANCE
+        largest = max(largest, float(beyond.mean()))
+        plain[number] = largest
+    assert whole == list(plain)
+    monkeypatch.setattr(multiple, "MOST_AT_ONCE", 130)
+    assert step_down_max_t(differences) == whole

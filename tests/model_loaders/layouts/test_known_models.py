@@ -183,7 +183,7 @@ def test_a_layout_of_its_own_under_its_name(tmp_path: Path) -> None:
     llm2vec = NEIGHBOURS / "llm2vec" / "mistral"
     folders = {
         "nvidia/NV-Embed-v2": (NEIGHBOURS / "nv_embed" / "checkpoint", None),
-        "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp-supervised": (llm2vec / "second", llm2vec / "mntp"),
+        "McGill-NLP/LLM2Vec-Sheared-LLaMA-mntp-supervised": (llm2vec / "second", llm2vec / "mntp"),
     }
     for name, (folder, base) in folders.items():
         target = place(tmp_path, name)

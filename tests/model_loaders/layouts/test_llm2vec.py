@@ -15,6 +15,8 @@ import torch
 from model_loaders import LoadOptions, UserError, load, load_design
 from model_loaders.convert import main as convert
 from model_loaders.create import create
+from model_loaders.layouts.known_models import published_models
+from model_loaders.layouts.llm2vec import CHAT_TEMPLATES
 from model_loaders.loading import plan_loading
 from model_loaders.text.prompts import in_template
 from model_loaders.text.recipe import Recipe
@@ -293,3 +295,19 @@ def test_an_instruction_ends_with_a_colon_where_the_template_says_so() -> None:
         assert in_template(instruction, "[INST] {prompt:} {text} [/INST]") == "[INST] Find it: {text} [/INST]"
     recipe = Recipe(prompt_template="{prompt:} {text}")
     assert recipe.instructed("Find it", "query") == "Find it: {text}"
+
+
+@pytest.mark.parametrize(
+    ("name", "base_name"),
+    [
+        ("McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp-supervised", "mistralai/Mistral-7B-Instruct-v0.2"),
+        ("McGill-NLP/LLM2Vec-Llama-2-7b-chat-hf-mntp", "meta-llama/Llama-2-7b-chat-hf"),
+        ("McGill-NLP/LLM2Vec-Meta-Llama-3-8B-Instruct-mntp-unsup-simcse", "meta-llama/Meta-Llama-3-8B-Instruct"),
+    ],
+)
+def test_published_names_have_the_chat_template_of_their_base(name: str, base_name: str) -> None:
+    before, after = CHAT_TEMPLATES[base_name]
+    recipe = published_models()[name].recipe_over(Recipe())
+    assert recipe.query_prompt == recipe.document_prompt == f"{before}{{text}}{after}"
+    assert recipe.instructed("Find it.", "query") == f"{before}Find it: {{text}}{after}"
+    assert recipe.pooled == "after_prompt" and recipe.end_token == "none"

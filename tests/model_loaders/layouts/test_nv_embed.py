@@ -62,6 +62,11 @@ def test_vectors_are_those_of_the_parts(model: Any, parts: Any, checkpoint: Path
     assert not (checkpoint / PROOF).exists()  # no code of the folder ran
 
 
+def test_nothing_is_said_to_be_unused(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(checkpoint, device="cpu")
+    assert not caplog.records
+
+
 def test_a_text_has_one_vector_in_any_batch(model: Any) -> None:
     for prompt in ("", PROMPT):
         together = model.encode(TEXTS, prompt=prompt)
