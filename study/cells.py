@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError, nearest
-from common.files import below, read_json_or_empty
+from common.file_hashes import file_hash
+from common.files import below, read_json, read_json_or_empty
 from common.hashes import digest
-from model_loaders.designs import get_design
+from common.json_text import json_fault, parse_json
+from model_loaders.designs import PUBLISHED_SIZES, get_design
 from model_loaders.text.named import named_recipe
-from study.config import BASELINES, LEXICAL, StudyConfig
-from study.inputs import Inputs
-from study.keys import evaluation_key, flags_of, launch_key, training_key
+from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
+from study.inputs import Inputs, launch_key
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
 # Flags that decide which texts a baseline sees.
 OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
 # Flags that decide how the mean-pooled base LLM computes; only those given are in its key, so that older cells keep theirs.
 OF_THE_COMPUTATION = ("torch_dtype", "attn_implementation")
+# Flags that do not affect the trained weights.
+WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
 State = Literal["done", "failed", "diverged", "unfinished"]
 
 
@@ -233,6 +236,52 @@ def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
         hint = nearest(baseline, systems)
         raise UserError(f"comparison: baseline: there is no {baseline!r}{hint}; there are {', '.join(systems)}")
     return maker.cells
+
+
+def evaluation_key(config: StudyConfig, inputs: Inputs) -> str:
+    """Return a hash of everything that decides the scores of given weights."""
+    facts = {
+        "tasks": inputs.tasks,
+        "headline": config.headline,
+        "max_length": config.max_length,
+        "prompts": hash_of_file(inputs.prompts) or config.eval_prompts,
+    }
+    return digest(facts, 16)
+
+
+def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
+    """Return the trainers' flags for a design, without those of the pooling that it does not have."""
+    flags, pooling = config.flags(recipe), get_design(design).pooling
+    if pooling == "none":
+        return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
+    if "latents" not in PUBLISHED_SIZES[pooling]:
+        flags.pop("pooling_latents", None)
+    return flags
+
+
+def training_key(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the weights: flags that have an effect, and the LoRA settings themselves, not their file's name.
+
+    The data's content has a key of its own, also that of the files behind ``dataset_config``.
+    """
+    key = {}
+    for name, value in flags.items():
+        if name != "dataset_config" and not name.startswith(WITHOUT_EFFECT):
+            key[name] = value
+    lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
+    if isinstance(lora, str) and Path(lora).is_file():
+        lora = read_json(Path(lora))
+    if isinstance(lora, str) and lora.lstrip().startswith("{"):
+        try:
+            lora = parse_json(lora)
+        except ValueError as error:
+            raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
+    return {**key, "lora": lora}
+
+
+def hash_of_file(path: str | None) -> str | None:
+    """Return a hash of a small file's bytes."""
+    return None if path is None else file_hash(Path(path))
 
 
 def distinct(names: list[str]) -> list[str]:

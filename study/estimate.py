@@ -26,9 +26,9 @@ from evaluation.tasks.workload import expected_characters
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import ROLES
 from study.attention_mass import real_texts
-from study.cells import Cell
+from study.cells import Cell, flags_of, training_key
 from study.command_line import training_words
-from study.keys import flags_of, launch_key, training_key
+from study.inputs import launch_key
 from study.launch import cores
 from study.study import Study
 from trainers.flags.command_line import parse

@@ -14,6 +14,8 @@ from common.file_hashes import FileHashes
 from common.files import first_line
 from common.hashes import digest
 from common.locks import locked
+from common.printable import shown
+from common.yaml_files import read_yaml
 from evaluation.tasks.find import find_tasks
 from model_loaders.backbone.base_files import weights_hash
 from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
@@ -242,3 +244,16 @@ def named_file(key: str, name: str | None, study_file: Path) -> str | None:
     if not Path(path).is_file():
         raise UserError(f"{key}: there is no file {name}")
     return path
+
+
+def launch_key(path: str | None) -> dict[str, Any]:
+    """Return what of an accelerate file decides the weights: the processes that share a batch, and the precision."""
+    if path is None:
+        return {}
+    content = read_yaml(path, "accelerate_config:")
+    if not isinstance(content, dict):
+        return {}
+    processes = content.get("num_processes")
+    if processes is not None and (type(processes) is not int or processes < 1):
+        raise UserError(f"{path}: num_processes is {shown(processes)}, not a whole number above 0")
+    return {name: content.get(name) for name in ("distributed_type", "num_processes", "mixed_precision")}
