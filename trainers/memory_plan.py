@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except RuntimeError as error:  # grouped products of experts are planned in bfloat16 alone
+    except RuntimeError as error:  # an operation that has no sizes without values
         print(
             f"error: an operation of this base model cannot be planned without values in this dtype: {first_line(error)}. "
             "Try another --torch_dtype; the training command with --dry_run measures the memory.",

@@ -20,6 +20,7 @@ from model_loaders.layouts.manifest import read_manifest
 from model_loaders.saving import save
 from tests.model_loaders.decoders import DECODERS
 from tests.tiny import ROOT, WORDS, trained_parameters
+from trainers.memory.plan import fake_copy, plan_experts_in_turn
 from trainers.memory_plan import main
 
 DEFAULT = json.loads((ROOT / "configs" / "lora.json").read_text())
@@ -172,19 +173,34 @@ def test_an_adapter_that_lost_its_experts_is_refused(experts_base: Callable[[str
         load(tmp_path, device="cpu")
 
 
-def test_the_memory_of_a_mixture_is_planned_or_the_reason_is_said(
-    experts_base: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_memory_of_a_mixture_is_planned(
+    experts_base: Callable[[str], Path],
+    family: str,
+    dtype: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    base = str(experts_base(family))
     command = [
         "--design",
         "model1",
         "--model_name_or_path",
-        str(experts_base("mixtral")),
+        base,
         "--max_seq_length",
         "24",
         "--use_cpu",
+        "--torch_dtype",
+        dtype,
     ]
-    assert main([*command, "--torch_dtype", "bfloat16"]) == 0
-    assert "activations" in capsys.readouterr().out
-    status, said = main([*command, "--torch_dtype", "float32"]), capsys.readouterr()
-    assert status == 0 or "cannot be planned without values in this dtype" in said.err
+    assert main(command) == 0
+    assert "activations" in capsys.readouterr().out and not caplog.records
+
+
+def test_a_loaded_mixture_is_planned_in_float32(experts_base: Callable[[str], Path]) -> None:
+    model = new_model(experts_base("mixtral"))
+    fake, _ = fake_copy(model)
+    plan_experts_in_turn(fake, None)
+    assert fake.backbone.get_base_model().config._experts_implementation == "eager"
+    assert model.backbone.get_base_model().config._experts_implementation == "grouped_mm"

@@ -38,6 +38,7 @@ def test_signal_while_preparing() -> None:
 SECOND_CTRL_C = """
 import os, signal, time
 from trainers.run import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and its children do
 stopping.SAME_CTRL_C_SECONDS = 0.3
 with stopping.stop_requests() as stop:
     stop.phase = "training"
