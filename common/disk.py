@@ -13,6 +13,8 @@ from pathlib import Path
 from common.errors import UserError
 
 LITTLE = 1 << 24  # bytes free, less than a file that is written here may need
+# torch.save writes in C++, which says of a file that broke off at which byte, and not why.
+TORCH_BROKE_OFF = re.compile(r"inline_container.*(unexpected pos|PytorchStreamWriter)", re.DOTALL)
 
 
 def not_writable(folder: Path) -> str:
@@ -56,10 +58,13 @@ def unwritable(error: BaseException, folders: Iterable[Path] = ()) -> str:
 
     An error in writing does not say which file it was; of `folders` those are named that have no room.
     """
-    for link in chain(error):
+    links = chain(error)
+    for link in links:
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
             short = folders if link.errno in (errno.ENOSPC, errno.EDQUOT) else ()
             full = [str(folder) for folder in short if folder.is_dir() and shutil.disk_usage(folder).free < LITTLE]
             where = link.filename or ", ".join(full)
             return f"cannot write{f' ({where})' if where else ''}: {link.strerror}"
+    if any(isinstance(link, RuntimeError) and TORCH_BROKE_OFF.search(str(link)) for link in links):
+        return "cannot write: a file of torch broke off, as it does where the disk is full or a quota is used up"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import gzip
+import json
 import os
 import stat
 import zlib
@@ -18,6 +19,7 @@ from common.json_text import json_fault, parse_json
 
 MOST_BYTES = 1 << 30  # of a file that is read as a whole
 MOST_BYTES_OF_LINE = 1 << 27
+MOST_BYTES_OF_VALUE = 1 << 26  # of a file that is tried as one JSON value, for a message
 DAMAGED = (OSError, EOFError, zlib.error)  # what reading a file may raise; a cut or damaged .gz is any of them
 
 
@@ -122,12 +124,52 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 row = parse_json(line)
             except ValueError as error:
-                raise UserError(f"{place}: no valid JSON: {json_fault(error)}") from error
+                raise UserError(f"{place}: {line_fault(path, number, line, error)}") from error
             if not isinstance(row, dict):
                 raise UserError(f"{place}: the line holds no JSON object")
+            if number == 1:
+                check_first_row(row, place)
             yield place, row
     except DAMAGED as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def line_fault(path: Path, number: int, text: str, error: ValueError) -> str:
+    """Say why a line of a JSON lines file is no JSON, or that the file is one JSON value over several lines.
+
+    Args:
+        path: of the file.
+        number: of the line, from 1.
+        text: the line.
+        error: of `parse_json`.
+    """
+    text = text.strip()
+    if number == 1 and text.startswith(("{", "[")) and (text in ("{", "[") or _is_one_value(path)):
+        return "JSON lines are expected, one object a line; this file is one JSON value over several lines"
+    hint = ""
+    if number == 1 and text.startswith("["):
+        hint = "; one object a line is expected, not one array"
+    elif text.startswith("{") and isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+        hint = "; one object a line is expected, and this line goes on behind its first"
+    return f"no valid JSON: {json_fault(error)}{hint}"
+
+
+def check_first_row(row: dict[str, Any], place: str) -> None:
+    """Raise a UserError for a first row that holds all rows of a file, as ``{"data": [{...}, {...}]}`` does."""
+    for key, value in row.items():
+        if len(row) == 1 and value and isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            raise UserError(f"{place}: JSON lines are expected, one object a line; this one has a list of them as {key!r}")
+
+
+def _is_one_value(path: Path) -> bool:
+    """Whether a file as a whole is JSON."""
+    try:
+        with open_unpacked(path) as file:
+            content = file.read(MOST_BYTES_OF_VALUE + 1)
+        parse_json(content)
+    except (*DAMAGED, ValueError):
+        return False
+    return True
 
 
 def bounded_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:

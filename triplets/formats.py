@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from common import lines as text_lines
 from common.errors import UserError
 from common.files import listing
-from common.json_text import json_decoder, json_fault, parse_json
-from common.lines import bounded_lines, decoded_line, open_unpacked
+from common.json_text import json_decoder, parse_json
+from common.lines import bounded_lines, check_first_row, decoded_line, line_fault, open_unpacked
 
 if TYPE_CHECKING:
     import pyarrow.parquet  # type: ignore[import-untyped]
@@ -56,12 +56,11 @@ def _json_rows(path: Path) -> Iterator[PlacedRow]:
             try:
                 row = parse_json(text, _ROW_DECODER)
             except ValueError as error:
-                hint = ""
-                if number == 1 and text.startswith("["):
-                    hint = "; one object a line is expected, not one array"
-                raise UserError(f"{place}: no valid JSON: {json_fault(error)}{hint}") from error
+                raise UserError(f"{place}: {line_fault(path, number, text, error)}") from error
             if isinstance(row, _Repeating):
                 raise UserError(f"{place}: the key {row.repeated!r} stands twice in the row: remove one of them")
+            if number == 1 and isinstance(row, dict):
+                check_first_row(row, place)
             yield place, row
 
 

@@ -67,10 +67,20 @@ def normal(key: object) -> str:
 
 def names(keys: Iterable[object]) -> str:
     """Return keys for a message."""
-    listed = [escaped(str(key)) or "''" for key in keys]
+    listed = [in_words(key) for key in keys]
     if len(listed) > MOST_NAMES:
         listed = [*listed[:MOST_NAMES], f"… and {len(listed) - MOST_NAMES} more"]
     return ", ".join(listed) or "none"
+
+
+def in_words(key: object) -> str:
+    """Return a key for a message, quoted where it is empty or has white space at an end.
+
+    >>> in_words("query"), in_words("positive ")
+    ('query', "'positive '")
+    """
+    text = str(key)
+    return escaped(text) if text and text == text.strip() else repr(text)
 
 
 def is_read(key: object) -> bool:

@@ -177,6 +177,8 @@ def _fill_system(table: Table, task: str, system: System, measure: str | None, l
 
 def _other_cells(score: Score, cells: set[tuple[str, str]]) -> str:
     """Say that a result has other splits or subsets than those that are compared."""
+    if not score.entries:
+        return f"no scores in {score.file}"
     splits, subsets = zip(*sorted(cells), strict=True)  # all of one split
     return f"has {', '.join(sorted(score.splits))}; compared is {splits[0]}, {', '.join(subsets)}"
 

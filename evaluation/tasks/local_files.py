@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import cast
 
 from common.errors import UserError
-from common.json_text import json_fault, parse_json
-from common.lines import DAMAGED, iter_lines
+from common.json_text import parse_json
+from common.lines import DAMAGED, iter_lines, line_fault
 from evaluation.tasks.schemas import Content, FileColumn, TaskRow
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv")
@@ -54,7 +54,7 @@ def placed_rows(path: Path, columns: Sequence[FileColumn] = ()) -> Iterator[tupl
         for number, line in iter_lines(path):
             if line.strip():
                 place = f"{path}:{number}"
-                yield place, _parse(line, columns, place)
+                yield place, _parse(_object_of(path, number, line), columns, place)
     except FileNotFoundError:
         present = [file.name for file in data_files(path.parent)]
         raise UserError(f"{path} is missing; the folder has {present}") from None
@@ -87,11 +87,15 @@ def _table_rows(path: Path, columns: Sequence[FileColumn]) -> Iterator[tuple[str
         raise UserError(f"{path}: the first line must name the columns {', '.join(needed)}")
 
 
-def _parse(line: str, columns: Sequence[FileColumn], where: str) -> TaskRow:
+def _object_of(path: Path, number: int, line: str) -> object:
+    """Return what a line of JSON holds."""
     try:
-        content = parse_json(line)
+        return parse_json(line)
     except ValueError as error:
-        raise UserError(f"{where}: not valid JSON ({json_fault(error)})") from None
+        raise UserError(f"{path}:{number}: {line_fault(path, number, line, error)}") from None
+
+
+def _parse(content: object, columns: Sequence[FileColumn], where: str) -> TaskRow:
     if not isinstance(content, Mapping):
         raise UserError(f"{where}: a line must be one JSON object, this is a {type(content).__name__}")
     row = dict(content)

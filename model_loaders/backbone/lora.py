@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from torch import nn
 from common.errors import UsageError, UserError, nearest
 from common.files import first_line
 from common.printable import shown
-from model_loaders.backbone.lora_targets import fitted, fused_experts, is_part, linear_names, never_called
+from model_loaders.backbone.lora_named import check_acting_patterns, check_blocks, nothing_there
+from model_loaders.backbone.lora_targets import Continued, fitted, fused_experts, is_part, linear_names, never_called
 from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.states import decoder_layers
 
@@ -47,13 +49,18 @@ def add_lora(backbone: nn.Module, lora: dict[str, Any], *, trainable: bool, save
     import peft
 
     family: Any = backbone.config
+    begins = not saved and not isinstance(lora, Continued)
     try:
         config = lora_config(lora if saved else fitted(lora, backbone), trainable=trainable)
         check_patterns(backbone, config)
         if not saved:
             check_new(backbone, config)
         with quiet(), names_as_given():
+            if begins:  # an error of ours says it
+                warnings.filterwarnings("ignore", message=".*keys did not match any targeted module", category=RuntimeWarning)
             model = peft.get_peft_model(backbone, config, autocast_adapter_dtype=trainable)
+        if begins:
+            check_acting_patterns(model, config)
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # peft does not check the values of a config: they fail wherever they are used
@@ -162,6 +169,7 @@ def check_new(backbone: nn.Module, config: LoraConfig) -> None:
             "'orthogonal', 'pissa' or 'olora'."
         )
     check_names(backbone, config)
+    check_blocks(backbone, config)
     check_called(backbone, config)
     check_layers(backbone, config)
     if config.use_dora:
@@ -196,11 +204,9 @@ def check_names(backbone: nn.Module, config: LoraConfig) -> None:
                 matched[key] = is_part(key, whole)
         missing = [key for key in keys if not matched[key]]
         if missing:
-            hint = nearest(missing[0], shown, 2)
-            raise UsageError(
-                f"the LoRA config's {field}: this model has no {', '.join(missing)}{hint}. "
-                f"It has: {', '.join(shown) or 'none'}."
-            )
+            expressions = isinstance(value, str) or field in ("rank_pattern", "alpha_pattern")
+            reason = nothing_there(missing, shown, expressions=expressions)
+            raise UsageError(f"the LoRA config's {field}: {reason}. It has: {', '.join(shown) or 'none'}.")
 
 
 def check_called(backbone: nn.Module, config: LoraConfig) -> None:
@@ -251,7 +257,7 @@ def refuse_zero_rows(backbone: nn.Module, config: LoraConfig) -> None:
         weight = getattr(module, "weight", None)
         if not isinstance(module, nn.Linear) or not isinstance(weight, torch.Tensor) or weight.is_meta:
             continue
-        if not weight.is_floating_point() or not (every or check_target_module_exists(config, name) is True):
+        if not weight.is_floating_point() or not (every or check_target_module_exists(config, name)):
             continue
         rows = int((weight.float().norm(dim=1) == 0).sum())
         if rows:

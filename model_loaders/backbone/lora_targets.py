@@ -72,6 +72,10 @@ def present(targets: Iterable[str], backbone: nn.Module) -> list[str]:
     return [target for target in sorted(targets) if is_part(target, names)]
 
 
+class Continued(dict[str, Any]):
+    """The LoRA config of a run that goes on: earlier versions began with patterns that change no target."""
+
+
 def stands_for_all(lora: dict[str, Any], has_experts: bool) -> bool:
     """Whether a config means every linear map of the decoder: by the standard targets, or with experts by peft's own word."""
     targets = lora.get("target_modules")

@@ -279,7 +279,10 @@ def load_tokenizer(directory: Path) -> Any:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    kind = PreTrainedTokenizerFast if (directory / "tokenizer.json").is_file() else AutoTokenizer
+    path = directory / "tokenizer.json"
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no regular file but a folder, a pipe or a device; copy the base model's there")
+    kind = PreTrainedTokenizerFast if path.is_file() else AutoTokenizer
     try:
         tokenizer = kind.from_pretrained(str(directory), trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises plain Exception for a broken file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from model_loaders.backbone.base_config import read_config
 from model_loaders.backbone.base_files import weights_hash
 from model_loaders.create import create
 from model_loaders.saving import save
+from model_loaders.text.tokenizer import load_tokenizer
 from model_loaders.version import content_hash
 from tests.test_imports import ROOMS, sources
 from tests.tiny import ROOT, SIZES, new_model, write_base, write_tokenizer
@@ -266,3 +268,9 @@ def test_an_adapter_does_not_tell_the_users_home(tmp_path: Path, monkeypatch: py
         load(moved, device="cpu")
     monkeypatch.setenv("HOME", str(tmp_path))
     load(home / "runs" / "one", device="cpu")
+
+
+def test_a_tokenizer_that_is_a_pipe_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(UserError, match=r"tokenizer.json is no regular file"):
+        load_tokenizer(tmp_path)

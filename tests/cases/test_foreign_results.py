@@ -12,7 +12,9 @@ import pytest
 from common.csv_files import csv_cell, write_csv
 from comparison.__main__ import main
 from comparison.errors import ComparisonError
+from comparison.reading.families import read_families
 from comparison.reading.results_folder import read
+from comparison.reading.selection import select
 
 TASKS = ("STS12", "BIOSSES", "SICK-R")
 
@@ -204,3 +206,10 @@ def test_figures_that_no_axis_shows_are_cut(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main([str(tmp_path / "study"), "--output_dir", str(out)]) == 0
     assert "are cut to that" in (out / "report.html").read_text()
+
+
+def test_a_file_without_scores_is_named(results: Path) -> None:
+    place = add_model(results, "org__empty", 0.5)
+    (place / "STS12.json").write_text(json.dumps({"task_name": "STS12", "scores": {}}))
+    notes = select(read([results]), read_families()).notes
+    assert any(f"empty on STS12 (no scores in {place / 'STS12.json'})" in note for note in notes)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from model_loaders import LoadOptions, UserError, load
 from model_loaders.backbone import lora as module
-from model_loaders.backbone.lora_targets import as_in_checkpoint, left_out, targets_of
+from model_loaders.backbone.lora_targets import Continued, as_in_checkpoint, left_out, lora_layers, targets_of
 from model_loaders.create import create
 from model_loaders.saving import save
 from tests.tiny import ROOT, write_tokenizer
@@ -87,7 +87,15 @@ def test_a_run_of_an_earlier_version_goes_on(make_base: Callable[..., Path], tmp
             {"target_modules": ["q_proj", "gate_prj", "down_prj"]},
             r"no down_prj, gate_prj \(did you mean 'down_proj'.*: down",
         ),
-        ({"target_modules": ".*nothing"}, "nothing"),
+        ({"target_modules": ".*nothing"}, r"expression '\.\*nothing' matches no module"),
+        ({"target_modules": ["q_proj", "self_attn"]}, r"block \(MistralAttention\).*: k_proj, o_proj, q_proj, v_proj\.$"),
+        ({"target_modules": r".*\.self_attn"}, r"layers.0.self_attn is no linear map but a block"),
+        ({"target_modules": ["q_proj"], "alpha_pattern": {"v_proj": 8}}, r"alpha_pattern: v_proj matches.* acts on: q_proj\."),
+        ({"target_modules": ["q_proj"], "rank_pattern": {"(v|k)_proj": 8}}, r"rank_pattern: \(v\|k\)_proj matches"),
+        (
+            {"target_modules": ["q_proj"], "layers_to_transform": [0], "rank_pattern": {"layers.1.self_attn.q_proj": 4}},
+            "matches none of the targets",
+        ),
         ({"target_modules": "(q_proj"}, "does not fit"),
         ({"target_modules": ["q_proj"], "exclude_modules": ["vproj"]}, "exclude_modules.*did you mean 'v_proj'"),
         ({"target_modules": ["q_proj"], "rank_pattern": {"qproj": 4}}, "rank_pattern"),
@@ -101,6 +109,23 @@ def test_a_run_of_an_earlier_version_goes_on(make_base: Callable[..., Path], tmp
 def test_what_matches_nothing_is_an_error(base: Path, lora: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         add(base, **lora)
+
+
+def test_patterns_of_targets_act(base: Path) -> None:
+    lora = {
+        "target_modules": ["q_proj", "v_proj"],
+        "rank_pattern": {"layers.1.self_attn.q_proj": 4},
+        "alpha_pattern": {"v_.*": 8},
+    }
+    model = add(base, **lora)
+    ranks = {layer.r["default"] for _, layer in lora_layers(model.backbone)}
+    assert ranks == {2, 4}
+
+
+def test_a_run_whose_pattern_changes_no_target_goes_on(base: Path) -> None:
+    lora = Continued({"r": 2, "target_modules": ["q_proj"], "alpha_pattern": {"v_proj": 8}})
+    with pytest.warns(RuntimeWarning, match="v_proj"):
+        assert targets_of(create("model1", base, lora=lora, options=CPU).backbone) == {"q_proj": 3}
 
 
 def test_layers_to_transform_act(base: Path) -> None:
@@ -144,4 +169,6 @@ def test_dora_on_rows_of_zeros_is_refused(tmp_path: Path) -> None:
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"layers.1.self_attn.q_proj has 1 rows of zeros"):
         add(base, target_modules=["q_proj"], use_dora=True)
+    with pytest.raises(UserError, match=r"layers.1.self_attn.q_proj has 1 rows of zeros"):
+        add(base, target_modules=r".*\.q_proj", use_dora=True)
     add(base, target_modules=["v_proj"], use_dora=True)

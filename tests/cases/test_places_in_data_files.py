@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
+from common.lines import json_rows
 from triplets.arguments import DataArguments
+from triplets.keys import names
 from triplets.read import read_triplets
 
 ROW = b'{"query": "q", "positive": "p"}\n'
@@ -59,6 +61,34 @@ def test_lines_of_a_table(name: str, separator: bytes, tmp_path: Path) -> None:
 def test_lines_of_json(name: str, line: bytes, reason: str, tmp_path: Path) -> None:
     error = refused(tmp_path / name, ROW * 2 + b"   \n" + line + b"\n" + ROW)
     assert f"{tmp_path / name}:4: " in error and reason in error and "\x1b" not in error
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.json", "d.json.gz"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"query": "q", "positive": "p"}, indent=2).encode(),
+        json.dumps([{"query": "q", "positive": "p"}], indent=2).encode(),
+        b'{"data": [\n' + ROW.strip() + b"\n]}\n",
+        b'{"data": [' + ROW.strip() + b"]}\n",
+        b'{\n  "query": "cut',
+    ],
+)
+def test_a_file_of_one_value_is_no_file_of_lines(name: str, content: bytes, tmp_path: Path) -> None:
+    error = refused(tmp_path / name, content)
+    assert f"{tmp_path / name}:1: JSON lines are expected, one object a line" in error and "no valid JSON" not in error
+    if name == "d.jsonl":
+        with pytest.raises(UserError, match="JSON lines are expected"):
+            list(json_rows(tmp_path / name))
+
+
+def test_two_objects_on_a_line(tmp_path: Path) -> None:
+    error = refused(tmp_path / "d.jsonl", ROW + ROW.strip() + ROW)
+    assert "d.jsonl:2: no valid JSON: Extra data at column" in error and "one object a line is expected" in error
+
+
+def test_keys_with_white_space_are_quoted() -> None:
+    assert names(["query", "positive ", "\tnegative", ""]) == r"query, 'positive ', '\tnegative', ''"
 
 
 def test_a_file_in_utf_16_says_so(tmp_path: Path) -> None:

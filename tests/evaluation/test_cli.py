@@ -148,7 +148,7 @@ def test_a_failed_task_shows_in_the_exit_code(tmp_path, data_dir, capsys):
     (data_dir / "TinySTS/test.jsonl").write_text("{\n")
     assert call("--adapter_path", "a", "--data_dir", data_dir, "--output_dir", tmp_path / "out") == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "1 of 7 tasks failed:" in out and "test.jsonl:1: not valid JSON" in out and "TinyPair" in out
+    assert "1 of 7 tasks failed:" in out and "test.jsonl:1: JSON lines are expected" in out and "TinyPair" in out
 
 
 def test_the_keyboard_stops_it_politely(tmp_path, data_dir, capsys):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from common.disk import unwritable
 from common.errors import DivergedError, SharedError, UserError
 from common.files import first_line
 from model_loaders.embed_model import EmbedModel
@@ -142,8 +143,7 @@ class StagedCheckpoint:
             )
         raise SharedError(
             f"the checkpoint of step {self.step} could not be written to {self.output_dir} ({free} MB free): {trouble}\n"
-            "Earlier checkpoints are whole. Once the cause is gone (a full disk: make room), the same command with "
-            "--resume_from_checkpoint true goes on from the last one."
+            f"{way_on(self.output_dir)}"
         )
 
     def drop_old(self, limit: int | None) -> None:
@@ -173,9 +173,18 @@ def save_final(trainer: CheckpointedTrainer, directory: Path) -> None:
     trouble = first_trouble(attempt(write))
     if trouble:
         raise SharedError(
-            f"the adapter could not be written to {directory}: {trouble}\nOnce the cause is gone (a full disk: make "
-            "room), the same command with --resume_from_checkpoint true writes it."
+            f"the adapter could not be written to {directory}: {trouble}\n{way_on(Path(trainer.args.output_dir))}"
         )
+
+
+def way_on(output_dir: Path) -> str:
+    """Say what to do after a file could not be written: a run without a checkpoint can only begin again."""
+    cause = "Once the cause is gone (a full disk: make room), the same command"
+    saved = checkpoints(output_dir)
+    if not saved:
+        return f"There is no earlier checkpoint. {cause} begins again."
+    last = saved[-1].name
+    return f"Earlier checkpoints are whole. {cause} with --resume_from_checkpoint true goes on from the last one, {last}."
 
 
 def attempt(action: Callable[[], None]) -> str | None:
@@ -185,7 +194,7 @@ def attempt(action: Callable[[], None]) -> str | None:
     except UserError as error:
         return str(error)
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        return first_line(error)
+        return unwritable(error) or first_line(error)
     return None
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import read_json
 from model_loaders import LoadOptions, load_design
-from model_loaders.backbone.lora_targets import as_in_checkpoint
+from model_loaders.backbone.lora_targets import Continued, as_in_checkpoint
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
 from model_loaders.embed_model import EmbedModel
@@ -164,7 +164,7 @@ def lora_of(config: TrainConfig) -> dict[str, Any]:
         saved = [Path(resume)]
     for checkpoint in reversed(saved):
         with suppress(UserError):  # a damaged one is found, and put aside, later
-            return as_in_checkpoint(options, read_json(checkpoint / LORA_CONFIG))
+            return Continued(as_in_checkpoint(options, read_json(checkpoint / LORA_CONFIG)))
     return options
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.printable import escaped
+from triplets.keys import in_words
 
 MOST_TIMES = 6  # entries of a histogram that are shown one by one
 DATA_SET_COLUMNS = ["data set", "rows", "queries", "positives", "rows with 0, 1, … negatives", "an epoch", "share", "declared"]
@@ -54,7 +55,7 @@ def _not_read(report: dict[str, Any]) -> list[str]:
         label = data_set["label"]
         counts = data_set.get("keys not read")
         if counts:
-            keys = ", ".join(f"{escaped(key) or repr(key)} ({count:,} rows)" for key, count in counts.items())
+            keys = ", ".join(f"{in_words(key)} ({count:,} rows)" for key, count in counts.items())
             lines.append(f"  {label}: the keys {keys}")
         invalid = data_set.get("rows not read")
         if invalid and invalid["count"]:

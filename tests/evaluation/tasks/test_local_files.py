@@ -71,7 +71,7 @@ def test_malformed_line_is_named(data_dir):
     path = data_dir / "TinySTS/test.jsonl"
     path.write_text(path.read_text() + "{broken\n")
     (spec,) = find_tasks(["TinySTS"], data_dir)
-    with pytest.raises(UserError, match=r"test.jsonl:30: not valid JSON"):
+    with pytest.raises(UserError, match=r"test.jsonl:30: no valid JSON"):
         spec.load(spec.task())
 
 
@@ -116,7 +116,7 @@ def test_damage_stops_no_other_task(data_dir, tmp_path):
     result = evaluate(BagOfWords(), tasks, tmp_path, name="bow", version="1")
     assert [found.name for found in result.scores] == ["TinySTS"]
     assert "test.jsonl.gz cannot be read" in result.failures["Damaged"]
-    assert "test.jsonl:1: not valid JSON" in result.failures["Deep"]
+    assert "test.jsonl:1: no valid JSON" in result.failures["Deep"]
     assert result.failures["Empty"].endswith("test.jsonl is empty")
     assert "Damaged" in listing("", data_dir)
 
