@@ -14,12 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.yaml_files import read_yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own folder is on sys.path, the root is not
 
-
 from common.errors import UserError
+from common.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ONE_PROCESS = ROOT / "configs" / "accelerate" / "one_process.yaml"

@@ -227,3 +227,13 @@ def test_each_published_design_has_its_module(design: str) -> None:
 
     loader = importlib.import_module(f"model_loaders.{design}").EmbedModel
     assert loader.args == (design,)
+
+
+def test_scripts_find_the_rooms_before_they_import_them() -> None:
+    """A script's own folder is on sys.path, the root is not: an import above the line that puts it there fails."""
+    for path in [path for room in ROOMS for path in sources(room)]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inserts = [node.lineno for node in tree.body if isinstance(node, ast.Expr) and "sys.path.insert" in ast.unparse(node)]
+        for node in tree.body:
+            if inserts and isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in OURS:
+                assert node.lineno > inserts[0], f"{path}:{node.lineno}"

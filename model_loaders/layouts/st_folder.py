@@ -118,14 +118,27 @@ def read_recipe(folder: Folder, base_directory: Path, mode: str, leaves_out_prom
     dimensions = whole.get("truncate_dim")
     check_similarity(folder, whole.get("similarity_fn_name"), dimensions)
     query, document = prompts_of_sides(prompts, whole.get("default_prompt_name"))
+    appends_end = bool(appended(load_tokenizer(folder.transformer))[1])
+    if not appends_end and tokenizer_settings(folder.transformer).get("add_eos_token"):
+        say_once(
+            f"{folder.transformer}: tokenizer_config.json says add_eos_token, but the tokenizer appends nothing, so texts have "
+            "no end token, as in sentence-transformers on transformers 5. If the model was trained with one, name its recipe "
+            "(--recipe, or the folder OWNER/NAME of a published model)"
+        )
     return Recipe(
         query_prompt=as_prefix(query),
         document_prompt=as_prefix(document),
         max_length=max_length(folder, settings, base_directory),
-        end_token=TOKENIZER if appended(load_tokenizer(folder.transformer))[1] else NONE,
+        end_token=TOKENIZER if appends_end else NONE,
         pooled="after_prompt" if leaves_out_prompt and mode != "lasttoken" else "all",
         dimensions=dimensions,
     )
+
+
+def tokenizer_settings(directory: Path) -> dict[str, Any]:
+    """Return the tokenizer's settings, empty where there are none."""
+    path = directory / "tokenizer_config.json"
+    return read_json(path) if path.is_file() else {}
 
 
 def prompts_of_sides(prompts: Mapping[str, Any], default: str | None) -> tuple[str, str]:
@@ -135,6 +148,7 @@ def prompts_of_sides(prompts: Mapping[str, Any], default: str | None) -> tuple[s
         prompts: by name.
         default: name of the one that ``encode`` gives; it stands for a side without a prompt, unless it is that of the other.
     """
+    # sentence-transformers writes empty prompts of both roles beside a default one; its plain ``encode`` gives the default.
     query = prompts.get("query") or ""
     documents = [str(prompts[name]) for name in DOCUMENT_PROMPTS if prompts.get(name)]
     document = documents[0] if documents else ""
@@ -164,9 +178,10 @@ def as_prefix(prompt: str) -> str:
     Raises:
         UserError: it holds the placeholder of templates, which sentence-transformers takes literally.
     """
-    if "{text}" in prompt:
+    marks = [mark for mark in ("{text}", "{|", "|}") if mark in prompt]
+    if marks:
         raise UserError(
-            f"the prompt {prompt!r} holds {{text}}, which sentence-transformers takes as it stands: it cannot be loaded here"
+            f"the prompt {prompt!r} holds {marks[0]}, which sentence-transformers takes as it stands: it cannot be loaded here"
         )
     return prompt
 

@@ -301,3 +301,17 @@ def test_another_design_than_the_folders_is_refused(folder: Folder) -> None:
         load(path, device="cpu", design="model1")
     with pytest.raises(UserError, match="leave base_model"):
         load(path, path, device="cpu")
+
+
+def test_an_end_token_that_is_only_promised_is_named(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = folder("lasttoken")
+    place = path / "tokenizer_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"add_eos_token": True}))
+    load(path, device="cpu")
+    assert "add_eos_token" in capsys.readouterr().err
+
+
+def test_marks_of_pieces_in_a_prompt_are_refused(folder: Folder) -> None:
+    path, _ = folder("mean", prompts={"query": "Q {|x|} "})
+    with pytest.raises(UserError, match="cannot be loaded here"):
+        load(path, device="cpu")
