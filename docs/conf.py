@@ -11,7 +11,14 @@ project = "Pooling and attention"
 extensions = ["myst_parser"]
 # The repository's root is the source: the pages keep the places, and the links, that they have there.
 root_doc = "README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "quickstart/base/README.md"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/*.md",
+    "quickstart/base/README.md",
+    "configs/*/README.md",
+]
 myst_heading_anchors = 3  # links such as training.md#memory, as on GitHub
 suppress_warnings = ["misc.highlighting_failure"]  # Pygments has no colours for Mermaid
 html_theme = "furo"
@@ -35,6 +42,7 @@ docs/statistics
 docs/library
 docs/architecture
 docs/performance
+configs/recipes/README
 quickstart/base/README
 CONTRIBUTING
 CHANGELOG

@@ -59,7 +59,8 @@ class Recipe:
             behind it. BOS goes with the prompt: of a text without prompt ``after_prompt`` leaves out nothing. A text of which
             nothing would be pooled, such as an empty one, has all its tokens pooled.
         truncation: what is cut of a text that is too long: the rendered string on the ``right``, before the end token; or
-            the ``text`` alone, and the prompt behind it stays. They differ where something stands behind the text.
+            the ``text`` alone, and the prompt behind it stays. They differ where something stands behind the text, and in plain
+            recipes alone: with another end token, BOS, pooled tokens, edits or pieces the text alone is cut.
         text_max_length: tokens of the text proper at most, counted alone and cut before it is put into the prompt; ``None``
             for no such limit.
         pieces: whether the parts of the prompt and the text are tokenised one by one and not as one string.
