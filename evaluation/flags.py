@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.errors import UserError, nearest
 from evaluation.encode.rank import first_process
-from evaluation.results.record import Record
 from model_loaders import DESIGNS
+
+if TYPE_CHECKING:
+    from evaluation.results.record import Record
 
 USAGE = 2  # exit status of wrong usage
 # The record decides these: the flags would do nothing beside --rerun.
@@ -189,6 +191,8 @@ def settings_of_record(args: argparse.Namespace, defaults: Mapping[str, object])
     if not args.rerun:
         yield
         return
+    from evaluation.results.record import Record  # for --rerun alone: --help need not read it
+
     record = Record.read_complete(Path(args.rerun))
     for name in DECIDED_BY_RECORD:
         if getattr(args, name, None) not in (None, False, defaults.get(name)):
