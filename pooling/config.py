@@ -27,11 +27,7 @@ class PoolingConfig:
     feed_forward_multiple: int = 4
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name == "layers" and value is None:
-                continue
-            if type(value) is not int or value < 1:  # not isinstance: True is an int too
-                raise ValueError(f"pooling {name} must be a positive whole number, not {value!r}")
+        check_sizes({name: value for name, value in asdict(self).items() if name != "layers" or value is not None})
 
     @property
     def kind(self) -> str:
@@ -41,3 +37,10 @@ class PoolingConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON-able values."""
         return asdict(self)
+
+
+def check_sizes(sizes: dict[str, Any]) -> None:
+    """Raise a ValueError for a size of a pooling that is not a positive whole number."""
+    for name, value in sizes.items():
+        if type(value) is not int or value < 1:  # not isinstance: True is an int too
+            raise ValueError(f"pooling {name} must be a positive whole number, not {value!r}")

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pooling.config import check_sizes
 from pooling.cross_attention import compute_dtype, layer_norm, linear
 from pooling.feed_forward import mean_gated_rows
 
@@ -53,9 +54,7 @@ class LatentAttentionConfig:
     feed_forward_multiple: int = 4
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if type(value) is not int or value < 1:  # not isinstance: True is an int too
-                raise ValueError(f"pooling {name} must be a positive whole number, not {value!r}")
+        check_sizes(asdict(self))
 
     @property
     def kind(self) -> str:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pooling.config import check_sizes
 from pooling.cross_attention import layer_norm, linear
 from pooling.latent_attention import mean_after_feed_forward, pooled_rows
 
@@ -41,9 +42,7 @@ class SelfAttentionConfig:
     feed_forward_multiple: int = 4
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if type(value) is not int or value < 1:  # not isinstance: True is an int too
-                raise ValueError(f"pooling {name} must be a positive whole number, not {value!r}")
+        check_sizes(asdict(self))
 
     @property
     def kind(self) -> str:
