@@ -33,6 +33,7 @@ CONTENTS = """
 Start <self>
 docs/training
 docs/evaluation
+docs/export
 docs/designs
 docs/studies
 docs/study
