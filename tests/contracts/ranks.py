@@ -48,7 +48,7 @@ class Case:
         broken: a mistake to make on purpose.
         checkpointing: recompute activations.
         group_tokens: of one forward pass without gradient caching.
-        widths: of a Matryoshka loss; none for the contrastive one.
+        widths: three of a Matryoshka loss; none for the contrastive one.
     """
 
     name: str
@@ -92,7 +92,7 @@ class ShareTrainer(ContrastiveTrainer):
             row["negatives"] = row["negatives"][: index % 4]  # ragged
         collator = TripletCollator(model.tokenizer, model.recipe)
         options = ContrastiveOptions(chunk_tokens=case.chunk_tokens, **case.options)
-        loss = MatryoshkaLoss.of(ContrastiveLoss(both_directions=True), case.widths) if case.widths else None
+        loss = MatryoshkaLoss.of(ContrastiveLoss(both_directions=True), case.widths, [0.3, 0.1, 0.05]) if case.widths else None
         super().__init__(model, args, rows, collator, loss=loss, options=options)
 
     def get_train_dataloader(self) -> Any:
