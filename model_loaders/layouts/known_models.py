@@ -139,8 +139,17 @@ def as_published(asked: Asked) -> tuple[Asked, PublishedModel | None]:
     if name is None:
         return asked, None
     model = published_models()[name]
-    base = asked.base_model or model.models[name].base_model or None
+    base = asked.base_model or beside(asked.name, model.models[name].base_model) or None
     return replace(asked, design=asked.design or model.design, base_model=base), model
+
+
+def beside(folder: str | Path, base_model: str) -> str | Path:
+    """Return the folder of ``base_model``, a hub name, if it lies where ``folder`` lies; else the hub name."""
+    place = Path(folder).expanduser()
+    if not base_model or not place.is_dir():
+        return base_model
+    neighbour = place.absolute().parent / base_model.rsplit("/", 1)[-1]
+    return neighbour if neighbour.is_dir() else base_model
 
 
 def with_published_recipe(source: Source, model: PublishedModel, name: str | Path) -> Source:

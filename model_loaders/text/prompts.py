@@ -10,8 +10,9 @@ from model_loaders.text.template import PLACEHOLDER, parts
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
 PROMPT = "{prompt}"
-WITH_COLON = "{prompt:}"  # the task's prompt with one colon at its end, as LLM2Vec's evaluation has it
-INSTRUCTIONS = (PROMPT, "{instruction}", "{task}", WITH_COLON)  # each stands for a task's prompt in a template
+STRIPPED = "{prompt|strip}"  # the task's prompt without the white space around it, as LLM2Vec's code has it
+WITH_COLON = "{prompt:}"  # stripped, with one colon at its end, as LLM2Vec's evaluation has it
+INSTRUCTIONS = (PROMPT, "{instruction}", "{task}", STRIPPED, WITH_COLON)  # each stands for a task's prompt in a template
 TASK_PROMPTS = ("mteb", "own", "none")  # whose prompts an evaluation gives
 TEMPLATES = {"instruct": "Instruct: {prompt}\nQuery: {text}"}
 
@@ -44,7 +45,8 @@ def template_named(template: str, *, several: bool = False) -> str:
     """Return the template that a name stands for (``TEMPLATES``), or ``template`` itself.
 
     Args:
-        template: a name, or a text with one ``{prompt}`` (or ``{instruction}``, ``{task}``, ``{prompt:}``) and ``{text}``.
+        template: a name, or a text with one ``{prompt}`` (or ``{instruction}``, ``{task}``, ``{prompt|strip}``, ``{prompt:}``) and
+            ``{text}``.
         several: whether ``{text}`` may stand in it several times.
 
     Raises:
@@ -78,7 +80,8 @@ def in_template(prompt: str, template: str = "") -> str:
         return f"{with_colon(prompt)} "
     for name in INSTRUCTIONS:
         if name in template:
-            return template.replace(name, with_colon(prompt) if name == WITH_COLON else prompt, 1)
+            stripped = prompt.strip() if name in (STRIPPED, WITH_COLON) else prompt
+            return template.replace(name, with_colon(stripped) if name == WITH_COLON else stripped, 1)
     raise ValueError(f"the template {template!r} has no {PROMPT}")
 
 
