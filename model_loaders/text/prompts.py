@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from common.errors import UserError
-from model_loaders.text.template import PLACEHOLDER, parts
+from model_loaders.text.template import LIMITED, PLACEHOLDER, parts
 
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
@@ -24,14 +24,14 @@ def check_role(role: str) -> str:
     return role
 
 
-def render(text: str, prompt: str, *, every: bool = False) -> str:
+def render(text: str, prompt: str, *, every: bool = False, pieces: bool = False) -> str:
     """Put ``prompt`` and ``text`` together.
 
     A prompt with ``{text}`` in it is a template; any other one is put before the text as it is, without a separator
-    (as the published evaluation does). Only the first ``{text}`` is a placeholder, or ``every`` one is (``template.parts``);
-    braces in the text stay as they are.
+    (as the published evaluation does). Only the first ``{text}`` is a placeholder, or ``every`` one is, and marks are taken out
+    of a prompt of ``pieces`` (``template.parts``); braces in the text stay as they are.
     """
-    return "".join(text if part.kind == "text" else part.words for part in parts(prompt, every=every))
+    return "".join(text if part.kind == "text" else part.words for part in parts(prompt, every=every, pieces=pieces))
 
 
 def check_task_prompts(source: str) -> str:
@@ -73,11 +73,16 @@ def in_template(prompt: str, template: str = "") -> str:
         prompt: such as ``Given a claim, find documents that refute it.`` An empty one stays empty, and one with ``{text}``
             in it is whole already.
         template: with ``{prompt}`` and ``{text}`` in it; empty for the prompt, a colon and a space before the text.
+
+    Raises:
+        UserError: the instruction holds marks of pieces, and the template does too.
     """
     if not prompt or PLACEHOLDER in prompt:
         return prompt
     if not template:
         return f"{with_colon(prompt)} "
+    if any(mark in prompt for mark in LIMITED) and any(mark in template for mark in LIMITED):
+        raise UserError(f"the instruction {prompt!r} holds {' or '.join(LIMITED)}, which are marks in a recipe of pieces")
     for name in INSTRUCTIONS:
         if name in template:
             stripped = prompt.strip() if name in (STRIPPED, WITH_COLON) else prompt
