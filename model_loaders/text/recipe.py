@@ -31,6 +31,8 @@ LATER = (
 )
 # Values that say the same as the default, which a manifest and a version hash hold no more than the default.
 UNSAID = {"truncation": ("right",)}
+# Words for a field that says nothing; "none" for the others.
+UNSET = {"query_max_length": "max_length", "prompt_template": "'PROMPT: TEXT'", "dimensions": "all"}
 # With the defaults of these the tokens of a text are those of its rendered string, cut on the right.
 OF_THE_TOKENS = ("end_token", "bos_token", "pooled", "truncation", "text_max_length", "pieces", "text_edits")
 
@@ -174,6 +176,28 @@ class Recipe:
 def default_values() -> dict[str, Any]:
     """Return the default of each field of a recipe."""
     return {field.name: field.default for field in fields(Recipe)}
+
+
+def described(recipe: Recipe) -> list[str]:
+    """Return every field of a recipe on a line of its own, defaults too, as they act.
+
+    >>> described(Recipe())[8:10]
+    ['end_token: eos', 'bos_token: tokenizer']
+    """
+    acting = {"truncation": recipe.cuts, "task_prompts": recipe.evaluation_prompts}
+    lines = []
+    for name in default_values():
+        value = acting.get(name, getattr(recipe, name))
+        if name == "task_instructions" and value:
+            shown = f"{len(value)} by task"
+        elif value in ("", None, ()):
+            shown = UNSET.get(name, "none")
+        elif isinstance(value, tuple):
+            shown = ", ".join(map(str, value))
+        else:
+            shown = value if isinstance(value, str) and value.isidentifier() else repr(value)
+        lines.append(f"{name}: {shown}")
+    return lines
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
