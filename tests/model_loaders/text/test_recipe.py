@@ -193,7 +193,13 @@ def test_a_wrong_value_is_named(field: str) -> None:
         Recipe(**{field: values.get(field, "some")})
 
 
-TOKEN_FIELDS = ({"end_token": "none"}, {"bos_token": "none"}, {"pooled": "text"}, {"text_max_length": 4}, {"text_edits": ("strip",)})
+TOKEN_FIELDS = (
+    {"end_token": "none"},
+    {"bos_token": "none"},
+    {"pooled": "text"},
+    {"text_max_length": 4},
+    {"text_edits": ("strip",)},
+)
 
 
 @pytest.mark.parametrize("changed", TOKEN_FIELDS)
