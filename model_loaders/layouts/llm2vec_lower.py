@@ -41,8 +41,8 @@ def check_one_base(second: Path, config: Mapping[str, Any], first: str | Path, b
 def foreign(second: Path, first: str | Path, difference: str) -> str:
     """Say that two adapters do not belong together."""
     return (
-        f"the LLM2Vec second adapter {second} does not belong on {first}: {difference}. Give its own first adapter (MNTP) as the "
-        f"base model. Where both names mean one base LLM, write the same {BASE} into both adapter_config.json."
+        f"the LLM2Vec second adapter {second} does not belong on {first}: {difference}. Give its own first adapter (MNTP) as "
+        f"the base model. Where both names mean one base LLM, write the same {BASE} into both adapter_config.json."
     )
 
 

@@ -45,8 +45,8 @@ def template_named(template: str, *, several: bool = False) -> str:
     """Return the template that a name stands for (``TEMPLATES``), or ``template`` itself.
 
     Args:
-        template: a name, or a text with one ``{prompt}`` (or ``{instruction}``, ``{task}``, ``{prompt|strip}``, ``{prompt:}``) and
-            ``{text}``.
+        template: a name, or a text with one ``{prompt}`` (or ``{instruction}``, ``{task}``, ``{prompt|strip}``, ``{prompt:}``)
+            and ``{text}``.
         several: whether ``{text}`` may stand in it several times.
 
     Raises:

@@ -116,10 +116,12 @@ class Recipe:
         if self.pieces and self.truncation != "text":
             raise UserError("pieces are cut piece by piece: give truncation: text")
         if self.truncation == "right" and not self.is_plain:
-            unlike = [name for name in OF_THE_TOKENS if getattr(self, name) != default_values()[name] and name != "truncation"]
+            defaults = default_values()
+            others = (name for name in OF_THE_TOKENS if name != "truncation")
+            unlike = [name for name in others if getattr(self, name) != defaults[name]]
             raise UserError(
-                f"truncation: right goes with the defaults of {', '.join(OF_THE_TOKENS)} alone, and {', '.join(unlike)} differs: "
-                "the text alone is cut then. Leave truncation out, or give truncation: text."
+                f"truncation: right goes with the defaults of {', '.join(OF_THE_TOKENS)} alone, and {', '.join(unlike)} "
+                "differs: the text alone is cut then. Leave truncation out, or give truncation: text."
             )
 
     @property
