@@ -25,6 +25,17 @@ from model_loaders.layouts.exported import OWN_POOLING
 from model_loaders.layouts.st_modules import MODULES, OLD_POOLINGS, SETTINGS, TRANSFORMER_SETTINGS
 
 OWN_FOLDER = "1_TrainablePooling"
+# Mteb's types of tasks whose texts have no side; there the toolkit's evaluation gives the prompt of queries.
+TASKS_WITHOUT_SIDES = (
+    "BitextMining",
+    "Classification",
+    "Clustering",
+    "MultilabelClassification",
+    "PairClassification",
+    "Regression",
+    "STS",
+    "Summarization",
+)
 STOCK = "sentence_transformers.models"  # the names of old versions, which new ones and servers know too
 
 
@@ -100,8 +111,11 @@ def modules_of(model: EmbedModel) -> list[dict[str, Any]]:
 
 def settings_of(model: EmbedModel) -> dict[str, Any]:
     """Return prompts by name, dimensions and the similarity."""
+    prompts = {"query": prefix_of(model, "query"), "document": prefix_of(model, "document")}
+    if prompts["query"] and model.recipe.evaluation_prompts == "own":
+        prompts |= dict.fromkeys(TASKS_WITHOUT_SIDES, prompts["query"])
     settings: dict[str, Any] = {
-        "prompts": {"query": prefix_of(model, "query"), "document": prefix_of(model, "document")},
+        "prompts": prompts,
         "default_prompt_name": None,
         "similarity_fn_name": "cosine",
     }

@@ -197,8 +197,8 @@ def prompts_of_sides(prompts: Mapping[str, Any], default: str | None) -> tuple[s
 
 def say_unused(directory: Path, prompts: Mapping[str, Any], default: str | None) -> None:
     """Print the names of prompts that no role stands for; ``encode`` takes any prompt."""
-    used = {"query", *DOCUMENT_PROMPTS, default}
-    names = [name for name, prompt in prompts.items() if prompt and name not in used]
+    used = {prompts.get(name) for name in ("query", *DOCUMENT_PROMPTS, default)}
+    names = [name for name, prompt in prompts.items() if prompt and prompt not in used]
     if names:
         say_once(f"{directory}: prompts that no role uses: {', '.join(names)}; encode(prompt=…) takes any")
 
@@ -216,10 +216,9 @@ def as_prefix(prompt: str) -> str:
     Raises:
         UserError: it holds the placeholder of templates, which sentence-transformers takes literally.
     """
-    marks = [mark for mark in ("{text}", "{|", "|}") if mark in prompt]
-    if marks:
+    if "{text}" in prompt:
         raise UserError(
-            f"the prompt {prompt!r} holds {marks[0]}, which sentence-transformers takes as it stands: it cannot be loaded here"
+            f"the prompt {prompt!r} holds {{text}}, which sentence-transformers takes as it stands: it cannot be loaded here"
         )
     return prompt
 

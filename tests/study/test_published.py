@@ -39,9 +39,10 @@ def test_an_adapter_is_scored_and_named(study_file: Path, base: Path, main: Main
 @pytest.mark.parametrize(
     ("published", "message"),
     [
-        ({"a/b": "x"}, "a/b"),
-        ({"model1": "x"}, "model1"),
-        ({"tfidf": "x"}, "tfidf"),
+        ({"a/b": "x"}, r"'a/b' is no name for the report: it takes letters.*, for example published: {KaLM-mini-v2: "),
+        ({"model1": "x"}, "'model1' is the name of a design already"),
+        ({"tfidf": "x"}, "'tfidf' is the name of a baseline already"),
+        ({"kalm": "x"}, r"'kalm' is the name of a recipe already.*Give the model another name, for example published: {"),
         ({"a": 3}, "hub name or folder"),
         ({"a": {"base_model": "x"}}, "adapter_path"),
         ({"a": {"adapter_path": "x", "base_modell": "y"}}, "did you mean 'base_model'"),

@@ -47,7 +47,7 @@ def vectors_of(model: Any, length: int, batch_size: int | None = None) -> np.nda
     found = np.full((len(pairs()), model.dim), np.nan)
     for instruction in {instruction for instruction, _ in pairs()}:
         rows = [row for row, pair in enumerate(pairs()) if pair[0] == instruction]
-        prompt = model.recipe.instructed(instruction.strip(), "query")
+        prompt = model.recipe.instructed(instruction, "query")
         try:
             found[rows] = model.encode(
                 [pairs()[row][1] for row in rows], "query", prompt=prompt, max_length=length, batch_size=batch_size
@@ -137,13 +137,24 @@ def test_the_last_and_the_first_token(family: str, tmp_path: Path) -> None:
 def test_token_ids(family: str) -> None:
     golden = json.loads((GOLDEN / family / "tokens.json").read_text())["mntp.plain.512"]
     model = model_of(family, "mntp", "mean")
-    prompts = [model.recipe.instructed(instruction.strip(), "query") for instruction, _ in pairs()]
+    prompts = [model.recipe.instructed(instruction, "query") for instruction, _ in pairs()]
     tokens = read_texts(model.tokenizer, model.recipe, [text for _, text in pairs()], prompts, 512)
     for row, (ids, pooled, expected) in enumerate(zip(tokens.ids, tokens.pooled, golden, strict=True)):
         if row in EMPTY:
             continue
         assert ids == expected["input_ids"]
         assert list(pooled) == [place for place, digit in enumerate(expected["sound_mask"]) if digit == "1"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_white_space_around_an_instruction(family: str) -> None:
+    """The published code strips it, so that the vectors are those of the bare instruction."""
+    model = model_of(family, "second", "mean")
+    vectors = vectors_of(model, 512)
+    for row in (3, 5, 7):
+        instruction, text = pairs()[row]
+        prompt = model.recipe.instructed(f" \n{instruction}\t ", "query")
+        np.testing.assert_allclose(model.encode([text], "query", prompt=prompt)[0], vectors[row], atol=1e-6)
 
 
 def test_a_chat_template_is_put_around(tmp_path: Path) -> None:
@@ -161,6 +172,6 @@ def test_a_chat_template_is_put_around(tmp_path: Path) -> None:
     tokens = json.loads((GOLDEN / "mistral" / "tokens.json").read_text())["mntp.chat.512"]
     rows = [row for row in range(16) if tokens[row]["embed_mask"] == tokens[row]["sound_mask"]]
     compare("mistral", vectors, "second.mean.skip.512.chat.b1", rows)
-    prompts = [model.recipe.instructed(instruction.strip(), "query") for instruction, _ in pairs()]
+    prompts = [model.recipe.instructed(instruction, "query") for instruction, _ in pairs()]
     found = read_texts(model.tokenizer, model.recipe, [text for _, text in pairs()], prompts, 512)
     assert len(rows) == 10 and found.ids[8] == tokens[8]["input_ids"]  # spaces at the end
