@@ -156,7 +156,7 @@ def test_recipes_that_no_folder_holds(base: Path, changes: dict[str, Any], forma
 
 
 def test_formats_that_can_are_named(base: Path) -> None:
-    with pytest.raises(UserError, match="bidirectional.*These formats can: sentence-transformers, merged"):
+    with pytest.raises(UserError, match=r"bidirectional.*These formats can: sentence-transformers, merged"):
         check_held(Request(new_model("bidirectional_mean", base, recipe=RECIPE), "peft"))
     with pytest.raises(UserError, match="no LoRA"):
         check_held(Request(new_model("model1", base, recipe=RECIPE, lora=None), "peft"))
