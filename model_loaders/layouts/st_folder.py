@@ -197,7 +197,7 @@ def prompts_of_sides(prompts: Mapping[str, Any], default: str | None) -> tuple[s
 
 def say_unused(directory: Path, prompts: Mapping[str, Any], default: str | None) -> None:
     """Print the names of prompts that no role stands for; ``encode`` takes any prompt."""
-    used = {prompts.get(name) for name in ("query", *DOCUMENT_PROMPTS, default)}
+    used = {prompts.get(name) for name in ("query", *DOCUMENT_PROMPTS, default or "")}
     names = [name for name, prompt in prompts.items() if prompt and prompt not in used]
     if names:
         say_once(f"{directory}: prompts that no role uses: {', '.join(names)}; encode(prompt=…) takes any")
