@@ -115,7 +115,8 @@ def measure(folder: Path, words: list[str], cpus: int) -> str:
     size = 0
     for file in output.rglob("*"):
         size += file.stat().st_size
-    return f"{seconds:.0f} s, {processor:.0f} s of processors, {after.ru_maxrss / 2**20:.2f} GiB, {size / 2**20:.0f} MiB written"
+    peak = after.ru_maxrss / 2**20
+    return f"{seconds:.0f} s, {processor:.0f} s of processors, {peak:.2f} GiB, {size / 2**20:.0f} MiB written"
 
 
 def main() -> None:

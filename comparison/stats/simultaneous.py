@@ -45,12 +45,13 @@ class _Largest:
 
     def others(self, number: int, patterns: np.ndarray) -> np.ndarray:
         """Return the largest of all comparisons but one under some patterns."""
-        return np.where(self.holder[patterns] == number, self.second[patterns], self.first[patterns])
+        of_others = np.where(self.holder[patterns] == number, self.second[patterns], self.first[patterns])
+        return np.asarray(of_others)
 
     def at_least(self, statistic: float) -> np.ndarray:
         """Return the patterns whose largest statistic is not smaller."""
         ordered = self.first[self.order]
-        return self.order[: np.searchsorted(-ordered, -statistic, side="right")]
+        return np.asarray(self.order[: np.searchsorted(-ordered, -statistic, side="right")])
 
 
 @dataclass(frozen=True)
