@@ -36,6 +36,7 @@ class EmbedModel(nn.Module):
         recipe: prompts, lengths, which tokens are pooled: all that decides a vector beside the weights.
         base_model: which base LLM this is.
         fitting_tokens: padded tokens of a batch that fits the memory, once a larger one did not; see ``encode``.
+        system: name of the published model or foreign folder that it was loaded from; empty for adapters of the designs.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class EmbedModel(nn.Module):
         self.recipe = recipe
         self.base_model = base_model
         self.fitting_tokens: int | None = None
+        self.system = ""
 
     @property
     def dim(self) -> int:

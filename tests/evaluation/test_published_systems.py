@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.encode.lazy_model import open_adapter
+from evaluation.evaluate import _mteb_encoder
+from evaluation.options import EvaluationOptions
+from model_loaders import load
+from model_loaders.saving import save
 from tests.evaluation.conftest import make_tasks
 from tests.tiny import ROOT, SHARED
 
@@ -60,6 +65,21 @@ def check_scores(output: Path) -> None:
         (path,) = [file for file in output.rglob(f"{task}.json") if "recipes" not in file.parts and "items" not in file.parts]
         (scores,) = json.loads(path.read_text())["scores"].values()
         assert 0 <= abs(scores[0]["main_score"]) <= 1
+
+
+def test_names_of_results(tmp_path: Path) -> None:
+    """Published models and foreign folders have their own names; adapters of the designs have that of their design."""
+    llm2vec = NEIGHBOURS / "llm2vec" / "mistral"
+    shutil.copytree(BASE, tmp_path / "GritLM" / "GritLM-7B")
+    gritlm = open_adapter(load, None, adapter_path=tmp_path / "GritLM" / "GritLM-7B")
+    second = open_adapter(load, None, adapter_path=llm2vec / "second", base_model=llm2vec / "mntp")
+    save(second.load(), tmp_path / "ours")
+    ours = open_adapter(load, None, adapter_path=tmp_path / "ours")
+    names = []
+    for encoder in (gritlm, second, second.load(), ours):
+        names.append(_mteb_encoder(encoder, EvaluationOptions(), None).mteb_model_meta.name)
+    assert names == ["ours/GritLM_GritLM-7B", "ours/mistral_second", "ours/mistral_second", "ours/bidirectional_mean"]
+    assert _mteb_encoder(second, EvaluationOptions(name="mine"), None).mteb_model_meta.name == "ours/mine"
 
 
 @pytest.mark.slow
