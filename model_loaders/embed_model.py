@@ -35,7 +35,9 @@ class EmbedModel(nn.Module):
         tokenizer: makes token ids, with the recipe's end token.
         recipe: prompts, lengths, which tokens are pooled: all that decides a vector beside the weights.
         base_model: which base LLM this is.
+        trained_dimensions: widths that the vectors were trained to be cut to (Matryoshka), the widest first; empty for none.
         fitting_tokens: padded tokens of a batch that fits the memory, once a larger one did not; see ``encode``.
+        system: name of the published model or foreign folder that it was loaded from; empty for adapters of the designs.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class EmbedModel(nn.Module):
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.base_model = base_model
+        self.trained_dimensions: tuple[int, ...] = ()
         self.fitting_tokens: int | None = None
+        self.system = ""
 
     @property
     def dim(self) -> int:
@@ -150,6 +154,7 @@ class EmbedModel(nn.Module):
             prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed`` makes one of an instruction.
             max_length: tokens a text at most; ``None`` for the recipe's.
             dimensions: the vectors' first so many numbers, made unit again (Matryoshka); ``None`` for the recipe's.
+                ``trained_dimensions`` has those that the model was trained for.
             batch_tokens: padded tokens of one forward pass at most; ``None`` for what suits the device.
                 A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
             batch_size: texts of one forward pass at most; ``None`` for no such limit.

@@ -208,4 +208,8 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
         pooling.load_state_dict(tensors)
     tokenizer, recipe = tokenizer_and_recipe(source, base_directory)
     tokenizer.check_rows(embedding_rows(backbone))
-    return EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
+    model = EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
+    model.system = source.system
+    if source.manifest is not None:
+        model.trained_dimensions = source.manifest.trained_dimensions
+    return model

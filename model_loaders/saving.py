@@ -61,6 +61,7 @@ def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
             attn_implementation=model.attn_implementation,
             noise=float(f"{noise:.3g}"),
             lora_effect=float(f"{effect:.3g}"),
+            trained_dimensions=model.trained_dimensions,
         ).write(stage)
     except BaseException:  # a full disk: half an adapter is of no use
         shutil.rmtree(stage, ignore_errors=True)

@@ -134,8 +134,7 @@ class StudyConfig:
         for name in self.baselines:
             _check_choice("baselines", name, [*BASELINES, *recipe_names()])
         for name in self.published:
-            if not SYSTEM_NAME.fullmatch(name) or name in (*BASELINES, *recipe_names(), *DESIGNS):
-                raise UserError(f"published: {name!r} is no name of its own made of letters, digits, '.', '_' and '-'")
+            _check_system_name(name)
         lexical = [name for name in self.baselines if name in LEXICAL]
         train_file = self.train_file or mixes[0]
         if lexical and train_file is not None and not train_file.endswith((".jsonl", ".jsonl.gz")):
@@ -160,6 +159,22 @@ class StudyConfig:
     def flags(self, recipe: str) -> dict[str, Any]:
         """Return the trainers' flags under a name in ``recipes``, those of ``training`` included."""
         return {**self.training, **self.recipes.get(recipe, {})}
+
+
+def _check_system_name(name: str) -> None:
+    """Raise a UserError unless a published model can have ``name`` in the report."""
+    example = "for example published: {KaLM-mini-v2: HIT-TMG/KaLM-embedding-multilingual-mini-instruct-v2}"
+    for kind, taken in (("baseline", BASELINES), ("recipe", recipe_names()), ("design", DESIGNS)):
+        if name in taken:
+            raise UserError(
+                f"published: {name!r} is the name of a {kind} already, and the report would show two systems of one name. Give "
+                f"the model another name, {example}"
+            )
+    if not SYSTEM_NAME.fullmatch(name):
+        raise UserError(
+            f"published: {name!r} is no name for the report: it takes letters, digits, '.', '_' and '-'. Write the name before "
+            f"the model, {example}"
+        )
 
 
 def _check_choice(key: str, name: str, choices: Collection[str]) -> None:

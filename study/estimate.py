@@ -36,6 +36,7 @@ from trainers.flags.train_config import TrainConfig
 from trainers.memory.plan_config import model_of, plan_config
 from trainers.run.build import build_trainer
 from trainers.run.dry_run import shortened
+from trainers.run.losses import loss_of
 from triplets.read import read_triplets
 
 STEPS = 4  # the first is not timed
@@ -106,7 +107,7 @@ def make_estimate(study: Study, cell: Cell) -> Estimate:
     negatives = math.ceil(total / max(1, sum(counts)))
     processes = int(launch_key(study.inputs.accelerate).get("num_processes") or 1)
     try:
-        memory = plan_config(training, negatives=negatives, processes=processes).total
+        memory = plan_config(training, loss_of(training.contrastive), negatives=negatives, processes=processes).total
         parameters = sum(parameter.numel() for parameter in model_of(training).parameters())
     except UserError:
         raise

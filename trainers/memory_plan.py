@@ -44,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse([*rest, "--output_dir", tempfile.gettempdir()], needs_data=False)
 
     from trainers.memory.plan_config import plan_config  # after --help and errors in flags: imports torch
+    from trainers.run.losses import loss_of
 
     try:
-        plan = plan_config(config, negatives=own.negatives, processes=own.processes)
+        plan = plan_config(config, loss_of(config.contrastive), negatives=own.negatives, processes=own.processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.yaml_files import read_yaml
 from model_loaders.designs import get_design
 from model_loaders.layouts.source import Asked, Source
-from model_loaders.text.recipe import Recipe
+from model_loaders.text.recipe import Recipe, described
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "published"
 CACHE_PREFIX = "models--"  # of the folders in the hub's cache
@@ -133,32 +133,55 @@ def known_name(name: str | Path) -> str | None:
     return None
 
 
+def system_name(name: str | Path) -> str:
+    """Return the name under which a published model or a folder of another toolkit is scored.
+
+    >>> system_name("downloads/llm2vec/second"), system_name("/models/GritLM/GritLM-7B")
+    ('llm2vec/second', 'GritLM/GritLM-7B')
+
+    Returns:
+        The hub name, also of a folder in the hub's cache; else the folder's name behind that of the folder it lies in.
+    """
+    place = Path(name).expanduser()
+    if not place.exists():
+        return str(name)
+    for part in place.absolute().parts:
+        if part.startswith(CACHE_PREFIX):
+            return part.removeprefix(CACHE_PREFIX).replace("--", "/")
+    return "/".join(place.resolve().parts[-2:]).strip("/")
+
+
 def as_published(asked: Asked) -> tuple[Asked, PublishedModel | None]:
     """Fill in what the table knows of the model that is asked for; what the caller says goes before it."""
     name = known_name(asked.name)
     if name is None:
         return asked, None
     model = published_models()[name]
-    base = asked.base_model or model.models[name].base_model or None
+    base = asked.base_model or beside(asked.name, model.models[name].base_model) or None
     return replace(asked, design=asked.design or model.design, base_model=base), model
+
+
+def beside(folder: str | Path, base_model: str) -> str | Path:
+    """Return the folder of ``base_model``, a hub name, if it lies where ``folder`` lies; else the hub name."""
+    place = Path(folder).expanduser()
+    if not base_model or not place.is_dir():
+        return base_model
+    neighbour = place.absolute().parent / base_model.rsplit("/", 1)[-1]
+    return neighbour if neighbour.is_dir() else base_model
 
 
 def with_published_recipe(source: Source, model: PublishedModel, name: str | Path) -> Source:
     """Return a source whose recipe is that of the table, and print it, once a process."""
     recipe = model.recipe_over(source.recipe)
-    known = known_name(name) or str(name)
-    if known not in SHOWN and os.environ.get("RANK", "0") == "0":
+    known = known_name(name)
+    if known is not None and known not in SHOWN and os.environ.get("RANK", "0") == "0":
         SHOWN.add(known)
-        print(words(known, source.design_name, recipe), file=sys.stderr, flush=True)
+        print(words(known, model.models[known], source.design_name, recipe), file=sys.stderr, flush=True)
     return replace(source, recipe=recipe)
 
 
-def words(name: str, design: str, recipe: Recipe) -> str:
-    """Return the lines that say which recipe a model is used with."""
-    lines = [f"{name}: design {design} ({get_design(design).summary})"]
-    for key, value in recipe.to_dict().items():
-        if key == "task_instructions":
-            lines.append(f"  {key}: {len(value)} by task")
-        elif value not in ("", None, ()):
-            lines.append(f"  {key}: {value!r}")
-    return "\n".join(lines)
+def words(name: str, facts: ModelFacts, design: str, recipe: Recipe) -> str:
+    """Return the lines that say how a model is used: licence, design, and every field of its recipe."""
+    licence = facts.licence or "not known"
+    head = f"{name}: design {design} ({get_design(design).summary}), licence {licence}, read with the recipe"
+    return "\n  ".join([head, *described(recipe)])

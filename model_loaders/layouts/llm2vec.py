@@ -25,6 +25,7 @@ from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import CONFIG
 from model_loaders.hub import resolve
 from model_loaders.layouts import own
+from model_loaders.layouts.llm2vec_lower import BASE, CLASSES, check_one_base
 from model_loaders.layouts.source import Asked, Layout, Lora, Source, read_lora
 from model_loaders.layouts.stacked_lora import stacked
 from model_loaders.layouts.tensors import LORA_CONFIG
@@ -34,8 +35,6 @@ from model_loaders.text.tokenizer import load_tokenizer
 
 SETTINGS = "llm2vec_config.json"
 LIBRARY = "llm2vec"
-# Names of the classes in config.json: of published first adapters, of merged checkpoints.
-CLASSES = re.compile(r"(Mistral|Llama|Gemma|Qwen2)(EncoderModel|BiModel|BiForMNTP)")
 # Published second adapters are called after their first one.
 SECOND_NAME = re.compile(r"(?P<first>.+-mntp)-(supervised|unsup-simcse)")
 DESIGNS = {
@@ -181,7 +180,7 @@ def lower_of(directory: Path, asked: Asked) -> Lower:
 
 def named_base(directory: Path, config: dict[str, Any]) -> str | Path:
     """Return the base LLM that an adapter names: a folder beside the adapter's, or a hub name or path."""
-    name = config.get("base_model_name_or_path")
+    name = config.get(BASE)
     if not isinstance(name, str) or not name:
         raise UserError(f"{directory / LORA_CONFIG} does not name the base LLM: give base_model")
     beside = directory.resolve().parent / name
@@ -192,7 +191,8 @@ def first_of(directory: Path, asked: Asked) -> Lower:
     """Read what a second adapter stands on.
 
     Raises:
-        UserError: it is not said, or what is said is no first adapter: the vectors would be unrelated to the model's.
+        UserError: it is not said, or what is said is no first adapter or one of another base LLM: the vectors would be
+            unrelated to the model's.
     """
     name = asked.base_model
     published = SECOND_NAME.fullmatch(str(asked.name))
@@ -204,8 +204,10 @@ def first_of(directory: Path, asked: Asked) -> Lower:
         )
     place = resolve(name, what="first adapter", cache_dir=asked.cache_dir)
     below = replace(asked, name=name, base_model=None, design=None)
+    config = read_json(directory / LORA_CONFIG)
     if own.recognise(place):
         source = own.read(place, below)
+        check_one_base(directory, config, name, {BASE: str(source.base_model)})
         return Lower(source.base_model, source.lora, place, str(source.base_model))
     if not recognise(place) or is_second(place, name):
         what = "is a second adapter too" if recognise(place) else "is neither an LLM2Vec adapter nor a merged checkpoint"
@@ -213,6 +215,7 @@ def first_of(directory: Path, asked: Asked) -> Lower:
             f"{directory} is an LLM2Vec second adapter, which is right on its first one (MNTP) alone, and {name} {what}. "
             f"{how_to_say(directory)} A merged checkpoint is known by the classes in its config.json or by {SETTINGS}."
         )
+    check_one_base(directory, config, name, read_json(place / (LORA_CONFIG if (place / LORA_CONFIG).is_file() else CONFIG)))
     return lower_of(place, below)
 
 
@@ -220,9 +223,11 @@ def how_to_say(directory: Path) -> str:
     """Say how a second adapter is told its first one, with what lies beside it."""
     beside = [str(folder) for folder in sorted(directory.resolve().parent.iterdir()) if is_first(folder)]
     published = SECOND_NAME.fullmatch(directory.name)
-    known = published["first"] if published else beside[0] if beside else "FIRST_ADAPTER"
-    found = f" Beside it lies one: {beside[0]}." if beside else ""
-    return f"Give its folder or hub name as the base model: base_model={known!r}, --base_model {known}.{found}"
+    known = published["first"] if published else "FIRST_ADAPTER"
+    named = [folder for folder in beside if Path(folder).name == known]
+    known = (named or ([] if published else beside) or [known])[0]
+    lies = ", which lies beside it" if known in beside else ""
+    return f"Give its folder or hub name as the base model (base_model=, --base_model): {known}{lies}."
 
 
 def tokenizer_of(directory: Path) -> Path | None:
@@ -242,7 +247,7 @@ def recipe_of(settings: Settings, lower: Lower, asked: Asked) -> Recipe:
     return Recipe(
         query_prompt=around,
         document_prompt=around,
-        prompt_template=f"{before}{{prompt}} {{text}}{after}",
+        prompt_template=f"{before}{{prompt|strip}} {{text}}{after}",
         max_length=settings.max_length,
         instruct_documents=False,
         end_token="eos" if ends else "none",

@@ -67,6 +67,7 @@ class Manifest:
         attn_implementation: the attention kernel of training and fingerprints; empty in older manifests.
         noise: how far rounding moves the fingerprints (``fingerprints.rounding_noise``); ``None`` in older manifests.
         lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
+        trained_dimensions: widths that the vectors were trained to be cut to (Matryoshka), the widest first.
         base_relative: a base LLM in the user's home, from the adapter's folder; ``base_model`` names it by ``~`` then.
     """
 
@@ -84,10 +85,13 @@ class Manifest:
     noise: float | None = None
     lora_effect: float | None = None
     base_relative: str = ""
+    trained_dimensions: tuple[int, ...] = ()
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
         content = asdict(self) | {"recipe": self.recipe.to_dict()}
+        if not self.trained_dimensions:
+            del content["trained_dimensions"]
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

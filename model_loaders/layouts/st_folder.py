@@ -178,10 +178,9 @@ def as_prefix(prompt: str) -> str:
     Raises:
         UserError: it holds the placeholder of templates, which sentence-transformers takes literally.
     """
-    marks = [mark for mark in ("{text}", "{|", "|}") if mark in prompt]
-    if marks:
+    if "{text}" in prompt:
         raise UserError(
-            f"the prompt {prompt!r} holds {marks[0]}, which sentence-transformers takes as it stands: it cannot be loaded here"
+            f"the prompt {prompt!r} holds {{text}}, which sentence-transformers takes as it stands: it cannot be loaded here"
         )
     return prompt
 

@@ -29,6 +29,10 @@ LATER = (
     "dimensions",
     "task_instructions",
 )
+# Values that say the same as the default, which a manifest and a version hash hold no more than the default.
+UNSAID = {"truncation": ("right",)}
+# Words for a field that says nothing; "none" for the others.
+UNSET = {"query_max_length": "max_length", "prompt_template": "'PROMPT: TEXT'", "dimensions": "all"}
 # With the defaults of these the tokens of a text are those of its rendered string, cut on the right.
 OF_THE_TOKENS = ("end_token", "bos_token", "pooled", "truncation", "text_max_length", "pieces", "text_edits")
 
@@ -59,8 +63,8 @@ class Recipe:
             behind it. BOS goes with the prompt: of a text without prompt ``after_prompt`` leaves out nothing. A text of which
             nothing would be pooled, such as an empty one, has all its tokens pooled.
         truncation: what is cut of a text that is too long: the rendered string on the ``right``, before the end token; or
-            the ``text`` alone, and the prompt behind it stays. They differ where something stands behind the text, and in plain
-            recipes alone: with another end token, BOS, pooled tokens, edits or pieces the text alone is cut.
+            the ``text`` alone, and the prompt behind it stays. They differ where something stands behind the text. ``None``:
+            ``right`` with the defaults of all ``OF_THE_TOKENS``, else ``text``, which alone goes with other values of them.
         text_max_length: tokens of the text proper at most, counted alone and cut before it is put into the prompt; ``None``
             for no such limit.
         pieces: whether the parts of the prompt and the text are tokenised one by one and not as one string.
@@ -81,7 +85,7 @@ class Recipe:
     end_token: str = EOS
     bos_token: str = TOKENIZER
     pooled: Pooled = "all"
-    truncation: Truncation = "right"
+    truncation: Truncation | None = None
     text_max_length: int | None = None
     pieces: bool = False
     text_edits: tuple[str, ...] = ()
@@ -99,8 +103,9 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}: it must be at least 1")
-        for name, kind in (("pooled", Pooled), ("truncation", Truncation)):
-            check_choice(name, getattr(self, name), get_args(kind))
+        check_choice("pooled", self.pooled, get_args(Pooled))
+        if self.truncation is not None:
+            check_choice("truncation", self.truncation, get_args(Truncation))
         for edit in self.text_edits:
             check_choice("text_edits", edit, tuple(EDITS))
         for name in ("end_token", "bos_token"):
@@ -110,12 +115,26 @@ class Recipe:
             raise UserError(f"bos_token is {TOKENIZER}, {NONE} or a token, not {EOS}")
         if self.pieces and self.truncation != "text":
             raise UserError("pieces are cut piece by piece: give truncation: text")
+        if self.truncation == "right" and not self.is_plain:
+            defaults = default_values()
+            others = (name for name in OF_THE_TOKENS if name != "truncation")
+            unlike = [name for name in others if getattr(self, name) != defaults[name]]
+            raise UserError(
+                f"truncation: right goes with the defaults of {', '.join(OF_THE_TOKENS)} alone, and {', '.join(unlike)} "
+                "differs: the text alone is cut then. Leave truncation out, or give truncation: text."
+            )
 
     @property
     def is_plain(self) -> bool:
         """Whether the tokens are those of the rendered string with EOS, all of them pooled, as the five designs have it."""
         defaults = default_values()
-        return all(getattr(self, name) == defaults[name] for name in OF_THE_TOKENS)
+        values = {name: getattr(self, name) for name in OF_THE_TOKENS if name != "truncation"}
+        return self.truncation != "text" and all(value == defaults[name] for name, value in values.items())
+
+    @property
+    def cuts(self) -> Truncation:
+        """What of a text that is too long is cut: ``truncation``, or what it is by default."""
+        return "right" if self.is_plain else "text"
 
     def prompt(self, role: Role) -> str:
         """Return the prompt of ``role``."""
@@ -142,7 +161,7 @@ class Recipe:
         defaults = default_values()
         content = {}
         for name, value in asdict(self).items():
-            if name not in LATER or value != defaults[name]:
+            if name not in LATER or value not in (defaults[name], *UNSAID.get(name, ())):
                 content[name] = value
         return content
 
@@ -159,6 +178,28 @@ class Recipe:
 def default_values() -> dict[str, Any]:
     """Return the default of each field of a recipe."""
     return {field.name: field.default for field in fields(Recipe)}
+
+
+def described(recipe: Recipe) -> list[str]:
+    """Return every field of a recipe on a line of its own, defaults too, as they act.
+
+    >>> described(Recipe())[8:10]
+    ['end_token: eos', 'bos_token: tokenizer']
+    """
+    acting = {"truncation": recipe.cuts, "task_prompts": recipe.evaluation_prompts}
+    lines = []
+    for name in default_values():
+        value = acting.get(name, getattr(recipe, name))
+        if name == "task_instructions" and value:
+            shown = f"{len(value)} by task"
+        elif value in ("", None, ()):
+            shown = UNSET.get(name, "none")
+        elif isinstance(value, tuple):
+            shown = ", ".join(map(str, value))
+        else:
+            shown = value if isinstance(value, str) and value.isidentifier() else repr(value)
+        lines.append(f"{name}: {shown}")
+    return lines
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -42,7 +42,7 @@ def rendered(text: str, prompt: str, recipe: Recipe | None) -> str:
     """Return the string of a text in its prompt, as ``recipe`` renders it before anything is cut; ``None`` for a plain one."""
     if recipe is None or recipe.is_plain:
         return render(text, prompt)
-    return render(edited(text, recipe.text_edits), prompt, every=True)
+    return render(edited(text, recipe.text_edits), prompt, every=True, pieces=recipe.pieces)
 
 
 def read_texts(
@@ -121,7 +121,7 @@ def placed_pieces(
     words: list[str] = []
     kinds: list[list[str]] = []
     for text, prompt in zip(texts, prompts, strict=True):
-        own, text = parts(prompt, every=True), edited(text, recipe.text_edits)
+        own, text = parts(prompt, every=True, pieces=True), edited(text, recipe.text_edits)
         words += [text if part.kind == "text" else part.words for part in own]
         kinds.append([part.kind for part in own])
     tokens = iter(tokenizer.with_offsets(words))

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from common.errors import UserError
+
 PLACEHOLDER = "{text}"
-LIMITED = ("{|", "|}")  # enclose words that are cut like a text; only where every placeholder counts
+LIMITED = ("{|", "|}")  # enclose words that are cut like a text, in recipes of pieces alone
 MARKS = re.compile("|".join(re.escape(mark) for mark in (PLACEHOLDER, *LIMITED)))
 
 
@@ -24,7 +26,7 @@ class Part:
     words: str = ""
 
 
-def parts(prompt: str, *, every: bool = False) -> list[Part]:
+def parts(prompt: str, *, every: bool = False, pieces: bool = False) -> list[Part]:
     """Return the parts of a prompt in their order; there is a ``text`` among them.
 
     >>> [part.kind for part in parts('"{text}" means')]
@@ -34,7 +36,11 @@ def parts(prompt: str, *, every: bool = False) -> list[Part]:
 
     Args:
         prompt: put before the text if it has no ``{text}``.
-        every: whether every ``{text}`` is a placeholder and ``{|`` ``|}`` are marks, and not the first ``{text}`` alone.
+        every: whether every ``{text}`` is a placeholder, and not the first one alone.
+        pieces: whether ``{|`` and ``|}`` are marks too; elsewhere they are words like any other.
+
+    Raises:
+        UserError: a mark without the other one.
     """
     if PLACEHOLDER not in prompt:
         prompt += PLACEHOLDER
@@ -44,14 +50,27 @@ def parts(prompt: str, *, every: bool = False) -> list[Part]:
     found: list[Part] = []
     start, kind = 0, "words"
     for mark in MARKS.finditer(prompt):
+        if mark.group() != PLACEHOLDER and not pieces:
+            continue
         found.append(Part(kind, prompt[start : mark.start()]))  # type: ignore[arg-type]
         start = mark.end()
         if mark.group() == PLACEHOLDER:
             found.append(Part("text"))
-        else:
-            kind = "limited" if mark.group() == LIMITED[0] else "words"
+            continue
+        check_mark(prompt, mark.group(), kind)
+        kind = "limited" if mark.group() == LIMITED[0] else "words"
+    check_mark(prompt, "", kind)
     found.append(Part(kind, prompt[start:]))  # type: ignore[arg-type]
     return without_empty(found)
+
+
+def check_mark(prompt: str, mark: str, kind: str) -> None:
+    """Raise a UserError unless ``mark``, empty for the end of a prompt, may stand behind a part of this kind."""
+    if (kind == "limited") != (mark == LIMITED[1]):
+        raise UserError(
+            f"in the prompt {prompt!r} a {LIMITED[0]} or {LIMITED[1]} stands without the other: in a recipe of pieces they "
+            "enclose words that are cut like a text. Write both, or leave them out."
+        )
 
 
 def without_empty(found: list[Part]) -> list[Part]:

@@ -29,6 +29,8 @@ from trainers.step import contrastive as step_module
 from trainers.step import gather as gather_module
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.chunks import Grouping
+from trainers.step.loss import ContrastiveLoss
+from trainers.step.matryoshka import MatryoshkaLoss
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Case:
         broken: a mistake to make on purpose.
         checkpointing: recompute activations.
         group_tokens: of one forward pass without gradient caching.
+        widths: three of a Matryoshka loss; none for the contrastive one.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Case:
     broken: str = ""
     checkpointing: bool = False
     group_tokens: int | None = None
+    widths: list[int] = field(default_factory=list)
 
     def joined(self) -> Case:
         """Return the same training in one process."""
@@ -88,7 +92,8 @@ class ShareTrainer(ContrastiveTrainer):
             row["negatives"] = row["negatives"][: index % 4]  # ragged
         collator = TripletCollator(model.tokenizer, model.recipe)
         options = ContrastiveOptions(chunk_tokens=case.chunk_tokens, **case.options)
-        super().__init__(model, args, rows, collator, options=options)
+        loss = MatryoshkaLoss.of(ContrastiveLoss(both_directions=True), case.widths, [0.3, 0.1, 0.05]) if case.widths else None
+        super().__init__(model, args, rows, collator, loss=loss, options=options)
 
     def get_train_dataloader(self) -> Any:
         batches, start = [], 0

@@ -255,7 +255,7 @@ def test_sigterm_to_one_of_two_processes(warm: Warm, base: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_all_processes_end_when_one_cannot_write(warm: Warm, base: Path, tmp_path: Path) -> None:
     """The second process has no room for its random state: nobody waits for it, and one error is told."""
-    run = Run(base, tmp_path / "a", steps=2, max_train_samples=8, pooling=POOLING_OF_TESTS)
+    run = Run(base, tmp_path / "a", steps=2, warmup_steps=1, max_train_samples=8, pooling=POOLING_OF_TESTS)
     pids = warm.start_two(run.argv, run.log, design="model5", file_limits=(0, 10_000))
     assert [warm.wait(pid) for pid in pids] == [1, 1]
     told = run.log.with_suffix(".0").read_text() + run.log.with_suffix(".1").read_text()

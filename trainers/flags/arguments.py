@@ -127,6 +127,16 @@ class ContrastiveArguments:
     negatives_across_processes: bool = option(
         True, "Texts of every process are negatives for every other one. false: a query sees its own process's."
     )
+    matryoshka_dims: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Train vectors that may be cut: the loss is summed over these widths, such as 512 256 128, each cut made "
+            "unit again."
+        },
+    )
+    matryoshka_weights: list[float] | None = field(
+        default=None, metadata={"help": "Weights of --matryoshka_dims, in their order, taken as they are. Unset: 1 each."}
+    )
     pooling_learning_rate: float | None = option(None, "Learning rate of the trainable pooling. Unset: --learning_rate.")
     chunk_tokens: int | Literal["auto"] | None = option(
         "auto",
@@ -152,6 +162,27 @@ class ContrastiveArguments:
             raise UserError(f"--pooling_learning_rate must be 0 or more, got {self.pooling_learning_rate}")
         if self.similarity_margin is not None and not -2 <= self.similarity_margin <= 2:
             raise UserError(f"--similarity_margin is a difference of cosines, in [-2, 2], got {self.similarity_margin}")
+        check_matryoshka(self.matryoshka_dims, self.matryoshka_weights)
+
+
+def check_matryoshka(dims: list[int] | None, weights: list[float] | None) -> None:
+    """Check the widths of a Matryoshka loss and their weights.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    if dims is None:
+        if weights is not None:
+            raise UserError("--matryoshka_weights are those of --matryoshka_dims: give both, or none")
+        return
+    if not dims or min(dims) < 1 or len(set(dims)) < len(dims):
+        raise UserError(f"--matryoshka_dims are different whole numbers above 0, got {dims}")
+    if weights is None:
+        return
+    if len(weights) != len(dims):
+        raise UserError(f"--matryoshka_weights has {len(weights)} numbers for {len(dims)} --matryoshka_dims: give one for each")
+    if min(weights) <= 0:
+        raise UserError(f"--matryoshka_weights must be above 0, got {weights}")
 
 
 @dataclass

@@ -45,12 +45,14 @@ class FlagType:
         choices: the valid values; empty for any.
         optional: whether ``none`` (YAML: ``null``) is a value.
         words: texts that are values too, beside those of the kind.
+        element: the kind of a list's elements; a list of numbers never collapses.
     """
 
     kind: Kind
     choices: tuple[str, ...] = ()
     optional: bool = False
     words: tuple[str, ...] = ()
+    element: Kind = "str"
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,16 @@ class Flag:
             return value if isinstance(value, list) else str(value)
         if self.kind == "json":
             return value if isinstance(value, Mapping) else str(value)
+        if self.kind == "list" and self.type.element != "str":
+            given = value if isinstance(value, list) else [value]
+            words = " ".join(str(part) for part in given).replace(",", " ").split()
+            return [self._scalar(word, where, self.type.element) for word in words]
         if self.kind == "list":
             texts = [str(part) for part in value] if isinstance(value, list) else [str(value)]
             return texts[0] if len(texts) == 1 else texts
         if isinstance(value, list | Mapping):
             raise UserError(f"{where}: expected {EXPECTED[self.kind]}, got {value!r}")
-        converted = self._scalar(value, where)
+        converted = self._scalar(value, where, self.kind)
         if self.choices and converted not in self.choices:
             raise UserError(f"{where}: {value!r} is none of {', '.join(self.choices)}")
         return converted
@@ -113,20 +119,20 @@ class Flag:
         """Whether a text means None; for a flag that takes texts it is a text like any other."""
         return self.type.optional and self.kind in ("bool", "int", "float") and str(value).lower() in ("none", "null")
 
-    def _scalar(self, value: object, where: str) -> Any:
+    def _scalar(self, value: object, where: str, kind: Kind) -> Any:
         text = str(value).strip()
         try:
-            if self.kind == "bool":
+            if kind == "bool":
                 return (TRUE + FALSE).index(text.lower()) < len(TRUE)
-            if self.kind == "int":
+            if kind == "int":
                 return int(text)
-            if self.kind == "float":
+            if kind == "float":
                 number = float(text)
                 if not math.isfinite(number):
                     raise ValueError
                 return number
         except ValueError:
-            raise UserError(f"{where}: expected {EXPECTED[self.kind]}, got {value!r}") from None
+            raise UserError(f"{where}: expected {EXPECTED[kind]}, got {value!r}") from None
         return str(value)
 
 
@@ -174,8 +180,8 @@ def _type_of(hint: object) -> FlagType:
         if typing.get_origin(element) is dict:
             return FlagType("records", optional=optional)
         # list[DebugOption] and the like take their members as one text, which is in the union as well.
-        if element is str:
-            return FlagType("list", optional=optional)
+        if element in (str, int, float):
+            return FlagType("list", optional=optional, element=SCALARS[element])
     for scalar, kind in SCALARS.items():
         if scalar in members:
             return FlagType(kind, optional=optional)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from trainers.flags.train_config import TrainConfig
+    from trainers.step.loss import VectorLoss
 
 
 def model_of(config: TrainConfig) -> EmbedModel:
@@ -84,8 +85,15 @@ def base_config(name: str, cache_dir: str | None) -> PretrainedConfig:
     return text_config(read_config(name, cache_dir))  # type: ignore[no-any-return]
 
 
-def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> MemoryPlan:
-    """Plan a run whose texts all have their greatest lengths, from its configuration alone."""
+def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int) -> MemoryPlan:
+    """Plan a run whose texts all have their greatest lengths, from its configuration alone.
+
+    Args:
+        config: of the run.
+        loss: of the run; None for the contrastive one with its defaults.
+        negatives: of each query.
+        processes: that share a batch.
+    """
     training, contrastive = config.training, config.contrastive
     model = model_of(config)
     step = ContrastiveStep.of(
@@ -93,6 +101,7 @@ def plan_config(config: TrainConfig, *, negatives: int, processes: int) -> Memor
         SingleProcessEngine(),
         "cpu" if training.use_cpu else "cuda",
         chunk_tokens=contrastive.token_budget,
+        loss=loss,
         processes=ProcessGroup(processes, share_negatives=contrastive.negatives_across_processes),
     )
     return plan_step(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 # Healthy runs often have mean cosines of 0.9, as a decoder's states lie in a narrow cone. That is harmless as long as a query
 # is nearer to its positive than to other texts.
@@ -42,6 +45,24 @@ def collapse_figures(queries: Tensor, positives: Tensor) -> dict[str, float]:
         "effective_rank": torch.special.entr(share).sum().exp(),
     }
     return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def figures_by_width(queries: Tensor, positives: Tensor, widths: Sequence[int]) -> dict[str, float]:
+    """Measure a batch's spread at full width and after each cut, each vector made unit again: ``margin``, ``margin_64``, ….
+
+    Args:
+        queries: ``(queries, dim)`` unit vectors.
+        positives: ``(queries, dim)`` unit vectors of their positives.
+        widths: of the cuts; one that cuts nothing is left out.
+    """
+    figures = collapse_figures(queries, positives)
+    for width in widths:
+        if width == queries.shape[1]:
+            continue
+        cut = collapse_figures(F.normalize(queries[:, :width], dim=-1), F.normalize(positives[:, :width], dim=-1))
+        for name, value in cut.items():
+            figures[f"{name}_{width}"] = value
+    return figures
 
 
 def collapse_warning(figures: dict[str, float], queries: int) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from model_loaders.text.recipe import Recipe
-from trainers.monitor.collapse import collapse_figures, collapse_warning
+from trainers.monitor.collapse import collapse_warning, figures_by_width
 from trainers.step.batch import TripletBatch
 from trainers.step.contrastive import StepResult
 
@@ -43,6 +43,7 @@ class RunningMetrics:
         shares: sums over ``batches`` of accuracy and excluded pairs, on the device.
         sample: queries and positives of the last batch.
         since: time of the last line.
+        dimensions: widths that the loss cuts the vectors to.
     """
 
     batches: int = 0
@@ -51,6 +52,7 @@ class RunningMetrics:
     shares: Tensor | None = None
     sample: tuple[Tensor, Tensor] | None = None
     since: float = field(default_factory=time.monotonic)
+    dimensions: tuple[int, ...] = ()
 
     def go_on(self, total: list[int] | None, window: Mapping[str, Any] | None = None, *, first: bool = True) -> None:
         """Continue from a checkpoint, and start the clock.
@@ -100,7 +102,7 @@ class RunningMetrics:
         counts = self.everywhere(accelerator)
         accuracy, excluded = (self.shares / self.batches).tolist()
         tokens, seconds = int(counts[0]), time.monotonic() - self.since
-        collapse = collapse_figures(*self.sample)
+        collapse = figures_by_width(*self.sample, self.dimensions)
         figures = {
             "accuracy": round(accuracy, 4),
             "excluded": round(excluded, 4),

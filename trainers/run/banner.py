@@ -13,8 +13,9 @@ from model_loaders.backbone.lora_targets import left_out, targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
+from trainers.run.losses import describe_loss
 from trainers.run.preflight import check_positions
-from trainers.step.loss import ContrastiveLoss
+from trainers.step.matryoshka import widths_of
 from triplets.dataset import TripletRows
 from triplets.keys import names
 
@@ -187,14 +188,7 @@ def tokens_of(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]) 
 
 def loss_text(trainer: ContrastiveTrainer) -> str:
     """Describe the loss."""
-    loss, chunk_tokens = trainer.contrastive_step.loss, trainer.options.chunk_tokens
-    if not isinstance(loss, ContrastiveLoss):
-        return type(loss).__name__
-    text = f"{'default' if loss.mask_duplicates else 'published'}, scale {loss.scale}"
-    if loss.both_directions:
-        text += ", both directions"
-    if loss.similarity_margin is not None:
-        text += f", similarity margin {loss.similarity_margin:g}"
+    chunk_tokens, text = trainer.options.chunk_tokens, describe_loss(trainer.contrastive_step.loss)
     if chunk_tokens is not None:
         text += f", in chunks of {chunk_tokens} tokens"
     return text
@@ -215,6 +209,12 @@ def notes(trainer: ContrastiveTrainer) -> list[str]:
     positions = check_positions(trainer.model)
     if positions:
         notes.append(positions)
+    dimensions = widths_of(trainer.contrastive_step.loss)
+    if dimensions and max(dimensions) < trainer.model.dim:
+        notes.append(
+            f"the vectors' numbers behind the first {max(dimensions)} of {trainer.model.dim} are in no loss: encode with "
+            f"dimensions of at most {max(dimensions)}, or add {trainer.model.dim} to --matryoshka_dims"
+        )
     accumulated = trainer.args.gradient_accumulation_steps
     if accumulated > 1:
         notes.append(

@@ -20,7 +20,7 @@ from model_loaders.layouts.tensors import LORA_CONFIG
 from trainers.checkpoints.output_dir import check_output_dir
 from trainers.checkpoints.read_back import weights_digest
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
-from trainers.flags.arguments import ContrastiveArguments, ModelArguments
+from trainers.flags.arguments import ModelArguments
 from trainers.flags.checks import check_warmup
 from trainers.flags.launcher import check_gpus, check_processes
 from trainers.flags.lora import lora_options
@@ -29,12 +29,12 @@ from trainers.memory.longest_batch import longest_batch
 from trainers.monitor.metrics import MetricsFile
 from trainers.run.banner import banner
 from trainers.run.fit import fit_memory
+from trainers.run.losses import loss_of, take_dimensions
 from trainers.run.preflight import check_negatives, check_positions
 from trainers.run.recipe import as_the_run_began, continued_recipe, recipe_of, take_recipe
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step.batch import TripletCollator
-from trainers.step.loss import ContrastiveLoss, VectorLoss
 from triplets.arguments import mixing
 from triplets.batch_plan import BatchPlan
 from triplets.read import read_eval_triplets, read_triplets
@@ -58,6 +58,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     check_positions(model)
+    take_dimensions(model, contrastive)
     trainer = ContrastiveTrainer(
         model,
         training,
@@ -108,16 +109,6 @@ def check_length(config: TrainConfig, rows: TripletRows) -> None:
     )
     steps = math.ceil(len(plan) / training.gradient_accumulation_steps) * training.num_train_epochs
     check_warmup(training.warmup_steps, max(1, math.ceil(steps)))
-
-
-def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
-    """Return the loss of the flags."""
-    return ContrastiveLoss(
-        contrastive.loss_scale,
-        mask_duplicates=contrastive.loss == "default",
-        similarity_margin=contrastive.similarity_margin,
-        both_directions=contrastive.both_directions,
-    )
 
 
 def build_model(config: TrainConfig) -> EmbedModel:

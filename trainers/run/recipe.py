@@ -90,7 +90,8 @@ def as_the_run_began(recipe: Recipe, config: TrainConfig) -> Recipe:
     folder = Path(resume).parent if isinstance(resume, str) else Path(config.training.output_dir)
     if not (folder / CONFIG_FILE).is_file() or "truncation" in read_json(folder / CONFIG_FILE):
         return recipe
-    return dataclasses.replace(recipe, truncation="right")
+    older = dataclasses.replace(recipe, truncation=None)
+    return dataclasses.replace(older, truncation="right") if older.is_plain else recipe
 
 
 def take_recipe(model: EmbedModel, recipe: Recipe) -> None:

@@ -34,6 +34,7 @@ from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
 from trainers.step.gather import ProcessGroup
 from trainers.step.loss import VectorLoss
+from trainers.step.matryoshka import widths_of
 from triplets.batch_plan import BatchPlan, Mixing
 from triplets.dataset import TripletRows
 
@@ -113,7 +114,7 @@ class ContrastiveTrainer(Trainer):
             processes=processes,
         )
         self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype)
-        self.metrics = RunningMetrics()
+        self.metrics = RunningMetrics(dimensions=widths_of(loss))
         self.loss_record = LossRecord()
         self.stage: str | None = None  # directory of a checkpoint while it is being written
         self.warned = False

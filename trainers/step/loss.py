@@ -6,6 +6,7 @@ another such class in a file beside this one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +68,59 @@ class VectorLoss(Protocol):
 
 
 @dataclass(frozen=True)
+class Cut:
+    """The first numbers of every vector, and the weight of their loss.
+
+    Attributes:
+        width: number of numbers; None for all.
+        weight: of the loss in the sum over the cuts.
+    """
+
+    width: int | None = None
+    weight: float = 1.0
+
+
+WHOLE = (Cut(),)
+
+
+@dataclass(frozen=True)
+class UnitVectors:
+    """The vectors of a batch after a cut, each scaled to unit length in fp32.
+
+    Attributes:
+        queries: ``(queries, width)``.
+        documents: ``(documents, width)``.
+        weight: of their loss.
+    """
+
+    queries: Tensor
+    documents: Tensor
+    weight: float
+
+    @classmethod
+    def of(cls, batch: LossBatch, cut: Cut) -> UnitVectors:
+        """Cut a batch's vectors."""
+        queries = F.normalize(batch.queries[:, : cut.width].float(), dim=-1)
+        documents = F.normalize(batch.documents[:, : cut.width].float(), dim=-1)
+        return cls(queries, documents, cut.weight)
+
+
+@dataclass(frozen=True)
+class PairMasks:
+    """What some queries may be compared with, whatever the vectors are; all bool ``(rows, documents)``.
+
+    Attributes:
+        is_positive: a query and its positive.
+        candidates: documents that a query is compared with.
+        duplicates: documents that are no negatives because of their text.
+    """
+
+    is_positive: Tensor
+    candidates: Tensor
+    duplicates: Tensor
+
+
+@dataclass(frozen=True)
 class ContrastiveLoss:
     """Mean cross-entropy of each query's positive among its candidates, in fp32.
 
@@ -99,57 +153,77 @@ class ContrastiveLoss:
 
     def __call__(self, batch: LossBatch) -> LossResult:
         """Return the loss of a batch; with no query in it, zeros."""
+        return self.of_cuts(batch, WHOLE)
+
+    def of_cuts(self, batch: LossBatch, cuts: Sequence[Cut]) -> LossResult:
+        """Return the weighted sum of the losses of a batch's cut vectors; the figures are those of the first cut."""
         with torch.autocast(batch.queries.device.type, enabled=False):
-            result = self._direction(batch)
+            result = self._direction(batch, cuts)
             if not self.both_directions:
                 return result
-            back = self._direction(batch.reversed())
+            back = self._direction(batch.reversed(), cuts)
             return LossResult(result.loss + back.loss, result.accuracy, result.excluded)
 
-    def _direction(self, batch: LossBatch) -> LossResult:
+    def _direction(self, batch: LossBatch, cuts: Sequence[Cut]) -> LossResult:
         """Return the loss of each query looking for its positive."""
-        queries = F.normalize(batch.queries.float(), dim=-1)
-        documents = F.normalize(batch.documents.float(), dim=-1)
-        size = max(1, self.block_scores // max(1, len(documents)))
+        vectors = [UnitVectors.of(batch, cut) for cut in cuts]
+        queries, documents = vectors[0].queries, vectors[0].documents
+        size = max(1, self.block_scores // max(1, len(documents) * len(cuts)))
         starts = range(0, len(queries), size)
         blocks = [torch.arange(start, min(start + size, len(queries)), device=queries.device) for start in starts]
         # Of no query the sum is 0, with a gradient of 0: an empty share takes part in the step like any other.
         totals = queries.new_zeros(4) + 0.0 * (queries[:0].sum() + documents[:0].sum())
         for rows in blocks:
             if len(blocks) == 1:
-                totals = totals + self._block(queries, documents, rows, batch)
+                totals = totals + self._block(vectors, rows, batch)
             else:  # a block's scores are computed again for the gradient, so that only one block is ever in memory
-                arguments = (queries, documents, rows, batch)
+                arguments = (vectors, rows, batch)
                 totals = totals + checkpoint(self._block, *arguments, use_reentrant=False, preserve_rng_state=False)
         loss, correct, left_out, pairs = totals
         count = max(1, len(queries))
         return LossResult(loss / count, correct.detach() / count, left_out.detach() / pairs.detach().clamp(min=1))
 
-    def _block(self, queries: Tensor, documents: Tensor, rows: Tensor, batch: LossBatch) -> Tensor:
+    def _block(self, vectors: Sequence[UnitVectors], rows: Tensor, batch: LossBatch) -> Tensor:
         """Return sums over some queries: loss, queries answered correctly, pairs left out as false negatives, all pairs."""
-        cosines = queries[rows] @ documents.T  # (rows, documents)
-        is_positive = torch.zeros_like(cosines, dtype=torch.bool)
-        is_positive[torch.arange(len(rows), device=rows.device), rows] = True
+        masks = self._masks(rows, batch)
+        first, *others = vectors
+        sums = self._sums(first, rows, batch, masks)
+        if not others and first.weight == 1.0:
+            return sums
+        loss = first.weight * sums[0]
+        for cut in others:
+            loss = loss + cut.weight * self._sums(cut, rows, batch, masks)[0]
+        return torch.cat([loss[None], sums[1:].detach()])
 
+    def _masks(self, rows: Tensor, batch: LossBatch) -> PairMasks:
+        """Return what some queries may be compared with."""
+        is_positive = torch.zeros(len(rows), len(batch.documents), dtype=torch.bool, device=rows.device)
+        is_positive[torch.arange(len(rows), device=rows.device), rows] = True
         candidates = torch.ones_like(is_positive)
         if batch.in_batch is not None:
             assert batch.owners is not None
             candidates = batch.in_batch[rows, None] | (batch.owners[None] == rows[:, None])
-        false = torch.zeros_like(is_positive)
+        duplicates = torch.zeros_like(is_positive)
         if self.mask_duplicates:
             assert batch.query_hashes is not None and batch.document_hashes is not None
-            false = false_negatives(batch.query_hashes, batch.document_hashes, rows)
+            duplicates = false_negatives(batch.query_hashes, batch.document_hashes, rows)
+        return PairMasks(is_positive, candidates, duplicates)
+
+    def _sums(self, vectors: UnitVectors, rows: Tensor, batch: LossBatch, masks: PairMasks) -> Tensor:
+        """Return the sums of `_block` for the vectors of one cut."""
+        cosines = vectors.queries[rows] @ vectors.documents.T  # (rows, documents)
+        false = masks.duplicates
         if self.similarity_margin is not None:
             positive = cosines.detach().gather(1, rows[:, None])
-            false = false | ((cosines.detach() > positive + self.similarity_margin) & ~is_positive)
+            false = false | ((cosines.detach() > positive + self.similarity_margin) & ~masks.is_positive)
 
-        scores = (self.scale * cosines).masked_fill(~(candidates & ~false), float("-inf"))
+        scores = (self.scale * cosines).masked_fill(~(masks.candidates & ~false), float("-inf"))
         losses = F.cross_entropy(scores, rows, reduction="none")
         if self.both_directions:  # half of each; a query without in-batch negatives has this direction only
             losses = losses * (0.5 if batch.in_batch is None else 1.0 - 0.5 * batch.in_batch[rows].float())
         correct = (scores.detach().argmax(dim=1) == rows).sum()
-        left_out = (candidates & false).sum()
-        pairs = (candidates & ~is_positive).sum()
+        left_out = (masks.candidates & false).sum()
+        pairs = (masks.candidates & ~masks.is_positive).sum()
         return torch.stack([losses.sum(), correct.float(), left_out.float(), pairs.float()])
 
 

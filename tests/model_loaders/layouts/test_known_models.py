@@ -15,9 +15,10 @@ from common.errors import UserError
 from model_loaders import get_design, load
 from model_loaders.layouts import known_models
 from model_loaders.layouts.known_models import FOLDER, known_name, published_models
+from model_loaders.layouts.source import Source
 from model_loaders.layouts.table import LAYOUTS
 from model_loaders.text.prompts import ROLES
-from model_loaders.text.recipe import Recipe
+from model_loaders.text.recipe import Recipe, default_values
 from tests.tiny import SHARED, write_base, write_tokenizer
 
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -100,7 +101,7 @@ def test_a_published_folder_has_the_recipe_of_the_table(tmp_path: Path, capsys: 
     target = qwen3_like(tmp_path)
     model = load(target, device="cpu")
     said = capsys.readouterr().err
-    assert "Qwen/Qwen3-Embedding-0.6B: design model1 (EOS-last-token pooling, causal attention)" in said
+    assert "Qwen/Qwen3-Embedding-0.6B: design model1 (EOS-last-token pooling, causal attention), licence apache-2.0" in said
     assert r"prompt_template: 'Instruct: {prompt}\nQuery:{text}'" in said
     assert model.recipe.query_prompt == "" and model.recipe.task_prompts == "mteb"
     assert [row.count(2) for row in model.tokenizer.ids(["word1 word2"], 16)] == [1]
@@ -110,6 +111,20 @@ def test_a_published_folder_has_the_recipe_of_the_table(tmp_path: Path, capsys: 
     assert plain.recipe.query_prompt == "word9 word8 " and capsys.readouterr().err == ""
     load(target, device="cpu")
     assert capsys.readouterr().err == "", "the recipe is printed once"
+
+
+def test_the_printed_recipe_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """Defaults decide a vector too, such as the end token of E5-Mistral."""
+    known_models.SHOWN.clear()
+    name = "intfloat/e5-mistral-7b-instruct"
+    source = Source(Path(name), "model1", name, Recipe())
+    known_models.with_published_recipe(source, published_models()[name], name)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(name) and "licence mit" in said[0]
+    lines = {line.split(":")[0].strip(): line.split(": ", 1)[1] for line in said[1:]}
+    assert list(lines) == list(default_values())
+    assert lines["end_token"] == "eos" and lines["bos_token"] == "tokenizer" and lines["truncation"] == "right"
+    assert lines["pooled"] == "all" and lines["query_max_length"] == "max_length" and lines["instruct_documents"] == "False"
 
 
 def test_a_whole_model_needs_a_name_or_a_design(tmp_path: Path) -> None:

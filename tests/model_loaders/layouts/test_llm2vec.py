@@ -190,15 +190,58 @@ def refused(message: str, adapter: Path, base_model: Path | str | None = None, *
 def test_a_second_adapter_without_its_first(folders: Path, base: Path, tmp_path: Path) -> None:
     (folders / "broken").mkdir(exist_ok=True)
     (folders / "broken" / "adapter_config.json").write_text("{")  # a neighbour that is no matter
-    beside = r"the first one \(MNTP\) is missing.*Beside it lies one: .*mntp\.$"
+    beside = r"the first one \(MNTP\) is missing.*\(base_model=, --base_model\): .*mntp, which lies beside it\.$"
     refused(beside, folders / "second")
     refused(r"is neither an LLM2Vec adapter nor a merged checkpoint", folders / "second", base)
     refused("is a second adapter too", folders / "second", folders / "second")
     published = tmp_path / "LLM2Vec-Sheared-LLaMA-mntp-unsup-simcse"
     shutil.copytree(folders / "second", published)
-    refused("base_model='LLM2Vec-Sheared-LLaMA-mntp'", published)
+    refused(r"--base_model\): LLM2Vec-Sheared-LLaMA-mntp\.$", published)
     (published / "llm2vec_config.json").unlink()  # its name tells
-    refused("base_model='LLM2Vec-Sheared-LLaMA-mntp'", published)
+    refused(r"--base_model\): LLM2Vec-Sheared-LLaMA-mntp\.$", published)
+
+
+def test_the_missing_first_adapter_is_named_once(folders: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load(folders / "second", device="cpu")
+    assert str(caught.value).count(str(folders / "mntp")) == 1
+
+
+def test_a_foreign_first_adapter_is_refused_by_name(copy: Path) -> None:
+    """It has the same sizes, so that nothing else would tell."""
+    second, first = copy / "second", copy / "mntp"
+    config = second / "adapter_config.json"
+    mapping = {"base_model_class": "LlamaBiModel", "parent_library": "llm2vec.models.bidirectional_llama"}
+    edit_json(config, auto_mapping=mapping)
+    for below in ("mntp", "merged_first"):
+        refused("does not belong on .*: one for a Llama model, the other for a Mistral model", second, copy / below)
+    edit_json(config, auto_mapping=None, base_model_name_or_path="mistralai/Mistral-7B-v0.3")
+    edit_json(first / "adapter_config.json", base_model_name_or_path="mistralai/Mistral-7B-v0.1")
+    refused("the base LLM mistralai/Mistral-7B-v0.3, the other for mistralai/Mistral-7B-v0.1.*write the same", second, first)
+
+
+def test_names_of_one_base(copy: Path, base: Path, both: Any) -> None:
+    """A second adapter may name the base LLM as a folder or by its hub name, or its first adapter."""
+    shutil.copytree(base, copy / "Tiny-1B")
+    edit_json(copy / "mntp" / "adapter_config.json", base_model_name_or_path=str(copy / "Tiny-1B"))
+    cached = "/cache/models--owner--Tiny-1B/snapshots/0a1b"
+    for name in ("owner/Tiny-1B", str(copy / "Tiny-1B"), cached, "owner/mntp", str(copy / "mntp") + "/", None):
+        edit_json(copy / "second" / "adapter_config.json", base_model_name_or_path=name)
+        same(both, load(copy / "second", copy / "mntp", device="cpu"))
+
+
+def test_a_first_adapter_in_our_layout_is_compared_too(copy: Path, tmp_path: Path) -> None:
+    assert convert([str(copy / "mntp"), str(tmp_path / "ours")]) == 0
+    load(copy / "second", tmp_path / "ours", device="cpu")
+    edit_json(copy / "second" / "adapter_config.json", base_model_name_or_path="mistralai/Mistral-7B-v0.3")
+    refused("does not belong on", copy / "second", tmp_path / "ours")
+
+
+def test_a_published_second_adapter_finds_its_first_beside_it(folders: Path, both: Any, tmp_path: Path) -> None:
+    owner = tmp_path / "McGill-NLP"
+    shutil.copytree(folders / "second", owner / "LLM2Vec-Sheared-LLaMA-mntp-supervised")
+    shutil.copytree(folders / "mntp", owner / "LLM2Vec-Sheared-LLaMA-mntp")
+    same(both, load(owner / "LLM2Vec-Sheared-LLaMA-mntp-supervised", device="cpu"))
 
 
 def test_the_first_adapter_of_a_hub_name_is_known(monkeypatch: pytest.MonkeyPatch, folders: Path, both: Any) -> None:
@@ -288,6 +331,13 @@ def test_other_families_see_both_ways(make_base: Callable[..., Path], tmp_path: 
     model.design = pooled_first
     moved = model.encode(["word1 word2"], prompt="") - model.encode(["word1 word3"], prompt="")
     assert np.abs(early).max() > 1e-3 and np.abs(moved).max() > 1e-3  # the first pooled token sees the last one
+
+
+def test_an_instruction_is_stripped(both: Any) -> None:
+    assert both.recipe.instructed("  Find it:\n", "query") == "Find it: {text}"
+    for template in ("{prompt|strip} {text}", "{prompt:} {text}"):
+        assert in_template("\t Find it: ", template) == "Find it: {text}"
+    assert in_template(" Find it ", "{prompt} {text}") == " Find it  {text}"  # others are kept as they are
 
 
 def test_an_instruction_ends_with_a_colon_where_the_template_says_so() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 from model_loaders import LoadOptions, UserError, load_design
 from model_loaders.create import create
 from model_loaders.text.render import read_texts
-from tests.tiny import SHARED
+from tests.tiny import ROOT, SHARED, without_network
 
 GOLDEN = SHARED / "neighbours" / "llm2vec"
 FAMILIES = ["mistral", "llama", "qwen2", "gemma"]
@@ -47,7 +50,7 @@ def vectors_of(model: Any, length: int, batch_size: int | None = None) -> np.nda
     found = np.full((len(pairs()), model.dim), np.nan)
     for instruction in {instruction for instruction, _ in pairs()}:
         rows = [row for row, pair in enumerate(pairs()) if pair[0] == instruction]
-        prompt = model.recipe.instructed(instruction.strip(), "query")
+        prompt = model.recipe.instructed(instruction, "query")
         try:
             found[rows] = model.encode(
                 [pairs()[row][1] for row in rows], "query", prompt=prompt, max_length=length, batch_size=batch_size
@@ -137,13 +140,60 @@ def test_the_last_and_the_first_token(family: str, tmp_path: Path) -> None:
 def test_token_ids(family: str) -> None:
     golden = json.loads((GOLDEN / family / "tokens.json").read_text())["mntp.plain.512"]
     model = model_of(family, "mntp", "mean")
-    prompts = [model.recipe.instructed(instruction.strip(), "query") for instruction, _ in pairs()]
+    prompts = [model.recipe.instructed(instruction, "query") for instruction, _ in pairs()]
     tokens = read_texts(model.tokenizer, model.recipe, [text for _, text in pairs()], prompts, 512)
     for row, (ids, pooled, expected) in enumerate(zip(tokens.ids, tokens.pooled, golden, strict=True)):
         if row in EMPTY:
             continue
         assert ids == expected["input_ids"]
         assert list(pooled) == [place for place, digit in enumerate(expected["sound_mask"]) if digit == "1"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_white_space_around_an_instruction(family: str) -> None:
+    """The published code strips it, so that the vectors are those of the bare instruction."""
+    model = model_of(family, "second", "mean")
+    vectors = vectors_of(model, 512)
+    for row in (3, 5, 7):
+        instruction, text = pairs()[row]
+        prompt = model.recipe.instructed(f" \n{instruction}\t ", "query")
+        np.testing.assert_allclose(model.encode([text], "query", prompt=prompt)[0], vectors[row], atol=1e-6)
+
+
+ENCODE = """
+import json, sys
+import numpy as np
+from model_loaders import load
+folder, pairs, out = sys.argv[1:]
+model = load(folder, device="cpu", dtype="float32")
+vectors = []
+for instruction, text in json.loads(open(pairs).read()):
+    vectors.append(model.encode([text], "query", prompt=model.recipe.instructed(instruction, "query"))[0])
+np.save(out, np.stack(vectors))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mntp", "second"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_converted_and_loaded_in_a_new_process(family: str, stage: str, tmp_path: Path) -> None:
+    """Without network, by the command line; the vectors are the published ones and those before."""
+    folder, ours, out = GOLDEN / family, tmp_path / "ours", tmp_path / "vectors.npy"
+    below = ["--base_model", str(folder / ("mntp" if stage == "second" else "base"))]
+    run_alone("-m", "model_loaders.convert", str(folder / stage), str(ours), *below)
+    run_alone("-c", ENCODE, str(ours), str(GOLDEN / "pairs.json"), str(out))
+    vectors = np.load(out)
+    compare(family, vectors, f"{stage}.mean.sound.512", [row for row in range(16) if row not in EMPTY])
+    assert np.abs(vectors - vectors_of(model_of(family, stage, "mean"), 512)).max() <= 1e-6
+
+
+def run_alone(*words: str) -> None:
+    """Run Python in a process of its own, without network."""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*without_network(), sys.executable, *words], capture_output=True, text=True, timeout=300, env=offline, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_chat_template_is_put_around(tmp_path: Path) -> None:
@@ -161,6 +211,6 @@ def test_a_chat_template_is_put_around(tmp_path: Path) -> None:
     tokens = json.loads((GOLDEN / "mistral" / "tokens.json").read_text())["mntp.chat.512"]
     rows = [row for row in range(16) if tokens[row]["embed_mask"] == tokens[row]["sound_mask"]]
     compare("mistral", vectors, "second.mean.skip.512.chat.b1", rows)
-    prompts = [model.recipe.instructed(instruction.strip(), "query") for instruction, _ in pairs()]
+    prompts = [model.recipe.instructed(instruction, "query") for instruction, _ in pairs()]
     found = read_texts(model.tokenizer, model.recipe, [text for _, text in pairs()], prompts, 512)
     assert len(rows) == 10 and found.ids[8] == tokens[8]["input_ids"]  # spaces at the end

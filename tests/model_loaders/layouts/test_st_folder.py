@@ -311,7 +311,7 @@ def test_an_end_token_that_is_only_promised_is_named(folder: Folder, capsys: pyt
     assert "add_eos_token" in capsys.readouterr().err
 
 
-def test_marks_of_pieces_in_a_prompt_are_refused(folder: Folder) -> None:
-    path, _ = folder("mean", prompts={"query": "Q {|x|} "})
-    with pytest.raises(UserError, match="cannot be loaded here"):
-        load(path, device="cpu")
+def test_marks_of_pieces_in_a_prompt_are_words(folder: Folder) -> None:
+    path, theirs = folder("mean", prompts={"query": "Q {|x|} "})
+    ours = load(path, device="cpu").encode(["word1"], "query")
+    np.testing.assert_allclose(ours, theirs.encode(["word1"], prompt_name="query", normalize_embeddings=True), atol=1e-5)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from common.errors import UserError
 from model_loaders import load
@@ -18,7 +19,7 @@ from model_loaders.saving import save
 from model_loaders.text.named import named_recipe, recipe_names
 from model_loaders.text.prompts import render
 from model_loaders.text.recipe import Recipe
-from model_loaders.text.render import Tokens, read_texts
+from model_loaders.text.render import Tokens, read_texts, rendered
 from model_loaders.text.template import Part, parts
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from tests.tiny import new_model, write_tokenizer
@@ -62,9 +63,9 @@ def pooled(tokens: Tokens) -> list[int]:
 
 def test_parts_of_a_prompt() -> None:
     assert parts("a {text} b {text}") == [Part("words", "a "), Part("text"), Part("words", " b {text}")]
-    several = parts("a {|b|}{text}c{text}", every=True)
+    several = parts("a {|b|}{text}c{text}", every=True, pieces=True)
     assert [part.kind for part in several] == ["words", "limited", "text", "words", "text"]
-    assert render("x", "a{|b|} {text}-{text}", every=True) == "ab x-x"
+    assert render("x", "a{|b|} {text}-{text}", every=True, pieces=True) == "ab x-x"
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,50 @@ def test_a_wrong_value_is_named(field: str) -> None:
     values: dict[str, Any] = {"text_edits": ("bold",), "end_token": "", "dimensions": 0, "text_max_length": 0}
     with pytest.raises(UserError, match=field):
         Recipe(**{field: values.get(field, "some")})
+
+
+TOKEN_FIELDS = (
+    {"end_token": "none"},
+    {"bos_token": "none"},
+    {"pooled": "text"},
+    {"text_max_length": 4},
+    {"text_edits": ("strip",)},
+)
+
+
+@pytest.mark.parametrize("changed", TOKEN_FIELDS)
+def test_truncation_on_the_right_is_refused_where_the_text_alone_is_cut(changed: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"truncation: right goes with .*, and {next(iter(changed))} differs"):
+        Recipe(truncation="right", **changed)
+    assert Recipe(**changed).cuts == Recipe(truncation="text", **changed).cuts == "text"
+    written = {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
+    content = {"design": "model1", "summary": "s", "source": "s", "truncation": "right", **written}
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=r"odd.yaml: truncation: right"):
+        named_recipe(str(tmp_path / "odd.yaml"))
+
+
+def test_truncation_on_the_right_is_the_default_of_a_plain_recipe() -> None:
+    said = Recipe(truncation="right")
+    assert said.is_plain and said.cuts == Recipe().cuts == "right" and said.facts() == Recipe().facts()
+
+
+def test_marks_of_pieces_are_words_elsewhere(tmp_path: Path) -> None:
+    tokenizer = character_tokenizer(tmp_path)
+    for recipe in (Recipe(), Recipe(end_token="none"), Recipe(pooled="text"), Recipe(truncation="text")):
+        ids = read_texts(tokenizer, recipe, ["b"], ["{|a|} {|"], ROOM).ids[0]
+        assert tokenizer.tokenizer.decode(ids, skip_special_tokens=True) == "{|a|} {|b"
+        assert rendered("b", "{|a|} {|", recipe) == "{|a|} {|b"
+
+
+def test_marks_of_pieces_are_checked() -> None:
+    for prompt in ("{|word5", "word5|}", "{|a{|b|}", "{|a|}b|}"):
+        with pytest.raises(UserError, match="stands without the other"):
+            parts(prompt, every=True, pieces=True)
+    echo = named_recipe("echo").recipe
+    assert "{|Find it,|}" in echo.instructed("Find it", "query")
+    with pytest.raises(UserError, match="which are marks in a recipe of pieces"):
+        echo.instructed("Find |} it", "query")
 
 
 def test_several_texts_in_a_template_need_a_recipe_that_reads_them() -> None:

@@ -71,6 +71,8 @@ def example(flag: Flag) -> str:
         return "false" if flag.default else "true"
     if flag.kind in ("int", "float"):
         return "0.25" if flag.kind == "float" else "7"
+    if flag.type.element in ("int", "float"):
+        return "7"
     return '{"a": 1}' if flag.kind == "json" else "something"
 
 
@@ -119,6 +121,8 @@ def test_own_flag_reaches_the_configuration(
     flag = OWN[name]
     needs_evaluation = name in ("eval_dataset_split", "eval_dataset_config_name", "max_eval_samples")
     extra = ["--eval_dataset", "e"] if needs_evaluation else []
+    if name == "matryoshka_weights":
+        extra = ["--matryoshka_dims", "8"]
     named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own", "recipe": "mean"}
     value = {**named, "prompt_template": "instruct"}.get(name) or example(flag)
     if name.startswith("load_in"):
@@ -487,7 +491,8 @@ def test_float16_without_a_gpu(minimal: list[str], fails: Fails, monkeypatch: py
     "words",
     ["--per_device_train_batch_size 0", "--gradient_accumulation_steps 0", "--learning_rate nan", "--learning_rate -1",
      "--learning_rate 0", "--adam_beta1 2", "--seed -1", "--weight_decay nan", "--max_grad_norm -1",
-     "--both_directions --in_batch_negatives false"],
+     "--both_directions --in_batch_negatives false", "--matryoshka_dims 0 8", "--matryoshka_dims 8 8",
+     "--matryoshka_weights 1", "--matryoshka_weights 1 2 --matryoshka_dims 8", "--matryoshka_weights 0 --matryoshka_dims 8"],
 )  # fmt: skip
 def test_senseless_numbers(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

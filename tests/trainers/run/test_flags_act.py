@@ -120,6 +120,8 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "both_directions": ["--both_directions"],
         "pooling_learning_rate": ["--pooling_learning_rate", "0.5"],
         "chunk_tokens": ["--chunk_tokens", "24"],
+        "matryoshka_dims": ["--matryoshka_dims", "32", "8"],
+        "matryoshka_weights": ["--matryoshka_dims", "32", "--matryoshka_weights", "0.5"],
     }
 
 

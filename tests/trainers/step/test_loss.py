@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.text_hash import text_hashes
-from trainers.step.loss import ContrastiveLoss, LossBatch
+from trainers.step.loss import ContrastiveLoss, LossBatch, UnitVectors
 
 # Queries with 0..3 negatives; texts in which every kind of duplicate occurs.
 QUERIES = ["q0", "q1", "q2", "Q0 ", "q4", "q5"]  # the fourth is the first again
@@ -122,10 +122,10 @@ def test_no_positive_is_in_a_denominator() -> None:
         batch = make_batch()
         rows = torch.tensor([row])
         queries, documents = F.normalize(batch.queries, dim=1), F.normalize(batch.documents, dim=1)
-        before = loss._block(queries, documents, rows, batch)[0]
+        before = loss._block([UnitVectors(queries, documents, 1.0)], rows, batch)[0]
         moved = documents.detach().clone()
         moved[same] = F.normalize(torch.randn(len(same), documents.shape[1]), dim=1)
-        assert loss._block(queries, moved, rows, batch)[0].item() == before.item()
+        assert loss._block([UnitVectors(queries, moved, 1.0)], rows, batch)[0].item() == before.item()
         (gradient,) = torch.autograd.grad(before, documents)
         assert float(gradient[same].abs().sum()) == 0.0
         assert float(gradient.abs().sum()) > 0.0

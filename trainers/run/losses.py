@@ -1,0 +1,55 @@
+"""The loss of a run: built of its flags, and described."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.errors import UserError
+from trainers.flags.arguments import ContrastiveArguments
+from trainers.step.loss import ContrastiveLoss, VectorLoss
+from trainers.step.matryoshka import MatryoshkaLoss
+
+if TYPE_CHECKING:
+    from model_loaders.embed_model import EmbedModel
+
+
+def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
+    """Return the loss of the flags."""
+    loss = ContrastiveLoss(
+        contrastive.loss_scale,
+        mask_duplicates=contrastive.loss == "default",
+        similarity_margin=contrastive.similarity_margin,
+        both_directions=contrastive.both_directions,
+    )
+    if contrastive.matryoshka_dims is None:
+        return loss
+    return MatryoshkaLoss.of(loss, contrastive.matryoshka_dims, contrastive.matryoshka_weights)
+
+
+def take_dimensions(model: EmbedModel, contrastive: ContrastiveArguments) -> None:
+    """Let a model know the widths that it is trained at; one that goes on without them keeps its own.
+
+    Raises:
+        UserError: a width is larger than the vectors.
+    """
+    dims = contrastive.matryoshka_dims
+    if dims is None:
+        return
+    if max(dims) > model.dim:
+        raise UserError(f"--matryoshka_dims {max(dims)}: the vectors of this model have {model.dim} numbers")
+    model.trained_dimensions = tuple(sorted(dims, reverse=True))
+
+
+def describe_loss(loss: VectorLoss) -> str:
+    """Describe a loss for the banner."""
+    if isinstance(loss, MatryoshkaLoss):
+        widths = [f"{cut.width} (weight {cut.weight:g})" for cut in loss.cuts]
+        return f"{describe_loss(loss.loss)}, summed over the widths {', '.join(widths)}"
+    if not isinstance(loss, ContrastiveLoss):
+        return type(loss).__name__
+    text = f"{'default' if loss.mask_duplicates else 'published'}, scale {loss.scale}"
+    if loss.both_directions:
+        text += ", both directions"
+    if loss.similarity_margin is not None:
+        text += f", similarity margin {loss.similarity_margin:g}"
+    return text
