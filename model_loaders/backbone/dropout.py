@@ -16,11 +16,12 @@ def set_attention_dropout(backbone: nn.Module, share: float) -> None:
     """
     changed = 0
     for module in backbone.modules():
+        inner = getattr(module, "attn_dropout", None)
         if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = share
+            setattr(module, "attention_dropout", share)  # noqa: B010  # a plain attribute of some families' layers
             changed += 1
-        elif isinstance(getattr(module, "attn_dropout", None), nn.Dropout):
-            module.attn_dropout.p = share  # type: ignore[union-attr, assignment]
+        elif isinstance(inner, nn.Dropout):
+            inner.p = share
             changed += 1
     layers = len(decoder_layers(backbone))
     if changed < layers:
