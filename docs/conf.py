@@ -32,6 +32,7 @@ CONTENTS = """
 
 Start <self>
 docs/training
+docs/objectives
 docs/evaluation
 docs/export
 docs/designs

@@ -133,6 +133,24 @@ def known_name(name: str | Path) -> str | None:
     return None
 
 
+def system_name(name: str | Path) -> str:
+    """Return the name under which a published model or a folder of another toolkit is scored.
+
+    >>> system_name("downloads/llm2vec/second"), system_name("/models/GritLM/GritLM-7B")
+    ('llm2vec/second', 'GritLM/GritLM-7B')
+
+    Returns:
+        The hub name, also of a folder in the hub's cache; else the folder's name behind that of the folder it lies in.
+    """
+    place = Path(name).expanduser()
+    if not place.exists():
+        return str(name)
+    for part in place.absolute().parts:
+        if part.startswith(CACHE_PREFIX):
+            return part.removeprefix(CACHE_PREFIX).replace("--", "/")
+    return "/".join(place.resolve().parts[-2:]).strip("/")
+
+
 def as_published(asked: Asked) -> tuple[Asked, PublishedModel | None]:
     """Fill in what the table knows of the model that is asked for; what the caller says goes before it."""
     name = known_name(asked.name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import listing
 from model_loaders.hub import resolve
 from model_loaders.layouts.exported import EXPORTED
-from model_loaders.layouts.known_models import as_published, with_published_recipe
+from model_loaders.layouts.known_models import as_published, system_name, with_published_recipe
 from model_loaders.layouts.llm2vec import LLM2VEC
 from model_loaders.layouts.nv_embed import NV_EMBED
 from model_loaders.layouts.own import OWN
@@ -49,4 +50,6 @@ def read_source(asked: Asked) -> Source:
         return layout.read(directory, asked)
     asked, known = as_published(asked)
     source = layout.read(directory, asked)
+    if layout is not PUBLISHED or known is not None:
+        source = replace(source, system=system_name(asked.name))
     return source if known is None else with_published_recipe(source, known, asked.name)
