@@ -99,7 +99,8 @@ def usage(request: Request) -> str:
             "`encode_query` and `encode_document` put the prompts before the texts; `encode` alone gives none."
             + own_code(request)
         )
-    return f"With transformers alone; the folder holds this script as `{READER}`:\n\n```python\n{script_of(request)}```"
+    alone = {"onnx": "onnxruntime", "peft": "peft and transformers"}.get(request.format, "transformers alone")
+    return f"With {alone}; the folder holds this script as `{READER}`:\n\n```python\n{script_of(request)}```"
 
 
 def own_code(request: Request) -> str:

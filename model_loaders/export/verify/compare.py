@@ -124,8 +124,9 @@ def linked_copy(folder: Path, copy: Path, contents: dict[str, str]) -> Path:
 
 
 def site_packages() -> list[str]:
-    """Return the folders of installed packages."""
+    """Return the folders of installed packages, and those on this process's path that are not the project's."""
     places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
+    places += [place for place in sys.path if Path(place).is_absolute() and not (Path(place) / "model_loaders").is_dir()]
     if site.ENABLE_USER_SITE:
         places.append(site.getusersitepackages())
     return list(dict.fromkeys(place for place in places if Path(place).is_dir()))
