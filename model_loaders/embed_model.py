@@ -20,6 +20,7 @@ from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
+from model_loaders.vectors.compress import Precision, check_precision, compress, unit
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling
 
@@ -142,6 +143,8 @@ class EmbedModel(nn.Module):
         prompt: str | None = None,
         max_length: int | None = None,
         dimensions: int | None = None,
+        precision: Precision = "float32",
+        ranges: np.ndarray | None = None,
         batch_tokens: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -154,6 +157,8 @@ class EmbedModel(nn.Module):
             prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed`` makes one of an instruction.
             max_length: tokens a text at most; ``None`` for the recipe's.
             dimensions: the vectors' first so many numbers, made unit again (Matryoshka); ``None`` for the recipe's.
+            precision: ``float32``, ``int8``, ``uint8``, ``binary`` or ``ubinary`` (``vectors.compress``).
+            ranges: of ``int8`` and ``uint8``, ``(2, numbers)``, from ``vectors.compress.ranges_of`` of your corpus's vectors.
                 ``trained_dimensions`` has those that the model was trained for.
             batch_tokens: padded tokens of one forward pass at most; ``None`` for what suits the device.
                 A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
@@ -161,14 +166,16 @@ class EmbedModel(nn.Module):
             show_progress: show a bar.
 
         Returns:
-            Unit vectors, float32 ``(len(texts), dimensions or dim)``.
+            Unit vectors, float32 ``(len(texts), dimensions or dim)``, or what ``compress`` makes of them.
         """
         if dimensions is not None and not 1 <= dimensions <= self.dim:
             raise UserError(f"dimensions is {dimensions}; the vectors have {self.dim} numbers")
+        check_precision(precision)
         options: dict[str, Any] = {"prompt": prompt, "max_length": max_length, "batch_size": batch_size}
         with progress(len(texts), show_progress) as on_batch:
             vectors = self.encode_counted(texts, role, batch_tokens=batch_tokens, on_batch=on_batch, **options).vectors
-        return vectors if dimensions in (None, self.dim) else unit(vectors[:, :dimensions])
+        kept = vectors if dimensions in (None, self.dim) else unit(vectors[:, :dimensions])
+        return kept if precision == "float32" else compress(kept, precision, ranges)
 
     def encode_counted(
         self,
@@ -211,13 +218,6 @@ class EmbedModel(nn.Module):
             raise UserError("reentrant checkpointing loses the gradients of a frozen base model: leave use_reentrant out")
         model: Any = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
         model.activation_checkpointing_enable({"use_reentrant": False}, **options)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale the rows of a float32 array ``(texts, numbers)`` to unit length."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: np.ndarray = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
-    return scaled
 
 
 def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:
