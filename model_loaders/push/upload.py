@@ -72,6 +72,7 @@ def copy_adapter(order: Order) -> None:
     adapter = Path(order.adapter)
     if not (adapter / MANIFEST).is_file():
         raise UserError(f"{adapter} has no {MANIFEST}: give an adapter of this toolkit, or --format to export another folder")
+    extra = extra_of(order)
     request = request_of(order)  # loads it: what goes out is whole, and gives the vectors that it gave
     base = order.base_name or request.model.base_model.name_or_path
     if not order.base_name and (looks_local(base) or Path(base).expanduser().is_dir()):
@@ -88,7 +89,7 @@ def copy_adapter(order: Order) -> None:
     (order.output / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if (order.output / LORA_CONFIG).is_file():
         write_json(read_json(adapter / LORA_CONFIG) | {"base_model_name_or_path": base}, order.output / LORA_CONFIG)
-    write_card(request, order.output, [], None, extra_of(order))
+    write_card(request, order.output, [], None, extra)
 
 
 def print_files(folder: Path) -> None:
