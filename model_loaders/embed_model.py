@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
-from model_loaders.vectors.compress import Precision, check_precision, compress, unit
+from model_loaders.vectors.compress import Compression, check_options, compress, unit
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling
 
@@ -143,11 +143,10 @@ class EmbedModel(nn.Module):
         prompt: str | None = None,
         max_length: int | None = None,
         dimensions: int | None = None,
-        precision: Precision = "float32",
-        ranges: np.ndarray | None = None,
         batch_tokens: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
+        **compression: Unpack[Compression],
     ) -> np.ndarray:
         """Encode texts; a text's vector does not depend on the others.
 
@@ -157,25 +156,26 @@ class EmbedModel(nn.Module):
             prompt: used instead of the recipe's; ``""`` for none. ``recipe.instructed`` makes one of an instruction.
             max_length: tokens a text at most; ``None`` for the recipe's.
             dimensions: the vectors' first so many numbers, made unit again (Matryoshka); ``None`` for the recipe's.
-            precision: ``float32``, ``int8``, ``uint8``, ``binary`` or ``ubinary`` (``vectors.compress``).
-            ranges: of ``int8`` and ``uint8``, ``(2, numbers)``, from ``vectors.compress.ranges_of`` of your corpus's vectors.
                 ``trained_dimensions`` has those that the model was trained for.
             batch_tokens: padded tokens of one forward pass at most; ``None`` for what suits the device.
                 A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
             batch_size: texts of one forward pass at most; ``None`` for no such limit.
             show_progress: show a bar.
+            compression: ``precision`` (``int8``, ``uint8``, ``binary``, ``ubinary``) and, of the first two, ``ranges``, which
+                ``vectors.compress.ranges_of`` takes from the vectors of your corpus.
 
         Returns:
             Unit vectors, float32 ``(len(texts), dimensions or dim)``, or what ``compress`` makes of them.
         """
         if dimensions is not None and not 1 <= dimensions <= self.dim:
             raise UserError(f"dimensions is {dimensions}; the vectors have {self.dim} numbers")
-        check_precision(precision)
+        precision = compression.get("precision", "float32")
+        check_options(compression)
         options: dict[str, Any] = {"prompt": prompt, "max_length": max_length, "batch_size": batch_size}
         with progress(len(texts), show_progress) as on_batch:
             vectors = self.encode_counted(texts, role, batch_tokens=batch_tokens, on_batch=on_batch, **options).vectors
         kept = vectors if dimensions in (None, self.dim) else unit(vectors[:, :dimensions])
-        return kept if precision == "float32" else compress(kept, precision, ranges)
+        return kept if precision == "float32" else compress(kept, precision, compression.get("ranges"))
 
     def encode_counted(
         self,

@@ -123,7 +123,7 @@ def read_corpus(path: Path) -> list[Document]:
     Raises:
         UserError: it cannot be read or has no document, or a row has no text; the message names its line.
     """
-    documents = []
+    documents: list[Document] = []
     if path.name.lower().endswith((".jsonl", ".jsonl.gz")):
         for place, row in json_rows(path):
             documents.append(document_of(row, place, len(documents)))

@@ -7,7 +7,8 @@ eight of them in a byte.
 from __future__ import annotations
 
 import sys
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
@@ -17,6 +18,26 @@ Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 STEPS = 255
 FEW = 100  # vectors below which ranges that are taken from them say little
+
+
+class Compression(TypedDict, total=False):
+    """Options of ``EmbedModel.encode``.
+
+    Attributes:
+        precision: of ``PRECISIONS``.
+        ranges: as ``compress`` takes them.
+    """
+
+    precision: Precision
+    ranges: np.ndarray | None
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise an error unless these are options of ``Compression`` with a known precision."""
+    unknown = sorted(set(options) - set(Compression.__annotations__))
+    if unknown:
+        raise TypeError(f"encode() got an unexpected keyword argument {unknown[0]!r}")
+    check_precision(str(options.get("precision", "float32")))
 
 
 def check_precision(precision: str) -> None:
@@ -58,16 +79,18 @@ def compress(vectors: np.ndarray, precision: Precision, ranges: np.ndarray | Non
     """
     check_precision(precision)
     if precision == "float32":
-        return vectors.astype(np.float32)
+        plain: np.ndarray = vectors.astype(np.float32)
+        return plain
     if precision in ("binary", "ubinary"):
-        packed = np.packbits(vectors > 0, axis=-1)
+        packed: np.ndarray = np.packbits(vectors > 0, axis=-1)
         return packed if precision == "ubinary" else (packed.astype(np.int16) - 128).astype(np.int8)
     kind = np.int8 if precision == "int8" else np.uint8
     if len(vectors) == 0:
         return np.zeros(vectors.shape, dtype=kind)
     starts, steps = starts_and_steps(own_ranges(vectors) if ranges is None else ranges, vectors.shape[1])
-    codes = np.clip(np.floor((vectors - starts) / steps), 0, STEPS)
-    return (codes - 128).astype(kind) if precision == "int8" else codes.astype(kind)
+    steps_up = np.clip(np.floor((vectors - starts) / steps), 0, STEPS)
+    codes: np.ndarray = (steps_up - (128 if precision == "int8" else 0)).astype(kind)
+    return codes
 
 
 def own_ranges(vectors: np.ndarray) -> np.ndarray:

@@ -64,3 +64,8 @@ def test_encode(base: Path) -> None:
     assert np.array_equal(model.encode(WORDS, dimensions=16, precision="int8", ranges=ranges), compress(plain, "int8", ranges))
     with pytest.raises(UserError, match="precision"):
         model.encode(WORDS, precision="half")
+
+
+def test_an_option_that_is_none(base: Path) -> None:
+    with pytest.raises(TypeError, match="presision"):
+        new_model("causal_mean", base).encode(WORDS, presision="int8")
