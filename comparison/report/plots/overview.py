@@ -23,7 +23,7 @@ from comparison.report.words.wording import DASH, margin_text, points, span
 from comparison.stats.effects import Interval
 
 ALL = "All kinds"
-ROW, PANEL, LABELS = 0.26, 1.15, 2.3  # inches
+ROW, PANEL, LABELS = 0.24, 1.15, 2.8  # inches
 MOST = 30  # systems; more are too small to read at a glance
 SHOWN, OPEN, UNDECIDED = "shown", "not separated", "cannot be decided"
 
@@ -56,14 +56,14 @@ def draw_overview(comparison: Comparison, stem: str) -> Plot | None:
     systems = _ordered(comparison, panels)
     if not systems or len(systems) > MOST:
         return None
-    labels = short_names(systems, 30)
+    labels = short_names(systems, 42)
     figure = Figure(figsize=(LABELS + PANEL * len(panels), ROW * len(systems) + 0.9))
     looks = series_of(comparison.systems)
     width = PANEL / (LABELS + PANEL * len(panels))
     for number, (title, panel) in enumerate(panels.items()):
         axes = figure.add_axes((1 - width * (len(panels) - number), 0.0, 0.9 * width, 1.0))
         _draw_panel(axes, systems, panel, looks, comparison)
-        axes.set_title(shorten(title, 18), fontsize=8.5, loc="left")
+        axes.set_title(shorten(title, 15), fontsize=8.5, loc="left")
         axes.set_yticks(range(len(systems)), [labels[system] for system in systems] if number == 0 else [""] * len(systems))
         if number == 0:
             for tick, system in zip(axes.get_yticklabels(), systems, strict=True):
@@ -158,7 +158,7 @@ def _draw_panel(axes: Axes, systems: Sequence[str], panel: Panel, looks: dict[st
     axes.set_ylim(len(systems) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelsize=8.5)
     axes.tick_params(axis="x", labelsize=7.5)
-    axes.locator_params(axis="x", nbins=4, integer=comparison.baseline is None)
+    axes.locator_params(axis="x", nbins=3, integer=comparison.baseline is None)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
 
@@ -171,7 +171,7 @@ def _caption(comparison: Comparison) -> str:
         )
     return (
         f"Differences from {name(comparison.baseline)} in points, with intervals for all comparisons of a kind together "
-        "(95 %). Filled, with a thick line: shown to differ, on other tasks of the kind. Hollow: not separated, which is not the "
+        "(95 %). Filled, with a thick line: shown to differ on other tasks. Hollow: not separated, which is not the "
         "same as equal. Small and grey, without a line: cannot be decided. The band is within "
         f"{margin_text(comparison.margin)}."
     )
