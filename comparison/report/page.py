@@ -18,6 +18,7 @@ from comparison.report.methods import BIBTEX, methods
 from comparison.report.plots.drawing import COLOURS, Plot, inline
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import caption, notes, published_note
+from comparison.report.tables.scores import score_table
 from comparison.report.words import answer, cautions
 from comparison.report.words.first import first_sentences
 from comparison.report.words.grid import gains_text, grid_answer
@@ -155,6 +156,7 @@ def make_page(
         "variances": variances(comparison),
         "cautions": cautions.cautions(comparison, studies, comparison.notes),
         "quiet": cautions.quiet(studies),
+        "scores": score_table(comparison),
         "gains": [study.data.gains for study in studies if study.data.gains is not None],
         "facts": facts(studies),
         "commands": commands,

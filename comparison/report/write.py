@@ -14,6 +14,7 @@ from comparison.report.labels import by_what_they_are
 from comparison.report.page import Illustrations, make_page
 from comparison.report.plots import attention
 from comparison.report.plots.cost import draw_cost
+from comparison.report.plots.curve_panels import draw_curve_panels
 from comparison.report.plots.curves import draw_curves
 from comparison.report.plots.drawing import Plot, Series, series_of, style
 from comparison.report.plots.forest import draw_forest, how_to_read
@@ -103,7 +104,7 @@ def draw(comparison: Comparison, studies: Sequence[StudyResults], diagrams: Sequ
             "grid": _drawn(draw_grid(comparison, "grid")),
             "tasks": heat_maps,
             "cost": _drawn(draw_cost(comparison, cells, "cost")),
-            "training": _drawn(draw_curves(cells, "training", series_of(comparison.systems))),
+            "training": _draw_training(comparison, cells),
             "attention": _draw_attention(masses, series_of(comparison.systems)),
         }
     illustrations.sentences["forest"] = []
@@ -124,6 +125,12 @@ def _draw_diagrams(comparison: Comparison, diagrams: Sequence[str], stems: Mappi
         if MEAN_RANKS in diagrams:
             plots += _drawn(draw_mean_ranks(category, comparison, f"ranks-{stems[category.name]}"))
     return plots
+
+
+def _draw_training(comparison: Comparison, cells: Mapping[str, Sequence[CellData]]) -> list[Plot]:
+    """Draw the training curves: all figures together, and the loss system by system."""
+    series = series_of(comparison.systems)
+    return [*_drawn(draw_curves(cells, "training", series)), *_drawn(draw_curve_panels(cells, "loss", series))]
 
 
 def _drawn(plot: Plot | None) -> list[Plot]:
