@@ -63,8 +63,8 @@ def methods(comparison: Comparison) -> list[str]:
     sentences += [*_runs(comparison), *_items(comparison)]
     if tested:
         sentences.append(
-            f"Systems are called equivalent where two one-sided tests over families reject a difference of "
-            f"{margin_text(comparison.margin)} or more [schuirmann1987comparison], Holm-corrected."
+            "Systems are called equivalent where two one-sided tests over families, by t and by a bootstrap-t, reject a "
+            f"difference of {margin_text(comparison.margin)} or more [schuirmann1987comparison], Holm-corrected."
         )
     return sentences
 

@@ -16,6 +16,7 @@ from comparison.reading.systems import StudyResults
 from comparison.report.facts import facts
 from comparison.report.methods import BIBTEX, methods
 from comparison.report.plots.drawing import COLOURS, Plot, inline
+from comparison.report.tables.overall import left_out
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import caption, notes, published_note
 from comparison.report.tables.scores import score_table
@@ -147,6 +148,7 @@ def make_page(
         "bibtex": BIBTEX,
         "whose": answer.whose(comparison),
         "overall": answer.overall(comparison),
+        "left_out": left_out(comparison, name),
         "table": table,
         "caption": caption(table),
         "published": published,

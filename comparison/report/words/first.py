@@ -34,21 +34,32 @@ def _over_all(comparison: Comparison) -> str:
     if not comparison.overall:
         return ""
     shown = [entry for entry in comparison.overall if shown_overall(entry)]
+    kinds = _kinds(comparison)
     if comparison.baseline is None:
-        return _unbeaten(comparison, shown)
+        return _unbeaten(comparison, shown, kinds)
     base = called(comparison.baseline)
     better = sorted((entry for entry in shown if entry.mean > 0), key=lambda entry: -entry.mean)
     worse = [entry for entry in shown if entry.mean < 0]
     if not better and not worse:
         if max(entry.families for entry in comparison.overall) < FEWEST_FAMILIES:
-            return "Over all kinds of task nothing can be decided: too few unrelated tasks."
-        return f"Over all kinds of task nobody is shown to be better or worse than {base}."
+            return "Over {kinds} nothing can be decided: too few unrelated tasks."
+        return f"Over {kinds} nobody is shown to be better or worse than {base}."
     if not better:
-        return f"Over all kinds of task nobody is shown to be better than {base}, and {_number(worse)} shown to be worse."
+        return f"Over {kinds} nobody is shown to be better than {base}, and {_number(worse)} shown to be worse."
     parts = [f"{called(entry.a)} by {_size(entry)}" for entry in better[:FEW]]
     more = when(len(better) > FEW, f", and {len(better) - FEW} more")
     rest = when(worse, f"; {_number(worse)} shown to be worse")
-    return f"Better than {base} over all kinds of task: {'; '.join(parts)}{more}{rest}."
+    return f"Better than {base} over {kinds}: {'; '.join(parts)}{more}{rest}."
+
+
+def _kinds(comparison: Comparison) -> str:
+    """Return over what the mean is: all kinds of tasks, or all but those with a single family."""
+    left_out: dict[str, None] = {}
+    for entry in comparison.overall:
+        left_out |= dict.fromkeys(entry.left_out)
+    if left_out:
+        return f"all kinds of task but {listed(list(left_out))}"
+    return "all kinds of task"
 
 
 def _size(entry: Overall) -> str:
@@ -65,7 +76,7 @@ def _number(entries: Sequence[Overall]) -> str:
     return f"{len(entries)} systems are"
 
 
-def _unbeaten(comparison: Comparison, shown: Sequence[Overall]) -> str:
+def _unbeaten(comparison: Comparison, shown: Sequence[Overall], kinds: str) -> str:
     """Say who is beaten by nobody over all kinds of tasks."""
     beaten, wins = set[str](), set[str]()
     for entry in shown:
@@ -74,12 +85,12 @@ def _unbeaten(comparison: Comparison, shown: Sequence[Overall]) -> str:
         beaten.add(worse)
     top = [system for system in comparison.systems if system in wins - beaten]
     if not shown:
-        return "Over all kinds of task no two systems are shown to differ."
+        return "Over {kinds} no two systems are shown to differ."
     if not top:
-        return "Over all kinds of task everybody is shown to be worse than somebody."
+        return "Over {kinds} everybody is shown to be worse than somebody."
     names = listed(top[:FEW]) + when(len(top) > FEW, f" and {len(top) - FEW} more")
     return (
-        f"Over all kinds of task nobody is shown to be better than {names}; {len(shown)} of {len(comparison.overall)} pairs "
+        f"Over {kinds} nobody is shown to be better than {names}; {len(shown)} of {len(comparison.overall)} pairs "
         "are shown to differ."
     )
 
