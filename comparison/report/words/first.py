@@ -42,7 +42,7 @@ def _over_all(comparison: Comparison) -> str:
     worse = [entry for entry in shown if entry.mean < 0]
     if not better and not worse:
         if max(entry.families for entry in comparison.overall) < FEWEST_FAMILIES:
-            return "Over {kinds} nothing can be decided: too few unrelated tasks."
+            return f"Over {kinds} nothing can be decided: too few unrelated tasks."
         return f"Over {kinds} nobody is shown to be better or worse than {base}."
     if not better:
         return f"Over {kinds} nobody is shown to be better than {base}, and {_number(worse)} shown to be worse."
@@ -85,9 +85,9 @@ def _unbeaten(comparison: Comparison, shown: Sequence[Overall], kinds: str) -> s
         beaten.add(worse)
     top = [system for system in comparison.systems if system in wins - beaten]
     if not shown:
-        return "Over {kinds} no two systems are shown to differ."
+        return f"Over {kinds} no two systems are shown to differ."
     if not top:
-        return "Over {kinds} everybody is shown to be worse than somebody."
+        return f"Over {kinds} everybody is shown to be worse than somebody."
     names = listed(top[:FEW]) + when(len(top) > FEW, f" and {len(top) - FEW} more")
     return (
         f"Over {kinds} nobody is shown to be better than {names}; {len(shown)} of {len(comparison.overall)} pairs "

@@ -136,3 +136,11 @@ def test_a_panel_for_each_curve_and_mean_ranks_on_demand() -> None:
     assert plot is not None and "3 systems, a panel each" in plot.alt
     assert ranks is not None and ranks.rows[0][0] == "good" and "no claim above rests on it" not in ranks.alt
     assert "count related tasks as independent" in ranks.caption
+
+
+def test_the_first_sentence_names_the_kinds_that_are_left_out() -> None:
+    found = made_up({"good": 0.03}, kinds=2)
+    left = [replace(entry, left_out=("Kind2",)) for entry in found.overall]
+    assert sentences(replace(found, overall=left))[0].startswith("Better than base over all kinds of task but Kind2: good")
+    same = made_up({"same": 0.0}, kinds=2, baseline=None)
+    assert sentences(same)[0] == "Over all kinds of task no two systems are shown to differ."
