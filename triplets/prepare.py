@@ -68,6 +68,12 @@ def prepared_data(data_set: DataSet, on_invalid_rows: str, cache_dir: str | Path
     return PreparedData(datasets.Dataset.from_file(str(arrow)), report, content)
 
 
+def prepared_triplets(data_set: DataSet, cache_dir: str | Path | None) -> Iterator[Triplet]:
+    """Yield the triplets of a data set in their order; a row that is invalid is an error."""
+    for row in prepared_data(data_set, "error", cache_dir).rows:
+        yield Triplet(row["query"], row["positive"], row["negatives"], row["place"])
+
+
 def _hash_of(facts: Sequence[object]) -> str:
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 

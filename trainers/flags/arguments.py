@@ -224,6 +224,13 @@ class RunArguments:
         False,
         "Two steps on the longest batch, save, load, encode and compare; print the peak memory, leave nothing behind.",
     )
+    stages: str | list[dict[str, Any]] | None = field(
+        default=None,
+        metadata={
+            "help": "Several trainings, one after the other, each from the weights of the one before: a YAML list of flags "
+            "(docs/objectives.md). The flags here are those of every stage."
+        },
+    )
 
 
 GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, ObjectiveArguments, RunArguments)

@@ -134,7 +134,12 @@ def test_own_flag_reaches_the_configuration(
         mix = write(tmp_path / "mix.yaml", "- name: some/data\n- name: other/data\n")
         minimal = ["--dataset_config", mix, *minimal[2:]]
         value = {"dataset_config": mix, "batching": "0.25"}[name]
+    if name == "stages":
+        value = write(tmp_path / "stages.yaml", "- max_steps: 1\n- max_steps: 2\n")
     config = parse([*minimal, *extra, f"--{name}", value], design=design)
+    if name == "stages":
+        assert len(config.before) == 1
+        return
     if name == "dataset_config":
         assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
         return

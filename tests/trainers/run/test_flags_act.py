@@ -140,6 +140,7 @@ ELSEWHERE = {
     "batching",
     "dry_run",
     "negatives_across_processes",
+    "stages",  # test_stages.py
     "objective",  # test_masked_run.py, as the next four
     "mask_token",
     "mask_share",
