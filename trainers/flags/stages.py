@@ -53,7 +53,8 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
     Raises:
         UserError: naming the stage and the key.
     """
-    place, content = "stages", stages
+    place = "stages"
+    content: Any = stages
     if isinstance(stages, str):
         place, content = stages, read_yaml(Path(stages).expanduser(), "--stages")
         if isinstance(content, Mapping):

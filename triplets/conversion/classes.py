@@ -87,7 +87,7 @@ def by_label(classes: Classes, negatives: int, each: int | None, seed: int, repo
         count = min(negatives, len(others))
         if count < negatives:
             report.notes["rows with fewer negatives than wanted"] += 1
-        chosen = generator.choice(len(others), size=count, replace=False) if count else []
+        chosen = generator.choice(len(others), size=count, replace=False).tolist() if count else []
         yield {"query": classes.texts[number], "positive": label, "negative": [others[place] for place in chosen]}
 
 

@@ -34,9 +34,9 @@ def entailed(path: Path, report: ConversionReport, leave_out: set[int]) -> Itera
         elif role == "":
             report.left_out["neutral or unlabelled rows"] += 1
         else:
-            texts = premises.setdefault(premise, {"positive": [], "negative": []})[role]
-            if hypothesis not in texts:
-                texts.append(hypothesis)
+            hypotheses = premises.setdefault(premise, {"positive": [], "negative": []})[role]
+            if hypothesis not in hypotheses:
+                hypotheses.append(hypothesis)
     for premise, texts in premises.items():
         if not texts["positive"]:
             report.left_out["premises without an entailed hypothesis"] += 1

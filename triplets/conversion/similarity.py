@@ -108,7 +108,7 @@ def near(teacher: WordTeacher, query: int, known: Mapping[int, float], limits: t
     positive_score, negative_score = limits
     scores = teacher.scores(query, range(teacher.texts))
     order = [int(place) for place in np.argsort(-scores, kind="stable") if place != query]
-    chosen = []
+    chosen: list[int] = []
     for place in order[SKIPPED:]:
         score = known.get(place)
         if scores[place] <= 0 or len(chosen) == count:
