@@ -139,7 +139,7 @@ class ContrastiveArguments:
         default=None,
         metadata={
             "help": "More scores in the denominator, any of query_query, document_query, document_document, positive_positive: "
-            "of a query with other queries, of a positive with others' queries, documents or positives."
+            "of a query with other queries, of a positive with all queries, others' documents or others' positives."
         },
     )
     hardness: float = option(0.0, "Raise negatives' scores by this x their cosine, without a gradient of it.")

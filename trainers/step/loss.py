@@ -148,7 +148,7 @@ class ContrastiveLoss:
         both_directions: average with the loss of each positive looking for its query among all queries (arXiv 2310.19923);
             a query without in-batch negatives has no such term.
         terms: more scores in the denominator, beside those of the query with documents: of the query with other queries, of the
-            positive with other queries, with documents that came with other queries, or with other positives. With the first
+            positive with all queries, with documents that came with other queries, or with other positives. With the first
             three it is GTE's improved contrastive loss (arXiv 2308.03281, section 3.2). A query without in-batch negatives has
             none of them.
         hardness: negatives' scores are raised by so much times their cosine, without a gradient of that (arXiv 2503.04812,
@@ -259,9 +259,9 @@ class ContrastiveLoss:
         """Return the scores of the other terms, -inf where a pair is no negative."""
         count = len(batch.queries)
         own = masks.is_positive[:, :count]
-        same = own
+        same = torch.zeros_like(own)
         if self.mask_duplicates:
-            same = own | same_meaning(batch, rows)
+            same = same_meaning(batch, rows)
         queries, positives = vectors.queries[rows], vectors.documents[rows]
         more = []
         for term in self.terms:
@@ -270,8 +270,8 @@ class ContrastiveLoss:
                 others, hidden = vectors.documents, (batch.owners[None] == rows[:, None]) | masks.duplicates
             elif term == "positive_positive":
                 others, hidden = vectors.documents[:count], own | masks.duplicates[:, :count]
-            else:
-                others, hidden = vectors.queries, same
+            else:  # GTE's sum of a positive with the queries has its own query too
+                others, hidden = vectors.queries, same | own if term == "query_query" else same & ~own
             if batch.in_batch is not None:
                 hidden = hidden | ~batch.in_batch[rows, None]
             left = queries if term == "query_query" else positives

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from tests.tiny import triplets
 from tests.trainers.checkpoints.tools import metrics, weights
 from tests.trainers.conftest import Command
@@ -62,7 +63,7 @@ def test_goes_on_to_the_same_weights(command: Command, scored: Path, tmp_path: P
 
 
 def test_rows_without_scores_are_named(command: Command, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rows.jsonl:\d+: no teacher scores"):
+    with pytest.raises(UserError, match=r"rows.jsonl:\d+: no teacher scores"):
         loss_of(command(tmp_path / "run", distillation="kl", resume_from_checkpoint=None))
 
 

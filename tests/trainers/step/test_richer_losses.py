@@ -70,7 +70,7 @@ def test_hardness_equals_sentence_transformers(kind: Any, mode: str) -> None:
     theirs = losses.MultipleNegativesRankingLoss(None, hardness_mode=mode, hardness_strength=5.0)
     ours = ContrastiveLoss(mask_duplicates=False, hardness=5.0, hardness_of=kind)(batch).loss
     same_as(ours, theirs.compute_loss_from_embeddings(columns, None), columns)
-    assert ours.item() != pytest.approx(ContrastiveLoss(mask_duplicates=False)(batch).loss.item(), rel=1e-3)
+    assert ours.item() != pytest.approx(ContrastiveLoss(mask_duplicates=False)(batch).loss.item(), rel=1e-5)
 
 
 def unit_columns(columns: list[Tensor]) -> list[Tensor]:
@@ -86,7 +86,7 @@ def test_divergence_equals_sentence_transformers(scale: float, temperature: floa
     teacher = torch.cat([batch.scores[:B, None], batch.scores[B:].reshape(B, NEGATIVES)], dim=1)
     theirs = losses.DistillKLDivLoss(None, student_temperature=1 / scale, teacher_temperature=temperature)
     expected = theirs.compute_loss_from_embeddings(unit_columns(columns), teacher) * scale**2
-    ours = DistillationLoss(ContrastiveLoss(scale), "kl", teacher_temperature=temperature)(batch).loss
+    ours = DistillationLoss(ContrastiveLoss(scale, mask_duplicates=False), "kl", teacher_temperature=temperature)(batch).loss
     same_as(ours, expected, columns)
 
 
@@ -96,7 +96,7 @@ def test_margins_equal_sentence_transformers() -> None:
     assert batch.scores is not None
     teacher = torch.cat([batch.scores[:B, None], batch.scores[B:].reshape(B, NEGATIVES)], dim=1)
     expected = losses.MarginMSELoss(None).compute_loss_from_embeddings(unit_columns(columns), teacher)
-    ours = DistillationLoss(ContrastiveLoss(1.0), "margin_mse")(batch).loss
+    ours = DistillationLoss(ContrastiveLoss(1.0, mask_duplicates=False), "margin_mse")(batch).loss
     same_as(ours, expected, columns)
 
 
@@ -160,7 +160,8 @@ def test_duplicates_and_queries_alone_are_left_out_of_the_terms(terms: Any) -> N
         for place, score in enumerate(scores.tolist()):
             side = batch.query_hashes if terms[0].endswith("_query") else batch.document_hashes
             same = side[place] in (batch.query_hashes[row], batch.document_hashes[row])
-            assert not same or score == float("-inf")
+            own = terms == ("document_query",) and place == row
+            assert not same or own or score == float("-inf")
         assert not together or torch.isfinite(scores).any()
 
 
