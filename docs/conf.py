@@ -34,6 +34,7 @@ Start <self>
 docs/training
 docs/objectives
 docs/evaluation
+docs/export
 docs/designs
 docs/studies
 docs/study
