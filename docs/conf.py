@@ -45,6 +45,7 @@ docs/library
 docs/architecture
 docs/performance
 configs/recipes/README
+configs/systems/README
 quickstart/base/README
 CONTRIBUTING
 CHANGELOG
