@@ -15,6 +15,7 @@ from model_loaders.backbone.attention import set_attention
 from model_loaders.backbone.base_config import load_config, read_config, text_config
 from model_loaders.backbone.load import DTYPES
 from model_loaders.backbone.lora import add_lora
+from model_loaders.backbone.lora_training import torch_masks
 from model_loaders.backbone.rope import separate_rows
 from model_loaders.create import fresh_pooling, sizes_from_flags
 from model_loaders.designs import get_design
@@ -104,12 +105,13 @@ def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negative
         loss=loss,
         processes=ProcessGroup(processes, share_negatives=contrastive.negatives_across_processes),
     )
-    return plan_step(
-        model,
-        step,
-        batch_of_lengths(model.recipe, training.per_device_train_batch_size, negatives),
-        optimizer=str(getattr(training.optim, "value", training.optim)),
-        autocast=torch.bfloat16 if training.bf16 else None,
-        checkpointing=checkpoints_activations(training),
-        accumulating=training.gradient_accumulation_steps > 1,
-    )
+    with torch_masks(not training.use_cpu):
+        return plan_step(
+            model,
+            step,
+            batch_of_lengths(model.recipe, training.per_device_train_batch_size, negatives),
+            optimizer=str(getattr(training.optim, "value", training.optim)),
+            autocast=torch.bfloat16 if training.bf16 else None,
+            checkpointing=checkpoints_activations(training),
+            accumulating=training.gradient_accumulation_steps > 1,
+        )
