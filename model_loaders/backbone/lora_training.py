@@ -188,7 +188,7 @@ class DroppedLowRankLinear(torch.autograd.Function):
         for part in blocks(read):
             to_down += to_narrow[part].T @ apply_mask(read[part], kept[part])
             if to_x is not None:
-                to_x[part] += apply_mask_(to_narrow[part] @ cast, kept[part])
+                to_x[part].add_(apply_mask_(to_narrow[part] @ cast, kept[part]))  # += would copy the block once more
         to_up = (rows.T @ narrow).mul_(ctx.scale).to(up.dtype)
         to_bias = rows.sum(dim=0, dtype=ctx.bias_dtype) if ctx.needs_input_grad[3] else None
         return None if to_x is None else to_x.view_as(x), None, None, to_bias, to_down, to_up, None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
+from model_loaders.backbone.load import bf16_products
 from model_loaders.backbone.lora_targets import left_out, targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.masked.step import MaskedTokensStep
@@ -23,11 +24,13 @@ from triplets.keys import names
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from model_loaders.embed_model import EmbedModel
     from trainers.run.trainer import ContrastiveTrainer
 
 
 SAMPLE = 256  # rows that tokens and negatives are counted on
 NAME_WIDTH = 16
+BF16_PARAMETERS = 50_000_000  # frozen ones; below, what is not a product takes most of a step
 
 
 def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
@@ -218,6 +221,9 @@ def optimizer_text(trainer: ContrastiveTrainer) -> str:
 def notes(trainer: ContrastiveTrainer) -> list[str]:
     """Return notes on settings that are probably not meant."""
     notes = []
+    faster = bf16_note(trainer.model)
+    if faster:
+        notes.append(faster)
     positions = check_positions(trainer.model)
     if positions:
         notes.append(positions)
@@ -234,6 +240,18 @@ def notes(trainer: ContrastiveTrainer) -> list[str]:
             "batch raise --per_device_train_batch_size and bound memory by --chunk_tokens."
         )
     return notes
+
+
+def bf16_note(model: EmbedModel) -> str:
+    """Offer bf16 where a base LLM of some size is trained in fp32 on a CPU that multiplies bf16 faster; else empty."""
+    instructions = bf16_products(model.device)
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    if not instructions or model.dtype != "float32" or frozen < BF16_PARAMETERS:
+        return ""
+    return (
+        f"this processor multiplies bf16 faster than fp32 ({instructions}): --torch_dtype bfloat16 --bf16 is offered, and not "
+        "taken by auto, as vectors and results then differ by bf16's rounding (docs/training.md)"
+    )
 
 
 def plain(value: object) -> str:
