@@ -66,7 +66,7 @@ class Settings:
 
     base: Path = TINY_BASE
     dtype: str = "float32"
-    triplets: int = 16
+    triplets: int = 64
 
 
 @dataclass(frozen=True)
@@ -254,10 +254,10 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=USUAL, help=f"default: {' '.join(USUAL)}")
-    parser.add_argument("--rounds", type=int, default=7, help="of both sides")
+    parser.add_argument("--rounds", type=int, default=5, help="of both sides")
     parser.add_argument("--base", type=Path, default=TINY_BASE, help="folder of a base LLM (default: the quickstart's)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--triplets", type=int, default=16, help="of a batch")
+    parser.add_argument("--triplets", type=int, default=64, help="of a batch")
     parser.add_argument("--expected", type=Path, default=EXPECTED)
     parser.add_argument("--write", action="store_true", help="keep the ratios as the expected ones")
     return parser.parse_args()

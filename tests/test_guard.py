@@ -88,3 +88,16 @@ def test_texts_are_the_same_each_time() -> None:
     rows = guard.texts(40)
     assert rows == guard.texts(40) and len({row["query"] for row in rows}) == 40
     assert all(3 <= len(row["query"].split()) < len(" ".join(row["negatives"])) for row in rows)
+
+
+@pytest.mark.parametrize("name", list(guard.CASES))
+def test_both_sides_of_every_ratio_run(name: str, base: Path) -> None:
+    other, ours = guard.CASES[name](guard.Settings(base, triplets=2))
+    for side in (other, ours):
+        side()
+
+
+def test_the_expected_file_is_of_known_ratios() -> None:
+    kept = json.loads(guard.EXPECTED.read_text(encoding="utf-8"))
+    assert set(kept["ratios"]) <= set(guard.CASES) and kept["commit"]
+    assert all(Expected(**values).ratio > 0 for values in kept["ratios"].values())
