@@ -39,7 +39,6 @@ LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_mo
 SLOW_CELLS = (
     "causal_weighted_mean",
     "causal_normalised_mean",
-    "bidirectional_normalised_mean",
     "causal_max",
     "causal_first",
     "causal_latent_attention",

@@ -15,7 +15,7 @@ from tests.trainers.commands import arguments
 from trainers.train import main
 
 # model5_normalised has no name by the rule
-CELLS = ["model5_normalised"] + [name for name in DESIGNS if name.split("_", 1)[-1] in CELL_POOLINGS]
+CELLS = ["model5_normalised", *(name for name in DESIGNS if name.split("_", 1)[-1] in CELL_POOLINGS)]
 TRAINED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_CELLS else name for name in CELLS]
 
 
