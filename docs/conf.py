@@ -34,6 +34,7 @@ Start <self>
 docs/training
 docs/evaluation
 docs/designs
+docs/probes
 docs/studies
 docs/study
 docs/report

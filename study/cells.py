@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from model_loaders.designs import PUBLISHED_SIZES, get_design
 from model_loaders.text.named import named_recipe
 from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
 from study.inputs import Inputs, launch_key
+from study.tuning.settings import COMMON
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
 # Flags that decide which texts a baseline sees.
@@ -39,7 +41,7 @@ class Cell:
         design: row of the table of designs, or the baseline's name.
         seed: of a trained design; None for a baseline.
         base: base model, as the study file names it.
-        recipe: the name of its flags under ``recipes``; empty where the study has none there.
+        recipe: the name of its flags under ``recipes``, or of its setting under ``tune``; empty where it has neither.
         folder: where the cell keeps what it makes; its name holds a hash of everything that decides its weights, so that a
             changed setting makes a new cell and never mixes with an old one.
         evaluation_key: hash of tasks, data and lengths: scores under another key are not this study's.
@@ -198,7 +200,9 @@ class CellMaker:
         system = design
         if base_name:
             system += f" on {base_name}"
-        if recipe:
+        if recipe in self.config.settings:
+            system += ", tuned"
+        elif recipe:
             system += f", {recipe}"
         cell = Cell(
             number=len(self.cells),
@@ -215,8 +219,14 @@ class CellMaker:
         self.cells.append(cell)
 
 
-def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
+def make_cells(config: StudyConfig, inputs: Inputs, choices: Mapping[tuple[str, str], str] | None = None) -> list[Cell]:
     """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on.
+
+    Args:
+        config: of the study.
+        inputs: of the study.
+        choices: the setting that was chosen for each base model and design; those that are not the common one get cells of
+            their own, behind all others, so that numbers of cells stay.
 
     Raises:
         UserError: the comparison's baseline is none of the systems.
@@ -230,6 +240,10 @@ def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
         maker.add_published(name)
     for seed, base, recipe, design in itertools.product(config.seeds, config.base_models, config.recipe_names, config.designs):
         maker.add_design(design, base, recipe, seed)
+    for seed, base, design in itertools.product(config.seeds, config.base_models, config.designs):
+        setting = (choices or {}).get((base, design), COMMON)
+        if setting != COMMON:
+            maker.add_design(design, base, setting, seed)
     systems = list(dict.fromkeys(cell.system for cell in maker.cells))
     baseline = config.comparison.get("baseline")
     if baseline is not None and baseline not in systems:

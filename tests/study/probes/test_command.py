@@ -57,6 +57,20 @@ def test_the_table_and_the_names_are_the_same() -> None:
     assert [*OF_VECTORS, *OF_LAYERS] == list(NAMES)
 
 
+def test_one_probe_of_trained_and_untrained(
+    adapters: dict[str, Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(adapters["model5"]), "--corpus", str(corpus), "--untrained", "--texts", "20", "--device", "cpu"]
+    assert main([*words, "--output_dir", str(tmp_path), "--probes", "word_order"]) == 0
+    shown = capsys.readouterr().out
+    assert "texts/s" in shown and "| model5 | model5, untrained |" in shown
+    content = json.loads((tmp_path / "probes.json").read_text())
+    trained, untrained = (content["models"][name]["word_order"]["figures"] for name in content["models"])
+    assert trained != untrained
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["probes.json", "probes.md", "word_order.png", "word_order.svg"]
+
+
+@pytest.mark.slow
 def test_every_probe_of_trained_and_untrained(
     adapters: dict[str, Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,7 +105,7 @@ def test_layer_states_are_those_of_the_designs(adapters: dict[str, Path]) -> Non
 
 
 def test_a_massive_token_is_seen_and_a_normalised_mean_undoes_it(tmp_path: Path) -> None:
-    """The base's first token gets an embedding a thousand times as large, which the residual stream carries through all layers."""
+    """The first token has an embedding a thousand times as large, which the residual stream carries through all layers."""
     base = write_base(tmp_path / "base")
     model: Any = AutoModelForCausalLM.from_pretrained(base)
     with torch.no_grad():
@@ -132,13 +146,12 @@ def test_help_is_light() -> None:
 
 @pytest.mark.slow
 def test_figures_are_the_same_on_two_processes(adapters: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    two = [str(Path(sys.executable).with_name("accelerate")), "launch", "--main_process_port", "0"]
+    two += ["--config_file", str(ROOT / "configs" / "accelerate" / "cpu.yaml"), "--module"]
     contents = []
-    for processes in (1, 2):
-        out = tmp_path / str(processes)
-        launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", "--main_process_port", "0", "--cpu"]
-        launcher += ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
-        launcher += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--module", "study.probes"]
-        command = [*launcher, str(adapters["model5"]), "--corpus", str(corpus)]
+    for name, launcher in (("one", [sys.executable, "-m"]), ("two", two)):
+        out = tmp_path / name
+        command = [*launcher, "study.probes", str(adapters["model5"]), "--corpus", str(corpus)]
         command += ["--output_dir", str(out), "--texts", "20", "--device", "cpu", "--untrained"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
