@@ -13,6 +13,7 @@ from common.file_hashes import file_hash
 from common.files import below, read_json, read_json_or_empty
 from common.hashes import digest
 from common.json_text import json_fault, parse_json
+from common.words import distinct
 from model_loaders.designs import PUBLISHED_SIZES, get_design
 from model_loaders.text.named import named_recipe
 from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
@@ -296,19 +297,6 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
 def hash_of_file(path: str | None) -> str | None:
     """Return a hash of a small file's bytes."""
     return None if path is None else file_hash(Path(path))
-
-
-def distinct(names: list[str]) -> list[str]:
-    """Return the names, each that stands there twice with a number behind it.
-
-    >>> distinct(["base", "other", "base"])
-    ['base-1', 'other', 'base-2']
-    """
-    different = []
-    for place, name in enumerate(names):
-        number = names[: place + 1].count(name)
-        different.append(name if names.count(name) == 1 else f"{name}-{number}")
-    return different
 
 
 def find_cell(cells: list[Cell], label: str) -> Cell:

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse([*rest, "--output_dir", tempfile.gettempdir()], needs_data=False)
 
     from trainers.memory.plan_config import model_of, plan_config  # after --help and errors in flags: imports torch
+    from trainers.monitor.surprises import parameters_of, surprises
     from trainers.run.losses import loss_of
-    from trainers.run.surprises import parameters_of, surprises
 
     try:
         model, loss = model_of(config), loss_of(config.contrastive)

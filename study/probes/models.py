@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from common.errors import UserError
+from common.words import distinct
 from model_loaders import LoadOptions, load
 from model_loaders.create import cast_pooling, create
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.source import tokenizer_and_recipe
 from model_loaders.loading import plan_loading, saved_kernel
-from study.cells import distinct
 
 LONGEST = 2048  # tokens a text at most, where the base LLM takes that many
 

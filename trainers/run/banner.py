@@ -13,9 +13,9 @@ from model_loaders.backbone.lora_targets import left_out, targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
+from trainers.monitor.surprises import parameters_of, surprises
 from trainers.run.losses import describe_loss
 from trainers.run.preflight import check_positions
-from trainers.run.surprises import parameters_of, surprises
 from trainers.step.matryoshka import widths_of
 from triplets.dataset import TripletRows
 from triplets.keys import names

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import new_model
-from trainers.run.surprises import Parameters, fast_bfloat16, parameters_of, surprises
+from trainers.monitor.surprises import Parameters, fast_bfloat16, parameters_of, surprises
 
 SMALL = Parameters(frozen=134_500_000, lora=4_900_000, pooling=0)
 
@@ -35,7 +35,7 @@ def test_float32_is_noted_where_the_cpu_has_bfloat16(tmp_path: Path, monkeypatch
         facts = tmp_path / "cpuinfo"
         facts.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: {flags}\n")
         assert fast_bfloat16(facts) == expected
-        monkeypatch.setattr("trainers.run.surprises.fast_bfloat16", lambda flag=expected: flag)
+        monkeypatch.setattr("trainers.monitor.surprises.fast_bfloat16", lambda flag=expected: flag)
         notes = surprises(SMALL, 1e-3, fp32_on_cpu=True)
         assert [f"({expected})" in note for note in notes] == [True] * bool(expected)
         assert not surprises(Parameters(4_000_000, 1, 0), 1e-3, fp32_on_cpu=True)  # products too small to gain

@@ -77,7 +77,10 @@ def rate_note(base: int, rate: float) -> str:
     """
     if rate != DEFAULT_RATE or not SMALL_BASE[0] <= base <= SMALL_BASE[1]:
         return ""
-    return f"the learning rate is transformers' default, {rate:g}: RATE. Try some rates on held-out triplets (--learning_rate, --eval_dataset)"
+    return (
+        f"the learning rate is transformers' default, {rate:g}, which nobody chose for LoRA: SmolLM2-135M learned with 5e-4 "
+        "to 1e-3 in 40 steps. Try some rates on held-out triplets (--learning_rate, --eval_dataset)"
+    )
 
 
 def dtype_note(base: int, flag: str) -> str:
