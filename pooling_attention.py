@@ -39,6 +39,7 @@ COMMANDS = {
     "evaluate": Command("run_mteb", "score an adapter on MTEB tasks or local task folders"),
     "compare": Command("comparison.__main__", "compare studies and results in mteb's layout → a report"),
     "study": Command("run_study", "train, score and compare what a study file names"),
+    "export": Command("model_loaders.export.__main__", "turn an adapter into a folder that other programs load"),
     "convert": Command("model_loaders.convert", "turn an adapter in the published layout into ours"),
 }
 

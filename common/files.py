@@ -51,6 +51,25 @@ def replacing_together(folder: Path, last: str) -> Iterator[Path]:
             path.replace(folder / path.relative_to(aside))
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder whole or not at all: yield a folder beside it, which takes its place after the block.
+
+    An error inside the block leaves nothing.
+
+    Raises:
+        UserError: the folder exists and is not empty, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not empty; give a new directory")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PART, dir=folder.parent) as name:
+        aside = Path(name) / (folder.name or "folder")
+        aside.mkdir()
+        yield aside
+        aside.replace(folder)
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     r"""Write a text (UTF-8) or bytes whole or not at all.
 

@@ -32,7 +32,9 @@ CONTENTS = """
 
 Start <self>
 docs/training
+docs/objectives
 docs/evaluation
+docs/export
 docs/designs
 docs/probes
 docs/studies

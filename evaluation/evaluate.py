@@ -107,7 +107,7 @@ def _mteb_encoder(encoder: TextEncoder, options: EvaluationOptions, processes: P
         encode = processes.encode
     else:
         encode = encode_here(encoder, batch_tokens=options.batch_tokens, batch_size=options.batch_size)
-    name = options.name or _attribute(encoder, "design_name", "name")
+    name = options.name or getattr(encoder, "system", "") or _attribute(encoder, "design_name", "name")
     version = options.version or _attribute(encoder, "version", "version")
     return MtebEncoder(
         encoder,

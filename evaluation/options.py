@@ -13,7 +13,7 @@ class EvaluationOptions:
     """The options of `evaluate`; each may be given to it by its name.
 
     Attributes:
-        name: of the model; by default the encoder's `design_name`.
+        name: of the model; by default the encoder's `system` (of published models and foreign folders), else its `design_name`.
         version: changes whenever the vectors may change; by default the encoder's `version`.
         prompts: `mteb`, `own`, `none`, or a mapping by task, type or `default` (`evaluation/encode/prompts_file.py`); None
             for the manifest's, or `mteb` (`evaluation/encode/prompt_plan.py`).

@@ -209,6 +209,7 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
     tokenizer, recipe = tokenizer_and_recipe(source, base_directory)
     tokenizer.check_rows(embedding_rows(backbone))
     model = EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
+    model.system = source.system
     if source.manifest is not None:
         model.trained_dimensions = source.manifest.trained_dimensions
     return model

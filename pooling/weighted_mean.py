@@ -1,4 +1,4 @@
-"""Position-weighted mean pooling (SGPT, arXiv 2202.08904, section 3.1.1): later tokens have seen more of the text."""
+"""Position-weighted mean pooling (SGPT, arXiv 2202.08904, its bi-encoder): later tokens have seen more of the text."""
 
 from __future__ import annotations
 

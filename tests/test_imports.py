@@ -62,9 +62,9 @@ ORDER: dict[str, list[str]] = {
         "check mining",
         "*",
     ],
-    "trainers": ["step checkpoints.run_files", "flags", "memory monitor checkpoints", "run", "*"],
+    "trainers": ["step checkpoints.run_files", "masked", "flags", "memory monitor checkpoints", "run", "*"],
     "evaluation": ["time_left", "progress paper_tasks options", "tasks", "encode", "results", "evaluate", "rerun", "*"],
-    "comparison": ["errors places", "reading", "stats", "claims", "report", "compare", "*"],
+    "comparison": ["errors places", "reading", "stats", "claims importing", "report", "compare", "*"],
     "comparison.report": ["words", "tables plots", "*"],
 }
 OURS = set(MAY_IMPORT)

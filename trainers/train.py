@@ -27,12 +27,12 @@ from trainers.flags.command_line import parse
 from trainers.run.stopping import Stopped, stop_requests
 
 
-def main(argv: Sequence[str] | None = None, *, design: str | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, design: str | None = None, objective: str | None = None) -> int:
     """Parse the arguments and train; returns the exit status."""
     rank = os.environ.get("RANK", "0")
     try:
         with stop_requests():
-            config = parse(sys.argv[1:] if argv is None else argv, design=design)
+            config = parse(sys.argv[1:] if argv is None else argv, design=design, objective=objective)
             from trainers.run.train_run import train  # after --help: imports torch and transformers
         train(config)
     except Stopped as stopped:

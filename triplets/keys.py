@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from common.printable import escaped
 
 KEYS = ("query", "positive", "negative")
+TEXT = "text"  # of a row that is one text, for training without pairs
 MISSPELT = "postive"  # as the published README prints it
 NUMBERED = re.compile(r"negative_?(\d{1,6})")  # one negative a column, as sentence-transformers' mining writes them
 MOST_NAMES = 100  # of the keys of a row in a message

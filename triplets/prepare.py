@@ -25,7 +25,7 @@ from triplets.triplet import InvalidRowError, ReadReport, Triplet, triplets_of
 logger = logging.getLogger(__name__)
 
 FORMAT = 2  # of the content; runs that go on compare it
-PREPARED = 3  # of the prepared file and its report; part of their names
+PREPARED = 4  # of the prepared file and its report; part of their names
 EXAMPLES = 5  # invalid rows that an error shows
 BATCH_ROWS = 1000  # rows of one Arrow record batch
 BATCH_CHARACTERS = 2**24  # of its texts, of which one row may have more
@@ -62,6 +62,8 @@ def prepared_data(data_set: DataSet, on_invalid_rows: str, cache_dir: str | Path
     facts = [FORMAT, source.content, *options]
     if report.numbered:  # earlier versions did not read these negatives, so such a run does not go on
         facts.append("numbered negatives")
+    if report.texts:  # these were invalid
+        facts.append("rows of one text")
     content = _hash_of(facts)
     return PreparedData(datasets.Dataset.from_file(str(arrow)), report, content)
 

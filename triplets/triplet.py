@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from triplets.keys import KEYS, MISSPELT, is_read, label_key, misnamed, names, numbered_negatives
+from triplets.keys import KEYS, LOOKALIKES, MISSPELT, TEXT, is_read, label_key, misnamed, names, normal, numbered_negatives
 from triplets.printed_lists import is_printed_list
 
 CORRECTED: dict[object, object] = {MISSPELT: "positive"}
@@ -54,6 +54,7 @@ class ReadReport:
         negatives: number of triplets with 0, 1, 2, … negatives.
         ignored_keys: the first keys that are not read, with the number of rows that have them.
         numbered: rows whose negatives stand under ``negative_1``, ``negative_2``, …
+        texts: rows of one text (``text``), for training without pairs.
         damaged: files that could not be read to their end, each with the reason; only where reading goes on after them.
     """
 
@@ -66,6 +67,7 @@ class ReadReport:
     negatives: list[int] = field(default_factory=list)
     ignored_keys: dict[str, int] = field(default_factory=dict)
     numbered: int = 0
+    texts: int = 0
     damaged: list[str] = field(default_factory=list)
 
     def count(self, triplet: Triplet) -> None:
@@ -90,7 +92,8 @@ def triplets_of(
 ) -> list[Triplet]:
     """Return the triplets of one row: one for each positive, each with the row's first ``max_negatives`` negatives.
 
-    Texts are kept as they are, white space included. Without in-batch negatives a row needs negatives of its own.
+    Texts are kept as they are, white space included. Without in-batch negatives a row needs negatives of its own. A row of one
+    text (``text``) is its own positive.
 
     Raises:
         InvalidRowError: with the reason.
@@ -105,6 +108,14 @@ def triplets_of(
             raise InvalidRowError(f"both 'positive' and {MISSPELT!r} are there")
         row = dict(zip((CORRECTED.get(key, key) for key in row), row.values(), strict=True))
         report.misspelt += 1
+    if is_one_text(row):
+        text = _text(row[TEXT], TEXT)
+        if not in_batch:
+            raise InvalidRowError("one text has no negatives, and without in-batch negatives nothing is left to tell it from")
+        _check_size(text, [text], [])
+        report.texts += 1
+        report.count_ignored({key: value for key, value in row.items() if key != TEXT})
+        return [Triplet(text, text, [], place)]
     _check_keys(row)
     query = _text(row["query"], "query")
     positives = _positives(row["positive"])
@@ -117,6 +128,11 @@ def triplets_of(
     report.numbered += from_columns
     report.count_ignored(row)
     return [Triplet(query, positive, negatives, place) for positive in positives]
+
+
+def is_one_text(row: Mapping[object, object]) -> bool:
+    """Whether a row is one text, and no triplet under these or other names."""
+    return TEXT in row and not any(key in LOOKALIKES or is_read(key) for key in map(normal, row))
 
 
 def _check_keys(row: Mapping[object, object]) -> None:

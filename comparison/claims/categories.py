@@ -17,7 +17,7 @@ from comparison.claims.runs import difference_parts, trained_runs
 from comparison.claims.three_claims import another_run, as_published, other_tasks, these_tasks
 from comparison.reading.families import Families
 from comparison.reading.table import Table
-from comparison.stats.effects import describe
+from comparison.stats.effects import describe_all
 from comparison.stats.second_opinions import SecondOpinion, second_opinion
 from comparison.stats.seeds import Variances, variance_parts
 
@@ -88,7 +88,8 @@ class CategoryMaker:
         runs = another_run(self.table, pairs, others, self.margin)
         evidence = compare_items(self.table, pairs, self.seed, self.notes)
         these = these_tasks([of_pair.within for of_pair in evidence], [run.runs for run in runs])
-        published = as_published(pairs, tasks, self.seed)
+        by_task, by_family = describe_all([pair.values for pair in pairs]), describe_all([pair.of_families for pair in pairs])
+        published = as_published(pairs, by_task, tasks, self.seed)
         seconds = self._second_opinions(pairs)
         contrasts = []
         for number, pair in enumerate(pairs):
@@ -98,8 +99,8 @@ class CategoryMaker:
                 differences=pair.differences,
                 missing=pair.missing,
                 families=pair.families,
-                by_task=describe(pair.values),
-                by_family=describe(pair.of_families),
+                by_task=by_task[number],
+                by_family=by_family[number],
                 these_tasks=these[number],
                 other_tasks=others[number],
                 another_run=runs[number],

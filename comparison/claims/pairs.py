@@ -166,7 +166,7 @@ def family_matrix(pairs: Sequence[Pair], families: Sequence[Sequence[str]]) -> n
         for column, tasks in enumerate(families):
             common = [pair.differences[task] for task in tasks if task in pair.differences]
             if common:
-                matrix[row, column] = np.mean(common)
+                matrix[row, column] = sum(common) / len(common)
     return matrix
 
 

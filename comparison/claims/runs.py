@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from comparison.claims.pairs import Sides, run_means
 from comparison.reading.table import Table
 from comparison.stats.crossed import AS_IT_IS, Parts, Trained, run_parts, run_variance
+
+MeansOf = Callable[[str, tuple[tuple[str, ...], ...]], np.ndarray]  # system, families of tasks -> mean of each run
 
 
 def trained_runs(table: Table, system: str, families: Sequence[Sequence[str]]) -> Trained:
@@ -36,17 +39,22 @@ class PairRuns:
     parts: Parts | None
 
 
-def runs_of(table: Table, sides: Sides, families: Mapping[str, Sequence[Sequence[str]]]) -> PairRuns:
+def runs_of(
+    table: Table, sides: Sides, families: Mapping[str, Sequence[Sequence[str]]], means_of: MeansOf | None = None
+) -> PairRuns:
     """Return the runs behind a comparison, from run means over categories.
 
     Args:
         table: the scores.
         sides: the systems.
         families: category -> the comparison's common tasks by family.
+        means_of: `pairs.run_means` of this table, where it is kept for many comparisons.
     """
+    if means_of is None:
+        means_of = partial(run_means, table)
     runs: dict[str, Trained] = {}
     for system in sides.systems:
-        by_category = [run_means(table, system, of_category) for of_category in families.values()]
+        by_category = [means_of(system, tuple(map(tuple, of_category))) for of_category in families.values()]
         means = np.empty(0)
         if len(set(map(len, by_category))) == 1:  # else a run lacks a category, and nobody can say which
             means = np.asarray(np.mean(by_category, axis=0))

@@ -6,7 +6,7 @@ families and runs together. `comparison/claims/outcome.py` describes the results
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -18,9 +18,9 @@ from comparison.claims.runs import difference_parts, trained_runs
 from comparison.reading.families import Families
 from comparison.reading.table import Table
 from comparison.stats.crossed import Crossed, crossed
-from comparison.stats.effects import CONFIDENCE, combine, describe, new_task_interval, t_interval, t_test
+from comparison.stats.effects import CONFIDENCE, Effect, combine, new_task_interval, t_interval, t_test
 from comparison.stats.equivalence import equivalence
-from comparison.stats.exact import floor, pratt_ranks, sign_flip
+from comparison.stats.exact import floor, of_one_size, pratt_ranks, sign_flips
 from comparison.stats.multiple import holm, step_down_max_t
 from comparison.stats.seeds import Measured, corrected_seed_sds, overturning_seed_sd
 from comparison.stats.simultaneous import cut_at_zero, hull, max_t_intervals
@@ -102,11 +102,12 @@ def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin
     against_margin = equivalence(decidable, margin, seed)
     p_equivalent = _holm({number: test.p for number, test in against_margin.items()})
     claims = []
+    alone = sign_flips([pair.of_families for pair in pairs], seed)
     for number, pair in enumerate(pairs):
         claim = OtherTasks(
             families=len(pair.families),
             p=joint[number],
-            p_alone=sign_flip(pair.of_families, seed),
+            p_alone=alone[number],
             p_floor=floor(len(pair.families)),
             p_table=joint[number],
             new_task=new_task_interval(pair.by_family),
@@ -214,12 +215,20 @@ def _mean_of_families(units: np.ndarray, runs: tuple[int, int]) -> Measured:
     return Measured(float(units.mean()), float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1, runs)
 
 
-def as_published(pairs: Sequence[Pair], tasks: Sequence[str], seed: int = 0) -> list[AsPublished]:
-    """Return the tests by task of each comparison; `p_holm_table` is `p_holm` until the other categories are known."""
-    effects = [describe(pair.values) for pair in pairs]
+def as_published(pairs: Sequence[Pair], effects: Sequence[Effect], tasks: Sequence[str], seed: int = 0) -> list[AsPublished]:
+    """Return the tests by task of each comparison; `p_holm_table` is `p_holm` until the other categories are known.
+
+    Args:
+        pairs: the comparisons.
+        effects: of each, over its tasks.
+        tasks: of the category.
+        seed: of random flips.
+    """
     p_holm = holm([effect.p_wilcoxon for effect in effects])
-    p_max_t = step_down_max_t(_by_task(pairs, tasks, lambda values: values), seed)
-    p_max_t_ranks = step_down_max_t(_by_task(pairs, tasks, pratt_ranks), seed)
+    ranks = _ranks(pairs)
+    p_max_t = step_down_max_t(_by_task(pairs, tasks, [pair.values for pair in pairs]), seed)
+    p_max_t_ranks = step_down_max_t(_by_task(pairs, tasks, ranks), seed)
+    by_family = sign_flips(list(map(_family_ranks, pairs, ranks)), seed)
     claims = []
     for number, effect in enumerate(effects):
         claim = AsPublished(
@@ -227,7 +236,7 @@ def as_published(pairs: Sequence[Pair], tasks: Sequence[str], seed: int = 0) -> 
             p_holm=p_holm[number],
             p_holm_table=p_holm[number],
             p_floor=effect.p_floor,
-            p_by_family=sign_flip(_family_ranks(pairs[number]), seed),
+            p_by_family=by_family[number],
             p_max_t=p_max_t[number],
             p_max_t_ranks=p_max_t_ranks[number],
         )
@@ -235,20 +244,30 @@ def as_published(pairs: Sequence[Pair], tasks: Sequence[str], seed: int = 0) -> 
     return claims
 
 
-def _family_ranks(pair: Pair) -> np.ndarray:
-    """Return the sum of each family's signed ranks, ranked over tasks, ``(families,)``."""
-    ranks = dict(zip(pair.differences, pratt_ranks(pair.values), strict=True))
+def _ranks(pairs: Sequence[Pair]) -> list[np.ndarray]:
+    """Return the signed ranks of each pair's differences, ``(tasks,)`` each."""
+    ranks: list[np.ndarray] = [np.empty(0)] * len(pairs)
+    for numbers, rows in of_one_size([pair.values for pair in pairs]):
+        for number, of_pair in zip(numbers, pratt_ranks(rows), strict=True):
+            ranks[number] = of_pair
+    return ranks
+
+
+def _family_ranks(pair: Pair, ranks: np.ndarray) -> np.ndarray:
+    """Return the sum of each family's signed ranks, ``(families,)``."""
+    by_task = dict(zip(pair.differences, ranks.tolist(), strict=True))
     sums = []
     for tasks in pair.families:
-        sums.append(sum(map(ranks.__getitem__, tasks)))
+        sums.append(sum(map(by_task.__getitem__, tasks)))
     return np.array(sums)
 
 
-def _by_task(pairs: Sequence[Pair], tasks: Sequence[str], change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return each pair's changed differences ``(pairs, tasks)``, 0 where it lacks a task."""
+def _by_task(pairs: Sequence[Pair], tasks: Sequence[str], values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return each pair's values ``(pairs, tasks)``, 0 where it lacks a task."""
     matrix = np.zeros((len(pairs), len(tasks)))
-    for row, pair in zip(matrix, pairs, strict=True):
-        row[list(map(tasks.index, pair.differences))] = change(pair.values)
+    columns = {task: column for column, task in enumerate(tasks)}
+    for row, pair, of_pair in zip(matrix, pairs, values, strict=True):
+        row[[columns[task] for task in pair.differences]] = of_pair
     return matrix
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from itertools import chain
 
 import numpy as np
 
 from comparison.claims.outcome import ALPHA, Category, Contrast
 from comparison.claims.overall import CategoryPart, Overall, carriers, compare_overall
-from comparison.claims.pairs import Sides
+from comparison.claims.pairs import Sides, run_means
 from comparison.claims.runs import runs_of
 from comparison.claims.three_claims import mark_of
 from comparison.reading.families import Families
@@ -95,15 +96,16 @@ def over_kinds(
             sign = float(np.sign(contrast.by_family.mean)) if contrast.starred else 0.0
             means = []
             for tasks in contrast.families:
-                means.append(np.mean(list(map(contrast.differences.__getitem__, tasks))))
+                means.append(sum(map(contrast.differences.__getitem__, tasks)) / len(tasks))
             named = named_families(category, contrast.families, means)
             parts[contrast.a, contrast.b][category.name] = CategoryPart(named, sign)
             families[contrast.a, contrast.b][category.name] = contrast.families
     runs = {}
+    means_of = cache(partial(run_means, table))
     for names, of_pair in carriers(parts).items():
         if of_pair:
             by_category = {category: families[names][category] for category in of_pair}
-            runs[names] = runs_of(table, pairs[names], by_category)
+            runs[names] = runs_of(table, pairs[names], by_category, means_of)
     return compare_overall(parts, runs, seed)
 
 

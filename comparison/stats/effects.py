@@ -12,10 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from comparison.stats.exact import floor, hodges_lehmann, hodges_lehmann_interval, sign_flip, signed_ranks
+from comparison.stats.exact import (
+    between_averages,
+    floor,
+    of_one_size,
+    of_signed_ranks,
+    pratt_ranks,
+    sign_flips,
+    walsh_averages,
+)
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
+AT_ONCE = 512  # comparisons described together
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,38 @@ def describe(differences: Sequence[float] | np.ndarray) -> Effect:
     >>> effect.wins, effect.losses, round(effect.mean, 4), effect.p_sign_flip
     (3, 1, 0.0125, 0.375)
     """
-    values = np.asarray(differences, dtype=np.float64)
-    ranks = signed_ranks(values)
+    return describe_all([np.asarray(differences, dtype=np.float64)])[0]
+
+
+def describe_all(comparisons: Sequence[np.ndarray]) -> list[Effect]:
+    """Describe many comparisons, ``(units,)`` each; those of one size are ranked, sorted and flipped together."""
+    effects: dict[int, Effect] = {}
+    p_values = sign_flips(comparisons)
+    for numbers, rows in of_one_size(comparisons):
+        for start in range(0, len(rows), AT_ONCE):
+            block = rows[start : start + AT_ONCE]
+            ranks, averages = pratt_ranks(block), walsh_averages(block)
+            medians, centres = np.median(block, axis=1), np.median(averages, axis=1)
+            for row, values in enumerate(block):
+                number = int(numbers[start + row])
+                shape = _Shape(ranks[row], averages[row], float(medians[row]), float(centres[row]), p_values[number])
+                effects[number] = _effect(values, shape)
+    return [effects[number] for number in range(len(comparisons))]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A part of an effect that many comparisons compute together: ranks, sorted Walsh averages, medians and p."""
+
+    ranks: np.ndarray
+    averages: np.ndarray
+    median: float
+    centre: float
+    p_sign_flip: float
+
+
+def _effect(values: np.ndarray, shape: _Shape) -> Effect:
+    ranks = of_signed_ranks(shape.ranks)
     student = _student_t(values)
     return Effect(
         units=values.size,
@@ -113,19 +152,19 @@ def describe(differences: Sequence[float] | np.ndarray) -> Effect:
         ties=int((values == 0).sum()),
         mean=float(values.mean()),
         sd=student.sd,
-        median=float(np.median(values)),
+        median=shape.median,
         interval=student.interval,
         interval_90=student.interval_90,
         new_unit=student.new_unit,
         p_t=student.p,
-        hodges_lehmann=hodges_lehmann(values),
-        hodges_lehmann_interval=_exact_interval(values, CONFIDENCE),
-        hodges_lehmann_interval_90=_exact_interval(values, 0.90),
+        hodges_lehmann=shape.centre,
+        hodges_lehmann_interval=_exact_interval(shape.averages, values.size, CONFIDENCE),
+        hodges_lehmann_interval_90=_exact_interval(shape.averages, values.size, 0.90),
         w_plus=ranks.plus,
         w_minus=ranks.minus,
         rank_biserial=ranks.rank_biserial,
         p_wilcoxon=ranks.p,
-        p_sign_flip=sign_flip(values),
+        p_sign_flip=shape.p_sign_flip,
         p_floor=floor(values.size),
     )
 
@@ -136,7 +175,7 @@ def _student_t(values: np.ndarray) -> _StudentT:
         return _StudentT()
     mean = float(values.mean())
     sd = float(values.std(ddof=1))
-    error = float(values.std(ddof=1) / np.sqrt(values.size))
+    error = float(sd / np.sqrt(values.size))
     error_of_new_unit = error * np.sqrt(values.size + 1)  # sd / sqrt(n) x sqrt(n + 1) = sd sqrt(1 + 1 / n)
     df = values.size - 1
     return _StudentT(
@@ -200,20 +239,19 @@ def new_task_interval(families: Sequence[Sequence[float]]) -> Interval | None:
     count = len(families)
     if count < 2:
         return None
-    means = np.array(list(map(np.mean, families)))
-    mean = float(means.mean())
-    variance_of_mean = float(means.var(ddof=1)) / count
-    squared_distances = []
+    means = [sum(tasks) / len(tasks) for tasks in families]  # a handful: plain numbers are faster than arrays
+    mean = sum(means) / count
+    variance_of_mean = sum((of_family - mean) ** 2 for of_family in means) / (count - 1) / count
+    variance_of_task = 0.0
     for tasks in families:
-        distances = np.asarray(tasks) - mean
-        squared_distances.append(np.mean(distances**2))
-    variance_of_task = np.mean(squared_distances)
+        squares = sum((value - mean) ** 2 for value in tasks)
+        variance_of_task += squares / len(tasks) / count
     error = float(np.sqrt(variance_of_task + 2 * variance_of_mean))
     return t_interval(mean, error, count - 1)
 
 
-def _exact_interval(values: np.ndarray, confidence: float) -> Interval | None:
-    interval = hodges_lehmann_interval(values, confidence)
+def _exact_interval(averages: np.ndarray, units: int, confidence: float) -> Interval | None:
+    interval = between_averages(averages, units, confidence)
     if interval is None:
         return None
     return Interval(*interval)

@@ -7,6 +7,7 @@ computed here, for any number of values, zeros (Pratt) and ties included.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from scipy import stats
 TOLERANCE = 1e-9  # relative; equal statistics of different sign patterns differ by rounding only
 ENUMERATED = 16  # units up to which all sign patterns are visited
 DRAWN = 20_000  # random sign patterns beyond
+MOST_AT_ONCE = 1_000_000  # statistics of patterns x comparisons held at once: 8 MB
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class SignedRanks:
 
 
 def pratt_ranks(differences: np.ndarray) -> np.ndarray:
-    """Return signed ranks of |d|, ``(units,)``: zeros take the lowest ranks, then count nothing; ties share their mean."""
-    return np.asarray(np.sign(differences) * stats.rankdata(np.abs(differences)))
+    """Return signed ranks of |d| along the last axis: zeros take the lowest ranks and count nothing; ties share a mean."""
+    return np.asarray(np.sign(differences) * stats.rankdata(np.abs(differences), axis=-1))
 
 
 def signed_ranks(differences: np.ndarray) -> SignedRanks:
@@ -52,14 +54,24 @@ def signed_ranks(differences: np.ndarray) -> SignedRanks:
     Under the null hypothesis every sign is fair. With S the sum of all ranks, W+ - W- = 2 W+ - S, so the two-sided p-value
     is P(|2 W+ - S| >= |w+ - w-|). Mean ranks of ties are halves, so all ranks are doubled to be whole numbers.
     """
-    ranks = pratt_ranks(np.asarray(differences, dtype=np.float64))
+    return of_signed_ranks(pratt_ranks(np.asarray(differences, dtype=np.float64)))
+
+
+def of_signed_ranks(ranks: np.ndarray) -> SignedRanks:
+    """Test signed ranks ``(units,)``, as `signed_ranks` does with differences."""
     plus = float(ranks[ranks > 0].sum())
     minus = float(-ranks[ranks < 0].sum())
     doubled = np.rint(2 * np.abs(ranks[ranks != 0])).astype(np.int64)
-    chances = rank_sum_distribution(doubled)
+    chances = _distribution(tuple(sorted(doubled.tolist())))
     sums = np.arange(chances.size)
     as_far = np.abs(2 * sums - doubled.sum()) >= round(2 * abs(plus - minus))
     return SignedRanks(plus, minus, min(1.0, float(chances[as_far].sum())))
+
+
+@lru_cache(maxsize=256)
+def _distribution(ranks: tuple[int, ...]) -> np.ndarray:
+    """Return `rank_sum_distribution`, which is the same for all differences without ties. Shared: not to be changed."""
+    return rank_sum_distribution(np.array(ranks, dtype=np.int64))
 
 
 def rank_sum_distribution(ranks: np.ndarray) -> np.ndarray:
@@ -96,11 +108,33 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     >>> sign_flip(np.array([0.01, 0.02, 0.01, 0.03, 0.02, 0.01]))
     0.03125
     """
-    values = np.asarray(differences, dtype=np.float64)
-    if not values.any():
-        return 1.0
-    sums = np.abs(sign_patterns(values.size, seed) @ values)
-    return float(np.mean(sums >= abs(values.sum()) - TOLERANCE * np.abs(values).sum()))
+    return sign_flips([differences], seed)[0]
+
+
+def sign_flips(comparisons: Sequence[np.ndarray], seed: int = 0) -> list[float]:
+    """Return `sign_flip` of each comparison, ``(units,)`` each; those of one size are computed together."""
+    p_values = np.ones(len(comparisons))
+    for numbers, rows in of_one_size(comparisons):
+        patterns = sign_patterns(rows.shape[1], seed)
+        least = np.abs(rows.sum(axis=1)) - TOLERANCE * np.abs(rows).sum(axis=1)
+        at_once = max(1, MOST_AT_ONCE // len(patterns))
+        for start in range(0, len(rows), at_once):
+            block = slice(start, start + at_once)
+            sums = np.abs(rows[block] @ patterns.T)  # (comparisons, patterns)
+            p_values[numbers[block]] = np.mean(sums >= least[block, None], axis=1)
+    return list(map(float, p_values))
+
+
+def of_one_size(comparisons: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return comparisons by their number of units: their places in the list, and their values ``(comparisons, units)``."""
+    places: dict[int, list[int]] = {}
+    for number, values in enumerate(comparisons):
+        places.setdefault(len(values), []).append(number)
+    groups = []
+    for numbers in places.values():
+        rows = np.array([comparisons[number] for number in numbers], dtype=np.float64)
+        groups.append((np.array(numbers), rows))
+    return groups
 
 
 def floor(units: int) -> float:
@@ -121,18 +155,34 @@ def hodges_lehmann_interval(differences: np.ndarray, confidence: float) -> tuple
     The confidence is the smallest reachable one that is at least `confidence`. None where there is no such interval: the
     widest one, from the smallest to the largest difference, has confidence 1 - 2^(1 - units).
     """
-    values = np.asarray(differences, dtype=np.float64)
-    tails = np.cumsum(rank_sum_distribution(np.arange(1, values.size + 1)))  # P(W <= k)
-    cut = int(np.searchsorted(tails, (1 - confidence) / 2, side="right")) - 1  # largest k with P(W <= k) <= tail
-    if values.size == 0 or cut < 0:
+    return between_averages(walsh_averages(differences), len(differences), confidence)
+
+
+def between_averages(averages: np.ndarray, units: int, confidence: float) -> tuple[float, float, float] | None:
+    """Return the interval of `hodges_lehmann_interval` from the sorted Walsh averages of some units."""
+    cut, exact = _cut(units, confidence)
+    if units == 0 or cut < 0:
         return None
-    averages = walsh_averages(values)
-    low, high = averages[cut], averages[averages.size - 1 - cut]
-    return float(low), float(high), float(1 - 2 * tails[cut])
+    return float(averages[cut]), float(averages[averages.size - 1 - cut]), exact
+
+
+@lru_cache(maxsize=256)
+def _cut(units: int, confidence: float) -> tuple[int, float]:
+    """Return the number of Walsh averages cut off at each end, and the exact confidence then; -1 where there is none."""
+    tails = np.cumsum(rank_sum_distribution(np.arange(1, units + 1)))  # P(W <= k)
+    cut = int(np.searchsorted(tails, (1 - confidence) / 2, side="right")) - 1  # largest k with P(W <= k) <= tail
+    return cut, float(1 - 2 * tails[cut])
 
 
 def walsh_averages(differences: np.ndarray) -> np.ndarray:
-    """Return the sorted means of all pairs (i <= j), ``(units * (units + 1) / 2,)``."""
+    """Return the sorted means of all pairs (i <= j) along the last axis: units * (units + 1) / 2 of them."""
     values = np.asarray(differences, dtype=np.float64)
-    first, second = np.triu_indices(values.size)
-    return np.sort((values[first] + values[second]) / 2)
+    first, second = _pairs(values.shape[-1])
+    return np.sort((values[..., first] + values[..., second]) / 2)
+
+
+@lru_cache(maxsize=64)
+def _pairs(units: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of all pairs (i <= j). Shared: not to be changed."""
+    first, second = np.triu_indices(units)
+    return first, second

@@ -60,6 +60,12 @@ def statistic_of(kind: str) -> Statistic:
     return average_precision
 
 
+def of_pairs(kind: str, values: np.ndarray, gold: np.ndarray) -> float:
+    """Return the statistic of pairs: of similarities and gold scores ``(pairs,)`` as they are."""
+    numbers = _codes(gold) if kind == "correlation" else gold.astype(int)
+    return statistic_of(kind)(_codes(values), numbers, np.ones(values.size))
+
+
 @lru_cache(maxsize=1024)  # a system is in several comparisons
 def bootstrap(items: Items, seed: int, resamples: int = RESAMPLES) -> tuple[float, np.ndarray]:
     """Return the statistic and its bootstrap draws ``(resamples,)``, groups of connected pairs drawn within each subset.

@@ -46,24 +46,43 @@ def corrected_seed_sds(tests: Sequence[Measured], alpha: float) -> list[float]:
     rejected first, and nobody lasts longer than those before.
     """
     tipping = np.zeros(len(tests))
-    left = list(range(len(tests)))
+    left = np.arange(len(tests))
+    means, errors, dfs = _columns(tests)
+    different, places = np.unique(dfs, return_inverse=True)  # few: quantiles take long
+    shares = np.array([1 / test.runs[0] + 1 / test.runs[1] for test in tests])
     highest = np.inf
-    while left and highest > 0:
-        limits = [_tipping_sd(tests[number], alpha / len(left)) for number in left]
-        highest = min(highest, max(limits))
-        tipping[left.pop(int(np.argmax(limits)))] = highest
+    while left.size and highest > 0:
+        quantiles = special.stdtrit(different, 1 - alpha / left.size / 2)[places[left]]
+        limits = _tipping_sds(means[left], errors[left], quantiles, shares[left])
+        largest = int(np.argmax(limits))
+        highest = min(highest, float(limits[largest]))
+        tipping[left[largest]] = highest
+        left = np.delete(left, largest)
     return list(map(float, tipping))
 
 
+def _columns(tests: Sequence[Measured]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return means, errors and degrees of freedom, ``(tests,)`` each."""
+    rows = [(test.mean, test.error, test.df) for test in tests]
+    means, errors, dfs = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+    return means, errors, dfs
+
+
 def _tipping_sd(test: Measured, level: float) -> float:
-    """Return the sd over runs, s, at which the test's p-value equals `level`.
+    """Return the sd over runs, s, at which the test's p-value equals `level`."""
+    means, errors, dfs = _columns([test])
+    share = np.array([1 / test.runs[0] + 1 / test.runs[1]])
+    return float(_tipping_sds(means, errors, special.stdtrit(dfs, 1 - level / 2), share)[0])
+
+
+def _tipping_sds(means: np.ndarray, errors: np.ndarray, quantiles: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the sd over runs, s, at which each test's statistic equals its quantile, ``(tests,)``.
 
     With t the quantile, mean = t sqrt(error² + s² (1 / S_a + 1 / S_b)) is solved for s, the degrees of freedom held fixed;
-    0 where the mean is not that large even without seed noise.
+    0 where the mean is not that large even without seed noise. `shares` are 1 / S_a + 1 / S_b.
     """
-    quantile = float(special.stdtrit(test.df, 1 - level / 2))
-    room = (test.mean / quantile) ** 2 - test.error**2
-    return float(np.sqrt(max(0.0, room) / (1 / test.runs[0] + 1 / test.runs[1])))
+    room = (means / quantiles) ** 2 - errors**2
+    return np.asarray(np.sqrt(np.maximum(0.0, room) / shares))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class LazyModel:
 
     Attributes:
         design_name: row of the table of designs.
+        system: as `EmbedModel.system`.
         version: the later `EmbedModel.version`.
         dtype: in which the model will compute.
         dim: width of the vectors.
@@ -46,9 +47,9 @@ class LazyModel:
 
     def __init__(self, plan: Plan | UntrainedPlan, version: str, loader: Callable[[], EmbedModel]) -> None:
         if isinstance(plan, UntrainedPlan):
-            self.design_name, self.recipe = plan.named.design, plan.named.recipe
+            self.design_name, self.recipe, self.system = plan.named.design, plan.named.recipe, ""
         else:
-            self.design_name = plan.source.design_name
+            self.design_name, self.system = plan.source.design_name, plan.source.system
             self.recipe = tokenizer_and_recipe(plan.source, plan.base_directory)[1]
         self.version = version
         self.dtype = str(plan.dtype).removeprefix("torch.")

@@ -58,6 +58,7 @@ class Source:
         tokenizer: folder of the tokenizer; ``None`` for the base LLM's.
         manifest: what our own layout knows of the model that was saved, to be compared with; ``None`` in the others.
         skips_pad: whether the pooling leaves out the pad token's id (published design 5).
+        system: name of a published model or a foreign folder, for results; empty for adapters of the designs.
     """
 
     directory: Path
@@ -71,6 +72,7 @@ class Source:
     tokenizer: Path | None = None
     manifest: Manifest | None = None
     skips_pad: bool = False
+    system: str = ""
 
 
 @dataclass(frozen=True)

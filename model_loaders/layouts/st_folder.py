@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from common.files import read_json
 from model_loaders.backbone.base_config import load_config, states_own_code
 from model_loaders.designs import design_name, get_design
 from model_loaders.hub import resolve
-from model_loaders.layouts.source import Asked, Layout, Source, read_lora
+from model_loaders.layouts.exported import read_exported_pooling
+from model_loaders.layouts.source import Asked, Layout, Lora, Source, read_lora
 from model_loaders.layouts.st_modules import (
     MODULES,
     POOLINGS,
@@ -67,6 +69,8 @@ def read(directory: Path, asked: Asked) -> Source:
     else:
         check_decoder(folder.transformer, DECODER_PREFIXES)
     base_directory = resolve(base, what="base model", cache_dir=asked.cache_dir, needs="config.json")
+    if folder.exported:
+        return exported_source(folder, base, base_directory, lora, asked)
     mode, leaves_out_prompt = read_pooling(folder)
     return Source(
         directory=directory,
@@ -78,20 +82,53 @@ def read(directory: Path, asked: Asked) -> Source:
     )
 
 
+def exported_source(folder: Folder, base: str, base_directory: Path, lora: Lora | None, asked: Asked) -> Source:
+    """Return what a folder with this toolkit's trainable pooling says; the code in it is not run.
+
+    Raises:
+        UserError: the pooling cannot be read, or another design is asked for.
+    """
+    pooling = read_exported_pooling(folder.pooling)
+    name = pooling.design(attention_of(base_directory))
+    if asked.design not in (None, name):
+        raise UserError(f"{folder.directory} holds a {name} model, not {asked.design}: leave the design out")
+    recipe = read_recipe(folder, base_directory, "lasttoken" if pooling.tokens == "last" else pooling.tokens, False)
+    return Source(
+        directory=folder.directory,
+        design_name=name,
+        base_model=base,
+        recipe=replace(recipe, unpooled_token_ids=pooling.unpooled_token_ids),
+        lora=lora,
+        pooling=(pooling.sizes, pooling.tensors),
+        pooling_file=pooling.file,
+        tokenizer=folder.transformer,
+    )
+
+
+def attention_of(base_directory: Path) -> str:
+    """Return the attention that a config says.
+
+    Raises:
+        UserError: it is not said by ``is_causal`` alone. Families whose code does not read ``use_bidirectional_attention`` may
+            have it beside ``is_causal``, for servers that know that name.
+    """
+    config = load_config(base_directory)
+    causal = getattr(config, "is_causal", True) is not False
+    if getattr(config, "use_bidirectional_attention", None) and (causal or config.model_type.startswith("gemma")):
+        raise UserError(
+            f"{base_directory / 'config.json'} has use_bidirectional_attention, which also changes the attention window; "
+            "models with is_causal can be loaded here"
+        )
+    return "causal" if causal else "bidirectional"
+
+
 def design_of(folder: Folder, base_directory: Path, mode: str, asked: str | None) -> str:
     """Return the row of the table of designs.
 
     Raises:
         UserError: ``asked`` has another pooling, or the attention is not said by ``is_causal`` alone.
     """
-    config = load_config(base_directory)
-    if getattr(config, "use_bidirectional_attention", None):
-        raise UserError(
-            f"{base_directory / 'config.json'} has use_bidirectional_attention, which also changes the attention window; "
-            "models with is_causal can be loaded here"
-        )
-    attention = "bidirectional" if getattr(config, "is_causal", True) is False else "causal"
-    name = design_name(f"{attention}_{POOLINGS[mode]}")
+    name = design_name(f"{attention_of(base_directory)}_{POOLINGS[mode]}")
     if asked is None:
         if states_own_code(base_directory):
             say_once(
@@ -129,6 +166,7 @@ def read_recipe(folder: Folder, base_directory: Path, mode: str, leaves_out_prom
         query_prompt=as_prefix(query),
         document_prompt=as_prefix(document),
         max_length=max_length(folder, settings, base_directory),
+        query_max_length=settings.get("query_length"),
         end_token=TOKENIZER if appends_end else NONE,
         pooled="after_prompt" if leaves_out_prompt and mode != "lasttoken" else "all",
         dimensions=dimensions,
@@ -159,8 +197,8 @@ def prompts_of_sides(prompts: Mapping[str, Any], default: str | None) -> tuple[s
 
 def say_unused(directory: Path, prompts: Mapping[str, Any], default: str | None) -> None:
     """Print the names of prompts that no role stands for; ``encode`` takes any prompt."""
-    used = {"query", *DOCUMENT_PROMPTS, default}
-    names = [name for name, prompt in prompts.items() if prompt and name not in used]
+    used = {prompts.get(name) for name in ("query", *DOCUMENT_PROMPTS, default or "")}
+    names = [name for name, prompt in prompts.items() if prompt and prompt not in used]
     if names:
         say_once(f"{directory}: prompts that no role uses: {', '.join(names)}; encode(prompt=…) takes any")
 

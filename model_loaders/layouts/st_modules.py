@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.files import listing, read_json
 from common.json_text import parse_json
 from common.lines import read_bytes
+from model_loaders.layouts.exported import OWN_POOLING
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 # Of the transformer module; the others are names that versions before 2 gave it by the family of the model.
@@ -34,7 +35,7 @@ OLD_POOLINGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 # Settings of the transformer module that change no vector here, or that are read.
-KNOWN_SETTINGS = {"max_seq_length", "unpad_inputs", "modality_config"}
+KNOWN_SETTINGS = {"max_seq_length", "query_length", "unpad_inputs", "modality_config"}
 # Settings that are fine with these values alone.
 FIXED_SETTINGS = {"do_lower_case": False, "transformer_task": "feature-extraction", "module_output_name": "token_embeddings"}
 # Groups of options for transformers, and the options in them that change no vector here.
@@ -45,6 +46,7 @@ HARMLESS_OPTIONS = {
     "device_map",
     "dtype",
     "local_files_only",
+    "output_hidden_states",
     "padding_side",
     "revision",
     "torch_dtype",
@@ -62,12 +64,14 @@ class Folder:
         transformer: folder of the decoder or its adapter.
         pooling: folder of the pooling.
         normalised: whether a module makes vectors unit.
+        exported: whether the pooling is the trainable one of this toolkit's export.
     """
 
     directory: Path
     transformer: Path
     pooling: Path
     normalised: bool
+    exported: bool = False
 
 
 def read_modules(directory: Path) -> Folder:
@@ -85,8 +89,11 @@ def read_modules(directory: Path) -> Folder:
         raise UserError(f"{place} holds no list of modules")
     kinds = [str(entry.get("type", "")) for entry in content]
     names = [kind.rsplit(".", 1)[-1] for kind in kinds]
-    ours = all(kind.startswith("sentence_transformers.") for kind in kinds)
-    if not ours or names[:2] != ["Transformer", "Pooling"] or names[2:] not in ([], ["Normalize"]):
+    exported = kinds[1:2] == [OWN_POOLING]
+    if exported:
+        names[1] = "Pooling"
+    known = all(kind.startswith("sentence_transformers.") or kind == OWN_POOLING for kind in kinds)
+    if not known or names[:2] != ["Transformer", "Pooling"] or names[2:] not in ([], ["Normalize"]):
         raise UserError(
             f"{place} lists the modules {', '.join(kinds) or 'none'}; a transformer, a pooling and a normalisation of "
             "sentence-transformers can be loaded here, in this order and nothing else"
@@ -94,7 +101,7 @@ def read_modules(directory: Path) -> Folder:
     if len(content) == 3:
         check_normalisation(directory / str(content[2].get("path", "")))
     transformer, pooling = (inside(directory, str(entry.get("path", ""))) for entry in content[:2])
-    return Folder(directory, transformer, pooling, len(content) == 3)
+    return Folder(directory, transformer, pooling, len(content) == 3, exported)
 
 
 def inside(directory: Path, path: str) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import listing
 from model_loaders.hub import resolve
-from model_loaders.layouts.known_models import as_published, with_published_recipe
+from model_loaders.layouts.exported import EXPORTED
+from model_loaders.layouts.known_models import as_published, system_name, with_published_recipe
 from model_loaders.layouts.llm2vec import LLM2VEC
 from model_loaders.layouts.nv_embed import NV_EMBED
 from model_loaders.layouts.own import OWN
@@ -16,7 +18,7 @@ from model_loaders.layouts.source import Asked, Layout, Source
 from model_loaders.layouts.st_folder import ST_FOLDER
 from model_loaders.layouts.whole_model import WHOLE_MODEL
 
-LAYOUTS: tuple[Layout, ...] = (OWN, NV_EMBED, LLM2VEC, ST_FOLDER, PUBLISHED, WHOLE_MODEL)
+LAYOUTS: tuple[Layout, ...] = (OWN, NV_EMBED, LLM2VEC, ST_FOLDER, EXPORTED, PUBLISHED, WHOLE_MODEL)
 
 
 def open_folder(name: str | Path, cache_dir: str | Path | None) -> tuple[Path, Layout]:
@@ -46,6 +48,8 @@ def read_source(asked: Asked) -> Source:
     directory, layout = open_folder(asked.name, asked.cache_dir)
     if layout is OWN:
         return layout.read(directory, asked)
-    asked, known = as_published(asked)
+    asked, known = as_published(asked, directory)
     source = layout.read(directory, asked)
+    if layout is not PUBLISHED or known is not None:
+        source = replace(source, system=system_name(asked.name))
     return source if known is None else with_published_recipe(source, known, asked.name)

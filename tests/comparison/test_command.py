@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 
 from comparison.__main__ import FAILED, USAGE, main
+from comparison.report import write as report
+from comparison.report.plots import matrix
+from comparison.report.tables import json_file, markdown
 from comparison.report.tables.files import write_csv
 from comparison.stats.equivalence import equivalence
 from comparison.stats.multiple import holm
@@ -369,3 +372,23 @@ def test_all_public_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_no_name_is_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
     write_csv(tmp_path / "rows.csv", [{"system": "=HYPERLINK(1)", "mean": -0.5}, {"system": "a=b", "mean": 0.1}])
     assert (tmp_path / "rows.csv").read_text().splitlines() == ["system,mean", "'=HYPERLINK(1),-0.5", "a=b,0.1"]
+
+
+def test_a_large_table_is_not_printed_and_its_json_is_written_in_pieces(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({f"o/m{number}": scores(number / 50, number) for number in range(4)})
+    assert run(root, "--all_pairs", "--output_dir", tmp_path / "whole") == 0
+    monkeypatch.setattr(markdown, "MOST_LISTED", 5)
+    monkeypatch.setattr(matrix, "MOST_LISTED", 5)
+    monkeypatch.setattr(report, "MOST_IN_FOREST", 5)
+    monkeypatch.setattr(json_file, "MOST_INDENTED", 5)
+    capsys.readouterr()
+    assert run(root, "--all_pairs", "--output_dir", tmp_path / "listed") == 0
+    printed = capsys.readouterr().out
+    assert "The 6 comparisons are too many to print; each is a row of comparison.csv." in printed and "m0 - m1" not in printed
+    assert (tmp_path / "listed/comparison.csv").read_text() == (tmp_path / "whole/comparison.csv").read_text()
+    pieces, whole = (tmp_path / f"{folder}/comparison.json" for folder in ("listed", "whole"))
+    assert json.loads(pieces.read_text()) == json.loads(whole.read_text())
+    assert len(pieces.read_text().splitlines()) < len(whole.read_text().splitlines()) / 10
+    assert "too many to print" in (tmp_path / "listed/report.html").read_text()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from model_loaders import DESIGNS, UserError, load
+from model_loaders import UserError, load
 from model_loaders.backbone.load import choose_kernel
 from model_loaders.fingerprints import (
     CEILING,
@@ -30,7 +30,7 @@ from model_loaders.fingerprints import (
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
 from model_loaders.loading import saved_kernel
 from model_loaders.saving import save
-from tests.tiny import EVERY_DESIGN, POOLING, ROOT, new_model, trained_parameters, triplets, write_base
+from tests.tiny import EVERY_DESIGN, ROOT, new_model, small_sizes, trained_parameters, triplets, write_base
 
 CPU = torch.device("cpu")
 WAYS = list(itertools.product(("float32", "bfloat16"), ("sdpa", "eager")))
@@ -272,12 +272,12 @@ def test_train_load_in_a_new_process_and_evaluate(tmp_path: Path, design: str, d
     base = write_base(tmp_path / "base", initializer_range=0.3)
     rows = triplets(24)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row | {"negative": row.pop("negatives")}) + "\n" for row in rows))
-    sizes = [word for name, value in POOLING.items() for word in (f"--pooling_{name}", value)]
+    sizes = [word for name, value in small_sizes(design).items() for word in (f"--pooling_{name}", value)]
     run_script(
         "trainers/train.py", "--design", design, "--model_name_or_path", base, "--dataset_name", tmp_path / "rows.jsonl",
         "--output_dir", tmp_path / "run", "--per_device_train_batch_size", 8, "--max_steps", 12, "--learning_rate", 0.01,
         "--max_seq_length", 24, "--torch_dtype", dtype, "--attn_implementation", kernel, "--use_cpu",
-        *(sizes if DESIGNS[design].pooling != "none" else []),
+        *sizes,
     )  # fmt: skip
     task = tmp_path / "eval" / "WordPairs"
     task.mkdir(parents=True)

@@ -11,6 +11,8 @@ from common.errors import UserError
 from common.files import read_json
 from model_loaders.layouts.manifest import MANIFEST
 from trainers.checkpoints.run_files import CONFIG_FILE, RESULT_FILE, SEAL_FILE, checkpoints, step_of
+from trainers.flags.arguments import ContrastiveArguments, ObjectiveArguments
+from trainers.flags.flag import flags_of
 from trainers.flags.home import without_home
 
 Record = Mapping[str, Any]  # the flags of a run, as in train_config.json
@@ -48,6 +50,7 @@ BY_CONTENT = (
     "torch_dtype",
 )
 NAMES = ("name", "file", "config_name")  # keys of a data set of which the same is true
+DEFAULTS = flags_of(ContrastiveArguments, ObjectiveArguments)
 
 
 def check_output_dir(output_dir: Path, record: Record, *, resume: str | bool | None) -> None:
@@ -127,7 +130,8 @@ def check_same_run(before: Record, now: Record, output_dir: Path, *, by_content:
 
 
 def changes(before: Record, now: Record) -> list[str]:
-    """Return the names of the settings that have another value."""
+    """Return the names of the settings that have another value; one that an older version did not know had its default."""
+    before = {name: DEFAULTS[name].default for name in now if name in DEFAULTS} | dict(before)
     return [name for name in now if before.get(name) != json.loads(json.dumps(now[name], default=str))]
 
 

@@ -56,6 +56,9 @@ class ModelArguments:
     lora_r: int | None = option(None, "LoRA rank. Unset: the one of --lora_config (16).")
     lora_alpha: int | None = option(None, "LoRA alpha. Unset: the one of --lora_config (32).")
     lora_dropout: float | None = option(None, "LoRA dropout, 0 <= p < 1. Unset: the one of --lora_config (0.1).")
+    attention_dropout: float | None = option(
+        None, "Dropout of attention weights in training, 0 <= p < 1. Unset: the base LLM's own, mostly 0."
+    )
     pooling_latents: int = option(768, "Trainable pooling: number of latents (latent attention: 512 unless given).")
     pooling_heads: int = option(32, "Trainable pooling: number of attention heads (latent attention: 8 unless given).")
     pooling_head_dim: int = option(
@@ -104,6 +107,8 @@ class ModelArguments:
         check_positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
         if self.lora_dropout is not None and not 0.0 <= self.lora_dropout < 1.0:
             raise UserError(f"--lora_dropout must be in [0, 1), got {self.lora_dropout}")
+        if self.attention_dropout is not None and not 0.0 <= self.attention_dropout < 1.0:
+            raise UserError(f"--attention_dropout must be in [0, 1), got {self.attention_dropout}")
 
 
 @dataclass
@@ -186,6 +191,32 @@ def check_matryoshka(dims: list[int] | None, weights: list[float] | None) -> Non
 
 
 @dataclass
+class ObjectiveArguments:
+    """What is learned, and masked next-token prediction."""
+
+    objective: Literal["contrastive", "simcse", "mntp"] = option(
+        "contrastive",
+        "contrastive: queries find their positives. simcse: the same with rows of one text, which is its own positive under "
+        "dropout. mntp: hidden tokens of texts are predicted from both sides, with the base LLM's language-model head.",
+    )
+    mask_token: str = option("_", "mntp: the token that stands for a hidden one: a token of the vocabulary, eos, or an id.")
+    mask_share: float = option(0.2, "mntp: share of the tokens that are hidden, 0 < p < 1.")
+    masking: Literal["bert", "all"] = option(
+        "bert", "mntp: of the hidden tokens 80 % are masked, 10 % random ones, 10 % as they were (bert); or all are masked."
+    )
+    block_diagonal: bool = option(False, "mntp: texts joined in a row do not see each other. Needs sdpa or eager attention.")
+
+    def __post_init__(self) -> None:
+        """Check each field alone.
+
+        Raises:
+            UserError: naming the flag.
+        """
+        if not 0.0 < self.mask_share < 1.0:
+            raise UserError(f"--mask_share must be in (0, 1), got {self.mask_share}")
+
+
+@dataclass
 class RunArguments:
     """The work of this command."""
 
@@ -195,7 +226,7 @@ class RunArguments:
     )
 
 
-GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, RunArguments)
+GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, ObjectiveArguments, RunArguments)
 
 # These come with the adapter of --peft_model_name_or_path. The published layout does not hold its number of heads, so
 # --pooling_heads may be given there and is not in this list.
@@ -223,3 +254,11 @@ POOLING_FLAGS = tuple(
 
 # Mean nothing without --eval_dataset.
 EVALUATION_FLAGS = ("eval_delay", "eval_dataset_split", "per_device_eval_batch_size")
+
+# Mean nothing to another objective than mntp.
+MASKING_FLAGS = ("mask_token", "mask_share", "masking", "block_diagonal")
+
+# Mean nothing to mntp, which has no vectors and no pairs.
+VECTOR_FLAGS = tuple(
+    flag.name for flag in fields(ContrastiveArguments) if flag.name not in ("chunk_tokens", "pooling_learning_rate")
+)

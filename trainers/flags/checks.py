@@ -20,7 +20,7 @@ from typing import Any
 
 from common.errors import UserError
 from model_loaders.designs import DESIGNS, PUBLISHED_SIZES
-from trainers.flags.arguments import ADAPTER_FLAGS, EVALUATION_FLAGS, POOLING_FLAGS
+from trainers.flags.arguments import ADAPTER_FLAGS, EVALUATION_FLAGS, MASKING_FLAGS, POOLING_FLAGS, VECTOR_FLAGS
 from trainers.flags.flag import Flag, FlagValue
 from trainers.flags.inherited import REFUSED, REFUSED_VALUES, RENAMED
 from trainers.flags.ranges import check_ranges
@@ -52,6 +52,7 @@ def check_flags(
     _check_length(values)
     _check_numbers(values)
     _check_loss(values)
+    _check_objective(values, typed, design)
     _check_batching(values)
     if not values.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
@@ -193,6 +194,20 @@ def _check_loss(values: Values) -> None:
         raise UserError(
             "--both_directions does nothing with --in_batch_negatives false: a positive has no other queries to tell its own "
             "from; leave one of them out"
+        )
+
+
+def _check_objective(values: Values, typed: set[str], design: str) -> None:
+    """Refuse flags of another objective, and a design that masked training cannot reach."""
+    objective = values.get("objective", "contrastive")
+    for name in VECTOR_FLAGS if objective == "mntp" else MASKING_FLAGS:
+        if name in typed:
+            raise UserError(f"--{name} does nothing with --objective {objective}: leave it out")
+    row = DESIGNS[design]
+    if objective == "mntp" and (row.attention != "bidirectional" or row.pooling != "none"):
+        raise UserError(
+            f"--objective mntp trains a bidirectional base LLM without pooling weights, and {design} is {row.attention} with "
+            f"pooling {row.pooling!r}: give --design bidirectional_mean; the stage that follows may have any design"
         )
 
 

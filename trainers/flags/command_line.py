@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 FIRST_PROCESS_SECONDS = 30
 
 
-def parse(argv: Sequence[str], *, design: str | None = None, needs_data: bool = True) -> TrainConfig:
+def parse(
+    argv: Sequence[str], *, design: str | None = None, objective: str | None = None, needs_data: bool = True
+) -> TrainConfig:
     """Turn a command line into a checked configuration.
 
     Args:
         argv: the arguments without the script's name.
         design: the row of the table of designs that the script stands for; None adds the flag ``--design``.
+        objective: the value of ``--objective`` that the script stands for; None leaves it to the flag.
         needs_data: False for a command that reads no triplets: data may be given and need not.
 
     Raises:
@@ -42,7 +45,7 @@ def parse(argv: Sequence[str], *, design: str | None = None, needs_data: bool = 
     if everything:
         _show(help_text.full(design, inherited_flags()))
     try:
-        return resolve(argv, design, needs_data=needs_data)
+        return resolve(argv, design, objective, needs_data=needs_data)
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             # The machine's first process reports the same mistake, and the launcher ends the others when it exits. A process

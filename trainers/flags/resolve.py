@@ -11,7 +11,7 @@ import torch
 
 from common.errors import UserError
 from model_loaders.designs import DESIGNS, PUBLISHED_SIZES, design_name
-from trainers.flags.arguments import GROUPS, ContrastiveArguments, ModelArguments, RunArguments
+from trainers.flags.arguments import GROUPS, ContrastiveArguments, ModelArguments, ObjectiveArguments, RunArguments
 from trainers.flags.checks import check_flags, check_writable
 from trainers.flags.flag import FlagValue, flags_of
 from trainers.flags.installed import check_installed
@@ -23,8 +23,10 @@ from triplets.arguments import DataArguments
 
 Group = TypeVar("Group")
 
+STANDARD_DESIGN = "bidirectional_mean"  # of the objectives that LLM2Vec has before its contrastive one
 
-def resolve(argv: Sequence[str], design: str | None, *, needs_data: bool) -> TrainConfig:
+
+def resolve(argv: Sequence[str], design: str | None, objective: str | None = None, *, needs_data: bool) -> TrainConfig:
     """Turn a command line into a checked configuration; the arguments are those of `trainers.flags.command_line.parse`.
 
     Raises:
@@ -35,12 +37,15 @@ def resolve(argv: Sequence[str], design: str | None, *, needs_data: bool) -> Tra
     values = flags.values
     if not needs_data and not any(values.get(name) for name in (*DATA_FLAGS, "dataset_file_path")):
         values["dataset_name"] = "no data"
-    design = chosen_design(design, flags.typed_design, flags.file_design)
+    take_objective(values, objective)
+    standard = None if values.get("objective", "contrastive") == "contrastive" else STANDARD_DESIGN
+    design = chosen_design(design, flags.typed_design, flags.file_design, standard)
     has_gpu = torch.cuda.is_available()
     check_flags(values, design, inherited=inherited, command_line=flags.command_line, has_gpu=has_gpu)
     check_launcher(os.environ, values, has_accelerator=torch.accelerator.is_available())
     model, data = group_of(ModelArguments, {**published_sizes(design), **values}), group_of(DataArguments, values)
     contrastive, run = group_of(ContrastiveArguments, values), group_of(RunArguments, values)
+    learned = group_of(ObjectiveArguments, values)
 
     training_values = {name: value for name, value in values.items() if name in inherited}
     if data.eval_dataset is not None:
@@ -50,7 +55,7 @@ def resolve(argv: Sequence[str], design: str | None, *, needs_data: bool) -> Tra
     check_installed(training)
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         check_writable(training.output_dir)
-    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run)
+    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run, learned)
 
 
 def group_of(kind: type[Group], values: Mapping[str, Any]) -> Group:
@@ -65,19 +70,35 @@ def published_sizes(design: str) -> dict[str, int]:
     return {f"pooling_{name}": size for name, size in sizes.items()}
 
 
-def chosen_design(script: str | None, typed: FlagValue | None, file: FlagValue | None) -> str:
+def take_objective(values: dict[str, Any], objective: str | None) -> None:
+    """Put a script's objective among the values of the flags.
+
+    Raises:
+        UserError: another one was given.
+    """
+    if objective is None:
+        return
+    given = values.setdefault("objective", objective)
+    if given != objective:
+        raise UserError(f"--objective {given}, but this script trains {objective}: use trainers/train.py")
+
+
+def chosen_design(script: str | None, typed: FlagValue | None, file: FlagValue | None, standard: str | None = None) -> str:
     """Return the design of a run.
 
     Args:
         script: the design that the script stands for; None where ``--design`` chooses.
         typed: ``--design`` of the command line.
         file: ``design`` of the YAML file, which the command line overrides.
+        standard: the design where none is given; None for an error then.
     """
     if script is not None:
         if file is not None and file.value != script:
             raise UserError(f"{file.where} is {file.value!r}, but this script trains {script}: use trainers/train.py")
         return script
     choice = typed or file
+    if choice is None and standard is not None:
+        return standard
     if choice is None:
         raise UserError(f"--design is missing; the designs are: {', '.join(DESIGNS)}")
     return design_name(str(choice.value))

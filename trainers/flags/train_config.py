@@ -6,7 +6,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trainers.flags.arguments import ADAPTER_DEFAULTS, ADAPTER_FLAGS, ContrastiveArguments, ModelArguments, RunArguments
+from trainers.flags.arguments import (
+    ADAPTER_DEFAULTS,
+    ADAPTER_FLAGS,
+    ContrastiveArguments,
+    ModelArguments,
+    ObjectiveArguments,
+    RunArguments,
+)
 from trainers.flags.home import without_home
 from trainers.flags.lora import FIELD_OF_FLAG, resolved_lora
 from trainers.flags.training_arguments import plain_training_values
@@ -28,6 +35,7 @@ class TrainConfig:
         contrastive: loss.
         training: flags inherited from transformers.
         explicit: names of the flags that the command line or the YAML file set, as opposed to defaults.
+        objective: what is learned.
         run: the work of this command; not part of the record.
     """
 
@@ -38,6 +46,7 @@ class TrainConfig:
     training: TrainingArguments
     explicit: frozenset[str] = frozenset()
     run: RunArguments = field(default_factory=RunArguments)
+    objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
 
     def resolved(self) -> dict[str, Any]:
         """Return every flag and its value, ready for JSON or YAML; as ``--config`` it gives the same run again.
@@ -47,7 +56,7 @@ class TrainConfig:
         given, the settings that come from it.
         """
         values: dict[str, Any] = {"design": self.design}
-        for group in (self.model, self.data, self.contrastive):
+        for group in (self.model, self.data, self.contrastive, self.objective):
             values.update(dataclasses.asdict(group))
         if self.model.peft_model_name_or_path is not None:
             for name in ADAPTER_FLAGS:

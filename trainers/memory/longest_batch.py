@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow
 import pyarrow.compute as pc
 
+from trainers.masked.step import TokenRowCollator
 from trainers.step.batch import TripletBatch, TripletCollator
 from triplets.dataset import LoadedDataSet, TripletRows
 
@@ -17,7 +18,7 @@ CANDIDATES = 512  # rows tokenised beyond the batch: the longest by characters a
 CHARACTERS = 4  # in a token; a longer text than this times its longest length is cut anyway
 
 
-def longest_batch(rows: TripletRows, collator: TripletCollator, count: int) -> TripletBatch:
+def longest_batch(rows: TripletRows, collator: TripletCollator | TokenRowCollator, count: int) -> TripletBatch:
     """Return the batch of the ``count`` rows of most tokens, or of all if there are fewer; looks at characters first.
 
     Args:
@@ -25,6 +26,8 @@ def longest_batch(rows: TripletRows, collator: TripletCollator, count: int) -> T
         collator: tokenises them.
         count: queries of one process.
     """
+    if isinstance(collator, TokenRowCollator):  # packed rows all have one length
+        return collator(rows.__getitems__(range(min(count, len(rows)))))
     query_cap = CHARACTERS * collator.recipe.length("query")
     document_cap = CHARACTERS * collator.recipe.length("document")
     blocks = [block for part in rows.parts for block in characters(part, query_cap, document_cap)]

@@ -107,7 +107,7 @@ def plan_step(
     with mode, LiveBytes(existing) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):
-            single(PeakChunkEncoder(fake, sizes, live), batch)
+            single(fake if step.frees_each_chunk else PeakChunkEncoder(fake, sizes, live), batch)
         for hook in hooks:
             hook.remove()
 
@@ -120,7 +120,7 @@ def plan_step(
         gradients=live.gradients_at_peak,
         activations=live.peak - live.gradients_at_peak,
         # Four copies: as they come, sorted by role, normalised, and the gradient of those.
-        gathered=4 * others * len(batch) * int(fake.dim) * 4,
+        gathered=0 if step.frees_each_chunk else 4 * others * len(batch) * int(fake.dim) * 4,
     )
     # The optimizer's own step: all gradients, no activations; temporary results of their size unless it is fused.
     in_optimizer = gradients if "fused" in optimizer else 2 * gradients

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from common.words import quantity
 from model_loaders.backbone.lora_targets import left_out, targets_of
 from model_loaders.layouts.manifest import library_versions
+from trainers.masked.step import MaskedTokensStep
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
 from trainers.monitor.surprises import parameters_of, surprises
-from trainers.run.losses import describe_loss
+from trainers.run.losses import describe_loss, describe_masking
 from trainers.run.preflight import check_positions
 from trainers.step.matryoshka import widths_of
 from triplets.dataset import TripletRows
@@ -47,10 +48,10 @@ def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
     lines = [
         line("design", f"{model.design_name}: {model.design.summary}"),
         *parameter_lines(trainer),
-        line("triplets", f"{len(rows):,}"),
+        line("triplets" if trainer.objective == "contrastive" else "rows", f"{len(rows):,}"),
         *data_lines(trainer),
         *not_read_lines(trainer),
-        *batch_lines(trainer, rows.sample(SAMPLE)),
+        *(batch_lines(trainer, rows.sample(SAMPLE)) if trainer.objective == "contrastive" else row_lines(trainer)),
         line("lengths", f"queries {recipe.length('query')} tokens, documents {recipe.length('document')}"),
         line("prompts", f"query {recipe.query_prompt!r}, document {recipe.document_prompt!r}"),
         *(line("recipe", text) for text in [recipe.unlike_default()] if text),
@@ -149,6 +150,16 @@ def batch_lines(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]
     ]
 
 
+def row_lines(trainer: ContrastiveTrainer) -> list[str]:
+    """Describe a batch of packed rows, and a step's tokens."""
+    own, accumulated = trainer.args.per_device_train_batch_size, trainer.args.gradient_accumulation_steps
+    rows, length = own * trainer.accelerator.num_processes, trainer.model.recipe.length("document")
+    size = f"{rows} rows of {length} tokens ({own} x {trainer.accelerator.num_processes} processes)"
+    if accumulated > 1:
+        size += f" x {accumulated} batches an optimizer step"
+    return [line("batch", size), line("tokens", f"{quantity(rows * accumulated * length)} a step, no padding")]
+
+
 def negatives_text(sample: Sequence[Mapping[str, Any]], queries: int) -> str:
     """Count the negatives of a query: hard ones, and those of other queries that share its loss.
 
@@ -181,7 +192,8 @@ def tokens_of(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]) 
 
 def loss_text(trainer: ContrastiveTrainer) -> str:
     """Describe the loss."""
-    chunk_tokens, text = trainer.options.chunk_tokens, describe_loss(trainer.contrastive_step.loss)
+    chunk_tokens, step = trainer.options.chunk_tokens, trainer.contrastive_step
+    text = describe_masking(step) if isinstance(step, MaskedTokensStep) else describe_loss(step.loss)
     if chunk_tokens is not None:
         text += f", in chunks of {chunk_tokens} tokens"
     return text
@@ -212,7 +224,7 @@ def notes(trainer: ContrastiveTrainer) -> list[str]:
             f"dimensions of at most {max(dimensions)}, or add {trainer.model.dim} to --matryoshka_dims"
         )
     accumulated = trainer.args.gradient_accumulation_steps
-    if accumulated > 1:
+    if accumulated > 1 and trainer.objective == "contrastive":
         notes.append(
             f"accumulating {accumulated} batches averages their gradients; it adds no negatives. For a larger contrastive "
             "batch raise --per_device_train_batch_size and bound memory by --chunk_tokens."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import read_json
 from model_loaders import LoadOptions, load_design
+from model_loaders.backbone.dropout import set_attention_dropout
 from model_loaders.backbone.lora_targets import Continued, as_in_checkpoint
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
@@ -30,7 +31,8 @@ from trainers.monitor.metrics import MetricsFile
 from trainers.run.banner import banner
 from trainers.run.fit import fit_memory
 from trainers.run.losses import loss_of, take_dimensions
-from trainers.run.preflight import check_negatives, check_positions
+from trainers.run.masked_trainer import masked_trainer
+from trainers.run.preflight import check_dropout, check_negatives, check_positions, check_texts
 from trainers.run.recipe import as_the_run_began, continued_recipe, recipe_of, take_recipe
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
@@ -51,17 +53,43 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     check_gpus(training.n_gpu)
     check_output_dir(output_dir, config.record(), resume=training.resume_from_checkpoint)
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
-    sharing = training.world_size if contrastive.negatives_across_processes else 1
-    queries = training.per_device_train_batch_size * sharing
-    check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
-    check_length(config, rows)
+    check_texts(rows, config.objective.objective)
+    masked = config.objective.objective == "mntp"
+    if not masked:
+        sharing = training.world_size if contrastive.negatives_across_processes else 1
+        queries = training.per_device_train_batch_size * sharing
+        check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
+        check_length(config, rows)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     check_positions(model)
+    if config.model.attention_dropout is not None:
+        set_attention_dropout(model.backbone, config.model.attention_dropout)
+    check_dropout(model, config.objective.objective)
+    start = "" if config.model.peft_model_name_or_path is None else weights_digest(model)
+    if masked:
+        trainer: ContrastiveTrainer = masked_trainer(config, model, rows, eval_rows, start)
+        check_length(config, trainer.train_dataset)
+    else:
+        trainer = contrastive_trainer(config, model, rows, eval_rows, start)
+    check_content(trainer.identity, None if eval_rows is None else trainer.eval_dataset.content, model)
+    trainer.add_callback(MetricsFile(output_dir))
+    longest = longest_batch(trainer.train_dataset, trainer.data_collator, training.per_device_train_batch_size)
+    memory = fit_memory(trainer, longest, contrastive.chunk_tokens)
+    if trainer.is_world_process_zero():
+        print(banner(trainer, memory), flush=True)
+    return trainer
+
+
+def contrastive_trainer(
+    config: TrainConfig, model: EmbedModel, rows: TripletRows, eval_rows: TripletRows | None, start: str
+) -> ContrastiveTrainer:
+    """Build the trainer of a contrastive run; the arguments are those of `masked_trainer`."""
+    contrastive = config.contrastive
     take_dimensions(model, contrastive)
-    trainer = ContrastiveTrainer(
+    return ContrastiveTrainer(
         model,
-        training,
+        config.training,
         rows,
         TripletCollator(model.tokenizer, model.recipe),
         eval_rows=eval_rows,
@@ -72,15 +100,8 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
             negatives_across_processes=contrastive.negatives_across_processes,
             pooling_learning_rate=contrastive.pooling_learning_rate,
         ),
-        start="" if config.model.peft_model_name_or_path is None else weights_digest(model),
+        start=start,
     )
-    check_content(trainer.identity, None if eval_rows is None else trainer.eval_dataset.content, model)
-    trainer.add_callback(MetricsFile(output_dir))
-    longest = longest_batch(trainer.train_dataset, trainer.data_collator, training.per_device_train_batch_size)
-    memory = fit_memory(trainer, longest, contrastive.chunk_tokens)
-    if trainer.is_world_process_zero():
-        print(banner(trainer, memory), flush=True)
-    return trainer
 
 
 def with_saved_budget(config: TrainConfig) -> TrainConfig:

@@ -10,7 +10,10 @@ from typing import Any
 from common.errors import UserError
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
-from model_loaders.layouts.table import open_folder
+from model_loaders.layouts.published import PUBLISHED
+from model_loaders.layouts.source import Asked
+from model_loaders.layouts.source import tokenizer_and_recipe as source_parts
+from model_loaders.layouts.table import open_folder, read_source
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
@@ -220,11 +223,17 @@ def tokenizer_and_recipe(check: DataCheck) -> tuple[TextTokenizer | None, Recipe
     recipe = recipe_of(model, check.data, check.explicit)
     adapter, base = model.peft_model_name_or_path, model.model_name_or_path
     if adapter is not None:
-        directory = open_folder(adapter, model.cache_dir)[0]
+        directory, layout = open_folder(adapter, model.cache_dir)
         if (directory / MANIFEST).is_file():
             manifest = read_manifest(directory)
             recipe = continued_recipe(manifest.recipe, model, check.data, check.explicit)
             return TextTokenizer.of(load_tokenizer(directory), recipe, manifest.end_token), recipe
+        if layout is not PUBLISHED:  # that one has the tokenizer and, but for design 5's pad token, the recipe of its base LLM
+            source = read_source(Asked(adapter, base_model=base, cache_dir=model.cache_dir))
+            place = resolve(source.base_model, what="base model", cache_dir=model.cache_dir, needs="config.json")
+            tokenizer, own = source_parts(source, place)
+            recipe = continued_recipe(own, model, check.data, check.explicit)
+            return TextTokenizer.of(tokenizer.tokenizer, recipe, source.end_token), recipe
     if base is None:
         return None, recipe
     directory = resolve(base, what="base model", cache_dir=model.cache_dir, needs="config.json")

@@ -41,8 +41,8 @@ from trainers.flags.train_config import TrainConfig
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason, size_of
+from trainers.monitor.progress import show_progress
 from trainers.run.build import build_trainer
-from trainers.run.progress import show_progress
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.step.batch import TripletBatch
 from trainers.step.distributed import from_first

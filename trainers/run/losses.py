@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from trainers.flags.arguments import ContrastiveArguments
+from trainers.masked.step import MaskedTokensStep
 from trainers.step.loss import ContrastiveLoss, VectorLoss
 from trainers.step.matryoshka import MatryoshkaLoss
 
@@ -38,6 +39,15 @@ def take_dimensions(model: EmbedModel, contrastive: ContrastiveArguments) -> Non
     if max(dims) > model.dim:
         raise UserError(f"--matryoshka_dims {max(dims)}: the vectors of this model have {model.dim} numbers")
     model.trained_dimensions = tuple(sorted(dims, reverse=True))
+
+
+def describe_masking(step: MaskedTokensStep) -> str:
+    """Describe masked next-token prediction for the banner."""
+    masking = step.masking
+    token = step.chunker.tokenizer.tokenizer.convert_ids_to_tokens(masking.mask_id)
+    kept = "all masked" if masking.all_masked else "80 % masked, 10 % random, 10 % as they were"
+    attention = "within each text" if step.block_diagonal else "over the whole row"
+    return f"masked next tokens, {masking.share:.0%} hidden by {token!r} ({kept}), attention {attention}"
 
 
 def describe_loss(loss: VectorLoss) -> str:

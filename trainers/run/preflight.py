@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from model_loaders.backbone.dropout import has_dropout
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
@@ -28,6 +29,35 @@ def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool) -> No
                 f"{part.label}: every batch has one query and no negatives, so its loss is always 0: raise "
                 "--per_device_train_batch_size, give the rows negatives, or mix small data sets with --batching blended"
             )
+
+
+def check_texts(rows: TripletRows, objective: str) -> None:
+    """Refuse rows that an objective does not mean: single texts as pairs, or pairs as single texts.
+
+    Raises:
+        UserError: naming the data set.
+    """
+    for part in rows.parts:
+        texts = 0 if part.report is None else part.report.texts
+        if objective == "contrastive" and texts:
+            raise UserError(
+                f"{part.label}: {texts:,} rows are one text (key 'text') without a positive: give --objective simcse or mntp, "
+                "or rows with query and positive"
+            )
+        if objective == "simcse" and part.report is not None and texts < part.report.triplets:
+            raise UserError(
+                f"{part.label}: {part.report.triplets - texts:,} rows have a query and a positive, and --objective simcse "
+                'takes rows of one text: write them as {"text": …}, or leave --objective out'
+            )
+
+
+def check_dropout(model: EmbedModel, objective: str) -> None:
+    """Refuse SimCSE without any dropout: a text and its positive would have the same vector."""
+    if objective == "simcse" and not has_dropout(model.backbone):
+        raise UserError(
+            "--objective simcse compares a text with itself under another dropout, and there is none: give --lora_dropout or "
+            "--attention_dropout above 0"
+        )
 
 
 def check_positions(model: EmbedModel) -> str:

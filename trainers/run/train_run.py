@@ -21,10 +21,10 @@ from trainers.checkpoints.run_lock import only_run
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
+from trainers.monitor.progress import show_progress, warn
 from trainers.run.build import build_trainer, with_saved_budget
 from trainers.run.checkpoint_callback import CheckpointCallback
 from trainers.run.dry_run import dry_run
-from trainers.run.progress import show_progress, warn
 from trainers.run.stopping import Stopped, StopRequest, stop_requests
 from trainers.run.together import check_configuration, start_processes, together
 from trainers.run.trainer import ContrastiveTrainer
@@ -148,7 +148,7 @@ def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str,
     steps, change = summary["steps"], summary["largest_cosine_change_of_a_probe_text"]
     text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps; "
     text += f"probe texts moved by up to {change:.3f} in cosine"
-    if truncated:
+    if truncated and trainer.objective == "contrastive":
         queries, documents = truncated["truncated_queries"], truncated["truncated_documents"]
         text += f"; cut were {queries:.1%} of the queries, {documents:.1%} of the documents"
     print(text)

@@ -25,9 +25,9 @@ from trainers.checkpoints.write import publish_checkpoint, save_checkpoint
 from trainers.monitor.finite import check_finite
 from trainers.monitor.metrics import RunningMetrics, exclusion_warning
 from trainers.monitor.out_of_memory import out_of_memory
+from trainers.monitor.progress import warn
 from trainers.run.loader import triplet_loader
 from trainers.run.loss_sums import LossRecord, LossSums
-from trainers.run.progress import warn
 from trainers.run.together import Place
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
@@ -69,6 +69,8 @@ class ContrastiveTrainer(Trainer):
     Only the contrastive parts are overridden: the batches, the step, the optimizer's parameter groups, the evaluation's
     loss, and the content of a checkpoint (an adapter directory, written whole).
     """
+
+    objective = "contrastive"
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,8 @@ class ContrastiveStep:
     engine: Engine
     loss: VectorLoss = field(default_factory=ContrastiveLoss)
     processes: ProcessGroup = field(default_factory=ProcessGroup)
+
+    frees_each_chunk: ClassVar[bool] = False  # whether a chunk's graph is gone before the next one is encoded
 
     @classmethod
     def of(

@@ -20,7 +20,8 @@ from comparison.report.words.wording import DASH, when
 
 EDGES = (1, 3, 6, 12)  # times the margin: where the next stronger colour begins
 ROW, COLUMN = 0.205, 0.56  # inches
-MOST_NUMBERS = 4_000  # cells with a number in them: more are too small to read, and take minutes to draw
+NARROW, SMALL_FONT = 0.13, 5.5  # inches of a column without numbers, points of its name
+MOST_NUMBERS = 2_500  # cells with a number in them: more are too small to read, and take minutes to draw
 HEADING = 1.2  # rows above a category's first task
 CORNERS = [(0.02, -0.46), (0.98, -0.46), (0.98, 0.46), (0.02, 0.46), (0.02, -0.46)]
 OUTLINE = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
@@ -90,9 +91,12 @@ def draw_heat_map(comparison: Comparison, stem: str) -> Plot:
         every += category.tasks
     labels = short_names(every, 44)
     height = ROW * (len(every) + HEADING * len(comparison.categories))
-    figure = Figure(figsize=(COLUMN * len(systems) + 0.2, height + 0.3))
-    axes = figure.add_axes((0, 0, 1, 1))
     cells_in_all = len(every) * len(systems)
+    column_width, font = COLUMN, 8.0
+    if cells_in_all > MOST_NUMBERS:
+        column_width, font = NARROW, SMALL_FONT
+    figure = Figure(figsize=(column_width * len(systems) + 0.2, height + 0.3))
+    axes = figure.add_axes((0, 0, 1, 1))
     coloured = ColouredCells(axes, comparison.margin, cells_in_all)
     rows, ticks, place = [], [], 0.0
     for category in comparison.categories:
@@ -110,7 +114,7 @@ def draw_heat_map(comparison: Comparison, stem: str) -> Plot:
     axes.set_xlim(0, len(systems))
     axes.set_ylim(place - 0.4, 0.4)
     axes.set_yticks(ticks, [labels[task] for task in every], fontsize=8)
-    label_columns(axes, list(short_names(systems, 26).values()))
+    label_columns(axes, list(short_names(systems, 26).values()), font)
     svg, png = render(figure)
     alt, caption = _alt(comparison, len(every)), _caption(comparison) + without_numbers(cells_in_all)
     return Plot(stem, "Task by task", alt, caption, svg, png, ["kind of task", "task", *head], rows)
@@ -178,9 +182,9 @@ def step_of(difference: float, margin: float) -> int:
     return 4 - strength
 
 
-def label_columns(axes: Axes, labels: Sequence[str]) -> None:
+def label_columns(axes: Axes, labels: Sequence[str], font: float = 8.0) -> None:
     """Put the columns' names above them, slanted, and take away what a table does not need."""
-    axes.set_xticks(np.arange(len(labels)) + 0.5, labels, fontsize=8)
+    axes.set_xticks(np.arange(len(labels)) + 0.5, labels, fontsize=font)
     axes.xaxis.tick_top()
     for tick in axes.get_xticklabels():
         tick.set(rotation=40, ha="left", rotation_mode="anchor")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from common.files import PART
 from comparison.claims.outcome import Category, Comparison
 from comparison.errors import ComparisonError
 from comparison.report.tables.columns import COLUMNS, CSV, pairs_of, records
+from comparison.report.tables.json_file import write_json
 from comparison.report.tables.markdown import as_markdown
 
 UTF8: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # a name may hold half a surrogate pair
@@ -31,22 +30,22 @@ def save(comparison: Comparison, folder: Path, about: Mapping[str, Any]) -> list
         ComparisonError: the folder cannot be written, or is a study's, whose own `comparison.json` would be lost.
     """
     check_no_study(folder)
-    rows: list[dict[str, object]] = []
-    scores: list[dict[str, object]] = []
-    for category in comparison.categories:
-        rows += records(COLUMNS, pairs_of(category, comparison), CSV)
-        scores += score_rows(category)
-    content = json.dumps({**about, **plain(asdict(comparison))}, indent=1, ensure_ascii=False, allow_nan=False)
     paths = [folder / name for name in ("comparison.md", "comparison.csv", "comparison.json", "scores.csv")]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(as_markdown(comparison), **UTF8)
-        write_csv(paths[1], rows)
-        paths[2].write_text(f"{content}\n", **UTF8)
-        write_csv(paths[3], scores)
+        write_csv(paths[1], _comparison_rows(comparison))
+        write_json(paths[2], about, comparison)
+        write_csv(paths[3], chain.from_iterable(map(score_rows, comparison.categories)))
     except OSError as error:
         raise not_writable(folder, error) from error
     return paths
+
+
+def _comparison_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
+    """Yield a row for each comparison."""
+    for category in comparison.categories:
+        yield from records(COLUMNS, pairs_of(category, comparison), CSV)
 
 
 def check_no_study(folder: Path) -> None:
@@ -75,25 +74,16 @@ def score_rows(category: Category) -> list[dict[str, object]]:
     return rows
 
 
-def plain(value: object) -> Any:
-    """Return nested data as JSON holds it: numbers that are not finite are null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return list(map(plain, value))
-    if not isinstance(value, float):
-        return value
-    if math.isfinite(value):
-        return float(value)
-    return None
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write rows with the fields of the first; a file with one word where there are none.
 
     A text that a spreadsheet would take for a formula, such as a model's name, gets an apostrophe in front.
     """
-    fields = ["category"]
-    if rows:
-        fields = list(rows[0])
-    csv_files.write_csv(path, [fields, *([row[field] for field in fields] for row in rows)])
+    remaining = iter(rows)
+    first = next(remaining, None)
+    if first is None:
+        csv_files.write_csv(path, [["category"]])
+        return
+    names = list(first)
+    values = ([row[name] for name in names] for row in chain([first], remaining))
+    csv_files.write_csv(path, chain([names], values))

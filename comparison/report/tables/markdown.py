@@ -19,7 +19,7 @@ from comparison.report.tables.columns import (
     texts,
 )
 from comparison.report.tables.grid import grid
-from comparison.report.tables.lines import table
+from comparison.report.tables.lines import MOST_LISTED, not_listed, table
 from comparison.report.tables.overall import overall
 from comparison.report.words import answer
 from comparison.report.words.cells import markdown_pair
@@ -115,6 +115,8 @@ def claims(category: Category, comparison: Comparison) -> list[str]:
     """Return the table of the three claims of a category, and what belongs to it."""
     lines = [heading(category), "", f"Related: {families_text(category)}.", ""]
     lines += [*contrast_table(category, comparison, CLAIMS), "", *groups(category, comparison)]
+    if len(category.contrasts) + len(category.skipped) > MOST_LISTED:
+        return lines
     for contrast in category.contrasts:
         lines += _footnotes(contrast)
     for a, b in category.skipped:
@@ -141,7 +143,9 @@ def _footnotes(contrast: Contrast) -> list[str]:
 
 
 def contrast_table(category: Category, comparison: Comparison, output: Output) -> list[str]:
-    """Return one Markdown table of a category's comparisons."""
+    """Return one Markdown table of a category's comparisons; of a large one where they are."""
+    if len(category.contrasts) > MOST_LISTED:
+        return [not_listed(len(category.contrasts))]
     return table(heads(COLUMNS, output), texts(COLUMNS, pairs_of(category, comparison), output))
 
 
@@ -173,6 +177,8 @@ def published(category: Category, comparison: Comparison) -> list[str]:
         "As papers report it, tasks counted as independent, which related ones are not: Wilcoxon's exact test over tasks, "
         "zeros as Pratt. These p-values stand in no claim above."
     )
+    if len(category.contrasts) > MOST_LISTED:
+        return []
     sizes, tests = contrast_table(category, comparison, SIZES), contrast_table(category, comparison, TESTS)
     return [*sizes, "", about, "", *tests]
 
@@ -256,7 +262,9 @@ TASK_COLUMNS: Sequence[Column[TaskDifference]] = [
 
 def within(category: Category) -> list[str]:
     """Return the differences on each task with their intervals, where scores are kept item by item."""
-    entries = []
+    entries: list[TaskDifference] = []
+    if len(category.contrasts) > MOST_LISTED:
+        return []
     for contrast in category.contrasts:
         these = contrast.these_tasks
         if these is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Comparison
 from comparison.claims.overall import Overall
 from comparison.report.tables.columns import Column, heads, texts
-from comparison.report.tables.lines import table
+from comparison.report.tables.lines import MOST_LISTED, not_listed, table
 from comparison.report.words import answer
 from comparison.report.words.wording import DASH, chance, escape, points, span
 
@@ -57,6 +57,8 @@ def overall(comparison: Comparison) -> list[str]:
         "same, with an interval for all comparisons together (95 %); sign flips by family within categories; for another run "
         f"the crossed test, too.{_left_out(comparison)}"
     )
+    if len(comparison.overall) > MOST_LISTED:
+        return ["## All categories", "", about, "", not_listed(len(comparison.overall)).replace(".csv", ".json"), ""]
     rows = texts(OVERALL_COLUMNS, comparison.overall)
     return ["## All categories", "", about, "", *table(heads(OVERALL_COLUMNS), rows), ""]
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 from model_loaders import LoadOptions, UserError, load_design
 from model_loaders.create import create
 from model_loaders.text.render import read_texts
-from tests.tiny import SHARED
+from tests.tiny import ROOT, SHARED, without_network
 
 GOLDEN = SHARED / "neighbours" / "llm2vec"
 FAMILIES = ["mistral", "llama", "qwen2", "gemma"]
@@ -155,6 +158,42 @@ def test_white_space_around_an_instruction(family: str) -> None:
         instruction, text = pairs()[row]
         prompt = model.recipe.instructed(f" \n{instruction}\t ", "query")
         np.testing.assert_allclose(model.encode([text], "query", prompt=prompt)[0], vectors[row], atol=1e-6)
+
+
+ENCODE = """
+import json, sys
+import numpy as np
+from model_loaders import load
+folder, pairs, out = sys.argv[1:]
+model = load(folder, device="cpu", dtype="float32")
+vectors = []
+for instruction, text in json.loads(open(pairs).read()):
+    vectors.append(model.encode([text], "query", prompt=model.recipe.instructed(instruction, "query"))[0])
+np.save(out, np.stack(vectors))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mntp", "second"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_converted_and_loaded_in_a_new_process(family: str, stage: str, tmp_path: Path) -> None:
+    """Without network, by the command line; the vectors are the published ones and those before."""
+    folder, ours, out = GOLDEN / family, tmp_path / "ours", tmp_path / "vectors.npy"
+    below = ["--base_model", str(folder / ("mntp" if stage == "second" else "base"))]
+    run_alone("-m", "model_loaders.convert", str(folder / stage), str(ours), *below)
+    run_alone("-c", ENCODE, str(ours), str(GOLDEN / "pairs.json"), str(out))
+    vectors = np.load(out)
+    compare(family, vectors, f"{stage}.mean.sound.512", [row for row in range(16) if row not in EMPTY])
+    assert np.abs(vectors - vectors_of(model_of(family, stage, "mean"), 512)).max() <= 1e-6
+
+
+def run_alone(*words: str) -> None:
+    """Run Python in a process of its own, without network."""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*without_network(), sys.executable, *words], capture_output=True, text=True, timeout=300, env=offline, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_chat_template_is_put_around(tmp_path: Path) -> None:

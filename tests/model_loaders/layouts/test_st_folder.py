@@ -254,7 +254,7 @@ def outside(path: Path) -> None:
         (lambda path: change(path / "sentence_bert_config.json", do_lower_case=True), "do_lower_case"),
         (lambda path: change(path / "sentence_bert_config.json", config_args={"rope_theta": 1}), "rope_theta"),
         (lambda path: change(path / "sentence_bert_config.json", transformer_task="fill-mask"), "fill-mask"),
-        (lambda path: change(path / "sentence_bert_config.json", query_length=12), "query_length"),
+        (lambda path: change(path / "sentence_bert_config.json", document_length=12), "document_length"),
         (lambda path: change(path / "config_sentence_transformers.json", similarity_fn_name="manhattan"), "manhattan"),
         (lambda path: change(path / "config_sentence_transformers.json", similarity_fn_name="dot", truncate_dim=8), "dot"),
         (lambda path: change(path / "config.json", use_bidirectional_attention=True), "use_bidirectional_attention"),
@@ -269,6 +269,19 @@ def test_what_cannot_be_said_is_refused(folder: Folder, damage: Callable[[Path],
     with pytest.raises(UserError, match=message):
         load(path, device="cpu")
     assert not Path("ran").exists() and not (path / "ran").exists()
+
+
+def test_queries_with_a_length_of_their_own(folder: Folder) -> None:
+    path, _ = folder("mean")
+    change(path / "sentence_bert_config.json", query_length=9)
+    model = check_equal(path, SentenceTransformer(str(path), device="cpu"))
+    assert (model.recipe.query_max_length, model.recipe.max_length) == (9, 32)
+
+
+def test_a_name_that_servers_know_beside_is_causal(folder: Folder) -> None:
+    path, theirs = folder("mean", bidirectional=True)
+    change(path / "config.json", use_bidirectional_attention=True)
+    assert check_equal(path, theirs).design_name == "bidirectional_mean"
 
 
 def test_an_encoder_is_refused(tmp_path: Path, folder: Folder) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainers.flags.arguments import EVALUATION_FLAGS, GROUPS, POOLING_FLAGS
+from trainers.flags.arguments import EVALUATION_FLAGS, GROUPS, MASKING_FLAGS, POOLING_FLAGS
 from trainers.flags.command_line import parse
 from trainers.flags.flag import Flag, flags_of
 from trainers.flags.inherited import GONE, REFUSED, REFUSED_VALUES, RENAMED
@@ -123,6 +123,9 @@ def test_own_flag_reaches_the_configuration(
     extra = ["--eval_dataset", "e"] if needs_evaluation else []
     if name == "matryoshka_weights":
         extra = ["--matryoshka_dims", "8"]
+    if name in MASKING_FLAGS:
+        extra = ["--objective", "mntp"]
+    design = "bidirectional_mean" if extra == ["--objective", "mntp"] else "model3"
     named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own", "recipe": "mean"}
     value = {**named, "prompt_template": "instruct"}.get(name) or example(flag)
     if name.startswith("load_in"):
@@ -131,11 +134,13 @@ def test_own_flag_reaches_the_configuration(
         mix = write(tmp_path / "mix.yaml", "- name: some/data\n- name: other/data\n")
         minimal = ["--dataset_config", mix, *minimal[2:]]
         value = {"dataset_config": mix, "batching": "0.25"}[name]
-    config = parse([*minimal, *extra, f"--{name}", value], design="model3")
+    config = parse([*minimal, *extra, f"--{name}", value], design=design)
     if name == "dataset_config":
         assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
         return
-    group = next(part for part in (config.model, config.data, config.contrastive, config.run) if hasattr(part, name))
+    group = next(
+        part for part in (config.model, config.data, config.contrastive, config.objective, config.run) if hasattr(part, name)
+    )
     assert getattr(group, name) == flag.convert(value, "")
     assert getattr(group, name) != flag.default
     assert name in config.explicit

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.model_loaders.layouts.write_layouts import write_first, write_second
 from tests.trainers.conftest import Command
 from trainers.check_data import main
 from trainers.checkpoints.run_files import SEAL_FILE
@@ -222,3 +223,16 @@ def test_help_names_every_flag_of_its_own(capsys: pytest.CaptureFixture[str]) ->
     for name in ("against", "seen_after", "run", "processes", "examples", "token_rows", "json", "dataset_config"):
         assert f"--{name} " in out
     assert parse_check(["--dataset_name", "d", "--seen_after", "5"]).own.seen_after == ["5"]
+
+
+def test_an_llm2vec_adapter_brings_its_recipe(check: Any, base: Path, tmp_path: Path) -> None:
+    """It appends no end token, and its lengths are its own; a second one is told its first."""
+    write_first(tmp_path / "mntp", base)
+    write_second(tmp_path / "second", base, settings={"max_length": 24, "doc_max_length": 20})
+    path = write(tmp_path / "d.jsonl", [{"query": "word1 word2", "positive": "word3 " * 30}])
+    for words, longest in ((["mntp"], 31), (["second", "--model_name_or_path", tmp_path / "mntp"], 21)):
+        report = check("--dataset_name", path, "--peft_model_name_or_path", tmp_path / words[0], *words[1:])
+        (found,) = report["data sets"]
+        assert found["tokens"]["query"]["longest"] == 3  # BOS and two words
+        assert found["tokens"]["positive"]["longest"] == longest
+    assert report["longest"] == {"query": 24, "document": 24}

@@ -93,6 +93,7 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "lora_r": ["--lora_r", "3"],
         "lora_alpha": ["--lora_alpha", "64"],
         "lora_dropout": ["--lora_dropout", "0.5"],
+        "attention_dropout": ["--attention_dropout", "0.5"],
         "pooling_latents": ["--pooling_latents", "7"],
         "pooling_heads": ["--pooling_heads", "1"],
         "pooling_head_dim": ["--pooling_head_dim", "5"],
@@ -139,6 +140,11 @@ ELSEWHERE = {
     "batching",
     "dry_run",
     "negatives_across_processes",
+    "objective",  # test_masked_run.py, as the next four
+    "mask_token",
+    "mask_share",
+    "masking",
+    "block_diagonal",
 }
 
 

@@ -12,8 +12,8 @@ import pytest
 from common.words import quantity
 from tests.trainers.commands import arguments
 from trainers.flags.command_line import parse
+from trainers.monitor.progress import TrainingProgress, show_progress
 from trainers.run.build import build_trainer
-from trainers.run.progress import TrainingProgress, show_progress
 from trainers.train import main
 
 LINE = re.compile(r"step (\d)/4  loss \S+  accuracy \S+  \S+ tokens/s  left 0:\d\d:\d\d")

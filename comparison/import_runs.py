@@ -1,0 +1,116 @@
+"""``python -m comparison.import_runs NAME=FILE … --task TASK --qrels QRELS --output_dir DIR``: score files of other tools.
+
+The files are TREC runs, or mteb's ``<Task>_predictions.json``. Written are results in mteb's layout with scores item by item,
+so that ``python -m comparison DIR`` can say what holds on these tasks, too. A task a call; several calls fill one directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import UserError
+from common.files import is_below
+from comparison.__main__ import FAILED, STOPPED, ComparisonParser
+from comparison.errors import ComparisonError
+from comparison.importing.measures import check_measure
+from comparison.importing.trec import Judgements, Predictions, read_gold, read_judgements, read_predictions
+from comparison.importing.write import Imported, score_pairs, score_run, write_result
+
+REVISION = "imported"
+
+
+def parser() -> ComparisonParser:
+    """Return the command line."""
+    command = ComparisonParser(prog="python -m comparison.import_runs", description=__doc__, allow_abbrev=False)
+    flag = command.add_argument
+    flag("files", nargs="+", metavar="NAME=FILE", help="a system and its TREC run, or mteb's <Task>_predictions.json")
+    flag("--task", required=True, help="mteb's name of the task, so that its kind and family are known")
+    flag("--output_dir", type=Path, required=True, help="gets <NAME>/imported/<Task>.json, and items/ beside it")
+    truth = command.add_mutually_exclusive_group(required=True)
+    truth.add_argument("--qrels", type=Path, metavar="FILE", help="judgements: query, 0, document, grade; or as BEIR has them")
+    truth.add_argument("--gold", type=Path, metavar="FILE", help="of pairs of texts: a gold score a line, in their order")
+    flag(
+        "--metric", default="ndcg_at_10", help="main score of queries: ndcg, map, recall, precision, mrr (default: %(default)s)"
+    )
+    flag("--split", default="test", help="default: %(default)s")
+    flag("--subset", default="default", help="default: %(default)s")
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score the files; returns the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        for line in import_files(args):
+            print(line)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return STOPPED
+    return 0
+
+
+def import_files(args: argparse.Namespace) -> list[str]:
+    """Score each system's file, then write all results; returns a line for each.
+
+    Raises:
+        ComparisonError: a file cannot be read or scored, or a name is none.
+    """
+    check_measure(args.metric)
+    if not is_below(args.task) or "/" in args.task:
+        raise ComparisonError(f"--task {args.task!r} is no name of a task")
+    judgements, gold = {}, []
+    if args.qrels is not None:
+        judgements = read_judgements(args.qrels)
+    else:
+        gold = read_gold(args.gold)
+    scored: dict[str, Imported] = {}
+    for words in args.files:
+        name, path = _named_file(words)
+        if name in scored:
+            raise ComparisonError(f"{name!r} is given twice; name systems apart, NAME=FILE")
+        predictions = read_predictions(path, args.subset, args.split)
+        try:
+            scored[name] = _scored(predictions, judgements, gold, args.metric)
+        except ComparisonError as error:
+            raise ComparisonError(f"{path}: {error}") from error
+    lines = []
+    for name, imported in scored.items():
+        folder = args.output_dir / name.replace("/", "__") / REVISION
+        path = write_result(folder, args.task, imported, (args.split, args.subset))
+        line = f"{name}: {imported.main} {imported.scores[imported.main]:.4f} over {len(imported.rows)} items, {path}"
+        if imported.lacking:
+            line += f"; {imported.lacking} queries that the run lacks count as 0"
+        lines.append(line)
+    return lines
+
+
+def _named_file(words: str) -> tuple[str, Path]:
+    """Return the name and the file of ``NAME=FILE``; a file alone is named by its stem."""
+    name, sign, file = words.partition("=")
+    if not sign:
+        name, file = Path(words).name.split(".")[0], words
+    if not is_below(name.replace("/", "__")):
+        raise ComparisonError(f"{words!r}: {name!r} is no name of a system")
+    path = Path(file)
+    if not path.is_file():
+        raise ComparisonError(f"there is no file {path}")
+    return name, path
+
+
+def _scored(predictions: Predictions, judgements: Judgements, gold: Sequence[float], metric: str) -> Imported:
+    if predictions.pairs:
+        if not gold:
+            raise ComparisonError("it has a score for each pair of texts, so it needs --gold, not --qrels")
+        return score_pairs(predictions.pairs, gold)
+    if not judgements:
+        raise ComparisonError("it has the hits of queries, so it needs --qrels, not --gold")
+    return score_run(predictions.run, judgements, metric)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

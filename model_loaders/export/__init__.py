@@ -1,0 +1,1 @@
+"""A model leaves this toolkit: ``python -m model_loaders.export ADAPTER OUT --format FORMAT``. One file per format."""

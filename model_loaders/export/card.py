@@ -1,0 +1,137 @@
+"""The card of an exported folder, ``README.md``: what the model is, how to load it, what was verified."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from model_loaders.embed_model import EmbedModel
+from model_loaders.export.limits import prefix_of
+from model_loaders.export.reader import READER, script_of
+from model_loaders.export.request import Likeness, Request
+from model_loaders.hub import looks_local
+from model_loaders.text.prompts import ROLES
+from pooling import POOLINGS, TOKEN_POOLINGS
+
+CARD = "README.md"
+LIBRARIES = {"sentence-transformers": "sentence-transformers", "merged": "transformers", "peft": "peft", "onnx": "onnx"}
+
+
+def write_card(request: Request, folder: Path, notes: list[str], likeness: Likeness) -> None:
+    """Write ``README.md``."""
+    model = request.model
+    parts = [
+        front_matter(request),
+        f"# {title(model)}",
+        f"{model.design.summary}, on {base_words(request)}. Texts in, unit vectors of {model.dim} numbers out.",
+        f"```\n{drawing(model)}\n```",
+        f"## Use\n\n{usage(request)}",
+        f"## What is kept\n\n{kept(model)}",
+        f"## Verified\n\n{verified(request, likeness)}",
+    ]
+    if notes:
+        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
+    (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def front_matter(request: Request) -> str:
+    """Return the YAML block that the hub reads."""
+    from huggingface_hub import ModelCardData
+
+    base = base_name(request)
+    tags = ["sentence-similarity", "feature-extraction", "text-embeddings", f"design:{request.model.design_name}"]
+    data = ModelCardData(
+        library_name=LIBRARIES[request.format], pipeline_tag="sentence-similarity", base_model=base or None, tags=tags
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def title(model: EmbedModel) -> str:
+    """Return the card's title."""
+    return f"Text embeddings: {model.design_name} on {model.base_model.model_type}"
+
+
+def base_name(request: Request) -> str:
+    """Return the base LLM's name on the hub, empty where only a folder is known."""
+    name = request.base_name or request.model.base_model.name_or_path
+    return "" if looks_local(name) or Path(name).is_dir() else name
+
+
+def base_words(request: Request) -> str:
+    """Return what the base LLM is, in words."""
+    base = request.model.base_model
+    about = f"{base.model_type}, {base.num_layers} layers, width {base.hidden_size}"
+    name = base_name(request)
+    revision = f" at revision {base.revision}" if base.revision else ""
+    weights = f", weights {base.weights[:16]}" if base.weights else ""
+    return f"`{name}`{revision} ({about}{weights})" if name else f"a decoder ({about}{weights})"
+
+
+def drawing(model: EmbedModel) -> str:
+    """Return a text's way through the model, one step a line."""
+    design, recipe = model.design, model.recipe
+    layers = "the last layer" if design.layers == "last" else f"each of {model.base_model.num_layers} layers"
+    tokens = "all tokens" if design.tokens == "all" else f"one state ({TOKEN_POOLINGS[design.tokens].words})"
+    end = model.tokenizer.end_token
+    steps = [
+        "text",
+        "prompt + text" if recipe.query_prompt or recipe.document_prompt else "no prompt",
+        f"tokens{', then ' + end if end else ''}; at most {recipe.max_length}",
+        f"{model.base_model.model_type} with {design.attention} attention",
+        f"{tokens} of {layers}",
+    ]
+    if design.pooling != "none":
+        steps.append(f"{POOLINGS[design.pooling].words} pooling")
+    steps.append(f"unit vector, {model.dim} numbers")
+    return "\n  -> ".join(steps)
+
+
+def usage(request: Request) -> str:
+    """Return code that loads the folder and encodes."""
+    if request.format == "sentence-transformers":
+        trust = ", trust_remote_code=True" if request.model.pooling is not None else ""
+        return (
+            "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
+            f'model = SentenceTransformer("FOLDER_OR_NAME"{trust})\n'
+            'queries = model.encode_query(["what is mean pooling?"])\n'
+            'documents = model.encode_document(["Mean pooling averages the token vectors."])\n'
+            "print(model.similarity(queries, documents))\n```\n\n"
+            "`encode_query` and `encode_document` put the prompts before the texts; `encode` alone gives none."
+            + own_code(request)
+        )
+    alone = {"onnx": "onnxruntime", "peft": "peft and transformers"}.get(request.format, "transformers alone")
+    return f"With {alone}; the folder holds this script as `{READER}`:\n\n```python\n{script_of(request)}```"
+
+
+def own_code(request: Request) -> str:
+    """Return a warning where the folder holds code, else nothing."""
+    if request.model.pooling is None:
+        return ""
+    return (
+        "\n\nThe pooling has weights of its own. Its code is one file in this folder, `trainable_pooling.py`, which "
+        "`trust_remote_code=True` lets run: read it first. Programs that ignore it (vLLM, TEI, llama.cpp) give other vectors: "
+        "do not serve this folder with them."
+    )
+
+
+def kept(model: EmbedModel) -> str:
+    """Return the facts that decide a vector, as a list."""
+    lines = [f"- attention: {model.design.attention}", f"- end token: {model.tokenizer.end_token or 'none'}"]
+    for role in ROLES:
+        prompt = prefix_of(model, role)
+        words = f"prompt `{json.dumps(prompt, ensure_ascii=False)}`" if prompt else "no prompt"
+        lines.append(f"- {role}: {words}, at most {model.recipe.length(role)} tokens")
+    dimensions = f"the first {model.dim} of {model.base_model.hidden_size}" if model.recipe.dimensions else f"{model.dim}"
+    lines.append(f"- dimensions: {dimensions}; scores are cosines")
+    return "\n".join(lines)
+
+
+def verified(request: Request, likeness: Likeness) -> str:
+    """Return what was measured when the folder was made."""
+    stored = "" if request.dtype == "float32" else f" and rounded to {request.dtype}"
+    merged = f"LoRA was merged in float32{stored}" if request.lora == "merged" else "LoRA is not merged"
+    return (
+        f"{merged}. This folder, read in a process without the training toolkit and computed in float32, gave the vectors of "
+        f"the trained model for {likeness.texts} texts: smallest cosine {likeness.cosine:.7f}, largest difference of a number "
+        f"{likeness.difference:.1e}, the same first ten documents for each query."
+    )

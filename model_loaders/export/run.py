@@ -1,0 +1,114 @@
+"""An export from the adapter to the verified folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from common.errors import UserError
+from common.files import new_folder
+from model_loaders.backbone.load import choose_device
+from model_loaders.export.card import write_card
+from model_loaders.export.limits import unused_of
+from model_loaders.export.request import Likeness, Lora, Request, check_dtype
+from model_loaders.export.table import check_held, format_named
+from model_loaders.export.verify.compare import reference_of, verify
+from model_loaders.hub import resolve
+from model_loaders.loading import load_model
+from model_loaders.options import LoadOptions
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a user asks for; the fields are the flags of the command.
+
+    Attributes:
+        adapter: directory or hub name.
+        output: the folder to make.
+        format: row of the table of formats.
+        base_model: where the base LLM is now, if not where the manifest says.
+        lora: ``merged`` or ``unmerged``.
+        dtype: of the exported weights.
+        base_name: name of the base LLM that unmerged LoRA is read with.
+        device: where the model computes; ``None`` for the GPU where there is one.
+        cache_dir: hub cache.
+    """
+
+    adapter: str
+    output: Path
+    format: str
+    base_model: str | None = None
+    lora: str = "merged"
+    dtype: str = "float32"
+    base_name: str = ""
+    device: str | None = None
+    cache_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was exported.
+
+    Attributes:
+        likeness: to the model.
+        notes: what the user should know of the folder.
+    """
+
+    likeness: Likeness
+    notes: list[str]
+
+
+def export(order: Order) -> Done:
+    """Load an adapter, write it in another format, and verify the folder before it takes its place.
+
+    Raises:
+        UserError: the format cannot hold the model, the folder is there already, or it does not give the model's vectors.
+    """
+    form = format_named(order.format)
+    check_dtype(order.dtype)
+    with new_folder(order.output) as folder:  # better an error now than after the model was loaded
+        request = request_of(order)
+        check_held(request)
+        notes = said_of(request)
+        reference = reference_of(request.model)
+        with torch.no_grad():
+            check = form.write(request, folder, notes)
+        likeness = verify(request, check, folder, reference)
+        write_card(request, folder, notes, likeness)
+    return Done(likeness, notes)
+
+
+def request_of(order: Order) -> Request:
+    """Load the model that is asked for, in float32."""
+    device = choose_device(order.device)
+    options = LoadOptions(cache_dir=order.cache_dir, dtype="float32", device=device)
+    model = load_model(None, order.base_model, order.adapter, options)
+    if order.lora not in ("merged", "unmerged"):
+        raise UserError(f"LoRA is merged or unmerged, not {order.lora!r}")
+    base = resolve(model.base_model.name_or_path, what="base model", cache_dir=order.cache_dir)
+    return Request(
+        model=model,
+        format=order.format,
+        lora=cast(Lora, order.lora),
+        dtype=order.dtype,
+        base_name=order.base_name,
+        base_directory=base.resolve(),
+        device=str(device),
+    )
+
+
+def said_of(request: Request) -> list[str]:
+    """Return the notes that do not depend on the format."""
+    notes = []
+    unused = unused_of(request.model)
+    if unused:
+        notes.append(
+            f"the recipe's {', '.join(unused)} are read by this toolkit's evaluation alone: give such prompts yourself where "
+            "the folder is used (encode(..., prompt=...))"
+        )
+    if getattr(request.model.tokenizer.tokenizer, "chat_template", None):
+        notes.append("the chat template was left out: sentence-transformers would put every text into it")
+    return notes

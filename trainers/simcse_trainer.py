@@ -1,0 +1,13 @@
+"""Train SimCSE: a text is its own positive under dropout: ``accelerate launch … trainers/simcse_trainer.py --help``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from trainers.train import main
+
+if __name__ == "__main__":
+    sys.exit(main(objective="simcse"))
