@@ -46,6 +46,7 @@ docs/library
 docs/architecture
 docs/performance
 configs/recipes/README
+configs/systems/README
 quickstart/base/README
 CONTRIBUTING
 CHANGELOG

@@ -14,6 +14,7 @@ from common.files import below, read_json, read_json_or_empty
 from common.hashes import digest
 from common.json_text import json_fault, parse_json
 from common.words import distinct
+from common.yaml_files import read_yaml
 from model_loaders.designs import PUBLISHED_SIZES, get_design
 from model_loaders.text.named import named_recipe
 from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
@@ -283,6 +284,8 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
     for name, value in flags.items():
         if name != "dataset_config" and not name.startswith(WITHOUT_EFFECT):
             key[name] = value
+    if "stages" in key:
+        key["stages"] = stages_key(key["stages"])
     lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
     if isinstance(lora, str) and Path(lora).is_file():
         lora = read_json(Path(lora))
@@ -292,6 +295,29 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
         except ValueError as error:
             raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
     return {**key, "lora": lora}
+
+
+def stages_key(stages: object) -> list[Any]:
+    """Return what decides the weights of a training in stages: their flags, and the content of data files that they name.
+
+    Raises:
+        UserError: the file of stages cannot be read.
+    """
+    content: Any = stages
+    if isinstance(stages, str):
+        content = read_yaml(Path(stages), "training: stages")
+        if isinstance(content, dict):
+            content = content.get("stages")
+    if not isinstance(content, list) or not all(isinstance(stage, dict) for stage in content):
+        raise UserError(f"training: stages: {stages} holds no list of stages; see docs/objectives.md")
+    key = []
+    for stage in content:
+        facts = dict(stage)
+        data = facts.get("dataset_name")
+        if isinstance(data, str) and Path(data).is_file():
+            facts["dataset_name"] = file_hash(Path(data))
+        key.append(facts)
+    return key
 
 
 def hash_of_file(path: str | None) -> str | None:

@@ -58,7 +58,8 @@ def model_of(config: TrainConfig) -> EmbedModel:
         backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel, trust_remote_code=False)
         backbone.requires_grad_(False)
         separate_rows(backbone)
-        backbone = add_lora(backbone, lora_options(flags), trainable=True)
+        if flags.train == "lora":
+            backbone = add_lora(backbone, lora_options(flags), trainable=True)
         pooling = fresh_pooling(design, facts, sizes_from_flags(design, vars(flags)))  # fp32, as in training
     model = EmbedModel(config.design, backbone, pooling, PadOnlyTokenizer(), recipe, facts)
     give_device(model)

@@ -18,7 +18,7 @@ from trainers.monitor.surprises import parameters_of, surprises
 from trainers.run.losses import describe_loss, describe_masking
 from trainers.run.preflight import check_positions
 from trainers.step.matryoshka import widths_of
-from triplets.dataset import TripletRows
+from triplets.dataset import LoadedDataSet, TripletRows
 from triplets.keys import names
 
 if TYPE_CHECKING:
@@ -223,6 +223,8 @@ def notes(trainer: ContrastiveTrainer) -> list[str]:
             f"the vectors' numbers behind the first {max(dimensions)} of {trainer.model.dim} are in no loss: encode with "
             f"dimensions of at most {max(dimensions)}, or add {trainer.model.dim} to --matryoshka_dims"
         )
+    if getattr(trainer.data_collator, "own_positive", False) and any(pairs_of(part) for part in trainer.train_dataset.parts):
+        notes.append("of rows with a query and a positive only the queries are read: each is its own positive (SimCSE)")
     accumulated = trainer.args.gradient_accumulation_steps
     if accumulated > 1 and trainer.objective == "contrastive":
         notes.append(
@@ -230,6 +232,11 @@ def notes(trainer: ContrastiveTrainer) -> list[str]:
             "batch raise --per_device_train_batch_size and bound memory by --chunk_tokens."
         )
     return notes
+
+
+def pairs_of(part: LoadedDataSet) -> int:
+    """Return how many rows of a data set are pairs, not single texts."""
+    return 0 if part.report is None else part.report.triplets - part.report.texts
 
 
 def plain(value: object) -> str:

@@ -178,10 +178,11 @@ def _missing(comparison: Comparison) -> list[Caution]:
             missing = [task for task in category.tasks if task not in scores]
             if missing:
                 every = len(category.tasks)
-                text = (
-                    f"{name(system)} has {every - len(missing)} of {every} tasks of {name(category.name)}; its comparisons use "
-                    "the common ones, and its mean is not comparable."
-                )
+                follows = "its comparisons use the common ones, and its mean is not comparable."
+                if len(missing) == every:
+                    follows = "it is compared with nobody there."
+                has = f"{name(system)} has {every - len(missing)} of {every} tasks of {name(category.name)}"
+                text = f"{has}; {follows}"
                 warnings.append(Caution("missing tasks", text, [f"missing: {listed(missing)}"]))
     return warnings
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from model_loaders.embed_model import EmbedModel, unit
+from model_loaders.embed_model import EmbedModel
 from model_loaders.export.request import Check, Likeness, Reference, Request
 from model_loaders.export.verify import fresh_process
 from model_loaders.export.verify.probes import probe_texts
+from model_loaders.vectors.compress import unit
 
 LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.999, "float16": 0.999}  # by the dtype of the exported weights
 TOP = 10
