@@ -105,6 +105,7 @@ def search_of(study: Study, args: Namespace) -> Study:
 
 def run_search(study: Study, tuning: Study) -> dict[str, str]:
     """Run every cell of the search that is not done; return those that are not done afterwards, and why."""
+    check_bases(study)  # whose base models were looked up
     for sentence in check_apart(study, tuning):
         print(for_terminal(sentence, terminal_width()), flush=True)
     print(for_terminal(budget_line(tuning), terminal_width()), flush=True)
