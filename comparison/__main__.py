@@ -53,6 +53,13 @@ def parser() -> ComparisonParser:
     flag("--families", type=Path, metavar="FILE", help="YAML that says which tasks are related; see comparison/families.yaml")
     flag("--unrelated", action="store_true", help="declare that tasks in no map of families are related to no other task")
     flag("--same_revision", action="store_true", help="leave out tasks whose results state different revisions of the data")
+    flag(
+        "--diagrams",
+        nargs="+",
+        choices=("critical_difference", "matrix"),
+        default=[],
+        help="drawn beside the other plots, with their caveats; matrix: of all pairs",
+    )
     flag("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     return command
 

@@ -27,7 +27,7 @@ from comparison.report.tables.terminal import for_terminal, terminal_width
 from comparison.report.words.wording import unescape
 from comparison.report.write import write_report
 
-VALUES = ("baseline", "margin", "systems", "tasks", "benchmark", "families", "seed")
+VALUES = ("baseline", "margin", "systems", "tasks", "benchmark", "families", "diagrams", "seed")
 SWITCHES = ("all_pairs", "same_revision", "unrelated")
 
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with replacing_together(args.output_dir, "report.html") as aside:
             paths = save(comparison, aside, _origin(args, reading))
-            paths += write_report(comparison, reading.studies, aside, command_line(args))[:3]
+            paths += write_report(comparison, reading.studies, aside, command_line(args), args.diagrams)[:3]
     except OSError as error:
         raise not_writable(args.output_dir, error) from error
     paths = [args.output_dir / path.relative_to(aside) for path in paths]
@@ -130,7 +130,7 @@ def command_line(args: argparse.Namespace) -> list[str]:
     defaults = Options(baseline=None)
     for name in VALUES:
         value = getattr(args, name)
-        if value is None or value == getattr(defaults, name, None):
+        if value is None or value == [] or value == getattr(defaults, name, None):
             continue
         if name == "families":
             value = from_project(value)

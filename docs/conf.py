@@ -36,6 +36,7 @@ docs/objectives
 docs/evaluation
 docs/export
 docs/designs
+docs/probes
 docs/studies
 docs/study
 docs/report
@@ -45,6 +46,7 @@ docs/library
 docs/architecture
 docs/performance
 configs/recipes/README
+configs/systems/README
 quickstart/base/README
 CONTRIBUTING
 CHANGELOG

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
+from model_loaders.vectors.compress import Compression, check_options, compress, unit
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling
 
@@ -145,6 +146,7 @@ class EmbedModel(nn.Module):
         batch_tokens: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
+        **compression: Unpack[Compression],
     ) -> np.ndarray:
         """Encode texts; a text's vector does not depend on the others.
 
@@ -159,16 +161,21 @@ class EmbedModel(nn.Module):
                 A batch that does not fit the memory is halved, and ``fitting_tokens`` remembers it.
             batch_size: texts of one forward pass at most; ``None`` for no such limit.
             show_progress: show a bar.
+            compression: ``precision`` (``int8``, ``uint8``, ``binary``, ``ubinary``) and, of the first two, ``ranges``, which
+                ``vectors.compress.ranges_of`` takes from the vectors of your corpus.
 
         Returns:
-            Unit vectors, float32 ``(len(texts), dimensions or dim)``.
+            Unit vectors, float32 ``(len(texts), dimensions or dim)``, or what ``compress`` makes of them.
         """
         if dimensions is not None and not 1 <= dimensions <= self.dim:
             raise UserError(f"dimensions is {dimensions}; the vectors have {self.dim} numbers")
+        precision = compression.get("precision", "float32")
+        check_options(compression)
         options: dict[str, Any] = {"prompt": prompt, "max_length": max_length, "batch_size": batch_size}
         with progress(len(texts), show_progress) as on_batch:
             vectors = self.encode_counted(texts, role, batch_tokens=batch_tokens, on_batch=on_batch, **options).vectors
-        return vectors if dimensions in (None, self.dim) else unit(vectors[:, :dimensions])
+        kept = vectors if dimensions in (None, self.dim) else unit(vectors[:, :dimensions])
+        return kept if precision == "float32" else compress(kept, precision, compression.get("ranges"))
 
     def encode_counted(
         self,
@@ -211,13 +218,6 @@ class EmbedModel(nn.Module):
             raise UserError("reentrant checkpointing loses the gradients of a frozen base model: leave use_reentrant out")
         model: Any = self.backbone.get_base_model() if self.has_lora else self.backbone  # type: ignore[operator]
         model.activation_checkpointing_enable({"use_reentrant": False}, **options)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale the rows of a float32 array ``(texts, numbers)`` to unit length."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: np.ndarray = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
-    return scaled
 
 
 def pool(pooling: Pooling, states: Tensor, mask: Tensor | None, tokens: int) -> Tensor:

@@ -14,6 +14,7 @@ from model_loaders.layouts.manifest import (
     library_versions,
     without_home,
 )
+from model_loaders.layouts.merged_base import merged_into
 from model_loaders.layouts.tensors import (
     LORA_CONFIG,
     lora_config_dict,
@@ -62,6 +63,7 @@ def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
             noise=float(f"{noise:.3g}"),
             lora_effect=float(f"{effect:.3g}"),
             trained_dimensions=model.trained_dimensions,
+            merged=merged_into(model.base_model.name_or_path),
         ).write(stage)
     except BaseException:  # a full disk: half an adapter is of no use
         shutil.rmtree(stage, ignore_errors=True)

@@ -100,6 +100,8 @@ def estimate(study: Study, cell: Cell, say: Callable[[str], None] | None = None)
 def make_estimate(study: Study, cell: Cell) -> Estimate:
     """Plan the memory, and try a few steps and texts where the model is small enough or a GPU is there."""
     training = parse(training_words(study, cell), design=cell.design)
+    if training.before:
+        return Estimate(None, None, None, "not known before one cell has finished: it trains in stages")
     with quiet():
         rows = read_triplets(training.data, cache_dir=training.model.cache_dir)
     counts = rows.parts[0].negatives

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # here is of the last line, "*": the scripts and files that users open first.
 ORDER: dict[str, list[str]] = {
     "model_loaders": [
-        "designs options",
+        "designs options vectors",
         "hub",
         "text",
         "backbone",
@@ -60,9 +60,10 @@ ORDER: dict[str, list[str]] = {
         "prepare",
         "read",
         "check mining",
+        "conversion",
         "*",
     ],
-    "trainers": ["step checkpoints.run_files", "masked", "flags", "memory monitor checkpoints", "run", "*"],
+    "trainers": ["step checkpoints.run_files", "masked", "flags", "memory monitor checkpoints", "run", "data_check", "*"],
     "evaluation": ["time_left", "progress paper_tasks options", "tasks", "encode", "results", "evaluate", "rerun", "*"],
     "comparison": ["errors places", "reading", "stats", "claims importing", "report", "compare", "*"],
     "comparison.report": ["words", "tables plots", "*"],

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own f
 
 from common.errors import UserError
 from common.files import write_json
+from trainers.data_check.arguments import CheckArguments
 from trainers.flags import help_text
-from trainers.flags.check_arguments import CheckArguments
 from trainers.flags.flag import flags_of
 from triplets.arguments import DataArguments
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "-h" in words or "--help" in words:
         print(usage())
         return 0
-    from trainers.run.data_report import as_text, data_report, parse_check  # after --help: imports torch and transformers
+    from trainers.data_check.report import as_text, data_report, parse_check  # after --help: imports torch and transformers
 
     try:
         check = parse_check(words)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from common.errors import UserError
 from common.number_check import check_positive
+from triplets.batch_plan import Mixing, Within
 from triplets.data_sets import DataSet, label_of, resolve
 
 
@@ -32,7 +33,8 @@ class DataArguments:
         default="homogeneous",
         metadata={
             "help": "With --dataset_config: homogeneous for batches of one data set, on all processes; blended for "
-            "batches of all rows mixed; a number between 0 and 1 for that share of homogeneous batches."
+            "batches of all rows mixed; a number between 0 and 1 for that share of homogeneous batches; within:0.7 for that "
+            "share of each batch from one data set."
         },
     )
     dataset_file_path: str | None = field(
@@ -116,19 +118,22 @@ class DataArguments:
             raise UserError("--max_eval_samples has nothing to limit: give --eval_dataset too")
 
 
-def mixing(batching: str) -> Literal["homogeneous", "blended"] | float:
-    """Return the meaning of ``--batching``: one of its names, or a share of batches in (0, 1)."""
+def mixing(batching: str) -> Mixing:
+    """Return the meaning of ``--batching``: one of its names, a share of batches in (0, 1), or of each batch."""
     if batching == "homogeneous":
         return "homogeneous"
     if batching == "blended":
         return "blended"
+    prefix, colon, number = batching.rpartition(":")
     try:
-        share = float(batching)
+        share = float(number)
     except ValueError:
         share = -1.0
-    if not 0.0 < share < 1.0:
-        raise UserError(f"--batching takes homogeneous, blended or a number between 0 and 1, not {batching!r}")
-    return share
+    if not 0.0 < share < 1.0 or prefix + colon not in ("", "within:"):
+        raise UserError(
+            f"--batching takes homogeneous, blended, a number between 0 and 1, or within: and such a number, not {batching!r}"
+        )
+    return Within(share) if colon else share
 
 
 def data_sets(data: DataArguments) -> list[DataSet]:

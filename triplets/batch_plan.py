@@ -17,7 +17,22 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-Mixing = Literal["homogeneous", "blended"] | float
+
+@dataclass(frozen=True)
+class Within:
+    """Every batch has a share of one data set; its other rows are drawn from all of them.
+
+    Attributes:
+        share: above 0, below 1; of each batch, rounded to whole rows.
+    """
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"within:{self.share:g}"
+
+
+Mixing = Literal["homogeneous", "blended"] | float | Within
 
 
 @dataclass(frozen=True)
@@ -120,8 +135,9 @@ class BatchPlan(Sampler[list[int]]):
             batch_size: number of queries on one process.
             seed: for all permutations.
             shuffle: False keeps the order of the files, one data set after the other.
-            mixing: ``homogeneous`` for batches of one data set, ``blended`` for batches of all rows mixed, or the share of an
-                epoch's batches that are of one data set, as near as whole batches allow.
+            mixing: ``homogeneous`` for batches of one data set, ``blended`` for batches of all rows mixed, the share of an
+                epoch's batches that are of one data set, as near as whole batches allow, or `Within` for a share of each batch
+                (KaLM-Embedding, arXiv 2501.01028: semi-homogeneous batches).
             rank: this process.
             processes: number of processes.
         """
@@ -132,7 +148,8 @@ class BatchPlan(Sampler[list[int]]):
         taken = [share.taken for share in self.shares]
         self.rows = sum(taken)
         # Rows of each data set that go into batches of its own; the others are mixed.
-        if len(taken) == 1 or mixing == "homogeneous":
+        self.exchanged = 1.0 - mixing.share if isinstance(mixing, Within) and len(taken) > 1 else 0.0  # of each batch
+        if len(taken) == 1 or mixing == "homogeneous" or isinstance(mixing, Within):
             self.own = taken
         elif mixing == "blended":
             self.own = [0] * len(taken)
@@ -175,10 +192,24 @@ class BatchPlan(Sampler[list[int]]):
             sizes.append(self._sizes(count, batches))
         ends = np.cumsum(np.concatenate(sizes))
         starts = np.concatenate([[0], ends[:-1]])
+        if self.exchanged and self.shuffle:
+            self._exchange(rows, starts, ends, epoch)
         if self.shuffle and np.count_nonzero(self.batches) > 1:
             sequence = self._batch_sequence(epoch)
             starts, ends = starts[sequence], ends[sequence]
         return EpochOrder(rows, starts, ends)
+
+    def _exchange(self, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, epoch: int) -> None:
+        """Shuffle some rows of every batch among all batches, in place.
+
+        They stand evenly spaced in their batch, so that no process gets all of them.
+        """
+        sizes = ends - starts
+        counts = np.floor(self.exchanged * sizes + 0.5).astype(np.int64)
+        numbers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        spacing = np.repeat(sizes / np.maximum(counts, 1), counts)
+        places = np.repeat(starts, counts) + ((numbers + 0.5) * spacing).astype(np.int64)
+        rows[places] = rows[places][self._permutation("within", len(places), epoch)]
 
     def _taken(self, number: int, epoch: int) -> np.ndarray:
         """Return the rows of a data set that an epoch takes, in the order of its permutations."""

@@ -53,6 +53,7 @@ LABELS = frozenset(
         *("is_duplicate", "duplicate", "is_match", "match", "is_relevant", "is_positive", "is_paraphrase", "paraphrase"),
     )
 )
+TEACHER_SCORES = "scores"  # of a teacher: a number for the positive and for each negative
 _SCORES = ("score", "scores")  # a list of these beside negatives is a teacher's: one for each text of the row
 
 

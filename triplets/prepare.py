@@ -25,11 +25,19 @@ from triplets.triplet import InvalidRowError, ReadReport, Triplet, triplets_of
 logger = logging.getLogger(__name__)
 
 FORMAT = 2  # of the content; runs that go on compare it
-PREPARED = 4  # of the prepared file and its report; part of their names
+PREPARED = 5  # of the prepared file and its report; part of their names
 EXAMPLES = 5  # invalid rows that an error shows
 BATCH_ROWS = 1000  # rows of one Arrow record batch
 BATCH_CHARACTERS = 2**24  # of its texts, of which one row may have more
-SCHEMA = pa.schema({"query": pa.string(), "positive": pa.string(), "negatives": pa.list_(pa.string()), "place": pa.string()})
+SCHEMA = pa.schema(
+    {
+        "query": pa.string(),
+        "positive": pa.string(),
+        "negatives": pa.list_(pa.string()),
+        "place": pa.string(),
+        "scores": pa.list_(pa.float64()),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,12 @@ def prepared_data(data_set: DataSet, on_invalid_rows: str, cache_dir: str | Path
         facts.append("rows of one text")
     content = _hash_of(facts)
     return PreparedData(datasets.Dataset.from_file(str(arrow)), report, content)
+
+
+def prepared_triplets(data_set: DataSet, cache_dir: str | Path | None) -> Iterator[Triplet]:
+    """Yield the triplets of a data set in their order; a row that is invalid is an error."""
+    for row in prepared_data(data_set, "error", cache_dir).rows:
+        yield Triplet(row["query"], row["positive"], row["negatives"], row["place"], row["scores"])
 
 
 def _hash_of(facts: Sequence[object]) -> str:

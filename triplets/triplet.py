@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from triplets.keys import KEYS, LOOKALIKES, MISSPELT, TEXT, is_read, label_key, misnamed, names, normal, numbered_negatives
+from common.number_check import is_number
+from triplets.keys import (
+    KEYS,
+    LOOKALIKES,
+    MISSPELT,
+    TEACHER_SCORES,
+    TEXT,
+    is_read,
+    label_key,
+    misnamed,
+    names,
+    normal,
+    numbered_negatives,
+)
 from triplets.printed_lists import is_printed_list
 
 CORRECTED: dict[object, object] = {MISSPELT: "positive"}
@@ -29,12 +42,17 @@ class InvalidRowError(ValueError):
 
 @dataclass(frozen=True)
 class Triplet:
-    """A query, a text that answers it, 0..k texts that do not, and their place (``file:line``)."""
+    """A query, a text that answers it, 0..k texts that do not, and their place (``file:line``).
+
+    Attributes:
+        scores: a teacher's, of the positive and of each negative; None where there are none.
+    """
 
     query: str
     positive: str
     negatives: list[str]
     place: str = ""
+    scores: list[float] | None = None
 
 
 COLUMNS = tuple(column.name for column in fields(Triplet))  # of prepared data
@@ -126,8 +144,20 @@ def triplets_of(
     _check_size(query, positives, negatives)
     report.several_positives += len(positives) > 1
     report.numbered += from_columns
+    scores = teacher_scores(row, len(positives), len(every_negative))
+    if scores is not None:
+        row = {key: value for key, value in row.items() if key != TEACHER_SCORES}
+        scores = scores[: 1 + len(negatives)]
     report.count_ignored(row)
-    return [Triplet(query, positive, negatives, place) for positive in positives]
+    return [Triplet(query, positive, negatives, place, scores) for positive in positives]
+
+
+def teacher_scores(row: Mapping[object, object], positives: int, negatives: int) -> list[float] | None:
+    """Return a teacher's scores: a list of numbers, of the positive and of each negative; None for anything else."""
+    scores = row.get(TEACHER_SCORES)
+    if not isinstance(scores, list) or positives != 1 or len(scores) != 1 + negatives:
+        return None
+    return [float(score) for score in scores] if all(is_number(score) for score in scores) else None
 
 
 def is_one_text(row: Mapping[object, object]) -> bool:

@@ -194,6 +194,7 @@ class Category:
         variances: where scores vary, if runs were repeated.
         tests: comparisons for which p-values are corrected; 0 where that is the number of contrasts.
         outlook: what its size can show; None where that was not asked.
+        rank_intervals: system -> best and worst rank that the data allow; only where all pairs are compared.
     """
 
     name: str
@@ -209,6 +210,7 @@ class Category:
     variances: Variances | None
     tests: int = 0
     outlook: Outlook | None = None
+    rank_intervals: dict[str, tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)

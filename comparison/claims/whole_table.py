@@ -12,6 +12,7 @@ import numpy as np
 from comparison.claims.outcome import ALPHA, Category, Contrast
 from comparison.claims.overall import CategoryPart, Overall, carriers, compare_overall
 from comparison.claims.pairs import Sides, run_means
+from comparison.claims.ranks import rank_intervals
 from comparison.claims.runs import runs_of
 from comparison.claims.three_claims import mark_of
 from comparison.reading.families import Families
@@ -47,11 +48,21 @@ def adjust_over_table(categories: Sequence[Category], tests_of_table: int, all_p
                 mark=mark,
             )
             contrasts.append(contrast)
-        groups = None
+        groups = ranks = None
         if all_pairs:
-            groups = _groups(category, contrasts)
-        adjusted.append(replace(category, contrasts=contrasts, groups=groups))
+            groups, ranks = _groups(category, contrasts), _ranks(category, contrasts)
+        adjusted.append(replace(category, contrasts=contrasts, groups=groups, rank_intervals=ranks))
     return adjusted
+
+
+def _ranks(category: Category, contrasts: Sequence[Contrast]) -> dict[str, tuple[int, int]]:
+    """Return the ranks that the data allow for the systems with scores; a pair that was not compared separates nobody."""
+    beats = []
+    for contrast in contrasts:
+        if contrast.starred and contrast.carried:
+            first, second = contrast.a, contrast.b
+            beats.append((first, second) if contrast.by_family.mean > 0 else (second, first))
+    return rank_intervals([system for system, scores in category.scores.items() if scores], beats)
 
 
 def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str] | None:

@@ -14,10 +14,14 @@ from common.printable import printable
 from comparison.claims.outcome import Comparison
 from comparison.reading.systems import StudyResults
 from comparison.report.facts import facts
+from comparison.report.methods import BIBTEX, methods
 from comparison.report.plots.drawing import COLOURS, Plot, inline
+from comparison.report.tables.overall import left_out
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import caption, notes, published_note
+from comparison.report.tables.scores import score_table
 from comparison.report.words import answer, cautions
+from comparison.report.words.first import first_sentences
 from comparison.report.words.grid import gains_text, grid_answer
 from comparison.report.words.names import name
 from comparison.report.words.wording import hundredths
@@ -35,6 +39,7 @@ SECTIONS = (
     ("attention", "What the pooling looks at"),
     ("warnings", "Warnings"),
     ("recipe", "Recipe, versions, data"),
+    ("paper", "For a paper: methods and references"),
     ("again", "How to reproduce"),
 )
 NOTHING = "No two compared systems have a common task, so nothing can be compared."
@@ -56,6 +61,7 @@ ABSENT = {
     "attention": (
         "No attention is known. In study.json, attention (its mass by layer, of multi-layer poolings) would fill this."
     ),
+    "paper": NOTHING,
     "recipe": ("Recipe, versions and data are not known. In study.json, cells, recipe, versions and data would fill this."),
 }
 WIDEST, LARGEST = 940, 1.9  # pixels, and pixels a point, that a plot is drawn at most
@@ -137,8 +143,12 @@ def make_page(
         "comparison": comparison,
         "answers": answers,
         "short": answer.in_short(answers),
+        "first": first_sentences(comparison, answers),
+        "methods": methods(comparison),
+        "bibtex": BIBTEX,
         "whose": answer.whose(comparison),
         "overall": answer.overall(comparison),
+        "left_out": left_out(comparison, name),
         "table": table,
         "caption": caption(table),
         "published": published,
@@ -148,6 +158,7 @@ def make_page(
         "variances": variances(comparison),
         "cautions": cautions.cautions(comparison, studies, comparison.notes),
         "quiet": cautions.quiet(studies),
+        "scores": score_table(comparison),
         "gains": [study.data.gains for study in studies if study.data.gains is not None],
         "facts": facts(studies),
         "commands": commands,

@@ -10,26 +10,35 @@ from typing import TypeVar
 from comparison.claims.outcome import Category, Comparison
 from comparison.reading.study_data import AttentionMass, CellData
 from comparison.reading.systems import StudyResults
+from comparison.report.labels import by_what_they_are
 from comparison.report.page import Illustrations, make_page
 from comparison.report.plots import attention
 from comparison.report.plots.cost import draw_cost
+from comparison.report.plots.curve_panels import draw_curve_panels
 from comparison.report.plots.curves import draw_curves
 from comparison.report.plots.drawing import Plot, Series, series_of, style
 from comparison.report.plots.forest import draw_forest, how_to_read
 from comparison.report.plots.grid import draw_grid
 from comparison.report.plots.heat_map import draw_heat_map
 from comparison.report.plots.matrix import MOST_IN_FOREST, draw_matrix
+from comparison.report.plots.mean_ranks import draw_mean_ranks
+from comparison.report.plots.overview import draw_overview
 from comparison.report.tables.files import UTF8, not_writable, write_csv
 from comparison.report.tables.paper_table import as_rows, make_table
 from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.names import called, slugs
 
 PLOTS = "plots"
+MEAN_RANKS, MATRIX = DIAGRAMS = ("critical_difference", "matrix")
 Entry = TypeVar("Entry")
 
 
 def write_report(
-    comparison: Comparison, studies: Sequence[StudyResults], folder: Path, command: Sequence[str] = ()
+    comparison: Comparison,
+    studies: Sequence[StudyResults],
+    folder: Path,
+    command: Sequence[str] = (),
+    diagrams: Sequence[str] = (),
 ) -> list[Path]:
     """Write the report into a folder, made if missing.
 
@@ -38,6 +47,7 @@ def write_report(
         studies: what is known beside scores.
         folder: where to.
         command: the words of the command line that compared; shown last.
+        diagrams: that are drawn beside the others, of `DIAGRAMS`.
 
     Returns:
         The files, the page first.
@@ -45,14 +55,15 @@ def write_report(
     Raises:
         ComparisonError: the folder cannot be written.
     """
-    illustrations = draw(comparison, studies)
+    table = make_table(comparison)
+    comparison, studies = by_what_they_are(comparison, studies)
+    illustrations = draw(comparison, studies, diagrams)
     commands = []
     for study in studies:
         for step in study.data.commands:
             commands.append((step.what, step.line))
     if command:
         commands.append(("this report", shlex.join(command)))
-    table = make_table(comparison)
     text = make_page(comparison, studies, illustrations, commands)
     page, tex, csv = folder / "report.html", folder / "table.tex", folder / "table.csv"
     try:
@@ -76,7 +87,7 @@ def _write_plot(plot: Plot, folder: Path) -> list[Path]:
     return [vector, raster]
 
 
-def draw(comparison: Comparison, studies: Sequence[StudyResults]) -> Illustrations:
+def draw(comparison: Comparison, studies: Sequence[StudyResults], diagrams: Sequence[str] = ()) -> Illustrations:
     """Return the plots of each section, and the sentences that stand before them."""
     cells = cells_of(comparison, studies)
     masses = attention_of(comparison, studies)
@@ -88,11 +99,12 @@ def draw(comparison: Comparison, studies: Sequence[StudyResults]) -> Illustratio
         if comparison.categories:
             heat_maps = [draw_heat_map(comparison, "tasks")]
         illustrations.plots = {
-            "forest": forests,
+            "overview": _drawn(draw_overview(comparison, "overview")),
+            "forest": [*forests, *_draw_diagrams(comparison, diagrams, stems)],
             "grid": _drawn(draw_grid(comparison, "grid")),
             "tasks": heat_maps,
             "cost": _drawn(draw_cost(comparison, cells, "cost")),
-            "training": _drawn(draw_curves(cells, "training", series_of(comparison.systems))),
+            "training": _draw_training(comparison, cells),
             "attention": _draw_attention(masses, series_of(comparison.systems)),
         }
     illustrations.sentences["forest"] = []
@@ -102,6 +114,23 @@ def draw(comparison: Comparison, studies: Sequence[StudyResults]) -> Illustratio
     for system, of_system in masses.items():
         illustrations.sentences["attention"].append(f"{called(system)}: {' '.join(attention.describe(of_system))}")
     return illustrations
+
+
+def _draw_diagrams(comparison: Comparison, diagrams: Sequence[str], stems: Mapping[str, str]) -> list[Plot]:
+    """Draw what was asked for beside the plots that every report has."""
+    plots = []
+    for category in comparison.categories:
+        if MATRIX in diagrams and comparison.baseline is None and len(category.contrasts) <= MOST_IN_FOREST:
+            plots.append(draw_matrix(category, comparison, f"matrix-{stems[category.name]}"))
+        if MEAN_RANKS in diagrams:
+            plots += _drawn(draw_mean_ranks(category, comparison, f"ranks-{stems[category.name]}"))
+    return plots
+
+
+def _draw_training(comparison: Comparison, cells: Mapping[str, Sequence[CellData]]) -> list[Plot]:
+    """Draw the training curves: all figures together, and the loss system by system."""
+    series = series_of(comparison.systems)
+    return [*_drawn(draw_curves(cells, "training", series)), *_drawn(draw_curve_panels(cells, "loss", series))]
 
 
 def _drawn(plot: Plot | None) -> list[Plot]:

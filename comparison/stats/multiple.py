@@ -8,6 +8,7 @@ import numpy as np
 
 from comparison.stats.exact import TOLERANCE, sign_patterns
 
+MOST_GROUPS = 60  # of systems that share a letter
 MOST_AT_ONCE = 4_000_000  # statistics of patterns x comparisons held at once: 32 MB
 
 
@@ -61,7 +62,7 @@ def reachable(floors: Collection[float], alpha: float) -> int:
     return smallest.size
 
 
-def letters(names: Sequence[str], separated: Collection[frozenset[str]]) -> dict[str, str]:
+def letters(names: Sequence[str], separated: Collection[frozenset[str]]) -> dict[str, str] | None:
     """Return a compact letter display: two names share a letter unless they are separated (Piepho 2004).
 
     It begins with one group of all names. Every separated pair splits the groups that hold both of its names into two,
@@ -71,12 +72,17 @@ def letters(names: Sequence[str], separated: Collection[frozenset[str]]) -> dict
         names: in the order in which letters are given out, best first.
         separated: pairs of names.
 
+    Returns:
+        None above `MOST_GROUPS` groups, which nobody reads; their number can grow exponentially with that of the names.
+
     >>> letters(["best", "middle", "worst"], [frozenset(("best", "worst"))])
     {'best': 'a', 'middle': 'ab', 'worst': 'b'}
     """
     groups: list[set[str]] = [set(names)]
     for pair in separated:
         groups = _split(groups, pair)
+        if len(groups) > MOST_GROUPS:
+            return None
     places = {name: number for number, name in enumerate(names)}
     groups.sort(key=lambda group: sorted(places[name] for name in group))
     shown = dict.fromkeys(names, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from model_loaders.hub import OWN_CODE, needs_own_code
 logger = logging.getLogger(__name__)
 
 BUFFERS = ("inv_freq", "masked_bias", "attn.bias", "attention.bias")  # that older files hold, and models compute
-BF16_PRODUCTS = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}  # by torch's name
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -56,18 +55,6 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
     if dtype not in DTYPES:
         raise UserError(f"there is no dtype {dtype!r}; choose one of: auto, {', '.join(DTYPES)}")
     return DTYPES[str(dtype)]
-
-
-def bf16_products(device: torch.device) -> str:
-    """Name the instructions by which a CPU multiplies bf16 numbers at about twice fp32's rate; empty where there are none.
-
-    ``auto`` does not choose bf16 there: a run, an adapter and its vectors would change with the machine. A note offers it.
-    """
-    if device.type != "cpu":
-        return ""
-    capabilities: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)  # newer than torch 2.6
-    has = capabilities()
-    return " and ".join(name for flag, name in BF16_PRODUCTS.items() if has.get(flag))
 
 
 def rounds_by_batch(kernel: str | None, dtype: torch.dtype, device: torch.device) -> bool:

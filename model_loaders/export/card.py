@@ -3,45 +3,123 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from huggingface_hub import ModelCardData
 
 from model_loaders.embed_model import EmbedModel
 from model_loaders.export.limits import prefix_of
 from model_loaders.export.reader import READER, script_of
 from model_loaders.export.request import Likeness, Request
+from model_loaders.export.results import Score, model_index, table_of
 from model_loaders.hub import looks_local
+from model_loaders.layouts.manifest import library_versions
 from model_loaders.text.prompts import ROLES
 from pooling import POOLINGS, TOKEN_POOLINGS
 
 CARD = "README.md"
-LIBRARIES = {"sentence-transformers": "sentence-transformers", "merged": "transformers", "peft": "peft", "onnx": "onnx"}
+ADAPTER = "adapter"  # this toolkit's own layout
+LIBRARIES = {
+    "sentence-transformers": "sentence-transformers",
+    "merged": "transformers",
+    "peft": "peft",
+    "onnx": "onnx",
+    ADAPTER: "peft",
+}
+OWN_USAGE = """\
+```python
+import model_loaders
+
+model = model_loaders.load("FOLDER_OR_NAME")
+queries = model.encode(["what is mean pooling?"], role="query")
+documents = model.encode(["Mean pooling averages the token vectors."], role="document")
+print(queries @ documents.T)
+```
+
+The folder is an adapter of the toolkit that trained it. `python -m model_loaders.export` makes folders for other programs."""
 
 
-def write_card(request: Request, folder: Path, notes: list[str], likeness: Likeness) -> None:
-    """Write ``README.md``."""
-    model = request.model
+@dataclass(frozen=True)
+class Extra:
+    """Facts of a card that do not come from the model.
+
+    Attributes:
+        scores: of the model, for the table and ``model-index``.
+        training: a list of facts, as Markdown.
+        licence: the hub's name of it, such as ``apache-2.0``; empty where nobody said it.
+    """
+
+    scores: Sequence[Score] = ()
+    training: str = ""
+    licence: str = ""
+
+
+def write_card(request: Request, folder: Path, notes: list[str], likeness: Likeness | None, extra: Extra | None = None) -> None:
+    """Write ``README.md``; ``likeness`` is ``None`` for an adapter in this toolkit's own layout."""
+    model, extra = request.model, extra or Extra()
     parts = [
-        front_matter(request),
+        front_matter(request, extra),
         f"# {title(model)}",
         f"{model.design.summary}, on {base_words(request)}. Texts in, unit vectors of {model.dim} numbers out.",
         f"```\n{drawing(model)}\n```",
         f"## Use\n\n{usage(request)}",
         f"## What is kept\n\n{kept(model)}",
-        f"## Verified\n\n{verified(request, likeness)}",
     ]
+    if likeness is not None:
+        parts.append(f"## Verified\n\n{verified(request, likeness)}")
+    parts += [section for section in (scored(extra.scores), trained(extra.training)) if section]
     if notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
+    parts += [f"## Limits\n\n{limits(model)}", f"## Made with\n\n{made_with()}"]
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def front_matter(request: Request) -> str:
-    """Return the YAML block that the hub reads."""
-    from huggingface_hub import ModelCardData
+def scored(scores: Sequence[Score]) -> str:
+    """Return the section of scores; empty without any."""
+    if not scores:
+        return ""
+    return (
+        f"## Scores\n\n{table_of(scores)}\n\nAn interval is the mean of the items with 1.96 standard errors on either side. It "
+        "speaks of other texts of the same kind, not of another training run. Scores without one are no mean over items."
+    )
 
+
+def trained(training: str) -> str:
+    """Return the section on the training; empty where nothing is known."""
+    return f"## Training\n\n{training}" if training else ""
+
+
+def limits(model: EmbedModel) -> str:
+    """Return what a reader should not expect of the model."""
+    return (
+        f"Longer texts lose their end. Scores of other prompts than the ones above are not known. What the base LLM "
+        f"({model.base_model.model_type}) may be used for is said by its licence, which holds for these weights too."
+    )
+
+
+def made_with() -> str:
+    """Return the versions of the libraries, and what to cite."""
+    versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
+    return (
+        f"{versions}. The designs are those of [Pooling And Attention: What Are Effective Designs For LLM-Based Embedding "
+        "Models?](https://arxiv.org/abs/2409.02727); please cite the paper."
+    )
+
+
+def front_matter(request: Request, extra: Extra) -> str:
+    """Return the YAML block that the hub reads."""
     base = base_name(request)
     tags = ["sentence-similarity", "feature-extraction", "text-embeddings", f"design:{request.model.design_name}"]
     data = ModelCardData(
-        library_name=LIBRARIES[request.format], pipeline_tag="sentence-similarity", base_model=base or None, tags=tags
+        library_name=LIBRARIES[request.format],
+        pipeline_tag="sentence-similarity",
+        base_model=base or None,
+        tags=tags,
+        license=extra.licence or None,
+        model_name=title(request.model) if extra.scores else None,
+        eval_results=model_index(extra.scores) or None,
     )
     return f"---\n{data.to_yaml()}\n---"
 
@@ -88,6 +166,8 @@ def drawing(model: EmbedModel) -> str:
 
 def usage(request: Request) -> str:
     """Return code that loads the folder and encodes."""
+    if request.format == ADAPTER:
+        return OWN_USAGE
     if request.format == "sentence-transformers":
         trust = ", trust_remote_code=True" if request.model.pooling is not None else ""
         return (
@@ -99,7 +179,8 @@ def usage(request: Request) -> str:
             "`encode_query` and `encode_document` put the prompts before the texts; `encode` alone gives none."
             + own_code(request)
         )
-    return f"With transformers alone; the folder holds this script as `{READER}`:\n\n```python\n{script_of(request)}```"
+    alone = {"onnx": "onnxruntime", "peft": "peft and transformers"}.get(request.format, "transformers alone")
+    return f"With {alone}; the folder holds this script as `{READER}`:\n\n```python\n{script_of(request)}```"
 
 
 def own_code(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,47 @@ def encode(texts, role="document"):
     return torch.cat(parts).numpy()
 '''
 
+ONNX_SCRIPT = '''\
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+folder = Path(__file__).parent
+about = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
+tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+session = onnxruntime.InferenceSession(str(folder / "onnx" / "model.onnx"))
+
+
+def encode(texts, role="document"):
+    """Return unit vectors (texts, dimensions) of texts; the role says whose prompt is used: query or document."""
+    side, parts = about[role], []
+    tokenizer.enable_truncation(side["max_length"])
+    tokenizer.enable_padding()
+    for start in range(0, len(texts), 8):
+        rows = tokenizer.encode_batch([side["prompt"] + text for text in texts[start : start + 8]])
+        ids = np.array([row.ids for row in rows], dtype=np.int64)
+        mask = np.array([row.attention_mask for row in rows], dtype=np.int64)
+        parts += session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})
+    return np.concatenate(parts)
+'''
+
+
+def module_at(folder: Path) -> Any:
+    """Import the script of a folder."""
+    spec = importlib.util.spec_from_file_location(Path(READER).stem, folder / READER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    exec(compile((folder / READER).read_text(encoding="utf-8"), str(folder / READER), "exec"), vars(module))
+    return module
+
 
 def script_of(request: Request) -> str:
-    """Return the script that reads a folder of one of the formats for transformers."""
+    """Return the script that reads a folder of one of the formats without sentence-transformers."""
+    if request.format == "onnx":
+        return ONNX_SCRIPT
     model = request.model
     imports = "from transformers import AutoModel, AutoTokenizer\n"
     load = "model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()"

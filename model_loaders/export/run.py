@@ -11,10 +11,12 @@ import torch
 from common.errors import UserError
 from common.files import new_folder
 from model_loaders.backbone.load import choose_device
-from model_loaders.export.card import write_card
+from model_loaders.export.card import Extra, write_card
 from model_loaders.export.limits import unused_of
 from model_loaders.export.request import Likeness, Lora, Request, check_dtype
+from model_loaders.export.results import read_scores
 from model_loaders.export.table import check_held, format_named
+from model_loaders.export.training import training_of
 from model_loaders.export.verify.compare import reference_of, verify
 from model_loaders.hub import resolve
 from model_loaders.loading import load_model
@@ -35,6 +37,8 @@ class Order:
         base_name: name of the base LLM that unmerged LoRA is read with.
         device: where the model computes; ``None`` for the GPU where there is one.
         cache_dir: hub cache.
+        results: scores of the adapter in mteb's layout, for the card.
+        licence: for the card.
     """
 
     adapter: str
@@ -46,6 +50,8 @@ class Order:
     base_name: str = ""
     device: str | None = None
     cache_dir: str | None = None
+    results: Path | None = None
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def export(order: Order) -> Done:
     """
     form = format_named(order.format)
     check_dtype(order.dtype)
+    extra = extra_of(order)
     with new_folder(order.output) as folder:  # better an error now than after the model was loaded
         request = request_of(order)
         check_held(request)
@@ -77,8 +84,14 @@ def export(order: Order) -> Done:
         with torch.no_grad():
             check = form.write(request, folder, notes)
         likeness = verify(request, check, folder, reference)
-        write_card(request, folder, notes, likeness)
+        write_card(request, folder, notes, likeness, extra)
     return Done(likeness, notes)
+
+
+def extra_of(order: Order) -> Extra:
+    """Return what the card says beside the model: scores, training, licence."""
+    scores = [] if order.results is None else read_scores(order.results)
+    return Extra(scores, training_of(Path(order.adapter)), order.licence)
 
 
 def request_of(order: Order) -> Request:

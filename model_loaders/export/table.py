@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from common.errors import UserError, nearest
-from model_loaders.export import merged_format, peft_format, st_format
+from model_loaders.export import merged_format, onnx_format, peft_format, st_format
 from model_loaders.export.request import Format, Request
 
-FORMATS: dict[str, Format] = {module.FORMAT.name: module.FORMAT for module in (st_format, merged_format, peft_format)}
+MODULES = (st_format, merged_format, onnx_format, peft_format)
+FORMATS: dict[str, Format] = {module.FORMAT.name: module.FORMAT for module in MODULES}
 
 
 def format_named(name: str) -> Format:

@@ -104,6 +104,8 @@ def read(directory: Path, asked: Asked) -> Source:
         base = str(asked.base_model or lora[0].get("base_model_name_or_path") or "")
     elif asked.base_model is not None:
         raise UserError(f"{directory} holds all weights of its model: leave base_model={asked.base_model} out")
+    elif (directory / "onnx").is_dir():
+        raise UserError(f"{directory} holds an ONNX graph, which is not read here: load the adapter that it was made of")
     else:
         check_decoder(directory, ("model.", ""))
     pooling = None if get_design(name).pooling == "none" else read_exported_pooling(directory / POOLING_FOLDER)

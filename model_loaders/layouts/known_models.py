@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.yaml_files import read_yaml
 from model_loaders.designs import get_design
 from model_loaders.layouts.source import Asked, Source
+from model_loaders.layouts.tensors import LORA_CONFIG
 from model_loaders.text.recipe import Recipe, described
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "published"
@@ -151,13 +152,20 @@ def system_name(name: str | Path) -> str:
     return "/".join(place.resolve().parts[-2:]).strip("/")
 
 
-def as_published(asked: Asked) -> tuple[Asked, PublishedModel | None]:
-    """Fill in what the table knows of the model that is asked for; what the caller says goes before it."""
+def as_published(asked: Asked, directory: Path) -> tuple[Asked, PublishedModel | None]:
+    """Fill in what the table knows of the model that is asked for; what the caller says goes before it.
+
+    Args:
+        asked: by the caller.
+        directory: the model's folder; one without an adapter is whole and has no base model.
+    """
     name = known_name(asked.name)
     if name is None:
         return asked, None
     model = published_models()[name]
-    base = asked.base_model or beside(asked.name, model.models[name].base_model) or None
+    base = asked.base_model
+    if base is None and (directory / LORA_CONFIG).is_file():
+        base = beside(asked.name, model.models[name].base_model) or None
     return replace(asked, design=asked.design or model.design, base_model=base), model
 
 

@@ -25,7 +25,7 @@ from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import CONFIG
 from model_loaders.hub import resolve
 from model_loaders.layouts import own
-from model_loaders.layouts.llm2vec_lower import BASE, CLASSES, check_one_base
+from model_loaders.layouts.llm2vec_lower import BASE, CLASSES, check_one_base, family_of
 from model_loaders.layouts.source import Asked, Layout, Lora, Source, read_lora
 from model_loaders.layouts.stacked_lora import stacked
 from model_loaders.layouts.tensors import LORA_CONFIG
@@ -174,8 +174,20 @@ def lower_of(directory: Path, asked: Asked) -> Lower:
         return Lower(asked.name, None, directory, str(read_json(directory / CONFIG).get("_name_or_path", "")))
     lora = read_lora(directory)
     base = asked.base_model or named_base(directory, lora[0])
+    check_family(directory, lora[0], base, asked.cache_dir)
     stated = read_json(directory / CONFIG).get("_name_or_path") if (directory / CONFIG).is_file() else None
     return Lower(base, lora, directory, str(stated) if stated in CHAT_TEMPLATES else str(base))
+
+
+def check_family(directory: Path, config: dict[str, Any], base: str | Path, cache_dir: str | Path | None) -> None:
+    """Raise a UserError if an adapter's classes are those of another family than its base LLM."""
+    family = family_of(config)
+    place = resolve(base, what="base model", cache_dir=cache_dir, needs=CONFIG)
+    if family and (present := load_config(place).model_type) != family.lower():
+        raise UserError(
+            f"the LLM2Vec adapter {directory} is for a {family} model, and {base} is of the type {present}: give the base LLM "
+            "that it was trained on"
+        )
 
 
 def named_base(directory: Path, config: dict[str, Any]) -> str | Path:

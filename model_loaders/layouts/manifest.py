@@ -50,6 +50,21 @@ class BaseModel:
 
 
 @dataclass(frozen=True)
+class MergedAdapter:
+    """An adapter that was merged into a base LLM.
+
+    Attributes:
+        adapter: name of its folder.
+        weights: SHA-256 of its file of LoRA tensors.
+        base: hash of the weights that it was merged into.
+    """
+
+    adapter: str
+    weights: str
+    base: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of ``embedder.json``.
 
@@ -68,6 +83,7 @@ class Manifest:
         noise: how far rounding moves the fingerprints (``fingerprints.rounding_noise``); ``None`` in older manifests.
         lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
         trained_dimensions: widths that the vectors were trained to be cut to (Matryoshka), the widest first.
+        merged: adapters that were merged into the base LLM, in their order.
         base_relative: a base LLM in the user's home, from the adapter's folder; ``base_model`` names it by ``~`` then.
     """
 
@@ -86,12 +102,14 @@ class Manifest:
     lora_effect: float | None = None
     base_relative: str = ""
     trained_dimensions: tuple[int, ...] = ()
+    merged: tuple[MergedAdapter, ...] = ()
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
         content = asdict(self) | {"recipe": self.recipe.to_dict()}
-        if not self.trained_dimensions:
-            del content["trained_dimensions"]
+        for name in ("trained_dimensions", "merged"):
+            if not content[name]:
+                del content[name]
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

@@ -48,7 +48,7 @@ def read_source(asked: Asked) -> Source:
     directory, layout = open_folder(asked.name, asked.cache_dir)
     if layout is OWN:
         return layout.read(directory, asked)
-    asked, known = as_published(asked)
+    asked, known = as_published(asked, directory)
     source = layout.read(directory, asked)
     if layout is not PUBLISHED or known is not None:
         source = replace(source, system=system_name(asked.name))

@@ -297,6 +297,11 @@ def load_tokenizer(directory: Path) -> Any:
             f"the tokenizer in {directory} ({type(tokenizer).__name__}) is written in Python and has no tokenizer.json, which "
             f"is needed here; the folder holds: {listing(directory)}{sentencepiece_hint(directory)}"
         )
+    if not tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys():
+        raise UserError(
+            f"the tokenizer in {directory} has special tokens alone, so that all texts would be the same; the folder holds: "
+            f"{listing(directory)}; copy tokenizer.json of the base model there{sentencepiece_hint(directory)}"
+        )
     # A truncation or padding section in tokenizer.json must not act behind our back.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

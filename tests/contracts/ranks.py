@@ -29,6 +29,7 @@ from trainers.step import contrastive as step_module
 from trainers.step import gather as gather_module
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.chunks import Grouping
+from trainers.step.distillation import DistillationLoss
 from trainers.step.loss import ContrastiveLoss
 from trainers.step.matryoshka import MatryoshkaLoss
 
@@ -48,6 +49,7 @@ class Case:
         broken: a mistake to make on purpose.
         checkpointing: recompute activations.
         group_tokens: of one forward pass without gradient caching.
+        distilled: kind of a distillation beside a contrastive loss with more terms; empty for none.
         widths: three of a Matryoshka loss; none for the contrastive one.
     """
 
@@ -62,6 +64,7 @@ class Case:
     checkpointing: bool = False
     group_tokens: int | None = None
     widths: list[int] = field(default_factory=list)
+    distilled: str = ""
 
     def joined(self) -> Case:
         """Return the same training in one process."""
@@ -90,9 +93,15 @@ class ShareTrainer(ContrastiveTrainer):
         rows = triplets(sum(map(sum, case.splits)), negatives=3)
         for index, row in enumerate(rows):
             row["negatives"] = row["negatives"][: index % 4]  # ragged
-        collator = TripletCollator(model.tokenizer, model.recipe)
+            row["scores"] = [float((index * 7 + 3 * k) % 5) for k in range(1 + len(row["negatives"]))]
+        collator = TripletCollator(model.tokenizer, model.recipe, with_scores=bool(case.distilled))
         options = ContrastiveOptions(chunk_tokens=case.chunk_tokens, **case.options)
-        loss = MatryoshkaLoss.of(ContrastiveLoss(both_directions=True), case.widths, [0.3, 0.1, 0.05]) if case.widths else None
+        loss: Any = (
+            MatryoshkaLoss.of(ContrastiveLoss(both_directions=True), case.widths, [0.3, 0.1, 0.05]) if case.widths else None
+        )
+        if case.distilled:
+            terms = ContrastiveLoss(terms=("query_query", "document_query", "document_document"), hardness=2.0)
+            loss = DistillationLoss(terms, case.distilled, 0.5)
         super().__init__(model, args, rows, collator, loss=loss, options=options)
 
     def get_train_dataloader(self) -> Any:

@@ -37,10 +37,12 @@ TWO = [
     Case("adam", "model5", RAGGED2, 24, arguments=ADAM),
     Case("several groups at once", "model5", EMPTY2, None, group_tokens=24),
     Case("matryoshka", "model1", RAGGED2, 24, arguments={"learning_rate": 1e-4}, widths=[32, 8, 4]),
+    Case("divergence", "model1", RAGGED2, 24, arguments={"learning_rate": 1e-3}, distilled="kl"),
     Case("accumulation", "model3", [*RAGGED2, [3, 4]], 24, arguments={"gradient_accumulation_steps": 2}),
     Case("accumulation at once", "model1", [*RAGGED2, [3, 4]], None, arguments={"gradient_accumulation_steps": 2}),
 ]
 TWO_SLOW = [
+    Case("margins", "model5", EMPTY2, None, arguments={"learning_rate": 1e-4}, distilled="margin_mse"),
     Case("model1-even-None", "model1", EVEN2),
     Case("model1-ragged-24", "model1", RAGGED2, 24),
     Case("model1-empty-None", "model1", EMPTY2),

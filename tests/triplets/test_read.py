@@ -111,7 +111,7 @@ def test_columns_and_types_of_the_result(tmp_path: Path) -> None:
     data = DataArguments(dataset_name=str(jsonl(tmp_path / "d.jsonl", ROWS[3:])))  # no negative anywhere
     result = read_triplets(data, cache_dir=tmp_path / "cache").parts[0].rows
     texts = {"query": Value("string"), "positive": Value("string"), "negatives": List(Value("string"))}
-    expected = Features({**texts, "place": Value("string")})
+    expected = Features({**texts, "place": Value("string"), "scores": List(Value("float64"))})
     assert result.features == expected
     assert result.cache_files and Path(result.cache_files[0]["filename"]).is_relative_to(tmp_path / "cache")  # on disk
 

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.files import read_json
 from model_loaders.layouts.manifest import MANIFEST
 from trainers.checkpoints.run_files import CONFIG_FILE, RESULT_FILE, SEAL_FILE, checkpoints, step_of
-from trainers.flags.arguments import ContrastiveArguments, ObjectiveArguments
+from trainers.flags.arguments import ContrastiveArguments, ModelArguments, ObjectiveArguments
 from trainers.flags.flag import flags_of
 from trainers.flags.home import without_home
 
@@ -50,7 +50,7 @@ BY_CONTENT = (
     "torch_dtype",
 )
 NAMES = ("name", "file", "config_name")  # keys of a data set of which the same is true
-DEFAULTS = flags_of(ContrastiveArguments, ObjectiveArguments)
+DEFAULTS = flags_of(ContrastiveArguments, ObjectiveArguments) | {"train": flags_of(ModelArguments)["train"]}
 
 
 def check_output_dir(output_dir: Path, record: Record, *, resume: str | bool | None) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import UserError
+from common.errors import UserError, nearest
 from common.number_check import check_positive
 from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import check_task_prompts, template_named
@@ -52,6 +52,9 @@ class ModelArguments:
             "help": "LoRA settings: a JSON file with the fields of peft.LoraConfig; in a --config also the fields "
             "themselves. Unset: configs/lora.json."
         },
+    )
+    train: Literal["lora", "pooling"] = option(
+        "lora", "What is trained: LoRA and, where the design has one, the pooling; or the pooling alone on the frozen base LLM."
     )
     lora_r: int | None = option(None, "LoRA rank. Unset: the one of --lora_config (16).")
     lora_alpha: int | None = option(None, "LoRA alpha. Unset: the one of --lora_config (32).")
@@ -111,6 +114,9 @@ class ModelArguments:
             raise UserError(f"--attention_dropout must be in [0, 1), got {self.attention_dropout}")
 
 
+TERMS = ("query_query", "document_query", "document_document", "positive_positive")
+
+
 @dataclass
 class ContrastiveArguments:
     """The contrastive loss, and how it is computed."""
@@ -129,6 +135,24 @@ class ContrastiveArguments:
     both_directions: bool = option(
         False, "Average the loss with that of each positive looking for its query among all queries."
     )
+    extra_terms: list[str] | str | None = field(
+        default=None,
+        metadata={
+            "help": "More scores in the denominator, any of query_query, document_query, document_document, positive_positive: "
+            "of a query with other queries, of a positive with all queries, others' documents or others' positives."
+        },
+    )
+    hardness: float = option(0.0, "Raise negatives' scores by this x their cosine, without a gradient of it.")
+    hardness_of: Literal["in_batch", "hard", "all"] = option(
+        "in_batch", "Of which negatives --hardness raises the scores: other queries' documents, the query's own, or all."
+    )
+    distillation: Literal["kl", "margin_mse"] | None = option(
+        None,
+        "Learn a teacher's scores of a query's own documents (key 'scores' of the rows): its distribution (kl), or its margins "
+        "between positive and negatives (margin_mse).",
+    )
+    distillation_share: float = option(1.0, "Share of --distillation in the loss, 0 < share <= 1; the rest is contrastive.")
+    teacher_temperature: float = option(1.0, "The teacher's scores are divided by this (--distillation kl).")
     negatives_across_processes: bool = option(
         True, "Texts of every process are negatives for every other one. false: a query sees its own process's."
     )
@@ -150,6 +174,13 @@ class ContrastiveArguments:
     )
 
     @property
+    def terms(self) -> tuple[str, ...]:
+        """The names in ``--extra_terms``."""
+        if isinstance(self.extra_terms, str):
+            return tuple(self.extra_terms.replace(",", " ").split())
+        return tuple(self.extra_terms or ())
+
+    @property
     def token_budget(self) -> int | None:
         """The number in ``--chunk_tokens``; None where it is chosen later, or there is no bound."""
         return None if self.chunk_tokens == "auto" else self.chunk_tokens
@@ -168,6 +199,16 @@ class ContrastiveArguments:
         if self.similarity_margin is not None and not -2 <= self.similarity_margin <= 2:
             raise UserError(f"--similarity_margin is a difference of cosines, in [-2, 2], got {self.similarity_margin}")
         check_matryoshka(self.matryoshka_dims, self.matryoshka_weights)
+        for term in self.terms:
+            if term not in TERMS:
+                raise UserError(f"--extra_terms: there is no {term!r}{nearest(term, TERMS)}; choose from {', '.join(TERMS)}")
+        if len(set(self.terms)) < len(self.terms):
+            raise UserError(f"--extra_terms: one of {', '.join(self.terms)} stands there twice")
+        if self.hardness < 0:
+            raise UserError(f"--hardness must be 0 or more, got {self.hardness}")
+        check_positive(self, "teacher_temperature")
+        if not 0.0 < self.distillation_share <= 1.0:
+            raise UserError(f"--distillation_share must be in (0, 1], got {self.distillation_share}")
 
 
 def check_matryoshka(dims: list[int] | None, weights: list[float] | None) -> None:
@@ -223,6 +264,13 @@ class RunArguments:
     dry_run: bool = option(
         False,
         "Two steps on the longest batch, save, load, encode and compare; print the peak memory, leave nothing behind.",
+    )
+    stages: str | list[dict[str, Any]] | None = field(
+        default=None,
+        metadata={
+            "help": "Several trainings, one after the other, each from the weights of the one before: a YAML list of flags "
+            "(docs/objectives.md). The flags here are those of every stage."
+        },
     )
 
 

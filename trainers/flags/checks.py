@@ -47,7 +47,7 @@ def check_flags(
     _check_refused(values, inherited)
     _check_model(values)
     _check_quantisation(values, has_gpu=has_gpu)
-    _check_pooling(typed, design)
+    _check_pooling(values, typed, design)
     _check_evaluation(values, typed)
     _check_length(values)
     _check_numbers(values)
@@ -117,9 +117,17 @@ def _check_quantisation(values: Values, *, has_gpu: bool) -> None:
         raise UserError(f"--{names[0]} needs bitsandbytes, which is not installed: pip install bitsandbytes")
 
 
-def _check_pooling(typed: set[str], design: str) -> None:
-    """Refuse flags of the trainable pooling for a design that has none, or none with latents."""
+def _check_pooling(values: Values, typed: set[str], design: str) -> None:
+    """Refuse flags of the trainable pooling for a design that has none, or none with latents, and LoRA beside it alone."""
     pooling = DESIGNS[design].pooling
+    if values.get("train") == "pooling":
+        if pooling == "none":
+            raise UserError(f"--train pooling trains nothing: {design} has no trainable pooling")
+        if values.get("peft_model_name_or_path"):
+            raise UserError("--train pooling begins on the base LLM alone: leave --peft_model_name_or_path out")
+        for name in ("lora_config", "lora_r", "lora_alpha", "lora_dropout"):
+            if name in typed:
+                raise UserError(f"--{name} does nothing with --train pooling: leave it out")
     for name in POOLING_FLAGS:
         if pooling == "none" and name in typed:
             raise UserError(f"--{name} does nothing for {design}, which has no trainable pooling: leave it out")
@@ -190,11 +198,36 @@ def _check_loss(values: Values) -> None:
             "--loss published is the published formula to the letter, without --similarity_margin and --both_directions: leave "
             "those out, or use --loss default"
         )
+    _check_richer_loss(values)
     if both_directions and values.get("in_batch_negatives") is False and not values.get("dataset_config"):
         raise UserError(
             "--both_directions does nothing with --in_batch_negatives false: a positive has no other queries to tell its own "
             "from; leave one of them out"
         )
+
+
+def _check_richer_loss(values: Values) -> None:
+    """Refuse combinations of terms, hardness and distillation that have no definition, or where one does nothing."""
+    terms, hardness, distillation = values.get("extra_terms"), values.get("hardness"), values.get("distillation")
+    for name, value in (("extra_terms", terms), ("hardness", hardness)):
+        for other in ("both_directions", "loss"):
+            if value and values.get(other) not in (None, False, "default"):
+                raise UserError(f"--{name} is not defined beside --{other} {values[other]}: leave one of them out")
+        if value and distillation and values.get("distillation_share", 1.0) == 1.0:
+            raise UserError(f"--{name} is of the contrastive loss: give --distillation_share below 1, or leave it out")
+    if not hardness and "hardness_of" in values:
+        raise UserError("--hardness_of says which negatives --hardness acts on: give both, or none")
+    if distillation is None:
+        for name in ("distillation_share", "teacher_temperature"):
+            if name in values:
+                raise UserError(f"--{name} does nothing without --distillation: leave it out")
+        return
+    if values.get("matryoshka_dims"):
+        raise UserError("--distillation has one width: leave --matryoshka_dims out")
+    if distillation == "margin_mse" and "teacher_temperature" in values:
+        raise UserError("--teacher_temperature is of --distillation kl: leave it out")
+    if values.get("objective") == "simcse":
+        raise UserError("--distillation needs documents with teacher scores, and --objective simcse has rows of one text")
 
 
 def _check_objective(values: Values, typed: set[str], design: str) -> None:

@@ -69,9 +69,29 @@ def read_flags(argv: Sequence[str], flags: Mapping[str, Flag], *, with_design: b
         for name in DATA_FLAGS:
             file_values.pop(name, None)
     # The command line overrides the file; old names are translated first, so that either may use either.
-    raw = {**_translate(file_values, flags), **_translate(command_line, flags)}
-    values = {name: flags[name].convert(entry.value, entry.where) for name, entry in raw.items()}
+    values = {**converted(file_values, flags), **converted(command_line, flags)}
     return FlagValues(values, command_line, typed_design, file_design)
+
+
+def converted(raw: Mapping[str, FlagValue], flags: Mapping[str, Flag]) -> dict[str, Any]:
+    """Return values in the types of their flags, by today's names.
+
+    Raises:
+        UserError: a value of another type, or a flag that no longer exists.
+    """
+    return {name: flags[name].convert(entry.value, entry.where) for name, entry in _translate(raw, flags).items()}
+
+
+def known_flag(key: str, flags: Mapping[str, Flag], where: str) -> str:
+    """Return a key of a file if it is a flag.
+
+    Raises:
+        UserError: it is none; naming the nearest.
+    """
+    if key not in {*flags, *RENAMED, *GONE, "design", "loss_class"}:
+        hint = nearest_flag(key, [*flags, *RENAMED, "design"])
+        raise UserError(f"{where} is no known key (did you mean {hint!r}?); the keys are the flags")
+    return key
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -118,14 +138,10 @@ def _underscored(token: str) -> str:
 
 def _read_file(path: str, flags: Mapping[str, Flag]) -> dict[str, FlagValue]:
     """Return the values of a YAML file, unconverted."""
-    valid = {*flags, *RENAMED, *GONE, "design", "loss_class"}
     values = {}
     for key, entry in read_config(path).items():
         where = f"{entry.where}: {key}"
-        if key not in valid:
-            hint = nearest_flag(key, [*flags, *RENAMED, "design"])
-            raise UserError(f"{where} is no known key (did you mean {hint!r}?); the keys are the flags")
-        values[key] = FlagValue(with_home(entry.value), where)
+        values[known_flag(key, flags, where)] = FlagValue(with_home(entry.value), where)
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from trainers.flags.flag import FlagValue, flags_of
 from trainers.flags.installed import check_installed
 from trainers.flags.launcher import check_launcher
 from trainers.flags.read_flags import DATA_FLAGS, read_flags
+from trainers.flags.stages import read_stages
 from trainers.flags.train_config import TrainConfig
 from trainers.flags.training_arguments import build_training_arguments, inherited_flags
 from triplets.arguments import DataArguments
@@ -38,10 +40,49 @@ def resolve(argv: Sequence[str], design: str | None, objective: str | None = Non
     if not needs_data and not any(values.get(name) for name in (*DATA_FLAGS, "dataset_file_path")):
         values["dataset_name"] = "no data"
     take_objective(values, objective)
-    standard = None if values.get("objective", "contrastive") == "contrastive" else STANDARD_DESIGN
-    design = chosen_design(design, flags.typed_design, flags.file_design, standard)
+    fallback = FallbackDesign(design, flags.typed_design, flags.file_design)
+    stages = values.get("stages")
+    if stages is None:
+        return resolve_values(values, fallback.design(values), typed=flags.command_line)
+    configs = []
+    for stage in read_stages(stages, values, {**flags_of(*GROUPS), **inherited}):
+        chosen = design_name(stage.design) if stage.design else fallback.design(stage.values)
+        config = resolve_values(stage.values, chosen, typed=stage.own)
+        configs.append(replace(config, merges=stage.merges))
+    return replace(configs[-1], before=tuple(configs[:-1]))
+
+
+@dataclass(frozen=True)
+class FallbackDesign:
+    """The design of a run whose stage names none.
+
+    Attributes:
+        script: the design that the script stands for.
+        typed: ``--design`` of the command line.
+        file: ``design`` of the YAML file.
+    """
+
+    script: str | None
+    typed: FlagValue | None
+    file: FlagValue | None
+
+    def design(self, values: Mapping[str, Any]) -> str:
+        """Return the design; objectives without pairs have a standard one."""
+        standard = None if values.get("objective", "contrastive") == "contrastive" else STANDARD_DESIGN
+        return chosen_design(self.script, self.typed, self.file, standard)
+
+
+def resolve_values(values: dict[str, Any], design: str, *, typed: Mapping[str, FlagValue]) -> TrainConfig:
+    """Make the configuration of one run.
+
+    Args:
+        values: converted values of the flags that are set.
+        design: name of the design.
+        typed: the flags that are meant for this very run: those among them that would do nothing are refused.
+    """
+    inherited = inherited_flags()
     has_gpu = torch.cuda.is_available()
-    check_flags(values, design, inherited=inherited, command_line=flags.command_line, has_gpu=has_gpu)
+    check_flags(values, design, inherited=inherited, command_line=typed, has_gpu=has_gpu)
     check_launcher(os.environ, values, has_accelerator=torch.accelerator.is_available())
     model, data = group_of(ModelArguments, {**published_sizes(design), **values}), group_of(DataArguments, values)
     contrastive, run = group_of(ContrastiveArguments, values), group_of(RunArguments, values)

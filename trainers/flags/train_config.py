@@ -36,6 +36,8 @@ class TrainConfig:
         training: flags inherited from transformers.
         explicit: names of the flags that the command line or the YAML file set, as opposed to defaults.
         objective: what is learned.
+        before: the stages that come before this run, in their order.
+        merges: adapter that is merged first, and the folder of the merged base LLM that this run begins on.
         run: the work of this command; not part of the record.
     """
 
@@ -47,6 +49,8 @@ class TrainConfig:
     explicit: frozenset[str] = frozenset()
     run: RunArguments = field(default_factory=RunArguments)
     objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
+    before: tuple[TrainConfig, ...] = ()
+    merges: tuple[str, str] | None = None
 
     def resolved(self) -> dict[str, Any]:
         """Return every flag and its value, ready for JSON or YAML; as ``--config`` it gives the same run again.

@@ -112,4 +112,5 @@ def batch_of_lengths(recipe: Recipe, queries: int, negatives: int) -> TripletBat
         texts=[""] * queries,
         negatives=torch.full((queries,), negatives),
         in_batch=torch.ones(queries, dtype=torch.bool),
+        scores=torch.zeros(queries * (1 + negatives)),
     )

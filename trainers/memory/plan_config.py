@@ -59,7 +59,8 @@ def model_of(config: TrainConfig) -> EmbedModel:
         backbone = AutoModel.from_config(base, dtype=dtype, attn_implementation=kernel, trust_remote_code=False)
         backbone.requires_grad_(False)
         separate_rows(backbone)
-        backbone = add_lora(backbone, lora_options(flags), trainable=True)
+        if flags.train == "lora":
+            backbone = add_lora(backbone, lora_options(flags), trainable=True)
         pooling = fresh_pooling(design, facts, sizes_from_flags(design, vars(flags)))  # fp32, as in training
     model = EmbedModel(config.design, backbone, pooling, PadOnlyTokenizer(), recipe, facts)
     give_device(model)
@@ -86,7 +87,9 @@ def base_config(name: str, cache_dir: str | None) -> PretrainedConfig:
     return text_config(read_config(name, cache_dir))  # type: ignore[no-any-return]
 
 
-def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int) -> MemoryPlan:
+def plan_config(
+    config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int, model: EmbedModel | None = None
+) -> MemoryPlan:
     """Plan a run whose texts all have their greatest lengths, from its configuration alone.
 
     Args:
@@ -94,9 +97,10 @@ def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negative
         loss: of the run; None for the contrastive one with its defaults.
         negatives: of each query.
         processes: that share a batch.
+        model: of the run, where it was built (`model_of`) before.
     """
     training, contrastive = config.training, config.contrastive
-    model = model_of(config)
+    model = model or model_of(config)
     step = ContrastiveStep.of(
         model,
         SingleProcessEngine(),

@@ -9,28 +9,26 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.words import quantity
-from model_loaders.backbone.load import bf16_products
 from model_loaders.backbone.lora_targets import left_out, targets_of
 from model_loaders.layouts.manifest import library_versions
 from trainers.masked.step import MaskedTokensStep
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
+from trainers.monitor.surprises import parameters_of, surprises
 from trainers.run.losses import describe_loss, describe_masking
 from trainers.run.preflight import check_positions
 from trainers.step.matryoshka import widths_of
-from triplets.dataset import TripletRows
+from triplets.dataset import LoadedDataSet, TripletRows
 from triplets.keys import names
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from model_loaders.embed_model import EmbedModel
     from trainers.run.trainer import ContrastiveTrainer
 
 
 SAMPLE = 256  # rows that tokens and negatives are counted on
 NAME_WIDTH = 16
-BF16_PARAMETERS = 50_000_000  # frozen ones; below, what is not a product takes most of a step
 
 
 def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
@@ -90,17 +88,9 @@ def line(name: str, text: str) -> str:
 
 def parameter_lines(trainer: ContrastiveTrainer) -> list[str]:
     """Describe the base model, and count the frozen and the trained parameters."""
-    model = trainer.model
-    frozen = lora = pooling = 0
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            frozen += parameter.numel()
-        elif "lora_" in name:
-            lora += parameter.numel()
-    if model.pooling is not None:
-        pooling = sum(parameter.numel() for parameter in model.pooling.parameters())
-    base = f"{model.base_model.name_or_path} ({frozen:,} frozen parameters, {model.dtype}, {model.device})"
-    lines = [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
+    model, counts = trainer.model, parameters_of(trainer.model)
+    base = f"{model.base_model.name_or_path} ({counts.frozen:,} frozen parameters, {model.dtype}, {model.device})"
+    lines = [line("base model", base), line("trainable", f"LoRA {counts.lora:,}, pooling {counts.pooling:,}")]
     targets = targets_of(model.backbone)
     if targets:
         lines.append(line("LoRA on", counted(targets)))
@@ -220,10 +210,10 @@ def optimizer_text(trainer: ContrastiveTrainer) -> str:
 
 def notes(trainer: ContrastiveTrainer) -> list[str]:
     """Return notes on settings that are probably not meant."""
-    notes = []
-    faster = bf16_note(trainer.model)
-    if faster:
-        notes.append(faster)
+    counts, precision = parameters_of(trainer.model), trainer.accelerator.mixed_precision
+    in_fp32 = trainer.model.device.type == "cpu" and trainer.model.dtype == "float32" and precision == "no"
+    rate = trainer.args.learning_rate
+    notes = surprises(counts, rate, fp32_on_cpu=in_fp32)
     positions = check_positions(trainer.model)
     if positions:
         notes.append(positions)
@@ -233,6 +223,8 @@ def notes(trainer: ContrastiveTrainer) -> list[str]:
             f"the vectors' numbers behind the first {max(dimensions)} of {trainer.model.dim} are in no loss: encode with "
             f"dimensions of at most {max(dimensions)}, or add {trainer.model.dim} to --matryoshka_dims"
         )
+    if getattr(trainer.data_collator, "own_positive", False) and any(pairs_of(part) for part in trainer.train_dataset.parts):
+        notes.append("of rows with a query and a positive only the queries are read: each is its own positive (SimCSE)")
     accumulated = trainer.args.gradient_accumulation_steps
     if accumulated > 1 and trainer.objective == "contrastive":
         notes.append(
@@ -242,16 +234,9 @@ def notes(trainer: ContrastiveTrainer) -> list[str]:
     return notes
 
 
-def bf16_note(model: EmbedModel) -> str:
-    """Offer bf16 where a base LLM of some size is trained in fp32 on a CPU that multiplies bf16 faster; else empty."""
-    instructions = bf16_products(model.device)
-    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
-    if not instructions or model.dtype != "float32" or frozen < BF16_PARAMETERS:
-        return ""
-    return (
-        f"this processor multiplies bf16 faster than fp32 ({instructions}): --torch_dtype bfloat16 --bf16 is offered, and not "
-        "taken by auto, as vectors and results then differ by bf16's rounding (docs/training.md)"
-    )
+def pairs_of(part: LoadedDataSet) -> int:
+    """Return how many rows of a data set are pairs, not single texts."""
+    return 0 if part.report is None else part.report.triplets - part.report.texts
 
 
 def plain(value: object) -> str:

@@ -91,7 +91,12 @@ def contrastive_trainer(
         model,
         config.training,
         rows,
-        TripletCollator(model.tokenizer, model.recipe),
+        TripletCollator(
+            model.tokenizer,
+            model.recipe,
+            with_scores=contrastive.distillation is not None,
+            own_positive=config.objective.objective == "simcse",
+        ),
         eval_rows=eval_rows,
         loss=loss_of(contrastive),
         options=ContrastiveOptions(
@@ -154,7 +159,7 @@ def build_model(config: TrainConfig) -> EmbedModel:
     return create(
         config.design,
         model.model_name_or_path,
-        lora=lora_of(config),
+        lora=None if model.train == "pooling" else lora_of(config),
         pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
         recipe=as_the_run_began(recipe_of(model, config.data, config.explicit), config),
         seed=training.seed,

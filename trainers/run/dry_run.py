@@ -76,6 +76,8 @@ class Trial:
 def dry_run(config: TrainConfig) -> None:
     """Go once through everything that a run does, on the longest batch that it can have.
 
+    A stage that begins on another one's weights is tried on the base LLM: memory, time and files are the same.
+
     Raises:
         UserError: a run would stop with it; or the adapter encodes differently once it is loaded.
     """

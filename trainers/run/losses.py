@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from common.errors import UserError
 from trainers.flags.arguments import ContrastiveArguments
 from trainers.masked.step import MaskedTokensStep
-from trainers.step.loss import ContrastiveLoss, VectorLoss
+from trainers.step.distillation import DistillationLoss
+from trainers.step.loss import ContrastiveLoss, Term, VectorLoss
 from trainers.step.matryoshka import MatryoshkaLoss
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
         mask_duplicates=contrastive.loss == "default",
         similarity_margin=contrastive.similarity_margin,
         both_directions=contrastive.both_directions,
+        terms=cast(tuple[Term, ...], contrastive.terms),
+        hardness=contrastive.hardness,
+        hardness_of=contrastive.hardness_of,
     )
+    if contrastive.distillation is not None:
+        share, temperature = contrastive.distillation_share, contrastive.teacher_temperature
+        return DistillationLoss(loss, contrastive.distillation, share, temperature)
     if contrastive.matryoshka_dims is None:
         return loss
     return MatryoshkaLoss.of(loss, contrastive.matryoshka_dims, contrastive.matryoshka_weights)
@@ -55,11 +62,18 @@ def describe_loss(loss: VectorLoss) -> str:
     if isinstance(loss, MatryoshkaLoss):
         widths = [f"{cut.width} (weight {cut.weight:g})" for cut in loss.cuts]
         return f"{describe_loss(loss.loss)}, summed over the widths {', '.join(widths)}"
+    if isinstance(loss, DistillationLoss):
+        text = f"distillation {loss.kind} at scale {loss.contrastive.scale}, share {loss.share:g}"
+        return text if loss.share == 1.0 else f"{text}; {describe_loss(loss.contrastive)}"
     if not isinstance(loss, ContrastiveLoss):
         return type(loss).__name__
     text = f"{'default' if loss.mask_duplicates else 'published'}, scale {loss.scale}"
     if loss.both_directions:
         text += ", both directions"
+    if loss.terms:
+        text += f", more terms: {', '.join(loss.terms)}"
+    if loss.hardness:
+        text += f", hardness {loss.hardness:g} ({loss.hardness_of})"
     if loss.similarity_margin is not None:
         text += f", similarity margin {loss.similarity_margin:g}"
     return text

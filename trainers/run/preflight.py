@@ -32,7 +32,7 @@ def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool) -> No
 
 
 def check_texts(rows: TripletRows, objective: str) -> None:
-    """Refuse rows that an objective does not mean: single texts as pairs, or pairs as single texts.
+    """Refuse single texts where pairs are meant.
 
     Raises:
         UserError: naming the data set.
@@ -43,11 +43,6 @@ def check_texts(rows: TripletRows, objective: str) -> None:
             raise UserError(
                 f"{part.label}: {texts:,} rows are one text (key 'text') without a positive: give --objective simcse or mntp, "
                 "or rows with query and positive"
-            )
-        if objective == "simcse" and part.report is not None and texts < part.report.triplets:
-            raise UserError(
-                f"{part.label}: {part.report.triplets - texts:,} rows have a query and a positive, and --objective simcse "
-                'takes rows of one text: write them as {"text": …}, or leave --objective out'
             )
 
 

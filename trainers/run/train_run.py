@@ -25,6 +25,7 @@ from trainers.monitor.progress import show_progress, warn
 from trainers.run.build import build_trainer, with_saved_budget
 from trainers.run.checkpoint_callback import CheckpointCallback
 from trainers.run.dry_run import dry_run
+from trainers.run.stage_start import begin_on_merged, forget_run
 from trainers.run.stopping import Stopped, StopRequest, stop_requests
 from trainers.run.together import check_configuration, start_processes, together
 from trainers.run.trainer import ContrastiveTrainer
@@ -32,12 +33,20 @@ from trainers.step.distributed import from_first
 
 
 def train(config: TrainConfig) -> None:
-    """Run one training from its resolved configuration to an adapter directory in ``--output_dir``.
+    """Run a training from its resolved configuration to an adapter directory in ``--output_dir``, its earlier stages first.
 
     Raises:
         UserError: the run cannot start, go on or be written.
         Stopped: a signal asked for it; the steps so far are in a checkpoint.
     """
+    for stage in config.before:
+        train_one(stage)
+        forget_run()
+    train_one(config)
+
+
+def train_one(config: TrainConfig) -> None:
+    """Run one training, of one stage where there are several."""
     with stop_requests() as stop:
         start_processes(config.training)
         with together(config.training):
@@ -46,6 +55,7 @@ def train(config: TrainConfig) -> None:
             if config.run.dry_run:
                 dry_run(config)
                 return
+            begin_on_merged(config)
             with only_run(Path(config.training.output_dir)):
                 if not ended_before(config):
                     _train(config, stop)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from common.text_hash import text_hashes
 from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
@@ -29,6 +30,7 @@ class TripletBatch:
         in_batch: bool ``(queries,)``: whether other queries' documents are negatives of this one too.
         places: ``file:line`` of each query's row, for messages.
         truncated: number of queries and of documents that were cut to the longest length.
+        scores: fp32 ``(documents,)``: a teacher's, in the order of ``ids``; None where it is not asked for.
         pooled: the positions of each text that are pooled, in the order of ``ids``; ``None`` where all are.
     """
 
@@ -41,6 +43,7 @@ class TripletBatch:
     places: list[str] = field(default_factory=list)
     truncated: tuple[int, int] = (0, 0)
     pooled: list[Sequence[int]] | None = None
+    scores: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,13 +59,22 @@ class TripletCollator:
 
     A row may bring the prompts of its data set (``query_prompt``, ``document_prompt``; None or missing: the recipe's),
     ``in_batch`` (missing: true) and its ``place``.
+
+    Attributes:
+        with_scores: whether every row must bring a teacher's ``scores``.
+        own_positive: every query is its own positive (SimCSE); other texts of the rows are not read.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, recipe: Recipe) -> None:
+    def __init__(
+        self, tokenizer: TextTokenizer, recipe: Recipe, *, with_scores: bool = False, own_positive: bool = False
+    ) -> None:
         self.tokenizer, self.recipe = tokenizer, recipe
+        self.with_scores, self.own_positive = with_scores, own_positive
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> TripletBatch:
         """Make one batch; an empty list of rows gives an empty batch."""
+        if self.own_positive:
+            rows = [{**row, "positive": row["query"], "negatives": []} for row in rows]
         queries: list[str] = []
         positives: list[str] = []
         negatives: list[str] = []
@@ -90,6 +102,7 @@ class TripletCollator:
             places=[row.get("place", "") for row in rows],
             truncated=(sum(query_tokens.cut), sum(document_tokens.cut)),
             pooled=joined(query_tokens.pooled, document_tokens.pooled),
+            scores=teacher_scores(rows) if self.with_scores else None,
         )
 
     def _prompt(self, row: dict[str, Any], role: Role) -> str:
@@ -98,6 +111,26 @@ class TripletCollator:
 
     def _read(self, texts: Sequence[str], prompts: Sequence[str], role: Role) -> Tokens:
         return read_texts(self.tokenizer, self.recipe, texts, prompts, self.recipe.length(role))
+
+
+def teacher_scores(rows: Sequence[dict[str, Any]]) -> Tensor:
+    """Return the teacher's scores of a batch's documents: of all positives, then of all negatives.
+
+    Raises:
+        UserError: a row has none.
+    """
+    positives: list[float] = []
+    negatives: list[float] = []
+    for row in rows:
+        scores = row.get("scores")
+        if not scores:
+            raise UserError(
+                f"{row.get('place', 'a row')}: no teacher scores: --distillation needs the key 'scores' in every row, a list "
+                "with a number for the positive and for each negative"
+            )
+        positives.append(scores[0])
+        negatives += scores[1:]
+    return torch.tensor(positives + negatives, dtype=torch.float32)
 
 
 def joined(queries: list[Sequence[int]] | None, documents: list[Sequence[int]] | None) -> list[Sequence[int]] | None:

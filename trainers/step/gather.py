@@ -86,8 +86,12 @@ def join_batch(own: Tensor, batch: TripletBatch, shares: Sequence[BatchShare], r
     number = torch.arange(len(vectors), device=own.device)
     hard_negatives = len(documents) - len(vectors)
     owners = torch.cat([number, number.repeat_interleave(negatives, output_size=hard_negatives)])
+    scores = None
+    if batch.scores is not None:
+        aligned = torch.cat([torch.zeros(batch.queries), batch.scores]).to(own.device)  # by text, as the hashes
+        scores = split_roles(gather_blocks(aligned, texts, rank), queries)[1]
     restricted = any(share.without_in_batch for share in shares)
-    return LossBatch(vectors, documents, query_hashes, document_hashes, owners, in_batch.bool() if restricted else None)
+    return LossBatch(vectors, documents, query_hashes, document_hashes, owners, in_batch.bool() if restricted else None, scores)
 
 
 def gather_blocks(own: Tensor, rows: Sequence[int], rank: int) -> list[Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class LossBatch:
         query_hashes: int64 ``(queries,)`` of `text_hashes`, needed to find duplicates.
         document_hashes: int64 ``(documents,)``.
         owners: int64 ``(documents,)``: the query that each document came with.
+        scores: fp32 ``(documents,)``: a teacher's score of each document with the query that it came with; None without one.
         in_batch: bool ``(queries,)``: whether documents that came with other queries are negatives of this one too; None means
             that they are for every query. Needs ``owners``.
     """
@@ -36,6 +37,7 @@ class LossBatch:
     document_hashes: Tensor | None = None
     owners: Tensor | None = None
     in_batch: Tensor | None = None
+    scores: Tensor | None = None
 
     def reversed(self) -> LossBatch:
         """Return the batch in which every positive looks for its query among all queries."""
@@ -120,6 +122,10 @@ class PairMasks:
     duplicates: Tensor
 
 
+Term = Literal["query_query", "document_query", "document_document", "positive_positive"]
+Hardness = Literal["in_batch", "hard", "all"]
+
+
 @dataclass(frozen=True)
 class ContrastiveLoss:
     """Mean cross-entropy of each query's positive among its candidates, in fp32.
@@ -141,6 +147,13 @@ class ContrastiveLoss:
             out those that come close from below. None keeps them all.
         both_directions: average with the loss of each positive looking for its query among all queries (arXiv 2310.19923);
             a query without in-batch negatives has no such term.
+        terms: more scores in the denominator, beside those of the query with documents: of the query with other queries, of the
+            positive with all queries, with documents that came with other queries, or with other positives. With the first
+            three it is GTE's improved contrastive loss (arXiv 2308.03281, section 3.2). A query without in-batch negatives has
+            none of them.
+        hardness: negatives' scores are raised by so much times their cosine, without a gradient of that (arXiv 2503.04812,
+            equation 5).
+        hardness_of: which negatives: those that came with other queries, those that came with the query, or all.
         block_scores: largest number of scores in memory at once; more are computed in blocks of rows, and again for the
             gradient.
     """
@@ -149,6 +162,9 @@ class ContrastiveLoss:
     mask_duplicates: bool = True
     similarity_margin: float | None = None
     both_directions: bool = False
+    terms: tuple[Term, ...] = ()
+    hardness: float = 0.0
+    hardness_of: Hardness = "in_batch"
     block_scores: int = 2**22
 
     def __call__(self, batch: LossBatch) -> LossResult:
@@ -168,7 +184,8 @@ class ContrastiveLoss:
         """Return the loss of each query looking for its positive."""
         vectors = [UnitVectors.of(batch, cut) for cut in cuts]
         queries, documents = vectors[0].queries, vectors[0].documents
-        size = max(1, self.block_scores // max(1, len(documents) * len(cuts)))
+        columns = len(documents) + sum(len(documents if term == "document_document" else queries) for term in self.terms)
+        size = max(1, self.block_scores // max(1, columns * len(cuts)))
         starts = range(0, len(queries), size)
         blocks = [torch.arange(start, min(start + size, len(queries)), device=queries.device) for start in starts]
         # Of no query the sum is 0, with a gradient of 0: an empty share takes part in the step like any other.
@@ -217,14 +234,64 @@ class ContrastiveLoss:
             positive = cosines.detach().gather(1, rows[:, None])
             false = false | ((cosines.detach() > positive + self.similarity_margin) & ~masks.is_positive)
 
-        scores = (self.scale * cosines).masked_fill(~(masks.candidates & ~false), float("-inf"))
-        losses = F.cross_entropy(scores, rows, reduction="none")
+        scores = self.scale * cosines
+        if self.hardness:
+            scores = scores + self.hardness * cosines.detach() * self._hard(rows, batch, masks)
+        scores = scores.masked_fill(~(masks.candidates & ~false), float("-inf"))
+        logits = torch.cat([scores, *self._more(vectors, rows, batch, masks)], dim=1) if self.terms else scores
+        losses = F.cross_entropy(logits, rows, reduction="none")
         if self.both_directions:  # half of each; a query without in-batch negatives has this direction only
             losses = losses * (0.5 if batch.in_batch is None else 1.0 - 0.5 * batch.in_batch[rows].float())
         correct = (scores.detach().argmax(dim=1) == rows).sum()
         left_out = (masks.candidates & false).sum()
         pairs = (masks.candidates & ~masks.is_positive).sum()
         return torch.stack([losses.sum(), correct.float(), left_out.float(), pairs.float()])
+
+    def _hard(self, rows: Tensor, batch: LossBatch, masks: PairMasks) -> Tensor:
+        """Mark the negatives whose scores are raised, bool ``(rows, documents)``."""
+        if self.hardness_of == "all":
+            return ~masks.is_positive
+        assert batch.owners is not None
+        own = batch.owners[None] == rows[:, None]
+        return ~own if self.hardness_of == "in_batch" else own & ~masks.is_positive
+
+    def _more(self, vectors: UnitVectors, rows: Tensor, batch: LossBatch, masks: PairMasks) -> list[Tensor]:
+        """Return the scores of the other terms, -inf where a pair is no negative."""
+        count = len(batch.queries)
+        own = masks.is_positive[:, :count]
+        same = torch.zeros_like(own)
+        if self.mask_duplicates:
+            same = same_meaning(batch, rows)
+        queries, positives = vectors.queries[rows], vectors.documents[rows]
+        more = []
+        for term in self.terms:
+            if term == "document_document":
+                assert batch.owners is not None
+                others, hidden = vectors.documents, (batch.owners[None] == rows[:, None]) | masks.duplicates
+            elif term == "positive_positive":
+                others, hidden = vectors.documents[:count], own | masks.duplicates[:, :count]
+            else:  # GTE's sum of a positive with the queries has its own query too
+                others, hidden = vectors.queries, same | own if term == "query_query" else same & ~own
+            if batch.in_batch is not None:
+                hidden = hidden | ~batch.in_batch[rows, None]
+            left = queries if term == "query_query" else positives
+            more.append((self.scale * (left @ others.T)).masked_fill(hidden, float("-inf")))
+        return more
+
+
+def same_meaning(batch: LossBatch, rows: Tensor) -> Tensor:
+    """Mark queries that are no negatives of some query or its positive, by their text or their positive's.
+
+    Returns:
+        Bool ``(rows, queries)``.
+    """
+    assert batch.query_hashes is not None and batch.document_hashes is not None
+    count = len(batch.queries)
+    queries, positives = batch.query_hashes[rows, None], batch.document_hashes[rows, None]
+    marked = torch.zeros(len(rows), count, dtype=torch.bool, device=rows.device)
+    for texts in (batch.query_hashes, batch.document_hashes[:count]):
+        marked = marked | (texts[None] == queries) | (texts[None] == positives)
+    return marked
 
 
 def false_negatives(query_hashes: Tensor, document_hashes: Tensor, rows: Tensor) -> Tensor:

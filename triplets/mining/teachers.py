@@ -60,7 +60,10 @@ class WordTeacher:
             raise UserError("--teacher bm25 needs bm25s: pip install bm25s") from error
         self.texts = len(corpus)
         self.index = bm25s.BM25()
-        self.index.index(bm25s.tokenize(list(corpus), stopwords=None, show_progress=False), show_progress=False)
+        words = bm25s.tokenize(list(corpus), stopwords=None, show_progress=False)
+        if not any(words.ids):
+            raise UserError("bm25 finds no word of two or more letters in the corpus: take a model as the teacher")
+        self.index.index(words, show_progress=False)
         self.words = bm25s.tokenize(list(queries), stopwords=None, return_ids=False, show_progress=False)
 
     def matches(self, numbers: Sequence[int], count: int) -> Matches:

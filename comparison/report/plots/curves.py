@@ -90,8 +90,8 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str, series: Mapp
     grid = figure.subplots(rows, 2, squeeze=False, sharex=True).ravel()
     for axes, panel in zip(grid, panels, strict=False):
         _draw_panel(axes, panel, systems)
-        finish(axes, panel, [_line(cell, panel)[1] for cell in done])
-        mark_ends(axes, [_line(cell, panel) for cell in stopped])
+        finish(axes, panel, [line_of(cell, panel)[1] for cell in done])
+        mark_ends(axes, [line_of(cell, panel) for cell in stopped])
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(panels) - 2) : len(panels)]:
@@ -119,9 +119,9 @@ def _draw_panel(axes: Axes, panel: Panel, systems: Sequence[SystemRuns]) -> None
     doubled = max(system.series.number for system in systems) >= len(SERIES)
     for system in systems:
         for cell in system.runs:
-            axes.plot(*_line(cell, panel), color=system.series.colour, lw=0.6, alpha=0.35)
+            axes.plot(*line_of(cell, panel), color=system.series.colour, lw=0.6, alpha=0.35)
     for system in systems:
-        steps, values = middle([_line(cell, panel) for cell in system.done])
+        steps, values = middle([line_of(cell, panel) for cell in system.done])
         style = dash(system.place, len(systems))
         if doubled:  # two systems of one colour
             style = system.series.dash
@@ -173,7 +173,7 @@ def _is_cut(cell: CellData) -> bool:
     return False
 
 
-def _line(cell: CellData, panel: Panel) -> Points:
+def line_of(cell: CellData, panel: Panel) -> Points:
     """Return a run's line in a panel, of at most `MOST_POINTS` points and the last."""
     points = _values(cell, panel.field)
     thinned = points[:: -(-len(points) // MOST_POINTS) or 1]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
+from comparison.claims.ranks import first_set
 from comparison.report.tables.columns import (
     CLAIMS,
     COLUMNS,
@@ -161,6 +162,8 @@ def groups(category: Category, comparison: Comparison) -> list[str]:
     if category.groups is None:
         few = sum(not contrast.other_tasks.decidable for contrast in category.contrasts)
         lacking = sum(bool(category.scores[a] and category.scores[b]) for a, b in category.skipped)
+        if not few and not lacking:
+            return [f"No letters for groups: there are too many of them. {_ranks(category)}", ""]
         pairs = f"{count(lacking, 'pair has', 'pairs have')} no common task, {few} cannot be decided"
         return [f"No letters for groups, since not all pairs could be compared: {pairs}.", ""]
     parts = []
@@ -168,7 +171,20 @@ def groups(category: Category, comparison: Comparison) -> list[str]:
         missing = when(category.means[name] is None, " (tasks missing)")
         parts.append(f"{escape(name)}{missing} {letters}")
     sharing = "Who shares a letter is not separated on other tasks; this is not transitive."
-    return [f"Groups, best first: {', '.join(parts)}. {sharing}", ""]
+    return [f"Groups, best first: {', '.join(parts)}. {sharing}", "", _ranks(category), ""]
+
+
+def _ranks(category: Category) -> str:
+    """Return the ranks that the data allow, and who cannot be told from the first."""
+    ranks = category.rank_intervals
+    if not ranks:
+        return ""
+    first = ", ".join(map(escape, first_set(ranks)))
+    parts = []
+    for name, (best, worst) in sorted(ranks.items(), key=lambda entry: (entry[1], entry[0])):
+        parts.append(f"{escape(name)} {best}" + when(worst > best, f" to {worst}"))
+    together = "all together with 95 %"
+    return f"Cannot be told from the first: {first}. Ranks that the data allow, {together}: {', '.join(parts)}."
 
 
 def published(category: Category, comparison: Comparison) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Comparison
 from comparison.claims.overall import Overall
@@ -55,7 +55,7 @@ def overall(comparison: Comparison) -> list[str]:
     about = (
         "The claim is on other tasks of these kinds. The mean of the categories' means over families, so categories weigh the "
         "same, with an interval for all comparisons together (95 %); sign flips by family within categories; for another run "
-        f"the crossed test, too.{_left_out(comparison)}"
+        f"the crossed test, too.{left_out(comparison)}"
     )
     if len(comparison.overall) > MOST_LISTED:
         return ["## All categories", "", about, "", not_listed(len(comparison.overall)).replace(".csv", ".json"), ""]
@@ -63,11 +63,11 @@ def overall(comparison: Comparison) -> list[str]:
     return ["## All categories", "", about, "", *table(heads(OVERALL_COLUMNS), rows), ""]
 
 
-def _left_out(comparison: Comparison) -> str:
-    """Say which categories cannot carry a claim on other tasks."""
-    left_out: dict[str, None] = {}
+def left_out(comparison: Comparison, shown: Callable[[str], str] = escape) -> str:
+    """Say which categories cannot carry a claim on other tasks; their names as `shown` makes them."""
+    kinds: dict[str, None] = {}
     for entry in comparison.overall:
-        left_out |= dict.fromkeys(map(escape, entry.left_out))
-    if not left_out:
+        kinds |= dict.fromkeys(map(shown, entry.left_out))
+    if not kinds:
         return ""
-    return f" Left out, since one family says nothing of how much other tasks would differ: {', '.join(left_out)}."
+    return f" Left out, since one family says nothing of how much other tasks would differ: {', '.join(kinds)}."

@@ -34,7 +34,9 @@ def _caption_of_letters(table: PaperTable) -> list[str]:
         "of means over families of related tasks."
     ]
     if table.unlettered:
-        sentences.append(f"No letters for {listed(table.unlettered)}: not all pairs have enough common tasks.")
+        sentences.append(
+            f"No letters for {listed(table.unlettered)}: not all pairs have enough common tasks, or there are too many groups."
+        )
     return sentences
 
 

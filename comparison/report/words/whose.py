@@ -21,7 +21,8 @@ def _all_contrasts(comparison: Comparison) -> list[Contrast]:
 
 def whose(comparison: Comparison) -> str:
     """Return of what the claims speak, and what was declared before scores existed."""
-    return " ".join([_subject(comparison), *map(name, comparison.planned)])
+    declared = [f"{name(sentence).rstrip('.')}." for sentence in comparison.planned]
+    return " ".join([_subject(comparison), *declared])
 
 
 def _subject(comparison: Comparison) -> str:

@@ -32,7 +32,8 @@ def points(value: float | None) -> str:
     """
     if value is None:
         return DASH
-    return f"{100 * value:+.2f}"
+    text = f"{100 * value:+.2f}"
+    return "+0.00" if text == "-0.00" else text
 
 
 def hundredths(value: float | None) -> str:

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from model_loaders.embed_model import EmbedModel, unit
+from model_loaders.embed_model import EmbedModel
 from model_loaders.export.request import Check, Likeness, Reference, Request
 from model_loaders.export.verify import fresh_process
 from model_loaders.export.verify.probes import probe_texts
+from model_loaders.vectors.compress import unit
 
 LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.999, "float16": 0.999}  # by the dtype of the exported weights
 TOP = 10
@@ -124,8 +125,9 @@ def linked_copy(folder: Path, copy: Path, contents: dict[str, str]) -> Path:
 
 
 def site_packages() -> list[str]:
-    """Return the folders of installed packages."""
+    """Return the folders of installed packages, and those on this process's path that are not the project's."""
     places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
+    places += [place for place in sys.path if Path(place).is_absolute() and not (Path(place) / "model_loaders").is_dir()]
     if site.ENABLE_USER_SITE:
         places.append(site.getusersitepackages())
     return list(dict.fromkeys(place for place in places if Path(place).is_dir()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -139,6 +140,15 @@ def test_it_prints_in_light_colours(browser: Browser, report: Path, tmp_path: Pa
     browser.ask("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     assert browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.value("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+def test_a_whole_study_prints_on_few_pages(browser: Browser, report: Path, tmp_path: Path) -> None:
+    browser.open(report, DESKTOP)
+    browser.print(tmp_path / "report.pdf")
+    pages = re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes())
+    assert 5 < len(pages) <= 14, "two more than with plain names: these have up to two hundred characters"
+    shown = browser.value("[...document.querySelectorAll('header svg.plot')].map(svg => svg.getBoundingClientRect().bottom)")
+    assert len(shown) == 1 and shown[0] < 900, "the picture stands in the first screen"
 
 
 def test_tables_fit_on_paper(browser: Browser, report: Path, seven: Path) -> None:

@@ -75,6 +75,7 @@ def test_letters_are_shared_by_those_who_are_not_separated(trial: int) -> None:
     pairs = [frozenset(pair) for pair in itertools.combinations(names, 2)]
     separated = [pair for pair in pairs if generator.random() < 0.5]
     found = letters(names, separated)
+    assert found is not None
     for pair in pairs:
         one, other = pair
         assert bool(set(found[one]) & set(found[other])) == (pair not in separated)
@@ -100,3 +101,9 @@ def test_blocks_of_patterns_change_nothing(units: int, monkeypatch: pytest.Monke
     assert whole == list(plain)
     monkeypatch.setattr(multiple, "MOST_AT_ONCE", 130)
     assert step_down_max_t(differences) == whole
+
+
+def test_there_are_no_letters_for_too_many_groups() -> None:
+    names = [f"{side}{number}" for number in range(8) for side in "ab"]
+    separated = [frozenset((f"a{number}", f"b{number}")) for number in range(8)]  # 2 to the power of 8 groups
+    assert letters(names, separated) is None and letters(names, separated[:4]) is not None

@@ -15,6 +15,7 @@ import torch
 
 from common.errors import UserError
 from model_loaders import load
+from model_loaders.export import onnx_format
 from model_loaders.export.__main__ import main
 from model_loaders.export.request import Request
 from model_loaders.export.table import FORMATS, check_held, listed
@@ -168,6 +169,12 @@ def test_a_base_of_this_machine_needs_a_name(base: Path, tmp_path: Path) -> None
     request = Request(new_model("model1", base, recipe=RECIPE), "peft")
     with pytest.raises(UserError, match="--base_name"):
         FORMATS["peft"].write(request, tmp_path, [])
+
+
+def test_onnx_says_what_is_missing(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_format, "NEEDED", ("no_such_package",))
+    with pytest.raises(UserError, match=r"no_such_package: pip install -e '\.\[onnx\]'"):
+        FORMATS["onnx"].write(Request(new_model("model1", base, recipe=RECIPE), "onnx"), tmp_path, [])
 
 
 def test_other_vectors_are_an_error(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

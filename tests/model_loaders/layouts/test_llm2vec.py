@@ -27,6 +27,7 @@ from tests.model_loaders.layouts.write_layouts import (
     edit_json,
     edit_tensors,
     lora_tensors,
+    mapping_of,
     write_first,
     write_merged,
     write_second,
@@ -220,6 +221,16 @@ def test_a_foreign_first_adapter_is_refused_by_name(copy: Path) -> None:
     refused("the base LLM mistralai/Mistral-7B-v0.3, the other for mistralai/Mistral-7B-v0.1.*write the same", second, first)
 
 
+def test_a_first_adapter_on_a_base_of_another_family(copy: Path, make_base: Callable[..., Path]) -> None:
+    refused("is for a Mistral model, and .* is of the type llama", copy / "mntp", make_base("llama"))
+
+
+def test_a_merged_checkpoint_under_the_name_of_a_second_adapter(copy: Path, both: Any) -> None:
+    whole = copy / "McGill-NLP" / "LLM2Vec-Sheared-LLaMA-mntp-supervised"
+    shutil.copytree(copy / "merged", whole)
+    np.testing.assert_allclose(load(whole, device="cpu").encode(TEXTS), both.encode(TEXTS), atol=5e-6)
+
+
 def test_names_of_one_base(copy: Path, base: Path, both: Any) -> None:
     """A second adapter may name the base LLM as a folder or by its hub name, or its first adapter."""
     shutil.copytree(base, copy / "Tiny-1B")
@@ -320,8 +331,8 @@ def test_a_head_beside_the_decoder_is_left_out(copy: Path, both: Any) -> None:
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma"])
 def test_other_families_see_both_ways(make_base: Callable[..., Path], tmp_path: Path, family: str) -> None:
     base = make_base(family)
-    write_first(tmp_path / "mntp", base)
-    write_second(tmp_path / "second", base)
+    write_first(tmp_path / "mntp", base, auto_mapping=mapping_of(family))
+    write_second(tmp_path / "second", base, auto_mapping=mapping_of(family))
     model = load(tmp_path / "second", tmp_path / "mntp", device="cpu")
     first, second = (lora_tensors(base, 4, seed) for seed in (11, 12))
     merged = write_merged(tmp_path / "merged", base, (first, SCALE), (second, SCALE))

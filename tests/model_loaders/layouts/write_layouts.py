@@ -98,6 +98,12 @@ def lora_tensors(base: Path, rank: int, seed: int, modules: tuple[str, ...] = LI
     return tensors
 
 
+def mapping_of(family: str) -> dict[str, str]:
+    """The class of a base LLM of a family, as peft writes it."""
+    names = {"mistral": "Mistral", "llama": "Llama", "gemma": "Gemma", "qwen2": "Qwen2"}
+    return {"base_model_class": f"{names[family]}BiModel", "parent_library": f"llm2vec.models.bidirectional_{family}"}
+
+
 def write_lora(directory: Path, tensors: dict[str, Tensor], base_name: str = "base", **config: Any) -> Path:
     """Write an adapter as LLM2Vec's trainers do."""
     directory.mkdir(parents=True)
@@ -106,7 +112,7 @@ def write_lora(directory: Path, tensors: dict[str, Tensor], base_name: str = "ba
     content = {
         "peft_type": "LORA",
         "task_type": None,
-        "auto_mapping": {"base_model_class": "MistralBiModel", "parent_library": "llm2vec.models.bidirectional_mistral"},
+        "auto_mapping": mapping_of("mistral"),
         "base_model_name_or_path": base_name,
         "r": 4,
         "lora_alpha": 8,

@@ -163,3 +163,12 @@ def test_training_and_encode_see_the_same_bytes(base: Path, prompt: str, text: s
 def test_an_unknown_role_is_refused(base: Path) -> None:
     with pytest.raises(UserError, match="'query' or 'document', not 'passage'"):
         new_model("model1", base).encode(["word1"], "passage")
+
+
+@pytest.mark.parametrize("kind", ["Qwen2Tokenizer", "LlamaTokenizer"])
+def test_a_folder_without_a_vocabulary_is_refused(tmp_path: Path, kind: str) -> None:
+    """transformers makes a tokenizer of special tokens alone: every text would have one vector."""
+    config = {"tokenizer_class": kind, "eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>", "model_max_length": 64}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="has special tokens alone"):
+        load_tokenizer(tmp_path)

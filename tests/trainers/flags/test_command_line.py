@@ -123,18 +123,27 @@ def test_own_flag_reaches_the_configuration(
     extra = ["--eval_dataset", "e"] if needs_evaluation else []
     if name == "matryoshka_weights":
         extra = ["--matryoshka_dims", "8"]
+    if name in ("distillation_share", "teacher_temperature"):
+        extra = ["--distillation", "kl"]
+    if name == "hardness_of":
+        extra = ["--hardness", "1"]
     if name in MASKING_FLAGS:
         extra = ["--objective", "mntp"]
     design = "bidirectional_mean" if extra == ["--objective", "mntp"] else "model3"
     named = {"lora_config": str(ROOT / "pyproject.toml"), "torch_dtype": "float32", "task_prompts": "own", "recipe": "mean"}
-    value = {**named, "prompt_template": "instruct"}.get(name) or example(flag)
+    value = {**named, "prompt_template": "instruct", "extra_terms": "query_query"}.get(name) or example(flag)
     if name.startswith("load_in"):
         monkeypatch.setattr("trainers.flags.checks._check_quantisation", lambda values, has_gpu: None)
     if name in ("dataset_config", "batching"):  # these speak of several data sets, in a file
         mix = write(tmp_path / "mix.yaml", "- name: some/data\n- name: other/data\n")
         minimal = ["--dataset_config", mix, *minimal[2:]]
         value = {"dataset_config": mix, "batching": "0.25"}[name]
+    if name == "stages":
+        value = write(tmp_path / "stages.yaml", "- max_steps: 1\n- max_steps: 2\n")
     config = parse([*minimal, *extra, f"--{name}", value], design=design)
+    if name == "stages":
+        assert len(config.before) == 1
+        return
     if name == "dataset_config":
         assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
         return
@@ -497,7 +506,10 @@ def test_float16_without_a_gpu(minimal: list[str], fails: Fails, monkeypatch: py
     ["--per_device_train_batch_size 0", "--gradient_accumulation_steps 0", "--learning_rate nan", "--learning_rate -1",
      "--learning_rate 0", "--adam_beta1 2", "--seed -1", "--weight_decay nan", "--max_grad_norm -1",
      "--both_directions --in_batch_negatives false", "--matryoshka_dims 0 8", "--matryoshka_dims 8 8",
-     "--matryoshka_weights 1", "--matryoshka_weights 1 2 --matryoshka_dims 8", "--matryoshka_weights 0 --matryoshka_dims 8"],
+     "--matryoshka_weights 1", "--matryoshka_weights 1 2 --matryoshka_dims 8", "--matryoshka_weights 0 --matryoshka_dims 8",
+     "--train pooling", "--extra_terms query", "--extra_terms query_query query_query", "--hardness -1", "--hardness_of all",
+     "--extra_terms query_query --both_directions", "--distillation_share 0.5", "--distillation_share 0 --distillation kl",
+     "--teacher_temperature 2 --distillation margin_mse", "--hardness 1 --distillation kl"],
 )  # fmt: skip
 def test_senseless_numbers(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

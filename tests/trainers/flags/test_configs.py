@@ -51,6 +51,24 @@ def test_recipes_parse_for_every_design(path: Path, design: str, tmp_path: Path)
         assert resolved[RENAMED.get(key, key)] == value, key
 
 
+SYSTEMS = sorted((CONFIGS / "systems").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SYSTEMS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_systems_parse(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a whole training: nothing but the place of its output is missing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixture.yaml").write_text("- name: some/data\n- name: other/data\n")
+    monkeypatch.setattr("trainers.flags.training_arguments.torch.accelerator.is_available", lambda: False)
+    config = parse(["--config", str(path), "--output_dir", str(tmp_path / "out")])
+    content = yaml.safe_load(path.read_text())
+    assert len(config.before) == len(content.get("stages", [0])) - 1
+    for stage, entry in zip([*config.before, config], content.get("stages", [content]), strict=True):
+        for key, value in entry.items():
+            if key not in ("name", "start", "dataset_config", "design") and not key.startswith("lora_"):
+                assert stage.resolved()[RENAMED.get(key, key)] == value, key
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_key_of_a_recipe_has_a_comment(path: Path) -> None:
     for line in path.read_text().splitlines():

@@ -8,14 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from model_loaders.backbone.load import bf16_products, choose_dtype
-from tests.tiny import new_model
 from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
-from trainers.run import banner as banner_module
-from trainers.run.banner import banner, bf16_note, negatives_text, tokens_of
+from trainers.run.banner import banner, negatives_text, tokens_of
 from trainers.run.build import build_trainer
 from trainers.step.gather import ProcessGroup
 
@@ -89,20 +85,3 @@ def test_a_plan_that_fails_does_not_end_the_run(
 
 def test_the_record_holds_no_dry_run(base: Path, tmp_path: Path) -> None:
     assert "dry_run" not in json.dumps(parse(arguments(base, tmp_path, "--dry_run"), design="model1").resolved())
-
-
-def test_bf16_is_offered_where_the_processor_multiplies_it(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU that has it, to a base of some size in fp32; ``auto`` stays float32 everywhere on a CPU."""
-    model = new_model("model1", base)
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": False}, raising=False)
-    assert bf16_products(cpu) == "AVX512-BF16" and bf16_products(torch.device("cuda")) == ""
-    assert choose_dtype("auto", cpu) == choose_dtype(None, cpu) == torch.float32
-    assert bf16_note(model) == ""  # so small a base would gain little
-    monkeypatch.setattr(banner_module, "BF16_PARAMETERS", 1000)
-    assert "(AVX512-BF16): --torch_dtype bfloat16 --bf16 is offered" in bf16_note(model)
-    assert bf16_note(model.bfloat16()) == ""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert bf16_note(model.float()) == ""
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert bf16_products(cpu) == ""

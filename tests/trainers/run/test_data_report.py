@@ -16,7 +16,7 @@ from tests.trainers.conftest import Command
 from trainers.check_data import main
 from trainers.checkpoints.run_files import SEAL_FILE
 from trainers.checkpoints.seal import RunIdentity, write_seal
-from trainers.run.data_report import last_checkpoint, parse_check
+from trainers.data_check.report import last_checkpoint, parse_check
 from triplets.batch_plan import BatchPlan, EpochShare
 from triplets.check.exposure import steps_of, times_seen
 from triplets.check.overlap import is_identifier, text_fields

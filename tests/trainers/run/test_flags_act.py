@@ -89,6 +89,7 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "peft_model_name_or_path": ["--peft_model_name_or_path", w["adapter"]],
         "torch_dtype": ["--torch_dtype", "bfloat16"],
         "attn_implementation": ["--attn_implementation", "eager"],
+        "train": ["--train", "pooling"],
         "lora_config": ["--lora_config", w["lora"]],
         "lora_r": ["--lora_r", "3"],
         "lora_alpha": ["--lora_alpha", "64"],
@@ -121,6 +122,9 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "both_directions": ["--both_directions"],
         "pooling_learning_rate": ["--pooling_learning_rate", "0.5"],
         "chunk_tokens": ["--chunk_tokens", "24"],
+        "extra_terms": ["--extra_terms", "query_query", "document_document"],
+        "hardness": ["--hardness", "5"],
+        "hardness_of": ["--hardness", "0.001", "--hardness_of", "all"],
         "matryoshka_dims": ["--matryoshka_dims", "32", "8"],
         "matryoshka_weights": ["--matryoshka_dims", "32", "--matryoshka_weights", "0.5"],
     }
@@ -140,6 +144,10 @@ ELSEWHERE = {
     "batching",
     "dry_run",
     "negatives_across_processes",
+    "distillation",  # test_distillation.py, as the next two
+    "distillation_share",
+    "teacher_temperature",
+    "stages",  # test_stages.py
     "objective",  # test_masked_run.py, as the next four
     "mask_token",
     "mask_share",
@@ -171,6 +179,9 @@ def test_a_flag_acts(flag: str, world: dict[str, Path], plain: dict[str, Any], t
     if flag == "peft_model_name_or_path":
         argv = [word for word in argv if word not in SMALL]
         argv = [word for word in argv if not word.startswith(("--pooling", "--lora"))]
+    if flag == "train":
+        place = argv.index("--lora_dropout")
+        argv = argv[:place] + argv[place + 2 :]
     changed = observe([*argv, *changes(world)[flag]])
     assert changed != plain
 

@@ -129,3 +129,10 @@ def test_a_base_without_such_a_dropout_is_named(base: Path) -> None:
             del module.attention_dropout
     with pytest.raises(UserError, match="of the 3 layers of this base model 0 have"):
         set_attention_dropout(model.backbone, 0.1)
+
+
+def test_of_triplets_the_queries_are_read(base: Path) -> None:
+    model = new_model("bidirectional_mean", base)
+    rows = [{"query": f"word{k}", "positive": "word9 word8", "negatives": ["word7"]} for k in range(3)]
+    batch = TripletCollator(model.tokenizer, model.recipe, own_positive=True)(rows)
+    assert batch.ids == texts_batch(model, ["word0", "word1", "word2"]).ids and batch.negatives.sum() == 0

@@ -18,8 +18,8 @@ from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
 from trainers.checkpoints.seal import read_seal
+from trainers.data_check.arguments import CheckArguments
 from trainers.flags.arguments import GROUPS, ModelArguments
-from trainers.flags.check_arguments import CheckArguments
 from trainers.flags.flag import flags_of
 from trainers.flags.read_flags import read_flags
 from trainers.flags.resolve import group_of

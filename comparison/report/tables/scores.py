@@ -1,0 +1,58 @@
+"""Absolute scores as leaderboards print them: a mean for each kind of tasks, over kinds, and over tasks; best first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from comparison.claims.outcome import Comparison
+from comparison.report.words.names import name
+from comparison.report.words.wording import hundredths
+
+
+@dataclass(frozen=True)
+class SystemScores:
+    """Mean scores of a system; None where it lacks a task, since means over different tasks cannot be compared.
+
+    Attributes:
+        system: its name.
+        over_kinds: the mean of the kinds' means.
+        over_tasks: the mean over all tasks.
+        kinds: kind -> the mean over its tasks.
+    """
+
+    system: str
+    over_kinds: float | None
+    over_tasks: float | None
+    kinds: dict[str, float | None]
+
+
+def mean_scores(comparison: Comparison) -> list[SystemScores]:
+    """Return the scores of each system, those with all tasks first, the best before the others."""
+    rows = []
+    for system in comparison.systems:
+        kinds = {category.name: category.means.get(system) for category in comparison.categories}
+        known = [mean for mean in kinds.values() if mean is not None]
+        over_kinds = over_tasks = None
+        if known and len(known) == len(kinds):
+            over_kinds = float(np.mean(known))
+            every: list[float] = []
+            for category in comparison.categories:
+                every += category.scores[system].values()
+            over_tasks = float(np.mean(every))
+        rows.append(SystemScores(system, over_kinds, over_tasks, kinds))
+    return sorted(rows, key=lambda row: -1.0 if row.over_kinds is None else row.over_kinds, reverse=True)
+
+
+def score_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table, in points; none where nothing was compared."""
+    kinds = [category.name for category in comparison.categories]
+    if not kinds:
+        return [], []
+    head = ["system", "mean over kinds", "mean over tasks", *map(name, kinds)]
+    rows = []
+    for row in mean_scores(comparison):
+        means = [row.over_kinds, row.over_tasks, *row.kinds.values()]
+        rows.append([name(row.system), *map(hundredths, means)])
+    return head, rows

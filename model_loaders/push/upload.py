@@ -1,0 +1,131 @@
+"""Make the folder that goes to the hub, and send it in one commit: all of it is there afterwards, or nothing new."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
+
+from common.errors import UserError
+from common.files import first_line, read_json, write_json
+from common.words import gigabytes
+from model_loaders.export.card import ADAPTER, CARD, write_card
+from model_loaders.export.run import Order, export, extra_of, request_of
+from model_loaders.hub import looks_local
+from model_loaders.layouts.manifest import MANIFEST
+from model_loaders.layouts.tensors import LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS
+
+# Of an adapter's folder these go to the hub: not checkpoints, logs and flags, which name places of the trainer's machine.
+SENT = (MANIFEST, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS, "tokenizer*", "special_tokens_map.json")
+
+
+def push(args: argparse.Namespace) -> None:
+    """Make the folder, print it, and send it unless it is a dry run.
+
+    Raises:
+        UserError: the name is none, the folder cannot be made, or the hub refuses.
+    """
+    check_name(args.name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "folder"
+        order = order_of(args, folder)
+        if args.format == ADAPTER:
+            copy_adapter(order)
+        else:
+            for note in export(order).notes:
+                print(f"note: {note}")
+        print_files(folder)
+        if args.dry_run:
+            print((folder / CARD).read_text(encoding="utf-8"))
+            print("dry run: nothing was sent")
+            return
+        print(f"sent: {send(folder, args.name, private=args.private)}")
+
+
+def check_name(name: str) -> None:
+    """Raise a UserError unless ``name`` can be that of a repository."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"{name!r} is no name of a repository (OWNER/NAME): {first_line(error)}") from error
+
+
+def order_of(args: argparse.Namespace, folder: Path) -> Order:
+    """Return the order of the export."""
+    values = vars(args) | {"output": folder}
+    return Order(**{field.name: values[field.name] for field in fields(Order)})
+
+
+def copy_adapter(order: Order) -> None:
+    """Copy the files of an adapter that belong on the hub, without paths of this machine, and write its card.
+
+    Raises:
+        UserError: it is no adapter of this toolkit, or its base LLM is a folder of this machine.
+    """
+    adapter = Path(order.adapter)
+    if not (adapter / MANIFEST).is_file():
+        raise UserError(f"{adapter} has no {MANIFEST}: give an adapter of this toolkit, or --format to export another folder")
+    extra = extra_of(order)
+    request = request_of(order)  # loads it: what goes out is whole, and gives the vectors that it gave
+    base = order.base_name or request.model.base_model.name_or_path
+    if not order.base_name and (looks_local(base) or Path(base).expanduser().is_dir()):
+        raise UserError(
+            "the adapter names its base model by a folder of this machine, which nobody else has: give its name on the hub "
+            "(--base_name OWNER/NAME), or send a folder that holds all weights (--format sentence-transformers)"
+        )
+    order.output.mkdir()
+    for pattern in SENT:
+        for path in adapter.glob(pattern):
+            shutil.copyfile(path, order.output / path.name)
+    manifest = read_json(adapter / MANIFEST)
+    manifest["base_model"]["name_or_path"], manifest["base_relative"] = base, ""
+    (order.output / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if (order.output / LORA_CONFIG).is_file():
+        write_json(read_json(adapter / LORA_CONFIG) | {"base_model_name_or_path": base}, order.output / LORA_CONFIG)
+    write_card(request, order.output, [], None, extra)
+
+
+def print_files(folder: Path) -> None:
+    """Print the files of a folder with their sizes."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            print(f"  {path.relative_to(folder).as_posix():45}{gigabytes(path.stat().st_size):>12}")
+
+
+def send(folder: Path, name: str, *, private: bool) -> str:
+    """Send a folder in one commit, and return its address.
+
+    Raises:
+        UserError: the hub refuses the token or the repository, or the connection breaks.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(name, private=private, exist_ok=True, repo_type="model")
+        commit = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by pooling-and-attention")
+    except OfflineModeIsEnabled as error:
+        raise UserError("HF_HUB_OFFLINE is set, so nothing is sent; unset it, or look with --dry_run") from error
+    except HfHubHTTPError as error:
+        raise UserError(refusal(error, name)) from error
+    except (HTTPError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"the connection to the hub broke ({first_line(error)}): the repository {name} is as it was, since all files come "
+            "with one commit. Give the same command again; what was uploaded already is not sent twice."
+        ) from error
+    return str(commit.commit_url)
+
+
+def refusal(error: HfHubHTTPError, name: str) -> str:
+    """Return why the hub refused, and what to do."""
+    status = getattr(error.response, "status_code", None)
+    if status == 401:
+        return "the hub refuses the token: log in with `hf auth login`, or set HF_TOKEN to one that may write"
+    if status == 403:
+        return f"the token may not write to {name}: take one with write access, or a name of your own"
+    return f"the hub refused {name}: {first_line(error)}"

@@ -1,0 +1,1 @@
+"""Vectors after the pooling: unit length, fewer numbers, fewer bits."""

@@ -1,0 +1,56 @@
+"""Scores of compressed vectors: each text is encoded once, and the scores are those of the compressed vectors."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.compressed import CompressedEncoder, Memory, Setting
+from evaluation.compression import main
+from model_loaders.saving import save
+from model_loaders.vectors.compress import compress
+from tests.tiny import WORDS, new_model
+
+
+def test_a_table_and_a_plot(base: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(new_model("causal_mean", base), tmp_path / "adapter")
+    out, flags = tmp_path / "out", ["--tasks", "TinySTS", "TinyRetrieval", "--dimensions", "8", "--device", "cpu"]
+    assert main([str(tmp_path / "adapter"), "--data_dir", str(data_dir), "--output_dir", str(out), *flags]) == 0
+    rows = list(csv.DictReader((out / "compression.csv").open()))
+    assert [(row["dimensions"], row["precision"], row["bytes"]) for row in rows] == [
+        ("32", "float32", "128"), ("32", "int8", "32"), ("32", "binary", "4"),
+        ("8", "float32", "32"), ("8", "int8", "8"), ("8", "binary", "1"),
+    ]  # fmt: skip
+    for row in rows:
+        assert abs(float(row["mean"]) - np.mean([float(row["TinySTS"]), float(row["TinyRetrieval"])])) < 1e-5
+    assert abs(float(rows[0]["mean"]) - float(rows[1]["mean"])) < 0.02 < abs(float(rows[0]["mean"]) - float(rows[5]["mean"]))
+    assert b"</svg>" in (out / "compression.svg").read_bytes()
+    assert "mean score" in capsys.readouterr().out
+
+
+def test_each_text_is_encoded_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model("causal_mean", base)
+    memory, counted = Memory(model), []
+    plain = model.encode
+    monkeypatch.setattr(
+        model, "encode", lambda texts, *rest, **options: counted.extend(texts) or plain(texts, *rest, **options)
+    )
+    for precision in ("float32", "int8", "binary"):
+        CompressedEncoder(memory, Setting(32, "float32")).encode([*WORDS, *WORDS])
+        vectors = CompressedEncoder(memory, Setting(16, precision)).encode(WORDS)
+        assert vectors.shape == (50, 16) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert counted == WORDS
+    signs = compress(plain(WORDS)[:, :16], "binary")
+    assert np.array_equal(compress(vectors, "binary"), signs)
+
+
+def test_what_makes_no_sense(base: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(new_model("causal_mean", base), tmp_path / "adapter")
+    command = [str(tmp_path / "adapter"), "--data_dir", str(data_dir), "--device", "cpu", "--output_dir", str(tmp_path / "out")]
+    assert main([*command, "--dimensions", "64"]) == 1
+    assert "have 32 numbers" in capsys.readouterr().err
+    assert main([*command, "--precisions", "int4"]) == 1
+    assert "precision" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""The search that one can look at: exact, on the terminal and in the page, for one adapter and for two."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from evaluation.search.__main__ import main
+from evaluation.search.index import Document, Index, build, read_corpus
+from evaluation.search.page import Server
+from model_loaders.saving import save
+from tests.tiny import WORDS, new_model
+
+ROWS = [{"id": f"d{n}", "title": "<b>t</b>" if n == 3 else "", "text": " ".join(WORDS[n : n + 4])} for n in range(20)]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return tmp_path / "corpus.jsonl"
+
+
+@pytest.fixture
+def adapters(base: Path, tmp_path: Path) -> tuple[str, str]:
+    for design in ("causal_mean", "bidirectional_mean"):
+        save(new_model(design, base), tmp_path / design)
+    return str(tmp_path / "causal_mean"), str(tmp_path / "bidirectional_mean")
+
+
+def test_the_search_is_exact(base: Path, corpus: Path, tmp_path: Path) -> None:
+    model, documents = new_model("causal_mean", base), read_corpus(corpus)
+    index = build(model, "name", documents, tmp_path / "index", bar=False)
+    scores = model.encode([document.whole for document in documents]) @ model.encode(["word3 word4"], "query")[0]
+    hits = index.find("word3 word4", 5)
+    assert [hit.document for hit in hits] == np.argsort(-scores, kind="stable")[:5].tolist()
+    assert np.allclose([hit.score for hit in hits], np.sort(scores)[::-1][:5], atol=1e-6)
+    model.encode = None  # type: ignore[assignment]
+    build(model, "name", documents, tmp_path / "index", bar=False)  # the vectors are there
+    with pytest.raises(TypeError):
+        build(model, "name", documents[:-1], tmp_path / "index", bar=False)
+
+
+def test_the_terminal(
+    adapters: tuple[str, str], corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("word3 word4\n\nnever asked\n"))
+    flags = ["--corpus", str(corpus), "--top", "3", "--device", "cpu"]
+    assert main([adapters[0], *flags, "--against", adapters[1]]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("of 3 documents are found by both")
+    names = [line for line in lines if line.endswith(":")]
+    assert names == ["causal_mean:", "bidirectional_mean:"]
+    assert sum("place" in line or "only here" in line for line in lines) == 6
+
+
+@pytest.fixture
+def server(base: Path) -> Iterator[Server]:
+    documents = [Document(row["id"], row["title"], row["text"]) for row in ROWS]
+    indexes = []
+    for design in ("causal_mean", "bidirectional_mean"):
+        model = new_model(design, base)
+        indexes.append(Index(model, design, documents, model.encode([document.whole for document in documents])))
+    with Server(0, indexes, 4) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def get(server: Server, path: str, host: str | None = None) -> tuple[int, str, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request("GET", path, headers={"Host": host} if host else {})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode(), dict(answer.headers)
+
+
+def test_the_page(server: Server) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+    status, page, headers = get(server, "/")
+    assert status == 200 and "Search in 20 documents" in page and "default-src 'none'" in headers["Content-Security-Policy"]
+    _, page, _ = get(server, "/?q=word3+word4")
+    assert page.count("<li") == 8 and "documents are found by both" in page
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_the_page_takes_nothing_literally(server: Server) -> None:
+    _, page, _ = get(server, "/?q=%3Cscript%3Ealert(1)%3C/script%3E%22%3E+word3+word4+word5+word6")
+    assert "<script" not in page and "&lt;script&gt;" in page and "<b>t</b>" not in page
+    assert get(server, "/?q=word1", host="evil.example")[0] == 403
+    assert get(server, "/etc/passwd")[0] == 404
+    assert get(server, "/?q=" + "a" * 20_001)[0] == 400
+    assert get(server, "/?q=%00%ff")[0] == 200
+
+
+def test_what_cannot_be_searched(adapters: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": "a"}\n{"body": "b"}\n')
+    assert main([adapters[0], "--corpus", str(bad)]) == 1
+    assert f"{bad}:2" in capsys.readouterr().err
+    (tmp_path / "empty.txt").write_text("\n\n")
+    with pytest.raises(UserError, match="no documents"):
+        read_corpus(tmp_path / "empty.txt")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_corpus(tmp_path / "none.txt")
+    with pytest.raises(SystemExit):
+        main([adapters[0], "--corpus", str(bad), "--top", "0"])
+
+
+def test_a_port_that_is_taken(
+    adapters: tuple[str, str], corpus: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--corpus", str(corpus), "--device", "cpu", "--page", "--port", str(server.server_port)]
+    assert main([adapters[0], *flags]) == 1
+    assert "--port" in capsys.readouterr().err

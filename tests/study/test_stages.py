@@ -1,0 +1,47 @@
+"""A recipe of a study may train its cells in stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study.cells import stages_key
+from study.estimate import estimate
+from study.study import read_study
+from tests.study.tiny_study import Main, change
+
+
+def write_stages(folder: Path, **last: object) -> Path:
+    texts = folder / "texts.jsonl"
+    lines = [json.dumps({"text": f"word{k} word{(k * 3) % 50} word{(k * 7) % 50} word{k % 9}"}) for k in range(48)]
+    texts.write_text("\n".join(lines) + "\n")
+    stages = [{"objective": "mntp", "design": "bidirectional_mean", "dataset_name": str(texts), "mask_token": "word0",
+               "max_steps": 2}, {"start": "merged", **last}]  # fmt: skip
+    path = folder / "stages.yaml"
+    path.write_text(yaml.safe_dump(stages))
+    return path
+
+
+def test_the_key_is_of_flags_and_data(tmp_path: Path) -> None:
+    path = write_stages(tmp_path)
+    before = stages_key(str(path))
+    assert before == stages_key(str(path)) and len(before[0]["dataset_name"]) == 64
+    (tmp_path / "texts.jsonl").write_text('{"text": "other"}\n')
+    assert stages_key(str(path)) != before
+
+
+@pytest.mark.slow
+def test_a_staged_system_is_a_cell_beside_plain_ones(study_file: Path, main: Main, tmp_path: Path) -> None:
+    stages = write_stages(tmp_path, max_steps=3)
+    change(study_file, designs=["model4"], baselines=[], recipes={"plain": {}, "staged": {"stages": str(stages)}})
+    study = read_study(study_file)
+    plain, staged = study.cells
+    assert plain.folder != staged.folder
+    assert "in stages" in estimate(study, staged).how
+    assert main(study_file)[0] == 0
+    assert json.loads((staged.adapter / "embedder.json").read_text())["merged"][0]["adapter"] == "1-mntp"
+    assert "merged" not in json.loads((plain.adapter / "embedder.json").read_text())
+    assert read_study(study_file).cells[1].done

@@ -1,0 +1,181 @@
+"""Trainings of several stages: each from the weights of the one before, killed and resumed, recorded, refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import model_loaders
+from common.errors import UserError
+from model_loaders.layouts.merged_base import MERGED_FILE, merge_adapter
+from tests.tiny import WORDS, new_model, triplets
+from trainers.flags.command_line import parse
+from trainers.train import main
+
+pytestmark = pytest.mark.usefixtures("unplanned")
+
+STAGES: list[dict[str, Any]] = [
+    {"name": "mntp", "objective": "mntp", "mask_token": "word0", "max_steps": 2},
+    {"name": "simcse", "objective": "simcse", "start": "merged", "attention_dropout": 0.2, "lora_r": 2},
+    {"name": "supervised", "start": "continued", "loss_scale": 50, "max_steps": 2},
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    texts = [" ".join(WORDS[(index * 7 + 3 * k) % 50] for k in range(4 + index % 5)) for index in range(40)]
+    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    rows = [{"query": r["query"], "positive": r["positive"], "negative": r["negatives"]} for r in triplets(12)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stages = [dict(stage) for stage in STAGES]
+    for stage in stages[:2]:
+        stage["dataset_name"] = str(folder / "texts.jsonl")
+    stages[2]["dataset_name"] = str(folder / "rows.jsonl")
+    (folder / "stages.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    return {"texts": folder / "texts.jsonl", "stages": folder / "stages.yaml"}
+
+
+def argv_of(base: Path, files: dict[str, Path], output: Path, *more: str) -> list[str]:
+    return ["--model_name_or_path", str(base), "--output_dir", str(output), "--dataset_name", str(files["texts"]), "--use_cpu",
+            "--disable_tqdm", "true", "--per_device_train_batch_size", "4", "--max_seq_length", "16", "--learning_rate", "0.01",
+            "--max_steps", "2", "--save_steps", "1", "--logging_steps", "1", "--lora_r", "4", "--lora_dropout", "0.1",
+            "--stages", str(files["stages"]), "--design", "bidirectional_mean", *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(base: Path, files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("stages") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainers.run.build.fit_memory", lambda *_: "not planned")
+        patch.setattr("trainers.run.banner.plan_or_reason", lambda *_: "not planned")
+        assert main(argv_of(base, files, output)) == 0
+    return output
+
+
+def lora(folder: Path) -> bytes:
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_each_stage_is_a_run_of_its_own(finished: Path) -> None:
+    names = sorted(path.name for path in (finished / "stages").iterdir())
+    assert names == ["1-mntp", "2-base", "2-simcse"]
+    for folder, objective in (("stages/1-mntp", "mntp"), ("stages/2-simcse", "simcse"), ("", "contrastive")):
+        record = json.loads((finished / folder / "train_config.json").read_text())
+        assert record["objective"] == objective and (finished / folder / "train_result.json").is_file()
+    assert json.loads((finished / "train_config.json").read_text())["loss_scale"] == 50
+
+
+def test_the_manifest_lists_what_was_merged(finished: Path) -> None:
+    (entry,) = json.loads((finished / "embedder.json").read_text())["merged"]
+    assert entry["adapter"] == "1-mntp" and len(entry["weights"]) == 64
+    assert entry["base"] == json.loads((finished / "stages" / "1-mntp" / "embedder.json").read_text())["base_model"]["weights"]
+    assert json.loads((finished / "stages" / "2-base" / MERGED_FILE).read_text())["merged"] == [entry]
+    assert "merged" not in json.loads((finished / "stages" / "1-mntp" / "embedder.json").read_text())
+    assert model_loaders.load(finished).encode(["word1"]).shape == (1, 32)
+
+
+def test_a_continued_stage_keeps_the_adapter(finished: Path) -> None:
+    config = json.loads((finished / "adapter_config.json").read_text())
+    assert config["r"] == 2  # the second stage's own, not that of every stage
+    assert lora(finished) != lora(finished / "stages" / "2-simcse")
+
+
+def test_killed_in_the_second_stage(finished: Path, base: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    killed = tmp_path / "run"
+    shutil.copytree(finished / "stages", killed / "stages")
+    second = killed / "stages" / "2-simcse"
+    for name in ("train_result.json", "embedder.json", "adapter_model.safetensors"):
+        (second / name).unlink()
+    shutil.rmtree(second / "checkpoint-2")
+    # The adapter and the base have other places, and what decides the runs is the same.
+    argv = argv_of(base, files, killed, "--resume_from_checkpoint", "true")
+    assert main(argv) == 0
+    assert lora(second) == lora(finished / "stages" / "2-simcse")
+    assert lora(killed) == lora(finished)
+
+
+def test_finished_stages_are_left_alone(
+    finished: Path, base: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = lora(finished)
+    assert main(argv_of(base, files, finished, "--resume_from_checkpoint", "true")) == 0
+    assert capsys.readouterr().out.count("is finished") == 3 and lora(finished) == before
+
+
+@pytest.mark.slow
+def test_dry_run(base: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv_of(base, files, tmp_path / "run", "--dry_run")) == 0
+    assert capsys.readouterr().out.count("vectors equal within") == 3
+    assert not (tmp_path / "run").exists()
+
+
+def test_merging_gives_the_adapters_vectors(base: Path, tmp_path: Path) -> None:
+    from model_loaders.create import create
+    from model_loaders.options import LoadOptions
+    from model_loaders.saving import save
+
+    model = new_model("bidirectional_mean", base)
+    save(model, tmp_path / "adapter")
+    merge_adapter(tmp_path / "adapter", tmp_path / "merged")
+    options = LoadOptions(device="cpu", dtype="float32")
+    merged = create("bidirectional_mean", tmp_path / "merged", lora=None, options=options).eval()
+    texts = ["word1 word2 word3", "word4"]
+    assert np.abs(merged.encode(texts) - model.eval().encode(texts)).max() <= 1e-5
+    plain = create("bidirectional_mean", base, lora=None, options=options).eval()
+    assert np.abs(plain.encode(texts) - merged.encode(texts)).max() > 1e-3
+    with torch.no_grad():
+        model.backbone.get_base_model().layers[0].self_attn.q_proj.lora_A["default"].weight.mul_(2)
+    save(model, tmp_path / "other")
+    before = (tmp_path / "merged" / MERGED_FILE).read_text()
+    merge_adapter(tmp_path / "other", tmp_path / "merged")
+    assert (tmp_path / "merged" / MERGED_FILE).read_text() != before
+
+
+def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:
+    from model_loaders.saving import save
+
+    save(new_model("model4", base), tmp_path / "adapter")
+    with pytest.raises(UserError, match="trainable pooling, which a merged base would lose"):
+        merge_adapter(tmp_path / "adapter", tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        ([], "expected a list of stages"),
+        ([{"start": "merged"}], "there is no stage before the first"),
+        ([{}, {"start": "frozen"}], "there is no 'frozen'"),
+        ([{}, {"output_dir": "x"}], "stage 2: output_dir is set by the list of stages"),
+        ([{"los_scale": 3}], "stage 1: los_scale is no known key (did you mean 'loss_scale'?)"),
+        ([{"max_steps": "many"}], "stage 1: max_steps: expected a whole number"),
+        ([{}, {"lora_r": 8}], "--lora_r comes with the adapter"),
+        ([{"objective": "mntp", "loss_scale": 3}], "--loss_scale does nothing with --objective mntp"),
+        ([{"name": "a/b"}], "make a folder's name"),
+    ],
+)
+def test_mistakes(stages: list[Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump(stages))
+    words = ["--model_name_or_path", "m", "--dataset_name", "d", "--output_dir", str(tmp_path / "o"), "--use_cpu"]
+    with pytest.raises(SystemExit):
+        parse([*words, "--design", "bidirectional_mean", "--stages", str(tmp_path / "stages.yaml")])
+    assert told in capsys.readouterr().err
+
+
+def test_stages_in_a_config_file(tmp_path: Path) -> None:
+    content = {"design": "model1", "model_name_or_path": "m", "dataset_name": "d", "output_dir": str(tmp_path / "o"),
+               "use_cpu": True, "stages": [{"max_steps": 3}, {"design": "causal_mean", "start": "merged"}]}  # fmt: skip
+    (tmp_path / "system.yaml").write_text(yaml.safe_dump(content))
+    config = parse(["--config", str(tmp_path / "system.yaml")])
+    (first,) = config.before
+    assert (first.design, first.training.max_steps, config.design) == ("model1", 3, "causal_mean")
+    assert config.merges == (str(tmp_path / "o" / "stages" / "1-contrastive"), str(tmp_path / "o" / "stages" / "2-base"))
+    assert config.model.model_name_or_path == config.merges[1]

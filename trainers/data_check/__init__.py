@@ -1,0 +1,1 @@
+"""The data check: its flags and its report."""

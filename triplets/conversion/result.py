@@ -1,0 +1,136 @@
+"""The rows that a conversion makes, what it left out and why, and the file that they go to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.disk import check_writable
+from common.errors import UserError
+from common.files import replacing, write_json
+from common.text_hash import text_hashes
+from triplets.formats import PlacedRow, data_files, rows
+
+Row = dict[str, object]
+SAMPLE = 3  # rows that a report shows
+SHOWN = 100  # characters of a text in a report
+
+
+@dataclass
+class ConversionReport:
+    """Counts of one conversion.
+
+    Attributes:
+        read: rows read.
+        written: rows written.
+        left_out: rows that were left out, by reason.
+        notes: other counts, such as rows with fewer negatives than wanted.
+        sample: the first rows written.
+    """
+
+    read: int = 0
+    written: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    sample: list[Row] = field(default_factory=list)
+
+    def as_text(self) -> str:
+        """Format the counts and the sample."""
+        lines = [f"{self.read:,} rows read, {self.written:,} written"]
+        lines += [f"left out: {count:,} {reason}" for reason, count in sorted(self.left_out.items())]
+        lines += [f"{count:,} {reason}" for reason, count in sorted(self.notes.items())]
+        for row in self.sample:
+            lines += ["", f"query     {shown(row['query'])}", f"positive  {shown(row['positive'])}"]
+            negatives = row.get("negative", [])
+            if isinstance(negatives, list):
+                lines += [f"negative  {shown(text)}" for text in negatives[:SAMPLE]]
+        return "\n".join(lines)
+
+
+def shown(text: object) -> str:
+    """Return a text on one line, cut where it is long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+
+
+def placed_rows(path: Path, report: ConversionReport) -> Iterator[tuple[str, Row]]:
+    """Yield the rows of a file or folder with their places, and count them.
+
+    Raises:
+        UserError: a row is no object.
+    """
+    for file in data_files(path):
+        for place, row in tqdm(placed(file), desc=f"rows of {file.name}", unit="", disable=None):
+            if not isinstance(row, dict):
+                raise UserError(f"{place}: expected an object, found {row!r:.60}")
+            report.read += 1
+            yield place, row
+
+
+def placed(file: Path) -> Iterator[PlacedRow]:
+    """Yield the rows of one file."""
+    yield from rows(file)
+
+
+def text_of(row: Row, names: Iterable[str], place: str) -> str:
+    """Return the text under the first of some keys that a row has.
+
+    Raises:
+        UserError: it has none of them, or no text there.
+    """
+    names = list(names)
+    for name in names:
+        if name in row:
+            value = row[name]
+            if not isinstance(value, str) or not value.strip():
+                raise UserError(f"{place}: {name!r} must be a text, found {value!r:.60}")
+            return value
+    raise UserError(f"{place}: no key {' or '.join(map(repr, names))} (the keys are: {', '.join(row)})")
+
+
+def texts_to_leave_out(files: Iterable[Path]) -> set[int]:
+    """Return the hashes of all texts in some files, whatever their keys are: those of evaluation sets."""
+    hashes: set[int] = set()
+    for path in files:
+        for file in data_files(path):
+            for _, row in rows(file):
+                values = row.values() if isinstance(row, dict) else [row]
+                texts = [value for value in values if isinstance(value, str)]
+                hashes.update(text_hashes(texts).tolist())
+    return hashes
+
+
+def key_of(text: str) -> int:
+    """Return a hash of a text that case and white space do not change."""
+    return int(text_hashes([text])[0])
+
+
+def write_rows(made: Iterable[Row], output: Path, report: ConversionReport, facts: Row) -> None:
+    """Write rows as JSON lines, whole or not at all, and the report beside them.
+
+    Args:
+        made: rows with query, positive and negative.
+        output: file to write.
+        report: counts; completed here.
+        facts: about the command, for the report's file.
+
+    Raises:
+        UserError: no row is left, or the file cannot be written.
+    """
+    check_writable(output.parent, "output")
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in made:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            report.written += 1
+            if len(report.sample) < SAMPLE:
+                report.sample.append(row)
+        if not report.written:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items()) or "the input has no rows"
+            raise UserError(f"no row is left to write: {reasons}")
+    counts = {"read": report.read, "written": report.written, "left_out": dict(report.left_out), "notes": dict(report.notes)}
+    write_json({**facts, **counts}, output.with_name(output.name + ".report.json"))

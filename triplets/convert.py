@@ -1,0 +1,94 @@
+r"""Make triplets of labelled texts, scored pairs or entailment data.
+
+::
+
+    python -m triplets.convert classes banking.jsonl triplets.jsonl --by example --each_label 100
+    python -m triplets.convert classes topics.jsonl triplets.jsonl --by label
+    python -m triplets.convert sts sts_train.jsonl triplets.jsonl --leave_out sts_test.jsonl
+    python -m triplets.convert nli nli.jsonl triplets.jsonl
+
+Rows: classes ``{text, label}``, sts ``{text1, text2, score}`` (or sentence1, sentence2), nli ``{premise, hypothesis, label}``.
+The same input and seed give the same output, which is written whole or not at all. Triplets of classes share positives: train
+on them with --in_batch_negatives false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from common.errors import UserError
+from triplets.conversion.classes import by_example, by_label, read_classes
+from triplets.conversion.entailment import entailed
+from triplets.conversion.result import ConversionReport, Row, texts_to_leave_out, write_rows
+from triplets.conversion.similarity import read_pairs, similar
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    args = make_parser().parse_args(argv)
+    report = ConversionReport()
+    facts: Row = {name: str(value) for name, value in vars(args).items()}
+    try:
+        write_rows(converted(args, report), args.output, report, facts)
+    except KeyboardInterrupt:
+        return 130
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(report.as_text())
+    if args.kind == "classes":
+        print("\nrows of a class share positives: train on them with --in_batch_negatives false")
+    print(f"\nwrote {args.output}, and the counts to {args.output}.report.json")
+    return 0
+
+
+def converted(args: argparse.Namespace, report: ConversionReport) -> Iterator[Row]:
+    """Yield the rows that a command line asks for."""
+    leave_out = texts_to_leave_out(args.leave_out)
+    if args.kind == "classes":
+        make = by_label if args.by == "label" else by_example
+        classes = read_classes(args.input, report, leave_out)
+        yield from make(classes, args.negatives, args.each_label, args.seed, report)
+    elif args.kind == "sts":
+        pairs = read_pairs(args.input, report, leave_out)
+        limits = {"positive_score": args.positive_score, "negative_score": args.negative_score}
+        yield from similar(pairs, **limits, negatives=args.negatives, report=report)
+    else:
+        yield from entailed(args.input, report, leave_out)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m triplets.convert", description=__doc__, formatter_class=layout)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    classes = kinds.add_parser("classes", help="texts with labels")
+    classes.add_argument("--by", choices=("label", "example"), default="example", help="the positive (default: example)")
+    classes.add_argument("--each_label", type=positive, help="rows of a label at most, drawn at random (default: all)")
+    classes.add_argument("--seed", type=int, default=0, help="of all draws")
+    sts = kinds.add_parser("sts", help="pairs with a score; negatives by BM25, which needs bm25s")
+    sts.add_argument("--positive_score", type=float, default=4.0, help="least score of a positive (default: 4)")
+    sts.add_argument("--negative_score", type=float, default=2.5, help="most of a negative, where it is known (default: 2.5)")
+    nli = kinds.add_parser("nli", help="premises and hypotheses")
+    for kind in (classes, sts, nli):
+        kind.add_argument("input", type=Path, help="file or folder: JSON lines, Parquet, CSV or TSV")
+        kind.add_argument("output", type=Path, help="JSON lines to write")
+        kind.add_argument("--leave_out", nargs="+", type=Path, default=[], help="evaluation sets, none of whose texts is used")
+    for kind in (classes, sts):
+        kind.add_argument("--negatives", type=int, default=7, help="of each row at most (default: 7)")
+    return parser
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"it must be above 0, not {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
