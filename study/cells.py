@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +13,13 @@ from common.file_hashes import file_hash
 from common.files import below, read_json, read_json_or_empty
 from common.hashes import digest
 from common.json_text import json_fault, parse_json
+from common.words import distinct
 from common.yaml_files import read_yaml
 from model_loaders.designs import PUBLISHED_SIZES, get_design
 from model_loaders.text.named import named_recipe
 from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
 from study.inputs import Inputs, launch_key
+from study.tuning.settings import COMMON
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
 # Flags that decide which texts a baseline sees.
@@ -40,7 +43,7 @@ class Cell:
         design: row of the table of designs, or the baseline's name.
         seed: of a trained design; None for a baseline.
         base: base model, as the study file names it.
-        recipe: the name of its flags under ``recipes``; empty where the study has none there.
+        recipe: the name of its flags under ``recipes``, or of its setting under ``tune``; empty where it has neither.
         folder: where the cell keeps what it makes; its name holds a hash of everything that decides its weights, so that a
             changed setting makes a new cell and never mixes with an old one.
         evaluation_key: hash of tasks, data and lengths: scores under another key are not this study's.
@@ -199,7 +202,9 @@ class CellMaker:
         system = design
         if base_name:
             system += f" on {base_name}"
-        if recipe:
+        if recipe in self.config.settings:
+            system += ", tuned"
+        elif recipe:
             system += f", {recipe}"
         cell = Cell(
             number=len(self.cells),
@@ -216,8 +221,14 @@ class CellMaker:
         self.cells.append(cell)
 
 
-def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
+def make_cells(config: StudyConfig, inputs: Inputs, choices: Mapping[tuple[str, str], str] | None = None) -> list[Cell]:
     """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on.
+
+    Args:
+        config: of the study.
+        inputs: of the study.
+        choices: the setting that was chosen for each base model and design; those that are not the common one get cells of
+            their own, behind all others, so that numbers of cells stay.
 
     Raises:
         UserError: the comparison's baseline is none of the systems.
@@ -231,6 +242,10 @@ def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
         maker.add_published(name)
     for seed, base, recipe, design in itertools.product(config.seeds, config.base_models, config.recipe_names, config.designs):
         maker.add_design(design, base, recipe, seed)
+    for seed, base, design in itertools.product(config.seeds, config.base_models, config.designs):
+        setting = (choices or {}).get((base, design), COMMON)
+        if setting != COMMON:
+            maker.add_design(design, base, setting, seed)
     systems = list(dict.fromkeys(cell.system for cell in maker.cells))
     baseline = config.comparison.get("baseline")
     if baseline is not None and baseline not in systems:
@@ -308,19 +323,6 @@ def stages_key(stages: object) -> list[Any]:
 def hash_of_file(path: str | None) -> str | None:
     """Return a hash of a small file's bytes."""
     return None if path is None else file_hash(Path(path))
-
-
-def distinct(names: list[str]) -> list[str]:
-    """Return the names, each that stands there twice with a number behind it.
-
-    >>> distinct(["base", "other", "base"])
-    ['base-1', 'other', 'base-2']
-    """
-    different = []
-    for place, name in enumerate(names):
-        number = names[: place + 1].count(name)
-        different.append(name if names.count(name) == 1 else f"{name}-{number}")
-    return different
 
 
 def find_cell(cells: list[Cell], label: str) -> Cell:

@@ -196,7 +196,7 @@ def find_eval_dir(config: StudyConfig, study_file: Path) -> str | None:
 def training_data(config: StudyConfig, study_file: Path, corpus_train: str | None, hashes: FileHashes) -> TrainingData:
     """Find and hash the training data of each name under ``recipes``; ``corpus_train`` is the embedded corpus's file."""
     data = TrainingData()
-    for recipe in config.recipe_names:
+    for recipe in [*config.recipe_names, *config.settings]:
         mix = config.flags(recipe).get("dataset_config")
         place = corpus_train or find_path(mix or str(config.train_file), study_file)
         if mix:

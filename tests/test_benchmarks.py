@@ -71,3 +71,9 @@ def test_encoding_is_compared_on_equal_vectors(tmp_path: Path) -> None:
     assert done.stdout.count("texts a processor second; ours reaches") == 2  # design 1 and its mean-pooling equal
     assert done.stdout.count("sentence-transformers, LoRA") == 8 and done.stdout.count("  published ") == 2
     assert "MiB for design 5" in done.stdout
+
+
+def test_many_models_are_compared() -> None:
+    done = run("many_models.py", "--models", "4", "--benchmark", "NanoBEIR", "--missing", "0.1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("4 models x ") and "s of processors" in done.stdout

@@ -26,7 +26,8 @@ def start(args: argparse.Namespace) -> None:
         if adapter is None:
             continue
         model = load(adapter, base, cache_dir=args.cache_dir, device=args.device, dtype=args.dtype)
-        name = f"{Path(adapter).name} ({model.design_name})"
+        folder = Path(adapter).name
+        name = folder if folder == model.design_name else f"{folder} ({model.design_name})"
         indexes.append(build(model, name, documents, args.index, bar=sys.stderr.isatty()))
     if len({index.name for index in indexes}) < len(indexes):  # two folders of one name
         for index, adapter in zip(indexes, (args.adapter, args.against), strict=True):

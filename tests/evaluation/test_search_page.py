@@ -57,7 +57,7 @@ def test_the_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("of 3 documents are found by both")
     names = [line for line in lines if line.endswith(":")]
-    assert names == ["causal_mean (causal_mean):", "bidirectional_mean (bidirectional_mean):"]
+    assert names == ["causal_mean:", "bidirectional_mean:"]
     assert sum("place" in line or "only here" in line for line in lines) == 6
 
 

@@ -86,7 +86,9 @@ def base_config(name: str, cache_dir: str | None) -> PretrainedConfig:
     return text_config(read_config(name, cache_dir))  # type: ignore[no-any-return]
 
 
-def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int) -> MemoryPlan:
+def plan_config(
+    config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int, model: EmbedModel | None = None
+) -> MemoryPlan:
     """Plan a run whose texts all have their greatest lengths, from its configuration alone.
 
     Args:
@@ -94,9 +96,10 @@ def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negative
         loss: of the run; None for the contrastive one with its defaults.
         negatives: of each query.
         processes: that share a batch.
+        model: of the run, where it was built (`model_of`) before.
     """
     training, contrastive = config.training, config.contrastive
-    model = model_of(config)
+    model = model or model_of(config)
     step = ContrastiveStep.of(
         model,
         SingleProcessEngine(),

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Score two models on your tasks and say whether one is better: adapters, exported folders or hub names of published models.
+set -eu
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python} OUT=${OUT:-runs/example}
+FIRST=${1:-$OUT/model1} SECOND=${2:-$OUT/mined} TASKS=${3:-$OUT/data/tasks}
+
+"$PYTHON" run_mteb.py --adapter_path "$FIRST" --data_dir "$TASKS" --output_dir "$OUT/compared" --name first
+
+"$PYTHON" run_mteb.py --adapter_path "$SECOND" --data_dir "$TASKS" --output_dir "$OUT/compared" --name second
+
+"$PYTHON" -m comparison "$OUT/compared" --baseline first --output_dir "$OUT/comparison"
