@@ -10,15 +10,13 @@ from typing import Any, Literal
 
 from common.errors import UserError, nearest
 from common.file_hashes import file_hash
-from common.files import below, read_json, read_json_or_empty
+from common.files import below, read_json_or_empty
 from common.hashes import digest
-from common.json_text import json_fault, parse_json
 from common.words import distinct
-from common.yaml_files import read_yaml
-from model_loaders.designs import PUBLISHED_SIZES, get_design
+from model_loaders.designs import get_design
 from model_loaders.text.named import named_recipe
-from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
-from study.inputs import Inputs, launch_key
+from study.config import BASELINES, LEXICAL, StudyConfig, flags_of
+from study.inputs import Inputs, launch_key, training_key
 from study.tuning.settings import COMMON
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
@@ -26,8 +24,6 @@ from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
 # Flags that decide how the mean-pooled base LLM computes; only those given are in its key, so that older cells keep theirs.
 OF_THE_COMPUTATION = ("torch_dtype", "attn_implementation")
-# Flags that do not affect the trained weights.
-WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
 State = Literal["done", "failed", "diverged", "unfinished"]
 
 
@@ -263,61 +259,6 @@ def evaluation_key(config: StudyConfig, inputs: Inputs) -> str:
         "prompts": hash_of_file(inputs.prompts) or config.eval_prompts,
     }
     return digest(facts, 16)
-
-
-def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
-    """Return the trainers' flags for a design, without those of the pooling that it does not have."""
-    flags, pooling = config.flags(recipe), get_design(design).pooling
-    if pooling == "none":
-        return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
-    if "latents" not in PUBLISHED_SIZES[pooling]:
-        flags.pop("pooling_latents", None)
-    return flags
-
-
-def training_key(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides the weights: flags that have an effect, and the LoRA settings themselves, not their file's name.
-
-    The data's content has a key of its own, also that of the files behind ``dataset_config``.
-    """
-    key = {}
-    for name, value in flags.items():
-        if name != "dataset_config" and not name.startswith(WITHOUT_EFFECT):
-            key[name] = value
-    if "stages" in key:
-        key["stages"] = stages_key(key["stages"])
-    lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
-    if isinstance(lora, str) and Path(lora).is_file():
-        lora = read_json(Path(lora))
-    if isinstance(lora, str) and lora.lstrip().startswith("{"):
-        try:
-            lora = parse_json(lora)
-        except ValueError as error:
-            raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
-    return {**key, "lora": lora}
-
-
-def stages_key(stages: object) -> list[Any]:
-    """Return what decides the weights of a training in stages: their flags, and the content of data files that they name.
-
-    Raises:
-        UserError: the file of stages cannot be read.
-    """
-    content: Any = stages
-    if isinstance(stages, str):
-        content = read_yaml(Path(stages), "training: stages")
-        if isinstance(content, dict):
-            content = content.get("stages")
-    if not isinstance(content, list) or not all(isinstance(stage, dict) for stage in content):
-        raise UserError(f"training: stages: {stages} holds no list of stages; see docs/objectives.md")
-    key = []
-    for stage in content:
-        facts = dict(stage)
-        data = facts.get("dataset_name")
-        if isinstance(data, str) and Path(data).is_file():
-            facts["dataset_name"] = file_hash(Path(data))
-        key.append(facts)
-    return key
 
 
 def hash_of_file(path: str | None) -> str | None:

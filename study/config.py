@@ -11,7 +11,7 @@ from typing import Any
 from common.build import build
 from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
-from model_loaders.designs import DESIGNS, GRID, design_name
+from model_loaders.designs import DESIGNS, GRID, PUBLISHED_SIZES, design_name, get_design
 from model_loaders.text.named import recipe_names
 from study.tuning.settings import TuneConfig
 
@@ -218,6 +218,16 @@ def read_study_config(path: Path, overrides: Mapping[str, Any]) -> StudyConfig:
     if content.get("designs") == "grid":
         content["designs"] = list(GRID)
     return build(StudyConfig, {**content, **overrides}, str(path))
+
+
+def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
+    """Return the trainers' flags for a design, without those of the pooling that it does not have."""
+    flags, pooling = config.flags(recipe), get_design(design).pooling
+    if pooling == "none":
+        return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
+    if "latents" not in PUBLISHED_SIZES[pooling]:
+        flags.pop("pooling_latents", None)
+    return flags
 
 
 def find_path(name: str, study_file: Path) -> str:

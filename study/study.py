@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from study.cells import Cell, flags_of, make_cells, read_scores_file
-from study.config import StudyConfig, read_study_config
+from study.cells import Cell, make_cells, read_scores_file
+from study.config import StudyConfig, flags_of, read_study_config
 from study.inputs import Inputs, prepare
 from study.tuning.choice import choose
 from study.tuning.settings import TuneConfig, check_different
