@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint types docs setup clean
+.PHONY: quickstart test test-slow bench lint types docs setup clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python run_study.py configs/quickstart.yaml
@@ -16,6 +16,10 @@ test: lint types
 # Kills, several processes, all model families: run before a release.
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+# The main ratios of speed against benchmarks/expected.json, in ten minutes: a fall beyond noise is named with its commits.
+bench: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     mode.add_argument("--cell", metavar="K", help="run this one cell and stop: its number in --plan, or its name")
     mode.add_argument("--plan", action="store_true", help="print the cells, what is done, expected time and memory")
     mode.add_argument("--compare", action="store_true", help="run no cell: compare what is there and write the report")
+    parser.add_argument("--tuning", action="store_true", help="with --cell or --plan: of the search that the key tune asks for")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # of a cell's process: it ends with that one
     return parser
 

@@ -1,6 +1,8 @@
-"""Sizes, counts and durations in words."""
+"""Sizes, counts, durations and names in words."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def gigabytes(size: float) -> str:
@@ -54,3 +56,17 @@ def quantity(value: float) -> str:
         if value >= limit:
             return f"{value / limit:.3g}{letter}"
     return f"{value:.3g}"
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return the names, each that stands there twice with a number behind it.
+
+    >>> distinct(["base", "other", "base"])
+    ['base-1', 'other', 'base-2']
+    """
+    names = list(names)
+    different = []
+    for place, name in enumerate(names):
+        number = names[: place + 1].count(name)
+        different.append(name if names.count(name) == 1 else f"{name}-{number}")
+    return different

@@ -36,6 +36,7 @@ docs/objectives
 docs/evaluation
 docs/export
 docs/designs
+docs/probes
 docs/studies
 docs/study
 docs/report

@@ -8,7 +8,7 @@ PYTHON=${PYTHON:-python} BASE=${BASE:-quickstart/base} STEPS=${STEPS:-100} OUT=$
     --relative_margin 0.05 --negatives 2
 
 "$PYTHON" trainers/model1_trainer.py --model_name_or_path "$BASE" --dataset_name "$OUT/data/mined.jsonl" \
-    --output_dir "$OUT/mined" --per_device_train_batch_size 32 --learning_rate 1e-3 --max_steps "$STEPS" --max_length 64
+    --output_dir "$OUT/mined" --per_device_train_batch_size 32 --learning_rate 1e-3 --max_steps "$STEPS" --max_seq_length 64
 
 "$PYTHON" run_mteb.py --adapter_path "$OUT/mined" --data_dir "$OUT/data/tasks" --output_dir "$OUT/compared" --name mined
 

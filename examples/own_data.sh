@@ -10,7 +10,7 @@ PYTHON=${PYTHON:-python} BASE=${BASE:-quickstart/base} STEPS=${STEPS:-100} OUT=$
 "$PYTHON" trainers/check_data.py --dataset_name "$OUT/data/triplets.jsonl" --against "$OUT/data/tasks"
 
 "$PYTHON" trainers/model1_trainer.py --model_name_or_path "$BASE" --dataset_name "$OUT/data/triplets.jsonl" \
-    --output_dir "$OUT/model1" --per_device_train_batch_size 32 --learning_rate 1e-3 --max_steps "$STEPS" --max_length 64
+    --output_dir "$OUT/model1" --per_device_train_batch_size 32 --learning_rate 1e-3 --max_steps "$STEPS" --max_seq_length 64
 
 "$PYTHON" run_mteb.py --adapter_path "$OUT/model1" --data_dir "$OUT/data/tasks" --output_dir "$OUT/model1-mteb"
 

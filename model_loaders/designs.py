@@ -47,6 +47,9 @@ DESIGNS: dict[str, Design] = {
     "causal_mean":        Design("causal",        "last", "mean", "none", "Mean pooling, causal attention"),
     "bidirectional_eos":  Design("bidirectional", "last", "last", "none", "EOS-last-token pooling, bidirectional"),
     "bidirectional_mean": Design("bidirectional", "last", "mean", "none", "Mean pooling, bidirectional"),
+    # Design 5 on LLMs whose inner layers have massive activations (docs/designs.md).
+    "model5_normalised": Design("bidirectional", "all", "normalised_mean", "multi_layer",
+                                "Multi-Layers Trainable Pooling on normalised means, bidirectional"),
 }
 # fmt: on
 
@@ -55,6 +58,7 @@ CELL_POOLINGS: dict[str, tuple[Layers, str, str, str]] = {
     "eos": ("last", "last", "none", "EOS-last-token pooling"),
     "mean": ("last", "mean", "none", "Mean pooling"),
     "weighted_mean": ("last", "weighted_mean", "none", "Weighted mean"),
+    "normalised_mean": ("last", "normalised_mean", "none", "Mean of normalised token states"),
     "max": ("last", "max", "none", "Max pooling"),
     "first": ("last", "first", "none", "First token"),
     "last_layer": ("last", "all", "last_layer", "Last-Layer Trainable Pooling over all tokens"),

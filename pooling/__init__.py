@@ -27,6 +27,7 @@ from pooling.latent_attention import LatentAttentionConfig, LatentAttentionPooli
 from pooling.maximum import masked_max
 from pooling.mean import masked_mean
 from pooling.multi_layer import MultiLayerPooling
+from pooling.normalised_mean import normalised_mean
 from pooling.protocol import KeepsWork, Pooling, ShowsAttention, Sizes
 from pooling.self_attention import SelfAttentionConfig, SelfAttentionPooling
 from pooling.weighted_mean import weighted_mean
@@ -86,6 +87,7 @@ TOKEN_POOLINGS: dict[str, TokenPooling] = {
     "last": TokenPooling(last_token, "EOS"),
     "mean": TokenPooling(masked_mean, "mean"),
     "weighted_mean": TokenPooling(weighted_mean, "weighted mean"),
+    "normalised_mean": TokenPooling(normalised_mean, "normalised mean"),
     "max": TokenPooling(masked_max, "max"),
     "first": TokenPooling(first_token, "first token"),
 }

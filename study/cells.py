@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError, nearest
 from common.file_hashes import file_hash
-from common.files import below, read_json, read_json_or_empty
+from common.files import below, read_json_or_empty
 from common.hashes import digest
-from common.json_text import json_fault, parse_json
-from common.yaml_files import read_yaml
-from model_loaders.designs import PUBLISHED_SIZES, get_design
+from common.words import distinct
+from model_loaders.designs import get_design
 from model_loaders.text.named import named_recipe
-from study.config import BASELINES, LEXICAL, ROOT, StudyConfig
-from study.inputs import Inputs, launch_key
+from study.config import BASELINES, LEXICAL, StudyConfig, flags_of
+from study.inputs import Inputs, launch_key, training_key
+from study.tuning.settings import COMMON
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
 # Flags that decide which texts a baseline sees.
 OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
 # Flags that decide how the mean-pooled base LLM computes; only those given are in its key, so that older cells keep theirs.
 OF_THE_COMPUTATION = ("torch_dtype", "attn_implementation")
-# Flags that do not affect the trained weights.
-WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
 State = Literal["done", "failed", "diverged", "unfinished"]
 
 
@@ -40,7 +39,7 @@ class Cell:
         design: row of the table of designs, or the baseline's name.
         seed: of a trained design; None for a baseline.
         base: base model, as the study file names it.
-        recipe: the name of its flags under ``recipes``; empty where the study has none there.
+        recipe: the name of its flags under ``recipes``, or of its setting under ``tune``; empty where it has neither.
         folder: where the cell keeps what it makes; its name holds a hash of everything that decides its weights, so that a
             changed setting makes a new cell and never mixes with an old one.
         evaluation_key: hash of tasks, data and lengths: scores under another key are not this study's.
@@ -199,7 +198,9 @@ class CellMaker:
         system = design
         if base_name:
             system += f" on {base_name}"
-        if recipe:
+        if recipe in self.config.settings:
+            system += ", tuned"
+        elif recipe:
             system += f", {recipe}"
         cell = Cell(
             number=len(self.cells),
@@ -216,8 +217,14 @@ class CellMaker:
         self.cells.append(cell)
 
 
-def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
+def make_cells(config: StudyConfig, inputs: Inputs, choices: Mapping[tuple[str, str], str] | None = None) -> list[Cell]:
     """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on.
+
+    Args:
+        config: of the study.
+        inputs: of the study.
+        choices: the setting that was chosen for each base model and design; those that are not the common one get cells of
+            their own, behind all others, so that numbers of cells stay.
 
     Raises:
         UserError: the comparison's baseline is none of the systems.
@@ -231,6 +238,10 @@ def make_cells(config: StudyConfig, inputs: Inputs) -> list[Cell]:
         maker.add_published(name)
     for seed, base, recipe, design in itertools.product(config.seeds, config.base_models, config.recipe_names, config.designs):
         maker.add_design(design, base, recipe, seed)
+    for seed, base, design in itertools.product(config.seeds, config.base_models, config.designs):
+        setting = (choices or {}).get((base, design), COMMON)
+        if setting != COMMON:
+            maker.add_design(design, base, setting, seed)
     systems = list(dict.fromkeys(cell.system for cell in maker.cells))
     baseline = config.comparison.get("baseline")
     if baseline is not None and baseline not in systems:
@@ -250,77 +261,9 @@ def evaluation_key(config: StudyConfig, inputs: Inputs) -> str:
     return digest(facts, 16)
 
 
-def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
-    """Return the trainers' flags for a design, without those of the pooling that it does not have."""
-    flags, pooling = config.flags(recipe), get_design(design).pooling
-    if pooling == "none":
-        return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
-    if "latents" not in PUBLISHED_SIZES[pooling]:
-        flags.pop("pooling_latents", None)
-    return flags
-
-
-def training_key(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides the weights: flags that have an effect, and the LoRA settings themselves, not their file's name.
-
-    The data's content has a key of its own, also that of the files behind ``dataset_config``.
-    """
-    key = {}
-    for name, value in flags.items():
-        if name != "dataset_config" and not name.startswith(WITHOUT_EFFECT):
-            key[name] = value
-    if "stages" in key:
-        key["stages"] = stages_key(key["stages"])
-    lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
-    if isinstance(lora, str) and Path(lora).is_file():
-        lora = read_json(Path(lora))
-    if isinstance(lora, str) and lora.lstrip().startswith("{"):
-        try:
-            lora = parse_json(lora)
-        except ValueError as error:
-            raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
-    return {**key, "lora": lora}
-
-
-def stages_key(stages: object) -> list[Any]:
-    """Return what decides the weights of a training in stages: their flags, and the content of data files that they name.
-
-    Raises:
-        UserError: the file of stages cannot be read.
-    """
-    content: Any = stages
-    if isinstance(stages, str):
-        content = read_yaml(Path(stages), "training: stages")
-        if isinstance(content, dict):
-            content = content.get("stages")
-    if not isinstance(content, list) or not all(isinstance(stage, dict) for stage in content):
-        raise UserError(f"training: stages: {stages} holds no list of stages; see docs/objectives.md")
-    key = []
-    for stage in content:
-        facts = dict(stage)
-        data = facts.get("dataset_name")
-        if isinstance(data, str) and Path(data).is_file():
-            facts["dataset_name"] = file_hash(Path(data))
-        key.append(facts)
-    return key
-
-
 def hash_of_file(path: str | None) -> str | None:
     """Return a hash of a small file's bytes."""
     return None if path is None else file_hash(Path(path))
-
-
-def distinct(names: list[str]) -> list[str]:
-    """Return the names, each that stands there twice with a number behind it.
-
-    >>> distinct(["base", "other", "base"])
-    ['base-1', 'other', 'base-2']
-    """
-    different = []
-    for place, name in enumerate(names):
-        number = names[: place + 1].count(name)
-        different.append(name if names.count(name) == 1 else f"{name}-{number}")
-    return different
 
 
 def find_cell(cells: list[Cell], label: str) -> Cell:

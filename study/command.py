@@ -12,7 +12,7 @@ from argparse import Namespace
 from types import FrameType
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UsageError, UserError
 from common.locks import InUseError
 from comparison.report.tables.terminal import for_terminal, terminal_width
 from study import launch
@@ -28,9 +28,11 @@ from study.report.study_json import write_study_json
 from study.run_cell import run_cell
 from study.scheduler import IN_USE, make_slots, run_cells, why
 from study.study import Study, read_study
+from study.tuning.apart import check_apart
+from study.tuning.table import budget_line, save_tuning, tuning_markdown
 from trainers.flags.command_line import parse
 
-DONE, FAILED, STOPPED = 0, 1, 130
+DONE, FAILED, WRONG_FLAGS, STOPPED = 0, 1, 2, 130
 
 
 def run(args: Namespace, overrides: dict[str, Any]) -> int:
@@ -45,7 +47,9 @@ def run(args: Namespace, overrides: dict[str, Any]) -> int:
         return run_mode(args, overrides)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return IN_USE if isinstance(error, InUseError) else FAILED
+        if isinstance(error, InUseError):
+            return IN_USE
+        return WRONG_FLAGS if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt as stopped:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         return int(getattr(stopped, "exit_code", STOPPED))
@@ -66,6 +70,8 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
         del os.environ[name]
     study = read_study(args.study, overrides, look_up=args.cell is None and not args.compare)
     launch.read_accelerate(study.inputs.accelerate)
+    if args.tuning:
+        study = search_of(study, args)
     if args.plan:
         problems = print_plan(study)
         for problem in problems:
@@ -75,19 +81,54 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
         declare(study)
         run_cell(study, find_cell(study.cells, args.cell))
         return DONE
-    reasons = {} if args.compare else run_all(study)
+    reasons: dict[str, str] = {}
+    if study.tuning is not None and not args.compare:
+        reasons = run_search(study, study.tuning)
+        study = read_study(args.study, overrides)  # with the cells of the settings that were chosen
+    if not args.compare:
+        reasons |= run_all(study)
     return finish(study, reasons)
 
 
-def run_all(study: Study) -> dict[str, str]:
-    """Run every cell that is not done; return those that are not done afterwards, and why."""
+def search_of(study: Study, args: Namespace) -> Study:
+    """Return the search of a study.
+
+    Raises:
+        UsageError: it has none, or neither a plan nor a cell of it is asked for.
+    """
+    if study.tuning is None:
+        raise UsageError(f"--tuning: {study.file} has no key tune")
+    if args.cell is None and not args.plan:
+        raise UsageError("--tuning goes with --cell or --plan; without it the search runs before the study's own cells")
+    return study.tuning
+
+
+def run_search(study: Study, tuning: Study) -> dict[str, str]:
+    """Run every cell of the search that is not done; return those that are not done afterwards, and why."""
+    check_bases(study)  # whose base models were looked up
+    for sentence in check_apart(study, tuning):
+        print(for_terminal(sentence, terminal_width()), flush=True)
+    print(for_terminal(budget_line(tuning), terminal_width()), flush=True)
+    reasons = run_all(tuning, study)
+    return {f"tuning, {name}": reason for name, reason in reasons.items()}
+
+
+def run_all(study: Study, whole: Study | None = None) -> dict[str, str]:
+    """Run every cell that is not done; return those that are not done afterwards, and why.
+
+    Args:
+        study: whose cells are run.
+        whole: the study that it is the search of; None for a study itself.
+    """
     check_bases(study)
     check_flags(study)
-    declare(study)
+    declare(whole or study)
     slots = make_slots(study.config.jobs, study.inputs.accelerate)
     places = f"{len(slots.devices)} at a time; everything goes to {study.config.output_dir}"
     print(f"{len(study.cells)} cells, {places}", flush=True)
-    script = [sys.executable, str(ROOT / "run_study.py"), str(study.file), *flag_words(study.overrides)]
+    script = [sys.executable, str(ROOT / "run_study.py"), str(study.file), *flag_words((whole or study).overrides)]
+    if whole is not None:
+        script.append("--tuning")
 
     def command(cell: Cell) -> list[str]:
         return [*script, "--cell", cell.name, "--parent", str(os.getpid())]
@@ -137,6 +178,10 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
         saved = ", ".join(map(str, headline_table.save(rows, headline, study.output_dir)))
         print(for_terminal(f"saved {saved}", terminal_width()))
     missing = [cell for cell in study.cells if not cell.done]
+    if study.tuning is not None:
+        saved = ", ".join(map(str, save_tuning(study, study.tuning)))
+        print(for_terminal(tuning_markdown(study, study.tuning), terminal_width()) + f"\nsaved {saved}")
+        missing += [cell for cell in study.tuning.cells if cell.state not in ("done", "diverged")]
     for cell in missing:
         print(f"\n{cell.name} {state_words(cell)}: {reasons.get(cell.name) or why(cell)}", file=sys.stderr)
     if problem:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from comparison.places import PROJECT, from_project
-from study.cells import Cell, flags_of
+from study.cells import Cell
+from study.config import flags_of
 from study.study import Study
 
 

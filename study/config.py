@@ -11,8 +11,9 @@ from typing import Any
 from common.build import build
 from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
-from model_loaders.designs import DESIGNS, GRID, design_name
+from model_loaders.designs import DESIGNS, GRID, PUBLISHED_SIZES, design_name, get_design
 from model_loaders.text.named import recipe_names
+from study.tuning.settings import TuneConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEM_NAME = re.compile(r"[\w.-]+")  # it becomes part of a folder's name
@@ -60,6 +61,8 @@ class StudyConfig:
         eval_prompts: ``own`` for the prompts of training (default), ``mteb``, ``none``, or a YAML file of prompts by task, as
             ``run_mteb.py --prompts`` takes it.
         jobs: cells at a time, at least one; empty for one on each share of the GPUs, and two on a CPU of at least two cores.
+        tune: settings that each design tries on development tasks first; it is trained with its best one too
+            (`study.tuning.settings`).
         comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, unrelated, seed.
     """
 
@@ -83,6 +86,7 @@ class StudyConfig:
     eval_batch_size: int | None = None
     eval_prompts: str = "own"
     jobs: int | None = None
+    tune: TuneConfig | None = None
     comparison: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,6 +112,7 @@ class StudyConfig:
         self._check_flags("training", self.training)
         for name, flags in self.recipes.items():
             self._check_flags(f"recipes, {name}", flags)
+        self._check_tuning()
         self._check_data()
         self._check_comparison()
 
@@ -122,6 +127,18 @@ class StudyConfig:
             raise UserError(f"{key}: dataset_config takes the path of a file, not {mix!r}")
         if mix is not None and (self.train_file or self.corpus):
             raise UserError(f"{key}: dataset_config names the training data: leave train_file and corpus out")
+
+    def _check_tuning(self) -> None:
+        if self.tune is None:
+            return
+        if self.recipes:
+            raise UserError("tune: leave recipes out: each design is trained with the common setting and with its best one")
+        self._check_flags("tune: training", self.tune.training)
+        for name, flags in self.tune.settings.items():
+            self._check_flags(f"tune: settings, {name}", flags)
+        for task in self.tune.tasks:
+            if task in self.tasks:
+                raise UserError(f"tune: {task} is a test task of the study: settings must be chosen on other data")
 
     def _check_data(self) -> None:
         if self.corpus not in (None, "docstrings"):
@@ -156,9 +173,14 @@ class StudyConfig:
         """The names under ``recipes``; one empty name where the file has none."""
         return list(self.recipes) or [""]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that ``tune`` names; none without it."""
+        return {} if self.tune is None else self.tune.settings
+
     def flags(self, recipe: str) -> dict[str, Any]:
-        """Return the trainers' flags under a name in ``recipes``, those of ``training`` included."""
-        return {**self.training, **self.recipes.get(recipe, {})}
+        """Return the trainers' flags under a name in ``recipes`` or of a setting, those of ``training`` included."""
+        return {**self.training, **self.recipes.get(recipe, self.settings.get(recipe, {}))}
 
 
 def _check_system_name(name: str) -> None:
@@ -196,6 +218,16 @@ def read_study_config(path: Path, overrides: Mapping[str, Any]) -> StudyConfig:
     if content.get("designs") == "grid":
         content["designs"] = list(GRID)
     return build(StudyConfig, {**content, **overrides}, str(path))
+
+
+def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
+    """Return the trainers' flags for a design, without those of the pooling that it does not have."""
+    flags, pooling = config.flags(recipe), get_design(design).pooling
+    if pooling == "none":
+        return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
+    if "latents" not in PUBLISHED_SIZES[pooling]:
+        flags.pop("pooling_latents", None)
+    return flags
 
 
 def find_path(name: str, study_file: Path) -> str:

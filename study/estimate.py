@@ -26,9 +26,10 @@ from evaluation.tasks.workload import expected_characters
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import ROLES
 from study.attention_mass import real_texts
-from study.cells import Cell, flags_of, training_key
+from study.cells import Cell
 from study.command_line import training_words
-from study.inputs import launch_key
+from study.config import flags_of
+from study.inputs import launch_key, training_key
 from study.launch import cores
 from study.study import Study
 from trainers.flags.command_line import parse

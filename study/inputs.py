@@ -10,9 +10,10 @@ from typing import Any
 import huggingface_hub
 
 from common.errors import UserError, nearest
-from common.file_hashes import FileHashes
-from common.files import first_line
+from common.file_hashes import FileHashes, file_hash
+from common.files import first_line, read_json
 from common.hashes import digest
+from common.json_text import json_fault, parse_json
 from common.locks import locked
 from common.printable import shown
 from common.yaml_files import read_yaml
@@ -21,10 +22,12 @@ from model_loaders.backbone.base_files import weights_hash
 from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
 from quickstart.corpus import build_corpus
 from quickstart.docstrings.split import LeakageError
-from study.config import StudyConfig, find_path
+from study.config import ROOT, StudyConfig, find_path
 from study.published import content_key, find_published
 from triplets.arguments import DataArguments
 
+# Flags that do not affect the trained weights.
+WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
 PROMPTS = ("own", "mteb", "none")
 
 
@@ -196,7 +199,7 @@ def find_eval_dir(config: StudyConfig, study_file: Path) -> str | None:
 def training_data(config: StudyConfig, study_file: Path, corpus_train: str | None, hashes: FileHashes) -> TrainingData:
     """Find and hash the training data of each name under ``recipes``; ``corpus_train`` is the embedded corpus's file."""
     data = TrainingData()
-    for recipe in config.recipe_names:
+    for recipe in [*config.recipe_names, *config.settings]:
         mix = config.flags(recipe).get("dataset_config")
         place = corpus_train or find_path(mix or str(config.train_file), study_file)
         if mix:
@@ -257,3 +260,48 @@ def launch_key(path: str | None) -> dict[str, Any]:
     if processes is not None and (type(processes) is not int or processes < 1):
         raise UserError(f"{path}: num_processes is {shown(processes)}, not a whole number above 0")
     return {name: content.get(name) for name in ("distributed_type", "num_processes", "mixed_precision")}
+
+
+def training_key(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the weights: flags that have an effect, and the LoRA settings themselves, not their file's name.
+
+    The data's content has a key of its own, also that of the files behind ``dataset_config``.
+    """
+    key = {}
+    for name, value in flags.items():
+        if name != "dataset_config" and not name.startswith(WITHOUT_EFFECT):
+            key[name] = value
+    if "stages" in key:
+        key["stages"] = stages_key(key["stages"])
+    lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
+    if isinstance(lora, str) and Path(lora).is_file():
+        lora = read_json(Path(lora))
+    if isinstance(lora, str) and lora.lstrip().startswith("{"):
+        try:
+            lora = parse_json(lora)
+        except ValueError as error:
+            raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
+    return {**key, "lora": lora}
+
+
+def stages_key(stages: object) -> list[Any]:
+    """Return what decides the weights of a training in stages: their flags, and the content of data files that they name.
+
+    Raises:
+        UserError: the file of stages cannot be read.
+    """
+    content: Any = stages
+    if isinstance(stages, str):
+        content = read_yaml(Path(stages), "training: stages")
+        if isinstance(content, dict):
+            content = content.get("stages")
+    if not isinstance(content, list) or not all(isinstance(stage, dict) for stage in content):
+        raise UserError(f"training: stages: {stages} holds no list of stages; see docs/objectives.md")
+    key = []
+    for stage in content:
+        facts = dict(stage)
+        data = facts.get("dataset_name")
+        if isinstance(data, str) and Path(data).is_file():
+            facts["dataset_name"] = file_hash(Path(data))
+        key.append(facts)
+    return key

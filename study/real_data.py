@@ -2,7 +2,7 @@
 
 Command::
 
-    python -m study.real_data ../shared/data --output_dir runs/real_data
+    python -m study.real_data DATA --output_dir runs/real_data
 
 ``DATA/eval`` holds task folders (docs/evaluation.md) and ``DATA/train`` triplets in JSON lines. Nothing is copied but what is
 made: the links lead back into ``DATA``.

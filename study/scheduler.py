@@ -187,7 +187,7 @@ class Display:
 
     def place(self, cell: Cell) -> str:
         """Return a cell's place among all, such as ``[3/8]``."""
-        return f"[{cell.number + 1}/{len(self.cells)}]"
+        return f"[{self.cells.index(cell) + 1}/{len(self.cells)}]"
 
     def line(self, text: str) -> None:
         """Print a line that stays."""

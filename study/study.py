@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from study.cells import Cell, make_cells
-from study.config import StudyConfig, read_study_config
+from common.errors import UserError
+from study.cells import Cell, make_cells, read_scores_file
+from study.config import StudyConfig, flags_of, read_study_config
 from study.inputs import Inputs, prepare
+from study.tuning.choice import choose
+from study.tuning.settings import TuneConfig, check_different
 from triplets.arguments import DataArguments
 from triplets.dataset import TripletRows
 from triplets.read import read_triplets
@@ -33,6 +36,7 @@ class Study:
         inputs: base models, data and tasks, with hashes.
         cells: in the order of the study.
         overrides: keys that were given on the command line, which go before those of the file.
+        tuning: the search of settings, a study of its own below ``tuning`` in the study's folder; None without ``tune``.
     """
 
     file: Path
@@ -40,6 +44,7 @@ class Study:
     inputs: Inputs
     cells: list[Cell]
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Study | None = None
 
     @property
     def output_dir(self) -> Path:
@@ -66,7 +71,66 @@ def read_study(file: Path, overrides: Mapping[str, Any] | None = None, *, look_u
     overrides = overrides or {}
     config = read_study_config(file, overrides)
     inputs = prepare(config, file, look_up=look_up)
-    return Study(file, config, inputs, make_cells(config, inputs), overrides)
+    tuning = None if config.tune is None else tuning_study(config, config.tune, inputs, file)
+    return Study(file, config, inputs, make_cells(config, inputs, chosen_settings(tuning)), overrides, tuning)
+
+
+def tuning_study(config: StudyConfig, tune: TuneConfig, inputs: Inputs, file: Path) -> Study:
+    """Return the search of a study: every design with every setting, one seed, scored on the development tasks.
+
+    Raises:
+        UserError: two settings are the same for a design, or a development task is a test task or cannot be found.
+    """
+    recipes: dict[str, Any] = {}
+    for name, flags in tune.tried.items():
+        recipes[name] = {**flags, **tune.training}
+    search = replace(
+        config,
+        output_dir=str(Path(config.output_dir) / "tuning"),
+        title=None,
+        seeds=[tune.seed],
+        recipes=recipes,
+        tune=None,
+        corpus=None,
+        train_file=None if "dataset_config" in config.training else inputs.train[config.recipe_names[0]],
+        eval_dir=tune.eval_dir,
+        tasks=tune.tasks,
+        headline=None,
+        baselines=[],
+        published={},
+        comparison={},
+    )
+    for design in search.designs:
+        check_different(design, {name: flags_of(search, name, design) for name in recipes})
+    own = prepare(search, file)
+    for name, key in own.tasks.items():
+        for test, test_key in inputs.tasks.items():
+            if name == test or key == test_key:
+                raise UserError(f"tune: {name} is the study's test task {test}: settings must be chosen on other data")
+    return Study(file, search, own, make_cells(search, own))
+
+
+def tuned_scores(tuning: Study) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """Return the main scores by base model and design, setting and development task; a diverged run has none.
+
+    A setting whose run has not ended is left out.
+    """
+    table: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for cell in tuning.cells:
+        of_settings = table.setdefault((cell.base, cell.design), {})
+        if cell.state == "diverged":
+            of_settings[cell.recipe] = {}
+        elif cell.done:
+            scores = read_scores_file(cell.scores_file)["scores"]
+            of_settings[cell.recipe] = {task: float(entry["score"]) for task, entry in scores.items()}
+    return table
+
+
+def chosen_settings(tuning: Study | None) -> dict[tuple[str, str], str]:
+    """Return the best setting by base model and design; nothing before all runs of the search have ended."""
+    if tuning is None or any(cell.state not in ("done", "diverged") for cell in tuning.cells):
+        return {}
+    return {key: choose(of_settings) for key, of_settings in tuned_scores(tuning).items()}
 
 
 def training_rows(study: Study, recipe: str) -> TripletRows:

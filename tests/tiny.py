@@ -41,6 +41,7 @@ LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_mo
 # Cells whose attention is tested with the other poolings: in the slow tier alone.
 SLOW_CELLS = (
     "causal_weighted_mean",
+    "causal_normalised_mean",
     "causal_max",
     "causal_first",
     "causal_latent_attention",

@@ -43,11 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, rest = parser.parse_known_args(argv)
     config = parse([*rest, "--output_dir", tempfile.gettempdir()], needs_data=False)
 
-    from trainers.memory.plan_config import plan_config  # after --help and errors in flags: imports torch
+    from trainers.memory.plan_config import model_of, plan_config  # after --help and errors in flags: imports torch
+    from trainers.monitor.surprises import parameters_of, surprises
     from trainers.run.losses import loss_of
 
     try:
-        plan = plan_config(config, loss_of(config.contrastive), negatives=own.negatives, processes=own.processes)
+        model, loss = model_of(config), loss_of(config.contrastive)
+        plan = plan_config(config, loss, negatives=own.negatives, processes=own.processes, model=model)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -64,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(plan)
     if config.contrastive.chunk_tokens == "auto":
         print("--chunk_tokens auto: of the whole batch at once; a run takes chunks where that does not fit its device")
+    in_fp32 = config.training.use_cpu and not config.training.bf16 and config.model.torch_dtype in ("auto", "float32")
+    for note in surprises(parameters_of(model), config.training.learning_rate, fp32_on_cpu=in_fp32):
+        print(f"note: {note}")
     print("tensors of one process; memory inside kernels and rounding by the allocator come on top")
     return 0
 

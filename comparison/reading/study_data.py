@@ -165,7 +165,8 @@ class LeakedTexts(_Counted):
         task: the task's name.
         count: number of the task's test texts or pairs that stand there.
         total: number of all its test texts or pairs.
-        unit: ``texts`` or ``pairs``.
+        unit: ``texts`` or ``pairs``; ``parts`` for texts of which a training text holds at least half, by sequences of 13
+            words; ``source`` where the names say that training data and task are of one source, and ``count`` is 1.
         examples: a few of them, shortened as you like.
     """
 
@@ -173,7 +174,7 @@ class LeakedTexts(_Counted):
     task: str
     count: int
     total: int | None = None
-    unit: Literal["texts", "pairs"] = "texts"
+    unit: Literal["texts", "pairs", "parts", "source"] = "texts"
     examples: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

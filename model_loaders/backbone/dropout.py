@@ -1,11 +1,22 @@
-"""Dropout of the attention weights, and whether a model has any dropout at all."""
+"""Dropout of the attention weights, whether a model has any dropout at all, and a mask of dropout that is quick to draw.
+
+On a CPU torch draws a mask element by element, which takes longer than some of the products that read the result. Here a
+generator's whole 64 bits are drawn at once and read as four numbers of 16 bits: an element is dropped where its number is among
+the lowest ``p * 65,536``. So each element is dropped independently, with ``p`` rounded to a multiple of 1 / 65,536
+(`rounded_share`), and the scaling by ``1 / (1 - p)`` takes the rounded ``p``: the mean is exact.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from common.errors import UserError
 from model_loaders.backbone.states import decoder_layers
+
+STEPS = 2**16  # of the share that is dropped
+LOWEST = -(2**15)  # int16
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def set_attention_dropout(backbone: nn.Module, share: float) -> None:
@@ -39,3 +50,31 @@ def has_dropout(backbone: nn.Module) -> bool:
         if (getattr(module, "attention_dropout", None) or 0.0) > 0.0:
             return True
     return False
+
+
+def rounded_share(share: float) -> float:
+    """Return the share of elements that `draw_mask` drops when it is asked for ``share``."""
+    return round(share * STEPS) / STEPS
+
+
+def draw_mask(shape: torch.Size, share: float) -> Tensor:
+    """Draw a mask of dropout with torch's generator of the CPU: int16, all bits set where an element is kept, else 0.
+
+    Args:
+        shape: of the mask.
+        share: of elements to drop, in [0, 1); see `rounded_share`.
+    """
+    words = torch.empty(-(-shape.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    numbers = words.view(torch.int16)[: shape.numel()].view(shape)
+    return numbers.ge_(LOWEST + round(share * STEPS)).neg_()
+
+
+def apply_mask(values: Tensor, mask: Tensor) -> Tensor:
+    """Return a copy of ``values`` with zeros where a mask of `draw_mask` drops; the rest is not scaled."""
+    return (values.view(INTEGERS[values.element_size()]) & mask).view(values.dtype)
+
+
+def apply_mask_(values: Tensor, mask: Tensor) -> Tensor:
+    """Do the same in place."""
+    values.view(INTEGERS[values.element_size()]).bitwise_and_(mask)
+    return values

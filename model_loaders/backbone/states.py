@@ -39,14 +39,36 @@ def read_states(
         The states ``(batch, items, hidden)`` and their mask ``(batch, items)``; the mask is ``None`` where every item is
         real. Items are tokens for ``tokens="all"``, else layers (one for ``layers="last"``).
     """
+    with rows_of(backbone, attention_mask, pool_mask):
+        return states_of(backbone, design, inputs_of(input_ids, attention_mask), pool_mask)
+
+
+def inputs_of(input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
+    """Return the arguments of the backbone; both ``(batch, tokens)``."""
     inputs: dict[str, Any] = {"input_ids": input_ids, "use_cache": False}
     if attention_mask is not None:
         # Positions count real tokens only, so that a text's vector does not depend on padding, in bf16 either. Without a mask
         # the backbone counts all of them itself: positions of ours could be taken for several texts packed into one row.
         positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
         inputs |= {"attention_mask": attention_mask, "position_ids": positions}
-    with rows_of(backbone, attention_mask, pool_mask):
-        return states_of(backbone, design, inputs, pool_mask)
+    return inputs
+
+
+def read_layers(
+    backbone: nn.Module, reduce: Reduce, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor
+) -> Tensor:
+    """Run the backbone without gradients and return what ``reduce`` makes of each layer 1..L, ``(batch, layers, …)``.
+
+    Args:
+        backbone: as `read_states` takes it.
+        reduce: takes states ``(batch, tokens, hidden)`` and ``pool_mask``, returns ``(batch, …)``.
+        input_ids: ``(batch, tokens)``.
+        attention_mask: as `read_states` takes it.
+        pool_mask: ``(batch, tokens)``; the tokens that are read.
+    """
+    with torch.no_grad(), rows_of(backbone, attention_mask, pool_mask), inner_states(backbone, reduce, pool_mask) as states:
+        last = reduce(backbone(**inputs_of(input_ids, attention_mask)).last_hidden_state, pool_mask)
+    return torch.stack([*states, last], dim=1)
 
 
 def states_of(backbone: nn.Module, design: Design, inputs: dict[str, Any], pool_mask: Tensor) -> tuple[Tensor, Tensor | None]:

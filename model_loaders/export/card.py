@@ -15,6 +15,7 @@ from model_loaders.export.reader import READER, script_of
 from model_loaders.export.request import Likeness, Request
 from model_loaders.export.results import Score, model_index, table_of
 from model_loaders.hub import looks_local
+from model_loaders.layouts.manifest import library_versions
 from model_loaders.text.prompts import ROLES
 from pooling import POOLINGS, TOKEN_POOLINGS
 
@@ -71,6 +72,7 @@ def write_card(request: Request, folder: Path, notes: list[str], likeness: Liken
     parts += [section for section in (scored(extra.scores), trained(extra.training)) if section]
     if notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
+    parts += [f"## Limits\n\n{limits(model)}", f"## Made with\n\n{made_with()}"]
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -87,6 +89,23 @@ def scored(scores: Sequence[Score]) -> str:
 def trained(training: str) -> str:
     """Return the section on the training; empty where nothing is known."""
     return f"## Training\n\n{training}" if training else ""
+
+
+def limits(model: EmbedModel) -> str:
+    """Return what a reader should not expect of the model."""
+    return (
+        f"Longer texts lose their end. Scores of other prompts than the ones above are not known. What the base LLM "
+        f"({model.base_model.model_type}) may be used for is said by its licence, which holds for these weights too."
+    )
+
+
+def made_with() -> str:
+    """Return the versions of the libraries, and what to cite."""
+    versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
+    return (
+        f"{versions}. The designs are those of [Pooling And Attention: What Are Effective Designs For LLM-Based Embedding "
+        "Models?](https://arxiv.org/abs/2409.02727); please cite the paper."
+    )
 
 
 def front_matter(request: Request, extra: Extra) -> str:

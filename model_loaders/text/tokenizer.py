@@ -48,7 +48,7 @@ class Batch:
         assert self.attention_mask is not None
         hides = not causal and not bool(self.attention_mask.all())
         same = self.pool_mask is self.attention_mask
-        needed = hides or not (same or torch.equal(last_places(self.pool_mask), last_places(self.attention_mask)))
+        needed = hides or not (same or bool((last_places(self.pool_mask) == last_places(self.attention_mask)).all()))
         return self if needed else replace(self, attention_mask=None)
 
     def to(self, device: torch.device | str) -> Batch:

@@ -1,8 +1,8 @@
-"""Leakage: test texts of a study's tasks in its training data, alone and as pairs that belong together.
+"""Leakage: test texts of a study's tasks in its training data, alone, as pairs that belong together, and in large part.
 
 Texts count as equal if their letters and digits are, so that other capitals, white space, punctuation or tokenisation (mteb
 distributes STS12-16 tokenised) hide nothing. A pair is a test's pair of sentences, or a query and a document that answers
-it; it has leaked if both stand in one training row.
+it; it has leaked if both stand in one training row. `shared_sequences` says what large parts are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.files import read_json_or_empty, write_json
 from common.hashes import digest
 from common.text_hash import letter_hashes
@@ -21,12 +23,13 @@ from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder
 from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
 from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
+from study.report.shared_sequences import LEAST_SHARE, SequenceIndex, same_source
 from study.study import Study, training_rows
 from triplets.check.scan import columns
 from triplets.check.text_index import TextIndex
 from triplets.dataset import LoadedDataSet
 
-FORMAT = 1
+FORMAT = 2
 EXAMPLES = 3
 Pair = tuple[str, str]
 
@@ -72,6 +75,29 @@ def leaks(training_file: str, index: TextIndex, task: TaskTexts) -> list[dict[st
     if leaked_pairs:
         examples = [" / ".join(map(short, pair)) for pair in leaked_pairs[:EXAMPLES]]
         add("pairs", len(leaked_pairs), len(task.pairs), examples)
+    return entries
+
+
+def shared_parts(training_file: str, index: TextIndex, task: TaskTexts, shares: np.ndarray) -> list[dict[str, Any]]:
+    """Return the entries for test texts that a training text holds in large part, and for a task of the same source.
+
+    Args:
+        training_file: name of the data set.
+        index: of its texts; those that stand there whole are counted by `leaks` already.
+        task: its test texts.
+        shares: of each text, the largest share of its sequences in one training text.
+    """
+    entries = []
+    parts = []
+    for text, share, (start, end) in zip(task.texts, shares, index.spans(task.texts), strict=True):
+        if share >= LEAST_SHARE and start == end:
+            parts.append(text)
+    fact: dict[str, Any] = {"training_file": training_file, "task": task.name}
+    if parts:
+        examples = list(map(short, parts[:EXAMPLES]))
+        entries.append({**fact, "count": len(parts), "total": len(task.texts), "unit": "parts", "examples": examples})
+    if same_source(training_file, task.name):
+        entries.append({**fact, "count": 1, "total": None, "unit": "source", "examples": []})
     return entries
 
 
@@ -132,24 +158,28 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
             if spec.local is not None:
                 tasks.append(evaluation_texts(spec.local, spec.name))
         entries = []
-        for label, rows in texts_by_data_set(study):
-            index = TextIndex.of_rows(rows, letter_hashes)
-            for task in tasks:
-                entries += leaks(label, index, task)
+        sequences = SequenceIndex(list(itertools.chain.from_iterable(task.texts for task in tasks)))
+        ends = np.cumsum([len(task.texts) for task in tasks])
+        for part in data_sets(study):
+            index = TextIndex.of_rows(texts_of_rows(part), letter_hashes)
+            shares = np.split(sequences.largest_shares(texts_of_rows(part)), ends[:-1])
+            for task, own in zip(tasks, shares, strict=True):
+                entries += leaks(part.label, index, task)
+                entries += shared_parts(part.label, index, task, own)
         content = {"key": key, "found": entries}
         write_json(content, path)
     return content["found"], unseen
 
 
-def texts_by_data_set(study: Study) -> Iterator[tuple[str, Iterator[list[str]]]]:
-    """Yield each training data set of the study once: its name, and the texts of its rows."""
+def data_sets(study: Study) -> Iterator[LoadedDataSet]:
+    """Yield each training data set of the study once."""
     seen: set[str] = set()
     for recipe in study.config.recipe_names:
         for part in training_rows(study, recipe).parts:
             content = part.content or part.label
             if content not in seen:
                 seen.add(content)
-                yield part.label, texts_of_rows(part)
+                yield part
 
 
 def texts_of_rows(part: LoadedDataSet) -> Iterator[list[str]]:

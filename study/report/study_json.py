@@ -107,7 +107,10 @@ def pooling_words(design: Design) -> str:
     """Return the name of a design's pooling in reports."""
     if design.pooling == "none":
         return TOKEN_POOLINGS[design.tokens].words
-    return POOLINGS[design.pooling].words
+    words = POOLINGS[design.pooling].words
+    if design.layers == "all" and design.tokens not in ("last", "mean"):  # another cell than the paper's two
+        words += f" on {TOKEN_POOLINGS[design.tokens].words}"
+    return words
 
 
 def about_cell(study: Study, cell: Cell, sides: Sides) -> dict[str, Any]:

@@ -20,6 +20,7 @@ MASK = torch.tensor([[0, 1, 1, 0]])
         ("mean", [4.0, 2.5]),
         ("weighted_mean", [(3 + 2 * 5) / 3, (-4 + 2 * 9) / 3]),
         ("max", [5.0, 9.0]),
+        ("normalised_mean", [0.5 * (3 / 12.5**0.5 + 5 / 53**0.5), 0.5 * (-4 / 12.5**0.5 + 9 / 53**0.5)]),
     ],
 )
 def test_known_values(name: str, expected: list[float]) -> None:
@@ -47,9 +48,27 @@ def test_fp32_from_bf16(name: str) -> None:
     assert bool(torch.isfinite(vectors).all())
 
 
-@pytest.mark.parametrize("name", ["mean", "weighted_mean", "max"])
+@pytest.mark.parametrize("name", ["mean", "weighted_mean", "normalised_mean", "max"])
 def test_a_row_without_tokens_is_zero(name: str) -> None:
     assert not TOKEN_POOLINGS[name].reduce(STATES, torch.zeros(1, 4)).any()
+
+
+def test_a_massive_token_does_not_decide_a_normalised_mean() -> None:
+    """Two texts of other words behind one token of huge states: their means are alike, their normalised means are not."""
+    torch.manual_seed(0)
+    texts = torch.randn(2, 6, 64)
+    texts[:, 0] = 3e4 * torch.randn(64).sign()
+    plain, normalised = (TOKEN_POOLINGS[name].reduce(texts, torch.ones(2, 6)) for name in ("mean", "normalised_mean"))
+    assert torch.cosine_similarity(plain[0], plain[1], dim=0) > 0.9999
+    assert torch.cosine_similarity(normalised[0], normalised[1], dim=0) < 0.5
+
+
+def test_a_normalised_mean_has_finite_values_and_gradients_for_any_states() -> None:
+    states = torch.tensor([[[3e38, -3e38], [0.0, 0.0], [1e-30, 2e-30]]], requires_grad=True)
+    result = TOKEN_POOLINGS["normalised_mean"].reduce(states, torch.ones(1, 3))
+    result.sum().backward()
+    assert states.grad is not None
+    assert bool(torch.isfinite(result).all()) and bool(torch.isfinite(states.grad).all())
 
 
 @pytest.mark.parametrize("kind", POOLINGS)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.cells import stages_key
 from study.estimate import estimate
+from study.inputs import stages_key
 from study.study import read_study
 from tests.study.tiny_study import Main, change
 

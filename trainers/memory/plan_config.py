@@ -15,6 +15,7 @@ from model_loaders.backbone.attention import set_attention
 from model_loaders.backbone.base_config import load_config, read_config, text_config
 from model_loaders.backbone.load import DTYPES
 from model_loaders.backbone.lora import add_lora
+from model_loaders.backbone.lora_training import torch_masks
 from model_loaders.backbone.rope import separate_rows
 from model_loaders.create import fresh_pooling, sizes_from_flags
 from model_loaders.designs import get_design
@@ -86,7 +87,9 @@ def base_config(name: str, cache_dir: str | None) -> PretrainedConfig:
     return text_config(read_config(name, cache_dir))  # type: ignore[no-any-return]
 
 
-def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int) -> MemoryPlan:
+def plan_config(
+    config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int, model: EmbedModel | None = None
+) -> MemoryPlan:
     """Plan a run whose texts all have their greatest lengths, from its configuration alone.
 
     Args:
@@ -94,9 +97,10 @@ def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negative
         loss: of the run; None for the contrastive one with its defaults.
         negatives: of each query.
         processes: that share a batch.
+        model: of the run, where it was built (`model_of`) before.
     """
     training, contrastive = config.training, config.contrastive
-    model = model_of(config)
+    model = model or model_of(config)
     step = ContrastiveStep.of(
         model,
         SingleProcessEngine(),
@@ -105,12 +109,13 @@ def plan_config(config: TrainConfig, loss: VectorLoss | None = None, *, negative
         loss=loss,
         processes=ProcessGroup(processes, share_negatives=contrastive.negatives_across_processes),
     )
-    return plan_step(
-        model,
-        step,
-        batch_of_lengths(model.recipe, training.per_device_train_batch_size, negatives),
-        optimizer=str(getattr(training.optim, "value", training.optim)),
-        autocast=torch.bfloat16 if training.bf16 else None,
-        checkpointing=checkpoints_activations(training),
-        accumulating=training.gradient_accumulation_steps > 1,
-    )
+    with torch_masks(not training.use_cpu):
+        return plan_step(
+            model,
+            step,
+            batch_of_lengths(model.recipe, training.per_device_train_batch_size, negatives),
+            optimizer=str(getattr(training.optim, "value", training.optim)),
+            autocast=torch.bfloat16 if training.bf16 else None,
+            checkpointing=checkpoints_activations(training),
+            accumulating=training.gradient_accumulation_steps > 1,
+        )

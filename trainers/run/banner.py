@@ -14,6 +14,7 @@ from model_loaders.layouts.manifest import library_versions
 from trainers.masked.step import MaskedTokensStep
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason
+from trainers.monitor.surprises import parameters_of, surprises
 from trainers.run.losses import describe_loss, describe_masking
 from trainers.run.preflight import check_positions
 from trainers.step.matryoshka import widths_of
@@ -87,17 +88,9 @@ def line(name: str, text: str) -> str:
 
 def parameter_lines(trainer: ContrastiveTrainer) -> list[str]:
     """Describe the base model, and count the frozen and the trained parameters."""
-    model = trainer.model
-    frozen = lora = pooling = 0
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            frozen += parameter.numel()
-        elif "lora_" in name:
-            lora += parameter.numel()
-    if model.pooling is not None:
-        pooling = sum(parameter.numel() for parameter in model.pooling.parameters())
-    base = f"{model.base_model.name_or_path} ({frozen:,} frozen parameters, {model.dtype}, {model.device})"
-    lines = [line("base model", base), line("trainable", f"LoRA {lora:,}, pooling {pooling:,}")]
+    model, counts = trainer.model, parameters_of(trainer.model)
+    base = f"{model.base_model.name_or_path} ({counts.frozen:,} frozen parameters, {model.dtype}, {model.device})"
+    lines = [line("base model", base), line("trainable", f"LoRA {counts.lora:,}, pooling {counts.pooling:,}")]
     targets = targets_of(model.backbone)
     if targets:
         lines.append(line("LoRA on", counted(targets)))
@@ -217,7 +210,10 @@ def optimizer_text(trainer: ContrastiveTrainer) -> str:
 
 def notes(trainer: ContrastiveTrainer) -> list[str]:
     """Return notes on settings that are probably not meant."""
-    notes = []
+    counts, precision = parameters_of(trainer.model), trainer.accelerator.mixed_precision
+    in_fp32 = trainer.model.device.type == "cpu" and trainer.model.dtype == "float32" and precision == "no"
+    rate = trainer.args.learning_rate
+    notes = surprises(counts, rate, fp32_on_cpu=in_fp32)
     positions = check_positions(trainer.model)
     if positions:
         notes.append(positions)

@@ -95,15 +95,30 @@ def _leaks(leakage: LeakedTexts) -> bool:
 
 
 def _leak(leakage: LeakedTexts) -> Caution:
+    data, task = name(leakage.training_file), name(leakage.task)
+    if leakage.unit == "source":
+        text = f"By their names, the training data {data} and {task} are of one source: its scores may show more than skill."
+        return Caution("leakage", text, [], serious=True)
     share = ""
     if leakage.total:
-        share = f" of {leakage.total:,} ({leakage.count / leakage.total:.0%})"
-    text = (
-        f"{leakage.count:,}{share} test {leakage.unit} of {name(leakage.task)} stand in the training data "
-        f"{name(leakage.training_file)}: its scores show memory as well as skill."
-    )
+        share = f" of {leakage.total:,} ({_percent(leakage.count / leakage.total)})"
     examples = [name(example)[:LONG] for example in leakage.examples[:MOST_EXAMPLES]]
+    if leakage.unit == "parts":
+        text = (
+            f"{leakage.count:,}{share} test texts of {task} share at least half of their 13-word sequences with one text of "
+            f"the training data {data}: its scores may show memory as well as skill."
+        )
+        return Caution("leakage", text, examples, serious=True)
+    text = (
+        f"{leakage.count:,}{share} test {leakage.unit} of {task} stand in the training data {data}: its scores show memory as "
+        "well as skill."
+    )
     return Caution("leakage", text, examples, serious=True)
+
+
+def _percent(share: float) -> str:
+    """Return a share with one digit behind the point; one that is not zero is not shown as zero."""
+    return f"{share:.1%}" if share >= 0.0005 or share == 0 else "under 0.1%"
 
 
 def _has_stopped(cell: CellData) -> bool:

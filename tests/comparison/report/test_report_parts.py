@@ -215,12 +215,23 @@ def test_costs_of_systems_without_all_tasks_have_no_point() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "total", "said"), [(4713, 11_000, "4,713 of 11,000 (43%) test pairs"), (3, None, "3 test pairs")]
+    ("count", "total", "said"), [(4713, 11_000, "4,713 of 11,000 (42.8%) test pairs"), (3, None, "3 test pairs")]
 )
 def test_leakage_is_told(count: int, total: int | None, said: str) -> None:
     leak = LeakedTexts("stsb.jsonl", "STS12", count, total, "pairs", ["a / b"])
     found = cautions(made_up({"good": 0.03}), [StudyResults(StudyData(leakage=[leak]), ROOT)], [])
     assert said in found[0].text and found[0].serious and found[0].details == ["a / b"]
+
+
+def test_classes_of_leakage_are_told_apart() -> None:
+    leaks = [
+        LeakedTexts("medquad", "MedQuAD", 327, 1976, "parts", ["What is"]),
+        LeakedTexts("medquad", "MedQuAD", 1, None, "source"),
+        LeakedTexts("mix", "Small", 1, 5500, "texts"),
+    ]
+    parts, source, few = cautions(made_up({"good": 0.03}), [StudyResults(StudyData(leakage=leaks), ROOT)], [])[:3]
+    assert "327 of 1,976 (16.5%) test texts of MedQuAD share at least half of their 13-word sequences" in parts.text
+    assert "medquad and MedQuAD are of one source" in source.text and "under 0.1%" in few.text
 
 
 def test_what_was_looked_for_and_not_found_is_told() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model_loaders.backbone import lora_training as module
-from model_loaders.backbone.lora_training import trained_lora
+from model_loaders.backbone.lora_training import torch_masks, trained_lora
 from tests.tiny import LORA, new_model
 
 
@@ -46,7 +46,7 @@ def test_results_and_gradients_are_pefts(
         layer.base_layer.bias.data.fill_(3.0)
     x = torch.randn(3, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_(needs_gradient)
     expected = run(layer, x)
-    with trained_lora(backbone):
+    with trained_lora(backbone), torch_masks():
         assert "forward" in vars(layer)
         found = run(layer, x)
     assert "forward" not in vars(layer)

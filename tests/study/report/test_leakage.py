@@ -6,11 +6,13 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.text_hash import letter_hashes, letters
 from evaluation.tasks.local_folder import list_folder
-from study.report.leakage import TaskTexts, evaluation_texts, leaks
+from study.report.leakage import TaskTexts, evaluation_texts, leaks, shared_parts
+from study.report.shared_sequences import SequenceIndex, same_source
 from tests.study.tiny_study import write_lines
 from tests.tiny import DATA
 from triplets.check.text_index import TextIndex
@@ -31,6 +33,32 @@ def test_texts_and_pairs() -> None:
     assert (by_unit["pairs"]["count"], by_unit["pairs"]["total"]) == (3, 6)  # the other order too; not over two rows
     assert by_unit["pairs"]["examples"] == ["c d / a B", "i j / g h", "same / same"]
     assert leaks("train", index, TaskTexts("Task", ["quite new"], [("new", "newer")])) == []
+
+
+def test_a_text_in_large_part_is_told_and_a_short_one_is_not() -> None:
+    words = [f"w{number}" for number in range(40)]
+    texts = [
+        " ".join(words),  # 14 of its 28 sequences stand in the first training text
+        " ".join(words[:12]),  # too short to have one
+        " ".join(words[::-1]),  # the same words, another order
+        " ".join(words[20:39]).upper() + "!",
+    ]
+    rows = [["q", " ".join(words[:26])], [" ".join(words[18:])]]
+    shares = SequenceIndex(texts).largest_shares(rows)
+    assert shares.tolist() == [0.5, 0.0, 0.0, 1.0]
+    index = TextIndex.of_rows(rows, letter_hashes)
+    (entry,) = shared_parts("train", index, TaskTexts("Task", texts, []), shares)
+    assert (entry["unit"], entry["count"], entry["total"]) == ("parts", 2, 4)
+    whole = TextIndex.of_rows([[texts[3]]], letter_hashes)  # a copy is counted as a copy, not as a part
+    assert shared_parts("train", whole, TaskTexts("Task", texts[3:], []), np.ones(1)) == []
+
+
+def test_a_source_is_told_by_names() -> None:
+    assert same_source("scifact_train", "SciFact") and same_source("data/MedQuAD.jsonl", "MedQuADRetrieval")
+    assert not same_source("snli_devtest", "STSBenchmark") and not same_source("train", "TrainTask")
+    index = TextIndex.of_rows([["a"]], letter_hashes)
+    (entry,) = shared_parts("medquad", index, TaskTexts("MedQuADRetrieval", ["b"], []), np.zeros(1))
+    assert (entry["unit"], entry["count"]) == ("source", 1)
 
 
 def test_pairs_of_every_type(tmp_path: Path) -> None:

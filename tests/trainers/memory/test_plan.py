@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from model_loaders.text.named import named_recipe
 from tests.tiny import LORA, ROOT, new_model, triplets
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
@@ -27,6 +28,7 @@ from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import SingleProcessEngine
 from trainers.step.gather import ProcessGroup
 from trainers.step.loss import ContrastiveLoss
+from trainers.step.matryoshka import MatryoshkaLoss
 from triplets.dataset import TripletRows
 
 WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
@@ -244,3 +246,11 @@ def test_the_command_runs_from_elsewhere(tmp_path: Path) -> None:
     script = str(ROOT / "trainers" / "memory_plan.py")
     done = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "--negatives" in done.stdout
+
+
+def test_a_causal_design_that_pools_without_an_end_token_is_planned(base: Path) -> None:
+    """Its masks are compared while the plan is made, where no tensor has values."""
+    model = new_model("causal_mean", base, recipe=named_recipe("kalm_v1").recipe)
+    batch = TripletCollator(model.tokenizer, model.recipe)(triplets(4))
+    loss = MatryoshkaLoss.of(ContrastiveLoss(), [32, 8])
+    assert plan_step(model, ContrastiveStep.of(model, SingleProcessEngine(), loss=loss), batch).activations > 0

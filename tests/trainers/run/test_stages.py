@@ -15,6 +15,7 @@ import yaml
 import model_loaders
 from common.errors import UserError
 from model_loaders.layouts.merged_base import MERGED_FILE, merge_adapter
+from tests.contracts.warm import Warm
 from tests.tiny import WORDS, new_model, triplets
 from trainers.flags.command_line import parse
 from trainers.train import main
@@ -179,3 +180,14 @@ def test_stages_in_a_config_file(tmp_path: Path) -> None:
     assert (first.design, first.training.max_steps, config.design) == ("model1", 3, "causal_mean")
     assert config.merges == (str(tmp_path / "o" / "stages" / "1-contrastive"), str(tmp_path / "o" / "stages" / "2-base"))
     assert config.model.model_name_or_path == config.merges[1]
+
+
+@pytest.mark.slow
+def test_on_two_processes(base: Path, files: dict[str, Path], tmp_path: Path, warm: Warm) -> None:
+    """One launcher runs all stages, each on both processes."""
+    argv = argv_of(base, files, tmp_path / "run", "--per_device_train_batch_size", "2")
+    for pid in warm.start_two(argv, tmp_path / "log", design=None):
+        assert warm.wait(pid) == 0, (tmp_path / "log.0").read_text()[-3000:]
+    assert json.loads((tmp_path / "run" / "embedder.json").read_text())["merged"][0]["adapter"] == "1-mntp"
+    for folder in ("stages/1-mntp", "stages/2-simcse", ""):
+        assert (tmp_path / "run" / folder / "train_result.json").is_file()

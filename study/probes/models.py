@@ -1,0 +1,112 @@
+"""The models that are probed: adapters, and beside each the same design on the same base LLM without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import UserError
+from common.words import distinct
+from model_loaders import LoadOptions, load
+from model_loaders.create import cast_pooling, create
+from model_loaders.embed_model import EmbedModel
+from model_loaders.layouts.source import tokenizer_and_recipe
+from model_loaders.loading import plan_loading, saved_kernel
+
+LONGEST = 2048  # tokens a text at most, where the base LLM takes that many
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The models that the command line asks for.
+
+    Attributes:
+        adapters: directories or hub names.
+        untrained: whether each adapter's design is probed without training too.
+        base_model: the base LLM, if not where the adapters say.
+        seed: of the untrained pooling's weights.
+        options: of loading.
+    """
+
+    adapters: list[str]
+    untrained: bool
+    base_model: str | None
+    seed: int
+    options: LoadOptions
+
+    def names(self) -> list[str]:
+        """Return the names of the models in the order of `models`: the last part of a path, numbered where two are alike."""
+        names = []
+        for name in distinct([Path(adapter).name or adapter for adapter in self.adapters]):
+            names.append(name)
+            if self.untrained:
+                names.append(f"{name}, untrained")
+        return names
+
+    def models(self) -> Iterator[EmbedModel]:
+        """Yield the models, one in memory at a time.
+
+        Raises:
+            UserError: an adapter cannot be loaded, or has nothing untrained beside it.
+        """
+        settings: dict[str, Any] = dict(vars(self.options))
+        for adapter in self.adapters:
+            yield load(adapter, self.base_model, **settings)
+            if self.untrained:
+                yield untrained(adapter, self)
+
+
+def untrained(adapter: str, asked: Asked) -> EmbedModel:
+    """Make an adapter's design on its base LLM as it was before training: no LoRA, fresh weights of the pooling.
+
+    Raises:
+        UserError: the folder holds a whole model, whose base LLM is not known.
+    """
+    plan = plan_loading(None, asked.base_model, adapter, asked.options)
+    source = plan.source
+    if source.lora is None and source.pooling is None and source.manifest is None:
+        raise UserError(f"{adapter} holds a whole model and says no base LLM that it was trained from: leave --untrained out")
+    sizes: dict[str, int] = {}
+    if source.pooling is not None:
+        for name, size in source.pooling[0].to_dict().items():
+            if name not in ("hidden_size", "layers"):
+                sizes[name] = size
+    kernel = asked.options.attn_implementation or saved_kernel(source.manifest, plan.dtype, plan.device)
+    options = LoadOptions(
+        cache_dir=asked.options.cache_dir,
+        device=str(plan.device),
+        dtype=str(plan.dtype).removeprefix("torch."),
+        attn_implementation=kernel,
+    )
+    model = create(
+        source.design_name,
+        plan.base_directory,
+        lora=None,
+        pooling_sizes=sizes,
+        recipe=source.recipe,
+        seed=asked.seed,
+        options=options,
+    )
+    model.tokenizer, model.recipe = tokenizer_and_recipe(source, plan.base_directory)  # the very texts of the trained one
+    model.pooling = cast_pooling(model.pooling, plan.device, plan.dtype)
+    model.eval()
+    return model
+
+
+def max_length(model: EmbedModel, asked: int | None) -> int:
+    """Return the tokens that a probed text has at most: those asked for, else 2,048 or as many as the base LLM takes."""
+    if asked is not None:
+        return asked
+    backbone: Any = model.backbone
+    limit = getattr(backbone.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return min(LONGEST, int(limit)) if limit else LONGEST
+
+
+def free_memory() -> None:
+    """Give back a GPU's memory that nothing uses, before the next model is loaded."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,162 @@
+"""Run the chosen probes on each model: the table of probes, and the processes that encode together.
+
+Each process loads the model. The first one runs the probes, and every call that encodes is shared by all (`evaluation.encode.
+distributed`), so that figures do not depend on their number: a text's vector depends on the text alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from common.errors import UserError, nearest
+from evaluation.encode.distributed import Processes
+from evaluation.encode.rank import Rank
+from evaluation.encode.sharded_encoder import Encode, TextEncoder, encode_here
+from model_loaders.embed_model import EmbedModel
+from study.probes import NAMES
+from study.probes.encoder import Probed
+from study.probes.kinds.compression import compression
+from study.probes.kinds.dilution import dilution
+from study.probes.kinds.geometry import geometry
+from study.probes.kinds.layers import layers
+from study.probes.kinds.massive import massive
+from study.probes.kinds.position import position
+from study.probes.kinds.word_order import word_order
+from study.probes.models import Asked, free_memory, max_length
+from study.probes.result import Cost, ProbeResult
+from study.probes.texts import Corpus
+from study.probes.token_states import LayerReader, Layers, split
+
+OfVectors = Callable[[Probed, Corpus, int, int], ProbeResult]
+OfLayers = Callable[[Probed, EmbedModel, Corpus, int, int], ProbeResult]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says beside the models.
+
+    Attributes:
+        probes: names, in the order of the table.
+        texts: of a probe at most.
+        seed: of sentences, places and intervals.
+        max_length: tokens a text at most; None for what `models.max_length` says.
+    """
+
+    probes: Sequence[str]
+    texts: int
+    seed: int
+    max_length: int | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one probe on one model."""
+
+    model: str
+    probe: str
+    result: ProbeResult | None
+    failure: str
+    cost: Cost
+
+
+def read_layers(probed: Probed, model: EmbedModel, texts: Sequence[str], query: bool = False) -> Layers:
+    """Return the states of texts by layer."""
+    flat = probed.encode(texts, "query" if query else "document").vectors
+    return split(flat, model.base_model.num_layers, LayerReader(model).shows_attention)
+
+
+def probe_layers(probed: Probed, model: EmbedModel, corpus: Corpus, texts: int, seed: int) -> ProbeResult:
+    """Run the probe `layers`."""
+    firsts, seconds = corpus.halves(texts)
+    return layers(read_layers(probed, model, firsts, query=True), read_layers(probed, model, seconds), seed)
+
+
+def probe_massive(probed: Probed, model: EmbedModel, corpus: Corpus, texts: int, seed: int) -> ProbeResult:
+    """Run the probe `massive`."""
+    return massive(read_layers(probed, model, corpus.texts[:texts]), seed)
+
+
+# By name; `study.probes.NAMES` has the order.
+OF_VECTORS: dict[str, OfVectors] = {
+    "position": position,
+    "dilution": dilution,
+    "word_order": word_order,
+    "geometry": geometry,
+    "compression": compression,
+}
+OF_LAYERS: dict[str, OfLayers] = {"layers": probe_layers, "massive": probe_massive}
+
+
+def chosen_probes(asked: Sequence[str]) -> list[str]:
+    """Return the probes that are asked for in the order of the table; all for none.
+
+    Raises:
+        UserError: there is no such probe.
+    """
+    for name in asked:
+        if name not in NAMES:
+            raise UserError(f"--probes: there is no {name!r}{nearest(name, NAMES)}; the probes are {', '.join(NAMES)}")
+    return [name for name in NAMES if not asked or name in asked]
+
+
+def run(asked: Asked, corpus: Corpus, settings: Settings, rank: Rank) -> list[Outcome]:
+    """Run the probes on all models; the processes beside the first one help to encode, and return nothing."""
+    outcomes: list[Outcome] = []
+    for name, model in zip(asked.names(), asked.models(), strict=True):
+        readers: list[tuple[Collection[str], TextEncoder]] = [(OF_VECTORS, model), (OF_LAYERS, LayerReader(model))]  # type: ignore[list-item]
+        for table, encoder in readers:
+            chosen = [probe for probe in settings.probes if probe in table]
+            if not chosen:
+                continue
+            with together(encode_here(encoder), model, rank) as encode:
+                if encode is None:
+                    continue
+                for probe in chosen:
+                    probed = Probed(encode, max_length(model, settings.max_length))
+                    outcomes.append(run_one(probed, model, name, probe, (corpus, settings)))
+        del model, encoder, readers
+        free_memory()
+    return outcomes
+
+
+def run_one(probed: Probed, model: EmbedModel, name: str, probe: str, about: tuple[Corpus, Settings]) -> Outcome:
+    """Run one probe on one model; one that the corpus does not allow has a reason instead of a result."""
+    corpus, settings = about
+    result, failure = None, ""
+    try:
+        if probe in OF_VECTORS:
+            result = OF_VECTORS[probe](probed, corpus, settings.texts, settings.seed)
+        else:
+            result = OF_LAYERS[probe](probed, model, corpus, settings.texts, settings.seed)
+    except UserError as error:
+        failure = str(error)
+    cost = probed.take_cost()
+    print(f"{name}: {probe}: {failure or cost.shown()}", file=sys.stderr, flush=True)
+    return Outcome(name, probe, result, failure, cost)
+
+
+@contextmanager
+def together(encode: Encode, model: EmbedModel, rank: Rank) -> Iterator[Encode | None]:
+    """Yield what encodes on all processes; on those beside the first one, None after they have served.
+
+    Args:
+        encode: encodes on this process.
+        model: must be the same on all.
+        rank: of this process.
+    """
+    if rank.size == 1:
+        yield encode
+        return
+    processes = Processes(rank, encode)
+    processes.agree(model.version, None)
+    if not rank.first:
+        processes.serve()
+        yield None
+        return
+    try:
+        yield processes.encode
+    finally:
+        processes.close()

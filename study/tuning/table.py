@@ -1,0 +1,166 @@
+"""The search in tables: development scores by setting, the choice, test scores at the common setting and the best, the cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from common.files import replacing_together
+from common.words import duration
+from comparison.report.plots.drawing import render, series_of, style
+from study.cell_progress import try_scores
+from study.plan_table import taken
+from study.study import Study, chosen_settings, tuned_scores
+from study.tuning.choice import mean_ranks, mean_score
+
+LAST = "tuning.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One design on one base LLM.
+
+    Attributes:
+        design: its name, with the base model's where the study has several.
+        development: mean score over the development tasks by setting; not finite for a run that diverged.
+        ranks: mean rank over the development tasks by setting.
+        chosen: setting; empty before the search has ended.
+        common: mean score over the test tasks and runs at the common setting; not finite before runs have ended.
+        best: the same at the chosen one.
+    """
+
+    design: str
+    development: dict[str, float]
+    ranks: dict[str, float]
+    chosen: str
+    common: float
+    best: float
+
+
+def budget_line(tuning: Study) -> str:
+    """Say what the search tries."""
+    config = tuning.config
+    settings = ", ".join(config.recipes)
+    runs = len(config.recipes)
+    steps = [config.flags(name).get("max_steps") for name in config.recipes]
+    each = f"{steps[0]} steps each" if len(set(steps)) == 1 and steps[0] else "steps as each setting says"
+    tasks = ", ".join(tuning.inputs.tasks)
+    return (
+        f"tuning: every design tries the same {runs} settings ({settings}), {each}, seed {config.seeds[0]}; the one with the "
+        f"best mean rank on the development tasks is chosen ({tasks})"
+    )
+
+
+def rows_of(study: Study, tuning: Study) -> list[Row]:
+    """Return a row a design, in the order of the study."""
+    chosen = chosen_settings(tuning)
+    rows = []
+    for (base, design), scores in tuned_scores(tuning).items():
+        name = f"{design} on {Path(base).name}" if len(study.config.base_models) > 1 else design
+        best = chosen.get((base, design), "")
+        development = {setting: mean_score(of_tasks) for setting, of_tasks in scores.items()}
+        common = score_on_tests(study, base, design, "")
+        tuned = common if best in ("", "common") else score_on_tests(study, base, design, best)
+        rows.append(Row(name, development, mean_ranks(scores), best, common, tuned if best else math.nan))
+    return rows
+
+
+def score_on_tests(study: Study, base: str, design: str, recipe: str) -> float:
+    """Return the mean main score over test tasks and finished runs; not finite for none."""
+    means = []
+    for cell in study.cells:
+        if cell.kind == "design" and (cell.base, cell.design, cell.recipe) == (base, design, recipe) and cell.done:
+            means.append(np.mean([float(entry["score"]) for entry in try_scores(cell)["scores"].values()]))
+    return float(np.mean(means)) if means else math.nan
+
+
+def cost_seconds(tuning: Study) -> float:
+    """Return the seconds of training and scoring of the search's finished runs."""
+    return sum(taken(cell).seconds for cell in tuning.cells if cell.done)
+
+
+def tuning_markdown(study: Study, tuning: Study) -> str:
+    """Return the search as text: a row a design, a column a setting."""
+    settings = list(tuning.config.recipes)
+    head = ["design", *(f"{name}: development" for name in settings), "chosen", "test, common setting", "test, chosen setting"]
+    lines = [f"## Tuning\n\n{budget_line(tuning)}.\n", row_of(head), "|" + "---|" * len(head)]
+    for row in rows_of(study, tuning):
+        scores = [number(row.development.get(name, math.nan)) for name in settings]
+        lines.append(row_of([row.design, *scores, row.chosen or "not yet", number(row.common), number(row.best)]))
+    done, cost = sum(cell.done for cell in tuning.cells), duration(cost_seconds(tuning))
+    lines.append("")
+    lines.append(
+        f"Mean main scores over tasks. The search took {cost} of training and scoring in {done} of {len(tuning.cells)} runs. "
+        "No test score took part in a choice."
+    )
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Return a score as text."""
+    if value == -math.inf:
+        return "diverged"
+    return f"{value:.4f}" if math.isfinite(value) else "–"
+
+
+def row_of(cells: list[str]) -> str:
+    """Return a row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def save_tuning(study: Study, tuning: Study) -> list[Path]:
+    """Write ``tuning.json``, ``tuning.md`` and the curve over settings beside the report; return them."""
+    rows = rows_of(study, tuning)
+    content: dict[str, Any] = {
+        "settings": tuning.config.recipes,
+        "development_tasks": list(tuning.inputs.tasks),
+        "seed": tuning.config.seeds[0],
+        "seconds": round(cost_seconds(tuning), 1),
+        "designs": [finite(asdict(row)) for row in rows],
+    }
+    folder = study.output_dir / "report"
+    with replacing_together(folder, LAST) as aside:
+        (aside / "tuning.md").write_text(tuning_markdown(study, tuning) + "\n", encoding="utf-8")
+        with style():
+            svg, png = draw(rows, list(tuning.config.recipes))
+        (aside / "tuning.svg").write_text(svg, encoding="utf-8")
+        (aside / "tuning.png").write_bytes(png)
+        (aside / LAST).write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return [folder / name for name in ("tuning.md", "tuning.svg", "tuning.png", LAST)]
+
+
+def finite(value: object) -> object:
+    """Return a value with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def draw(rows: list[Row], settings: list[str]) -> tuple[str, bytes]:
+    """Draw the development score of each design over the settings; the chosen one is filled."""
+    looks = series_of(row.design for row in rows)
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        look = looks[row.design]
+        places = [place for place, name in enumerate(settings) if math.isfinite(row.development.get(name, math.nan))]
+        values = [row.development[settings[place]] for place in places]
+        axes.plot(
+            places, values, color=look.colour, linestyle=look.dash, marker=look.marker, fillstyle="none", label=row.design
+        )
+        if row.chosen in settings and settings.index(row.chosen) in places:
+            axes.plot(settings.index(row.chosen), row.development[row.chosen], color=look.colour, marker=look.marker)
+    axes.set_xticks(range(len(settings)), settings)
+    axes.set_xlabel("setting")
+    axes.set_ylabel("mean development score")
+    axes.grid(visible=True)
+    figure.legend(loc="outside lower left", ncols=3)
+    return render(figure)

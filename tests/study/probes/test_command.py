@@ -1,0 +1,166 @@
+"""The command on tiny models: its files, massive activations that are known, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from model_loaders.saving import save
+from study.probes import NAMES
+from study.probes.__main__ import main
+from study.probes.encoder import Probed
+from study.probes.kinds.massive import massive
+from study.probes.run import OF_LAYERS, OF_VECTORS, read_layers
+from study.probes.token_states import LayerReader, split
+from tests.study.probes.encoders import encode_here
+from tests.tiny import ROOT, WORDS, new_model, write_base
+
+SENTENCE = 5
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty texts of eight short sentences."""
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    lines = []
+    for _ in range(40):
+        sentences = [" ".join(draw.sample(WORDS, SENTENCE)) + " ." for _ in range(8)]
+        lines.append(json.dumps({"text": " ".join(sentences)}))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A causal and a bidirectional design on a base that takes 512 tokens."""
+    folder = tmp_path_factory.mktemp("adapters")
+    base = write_base(folder / "base")
+    saved = {}
+    for design in ("model1", "model5"):
+        saved[design] = folder / design
+        save(new_model(design, base), saved[design])
+    return saved
+
+
+def test_the_table_and_the_names_are_the_same() -> None:
+    assert [*OF_VECTORS, *OF_LAYERS] == list(NAMES)
+
+
+def test_one_probe_of_trained_and_untrained(
+    adapters: dict[str, Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(adapters["model5"]), "--corpus", str(corpus), "--untrained", "--texts", "20", "--device", "cpu"]
+    assert main([*words, "--output_dir", str(tmp_path), "--probes", "word_order"]) == 0
+    shown = capsys.readouterr().out
+    assert "texts/s" in shown and "| model5 | model5, untrained |" in shown
+    content = json.loads((tmp_path / "probes.json").read_text())
+    trained, untrained = (content["models"][name]["word_order"]["figures"] for name in content["models"])
+    assert trained != untrained
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["probes.json", "probes.md", "word_order.png", "word_order.svg"]
+
+
+@pytest.mark.slow
+def test_every_probe_of_trained_and_untrained(
+    adapters: dict[str, Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(adapters["model5"]), "--corpus", str(corpus), "--untrained", "--texts", "20", "--device", "cpu"]
+    assert main([*words, "--output_dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "texts/s" in shown.out and "| model5 | model5, untrained |" in shown.out
+    content = json.loads((tmp_path / "probes.json").read_text())
+    assert list(content["models"]) == ["model5", "model5, untrained"]
+    for of_model in content["models"].values():
+        for name in NAMES:
+            assert (tmp_path / f"{name}.svg").is_file() and (tmp_path / f"{name}.png").is_file(), name
+            assert of_model[name]["figures"] and of_model[name]["cost"]["texts"], name
+    layers = content["models"]["model5"]["layers"]
+    assert [panel["title"] for panel in layers["panels"]][-1] == "The pooling's attention"
+    shares = [estimate[0] for estimate in layers["panels"][-1]["curves"][0]["estimates"]]
+    assert sum(shares) == pytest.approx(1.0, abs=1e-4)
+    trained, untrained = (content["models"][name]["position"]["figures"] for name in content["models"])
+    assert trained != untrained
+
+
+def test_layer_states_are_those_of_the_designs(adapters: dict[str, Path]) -> None:
+    """The last layer's mean and last state, made unit, are the vectors of the designs that read them; batches do not matter."""
+    base = adapters["model1"].parent / "base"
+    texts = ["word1 word2 word3", "word4", "word5 word6 word7 word8 word9"]
+    for design, name in (("causal_mean", "mean"), ("model1", "last")):
+        model = new_model(design, base)
+        flat = LayerReader(model).encode_counted(texts).vectors
+        states = split(flat, model.base_model.num_layers, False).states[name][:, -1]
+        vectors = states / np.linalg.norm(states, axis=1, keepdims=True)
+        np.testing.assert_allclose(vectors, model.encode(texts), atol=2e-5)
+
+
+def test_a_massive_token_is_seen_and_a_normalised_mean_undoes_it(tmp_path: Path) -> None:
+    """The first token has an embedding a thousand times as large, which the residual stream carries through all layers."""
+    base = write_base(tmp_path / "base")
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[1] *= 1000  # <s>
+    model.save_pretrained(base)
+    probed = new_model("causal_mean", base, lora=None)
+    draw = random.Random(0)
+    texts = [" ".join(draw.sample(WORDS, 10)) for _ in range(30)]
+    result = massive(read_layers(Probed(encode_here(LayerReader(probed))), probed, texts), 1)
+    figures = {figure.name: figure.estimate for figure in result.figures}
+    assert figures["largest token, multiple of the median one"].low > 50
+    assert figures["similarity of different texts, mean"].low > 0.99
+    assert figures["the same layer, states of one size"].high < 0.9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--probes", "positon"], "did you mean 'position'"),
+        (["--key", "body"], "name the key of the texts with --key"),
+        (["--texts", "20", "--max_length", "8", "--probes", "position"], "no probe could be made"),
+    ],
+)
+def test_what_cannot_be_probed_is_said(
+    words: list[str], message: str, adapters: dict[str, Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([str(adapters["model1"]), "--corpus", str(corpus), "--output_dir", str(out), "--device", "cpu", *words]) == 1
+    assert message in capsys.readouterr().err
+    assert not (out / "probes.json").exists()
+
+
+def test_help_is_light() -> None:
+    script = "import sys, study.probes.__main__ as command; command.make_parser(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.slow
+def test_figures_are_the_same_on_two_processes(adapters: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    two = [str(Path(sys.executable).with_name("accelerate")), "launch", "--main_process_port", "0"]
+    two += ["--config_file", str(ROOT / "configs" / "accelerate" / "cpu.yaml"), "--module"]
+    contents = []
+    for name, launcher in (("one", [sys.executable, "-m"]), ("two", two)):
+        out = tmp_path / name
+        command = [*launcher, "study.probes", str(adapters["model5"]), "--corpus", str(corpus)]
+        command += ["--output_dir", str(out), "--texts", "20", "--device", "cpu", "--untrained"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+        contents.append(json.loads((out / "probes.json").read_text()))
+    for name in contents[0]["models"]:
+        for probe in NAMES:
+            first, second = (content["models"][name][probe] for content in contents)
+            for left, right in zip(first["figures"], second["figures"], strict=True):
+                assert left["name"] == right["name"]
+                assert left["estimate"] == pytest.approx(right["estimate"], abs=2e-5, nan_ok=True), (probe, left["name"])
+            assert first["cost"]["tokens"] == second["cost"]["tokens"]
