@@ -16,7 +16,7 @@ from model_loaders.layouts.own import OWN
 from model_loaders.layouts.published import PUBLISHED
 from model_loaders.layouts.source import Asked, Layout, Source
 from model_loaders.layouts.st_folder import ST_FOLDER
-from model_loaders.layouts.whole_model import WHOLE_MODEL
+from model_loaders.layouts.whole import WHOLE_MODEL
 
 LAYOUTS: tuple[Layout, ...] = (OWN, NV_EMBED, LLM2VEC, ST_FOLDER, EXPORTED, PUBLISHED, WHOLE_MODEL)
 
