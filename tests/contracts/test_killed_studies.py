@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,8 @@ def report(out: Path) -> Any:
     del study["commands"]
     comparison = load(out / "report" / "comparison.json")
     del comparison["directories"]
+    # When the plan was declared; the hash of the study file, which names its own folder.
+    comparison = json.loads(re.sub(r"\(SHA-256 \w+\) on [-+:\dT]+", "(…) on a day", json.dumps(comparison)))
     return study, comparison, load(out / "headline.json")
 
 
