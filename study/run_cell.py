@@ -93,7 +93,8 @@ def score_design(study: Study, cell: Cell) -> None:
     """Score the untrained design on the headline task, train it in a process of its own, and score it."""
     untrained: dict[str, Any] = {}
     if study.config.headline is not None:
-        encoder = build_model(parse(training_words(study, cell), design=cell.design))
+        # A dry run's stages begin on the base LLM: the last one is the cell's model before any training.
+        encoder = build_model(parse([*training_words(study, cell), "--dry_run"], design=cell.design))
         untrained = scores_as_json(cell, score(study, cell, encoder, only=study.config.headline))
         del encoder
         free_memory()
