@@ -53,8 +53,8 @@ def has_dropout(backbone: nn.Module) -> bool:
 
 
 def rounded_share(share: float) -> float:
-    """Return the share of elements that `draw_mask` drops when it is asked for ``share``."""
-    return round(share * STEPS) / STEPS
+    """Return the share of elements that `draw_mask` drops when it is asked for ``share``; it is below 1, too."""
+    return min(round(share * STEPS), STEPS - 1) / STEPS
 
 
 def draw_mask(shape: torch.Size, share: float) -> Tensor:
@@ -66,7 +66,8 @@ def draw_mask(shape: torch.Size, share: float) -> Tensor:
     """
     words = torch.empty(-(-shape.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     numbers = words.view(torch.int16)[: shape.numel()].view(shape)
-    return numbers.ge_(LOWEST + round(share * STEPS)).neg_()
+    dropped = int(rounded_share(share) * STEPS)
+    return numbers.ge_(LOWEST + dropped).neg_()
 
 
 def apply_mask(values: Tensor, mask: Tensor) -> Tensor:

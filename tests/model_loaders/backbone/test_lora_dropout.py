@@ -89,6 +89,13 @@ def test_each_element_is_dropped_with_its_share(share: float) -> None:
         assert abs(ratio - 1.0) < 5.0 * (2.0 / len(sums)) ** 0.5, "sums scatter otherwise than those of independent draws"
 
 
+def test_a_share_that_rounds_to_all_drops_nearly_all() -> None:
+    share = 0.9999999
+    assert 0 < 1 - rounded_share(share) < 1e-4
+    kept = (draw_mask(torch.Size((4000, 100)), share) != 0).double().mean()
+    assert float(kept) < 1e-4
+
+
 def test_neighbours_and_masks_are_independent() -> None:
     """Correlation of an element with those behind it, the three of its own 64 bits included, and with the next mask's."""
     torch.manual_seed(2)
