@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from triplets.batch_plan import BatchPlan, EpochShare, Mixing
+from triplets.batch_plan import BatchPlan, EpochShare
+from triplets.mixing import Mixing
 
 
 def measure(rows: int, batch_size: int, mixing: Mixing) -> None:

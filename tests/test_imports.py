@@ -53,7 +53,8 @@ ORDER: dict[str, list[str]] = {
         "*",
     ],
     "triplets": [
-        "keys printed_lists formats batch_plan",
+        "keys printed_lists formats mixing",
+        "batch_plan",
         "triplet data_sets",
         "arguments dataset",
         "sources",

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from common.errors import UserError
 from common.number_check import check_positive
-from triplets.batch_plan import Mixing, Within
 from triplets.data_sets import DataSet, label_of, resolve
+from triplets.mixing import Mixing, Within
 
 
 @dataclass

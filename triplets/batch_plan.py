@@ -11,28 +11,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-
-@dataclass(frozen=True)
-class Within:
-    """Every batch has a share of one data set; its other rows are drawn from all of them.
-
-    Attributes:
-        share: above 0, below 1; of each batch, rounded to whole rows.
-    """
-
-    share: float
-
-    def __str__(self) -> str:
-        return f"within:{self.share:g}"
-
-
-Mixing = Literal["homogeneous", "blended"] | float | Within
+from triplets.mixing import Mixing, Within
 
 
 @dataclass(frozen=True)

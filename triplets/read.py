@@ -55,7 +55,7 @@ def read_triplets(data: DataArguments, *, cache_dir: str | Path | None = None) -
     >>> from triplets.arguments import DataArguments
     >>> rows = read_triplets(DataArguments(dataset_name=str(triplets)), cache_dir=scratch)
     >>> sorted(rows[0])
-    ['document_prompt', 'in_batch', 'negatives', 'place', 'positive', 'query', 'query_prompt']
+    ['document_prompt', 'in_batch', 'negatives', 'place', 'positive', 'query', 'query_prompt', 'scores']
     """
     described = data_sets(data)
     return _put_together(described, [prepared_data(data_set, data.on_invalid_rows, cache_dir) for data_set in described])

@@ -117,7 +117,7 @@ def triplets_of(
         InvalidRowError: with the reason.
 
     >>> triplets_of({"query": "q", "positive": ["a", "b"], "negative": "c"}, ReadReport())[1]
-    Triplet(query='q', positive='b', negatives=['c'], place='')
+    Triplet(query='q', positive='b', negatives=['c'], place='', scores=None)
     """
     if not isinstance(row, dict):
         raise InvalidRowError(f"expected an object with the keys {', '.join(KEYS)}, found {_type_name(row)}")

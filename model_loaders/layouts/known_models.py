@@ -137,7 +137,8 @@ def known_name(name: str | Path) -> str | None:
 def system_name(name: str | Path) -> str:
     """Return the name under which a published model or a folder of another toolkit is scored.
 
-    >>> system_name("downloads/llm2vec/second"), system_name("/models/GritLM/GritLM-7B")
+    >>> (scratch / "llm2vec" / "second").mkdir(parents=True)
+    >>> system_name(scratch / "llm2vec" / "second"), system_name("GritLM/GritLM-7B")
     ('llm2vec/second', 'GritLM/GritLM-7B')
 
     Returns:

@@ -92,7 +92,7 @@ def test_texts_under_other_names_are_refused(key: str, value: object, advice: st
         ("hard_negatives", []),
         ("negatives", 3),
         ("id", "1"),
-        ("scores", [1.0, 0.2]),
+        ("margins", [1.0, 0.2]),
     ],
 )
 def test_keys_without_such_texts_are_named_and_left(key: str, value: object, tmp_path: Path) -> None:

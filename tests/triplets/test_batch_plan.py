@@ -15,7 +15,8 @@ import torch
 from common.errors import UserError
 from tests.tiny import SHARED
 from triplets.arguments import mixing
-from triplets.batch_plan import BatchPlan, EpochShare, Within, apportion, repeated
+from triplets.batch_plan import BatchPlan, EpochShare, apportion, repeated
+from triplets.mixing import Within
 
 KALM = SHARED / "neighbours" / "kalm"
 

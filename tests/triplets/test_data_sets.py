@@ -150,8 +150,14 @@ def test_the_example_is_what_is_read(folder: Path, tmp_path: Path) -> None:
     ("words", "told"),
     [
         (["--dataset_name", "d", "--batching", "blended"], "--batching says how several"),
-        (["--dataset_config", "MIX", "--batching", "mixed"], "homogeneous, blended or a number"),
-        (["--dataset_config", "MIX", "--batching", "1.0"], "homogeneous, blended or a number"),
+        (
+            ["--dataset_config", "MIX", "--batching", "mixed"],
+            "homogeneous, blended, a number",
+        ),
+        (
+            ["--dataset_config", "MIX", "--batching", "1.0"],
+            "homogeneous, blended, a number",
+        ),
         (["--dataset_config", "MIX", "--batching", "0.5", "--train_sampling_strategy", "sequential"], "in order"),
         (["--dataset_name", "d", "--in_batch_negatives", "false", "--max_negatives", "0"], "no negatives at all"),
     ],

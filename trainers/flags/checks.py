@@ -208,6 +208,11 @@ def _check_loss(values: Values) -> None:
 
 def _check_richer_loss(values: Values) -> None:
     """Refuse combinations of terms, hardness and distillation that have no definition, or where one does nothing."""
+
+    def acts(name: str, default: object) -> bool:
+        """Whether a flag has another value than its default, which a run's record holds too."""
+        return values.get(name, default) != default
+
     terms, hardness, distillation = values.get("extra_terms"), values.get("hardness"), values.get("distillation")
     for name, value in (("extra_terms", terms), ("hardness", hardness)):
         for other in ("both_directions", "loss"):
@@ -215,16 +220,16 @@ def _check_richer_loss(values: Values) -> None:
                 raise UserError(f"--{name} is not defined beside --{other} {values[other]}: leave one of them out")
         if value and distillation and values.get("distillation_share", 1.0) == 1.0:
             raise UserError(f"--{name} is of the contrastive loss: give --distillation_share below 1, or leave it out")
-    if not hardness and "hardness_of" in values:
+    if not hardness and acts("hardness_of", "in_batch"):
         raise UserError("--hardness_of says which negatives --hardness acts on: give both, or none")
     if distillation is None:
         for name in ("distillation_share", "teacher_temperature"):
-            if name in values:
+            if acts(name, 1.0):
                 raise UserError(f"--{name} does nothing without --distillation: leave it out")
         return
     if values.get("matryoshka_dims"):
         raise UserError("--distillation has one width: leave --matryoshka_dims out")
-    if distillation == "margin_mse" and "teacher_temperature" in values:
+    if distillation == "margin_mse" and acts("teacher_temperature", 1.0):
         raise UserError("--teacher_temperature is of --distillation kl: leave it out")
     if values.get("objective") == "simcse":
         raise UserError("--distillation needs documents with teacher scores, and --objective simcse has rows of one text")

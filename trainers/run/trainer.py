@@ -35,8 +35,9 @@ from trainers.step.engines import engine_of
 from trainers.step.gather import ProcessGroup
 from trainers.step.loss import VectorLoss
 from trainers.step.matryoshka import widths_of
-from triplets.batch_plan import BatchPlan, Mixing
+from triplets.batch_plan import BatchPlan
 from triplets.dataset import TripletRows
+from triplets.mixing import Mixing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -39,7 +39,7 @@ def test_report_and_nothing_left(
     assert "vectors equal within" in report
     memory = re.search(r"memory +peak (\S+) MB measured \(tensors alive\); planned (\S+) MB", report)
     assert memory, report
-    assert float(memory[2]) == pytest.approx(float(memory[1]), rel=0.05)
+    assert float(memory[2]) == pytest.approx(float(memory[1]), rel=0.05, abs=0.11)  # both are rounded to 0.1
 
 
 def test_existing_run_is_left_alone(finished_copy: Path, command: Command) -> None:
