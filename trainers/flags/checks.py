@@ -211,7 +211,7 @@ def _check_richer_loss(values: Values) -> None:
 
     def acts(name: str, default: object) -> bool:
         """Whether a flag has another value than its default, which a run's record holds too."""
-        return values.get(name, default) != default
+        return bool(values.get(name, default) != default)
 
     terms, hardness, distillation = values.get("extra_terms"), values.get("hardness"), values.get("distillation")
     for name, value in (("extra_terms", terms), ("hardness", hardness)):
