@@ -65,9 +65,14 @@ def beyond_switch(module: Any, length: int) -> bool:
 
 def refused_pooling(model: EmbedModel) -> list[str]:
     """Return the reasons why a pooling without weights cannot be said by its name alone."""
-    if model.pooling is None and model.recipe.unpooled_token_ids:
-        return ["some token ids are left out of the pooling (unpooled_token_ids)"]
-    return []
+    if model.pooling is not None:
+        return []
+    reasons = []
+    if model.recipe.unpooled_token_ids:
+        reasons.append("some token ids are left out of the pooling (unpooled_token_ids)")
+    if model.design.tokens not in STOCK_POOLINGS:
+        reasons.append(f"its pooling ({model.design.tokens}) has no name in other programs")
+    return reasons
 
 
 def is_bidirectional(model: EmbedModel) -> bool:

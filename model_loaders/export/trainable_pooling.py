@@ -34,6 +34,7 @@ except ImportError:
         Module = nn.Module
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SMALLEST = 1e-6  # a state without a larger number has no direction
 TEXTS_AT_ONCE = 4  # that the pooling computes together: the inner layer of each may take 200 MB
 
 
@@ -104,7 +105,8 @@ class StatePooling(nn.Module):
     Args:
         kind: of the block.
         layers: ``last``, or ``all`` layers without the token embeddings.
-        tokens: ``all``, or of each layer the ``last`` attended token or the ``mean``.
+        tokens: ``all``, or of each layer the ``last`` attended token, the ``mean`` or the ``normalised_mean`` (of states that
+            were scaled to a root mean square of 1 before).
         sizes: of the block.
         unpooled_token_ids: tokens that are left out.
     """
@@ -148,9 +150,15 @@ class StatePooling(nn.Module):
 
     def reduce(self, state: Tensor, mask: Tensor) -> Tensor:
         """Return one state of a layer, ``(batch, hidden)``."""
-        if self.tokens == "mean":
+        if self.tokens in ("mean", "normalised_mean"):
             kept = (mask != 0)[:, :, None]
-            return state.masked_fill(~kept, 0.0).sum(dim=1) / kept.sum(dim=1)
+            state = state.masked_fill(~kept, 0.0)
+            if self.tokens == "normalised_mean":
+                state = state / state.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST)
+                state = state / state.pow(2).mean(dim=-1, keepdim=True).clamp(min=SMALLEST).sqrt()
+            return state.sum(dim=1) / kept.sum(dim=1)
+        if self.tokens != "last":
+            raise ValueError(f"this file cannot pool {self.tokens!r}: export the adapter again")
         places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
         last = ((mask != 0) * places).amax(dim=1) - 1
         return state.gather(1, last[:, None, None].expand(-1, 1, state.shape[-1]))[:, 0]
