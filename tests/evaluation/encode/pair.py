@@ -67,7 +67,7 @@ def ask(processes: Processes, texts: list[str]) -> str:
 def run(case: str) -> object:
     rank = launched()
     if case == "wait":
-        module.MEETING = timedelta(seconds=2)  # less than the first process takes between two shards
+        module.MEETING = timedelta(seconds=6)  # less than the first process takes between two shards, enough to meet
     processes = Processes(rank, encode)
     if case.startswith("agree"):
         version = f"v{rank.rank}" if case == "agree version" else "v"
@@ -83,7 +83,7 @@ def run(case: str) -> object:
             return [ask(processes, texts) for texts in ([*TEXTS], ["one"], *wrong, [*TEXTS])]
         assert ask(processes, TEXTS) == "right"
         if case == "wait":
-            time.sleep(3)
+            time.sleep(7)
             assert ask(processes, TEXTS) == "right"
         if case == "scoring fails":
             raise ValueError("wrong score")
