@@ -6,11 +6,14 @@ import contextlib
 import difflib
 import json
 import os
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from common.printable import escaped
+
+FAILED, STOPPED = 1, 130  # exit statuses of a command, beside 0
 
 
 class UserError(Exception):
@@ -52,3 +55,14 @@ def nearest(name: str, valid: Iterable[str], most: int = 1) -> str:
     matches = [repr(match) for match in difflib.get_close_matches(name, list(dict.fromkeys(valid)), n=most)]
     listed = " or ".join(", ".join(part) for part in (matches[:-1], matches[-1:]) if part)
     return f" (did you mean {listed}?)" if matches else ""
+
+
+def exit_status(work: Callable[[], int | None]) -> int:
+    """Do a command's work; return its exit status, 1 after an error, which is printed in a line, or 130 after Ctrl-C."""
+    try:
+        return work() or 0
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return STOPPED

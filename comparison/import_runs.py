@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import exit_status
 from common.files import is_below
-from comparison.__main__ import FAILED, STOPPED, ComparisonParser
+from comparison.__main__ import ComparisonParser
 from comparison.errors import ComparisonError
 from comparison.importing.measures import check_measure
 from comparison.importing.trec import Judgements, Predictions, read_gold, read_judgements, read_predictions
@@ -43,15 +43,7 @@ def parser() -> ComparisonParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Score the files; returns the exit status."""
     args = parser().parse_args(argv)
-    try:
-        for line in import_files(args):
-            print(line)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
-    return 0
+    return exit_status(lambda: print("\n".join(import_files(args))))
 
 
 def import_files(args: argparse.Namespace) -> list[str]:

@@ -13,9 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
-
-FAILED, STOPPED = 1, 130
+from common.errors import exit_status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,16 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.data_dir is None and not args.tasks:
         parser.error("give --data_dir or --tasks")
-    try:
-        from evaluation.compressed import score_settings
+
+    def work() -> None:
+        from evaluation.compressed import score_settings  # not for --help
 
         score_settings(args)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import UserError, exit_status
 from common.lines import DAMAGED, iter_lines, json_rows
 from model_loaders import load
-
-FAILED, STOPPED = 1, 130
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,14 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("max_length", "batch_size"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1")
-    try:
-        encode_file(args)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
-    return 0
+    return exit_status(lambda: encode_file(args))
 
 
 def encode_file(args: argparse.Namespace) -> None:

@@ -16,9 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
-
-FAILED, STOPPED = 1, 130
+from common.errors import exit_status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,16 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--top must be at least 1")
     if not 0 <= args.port <= 65535:
         parser.error("--port is a number from 0 to 65535")
-    try:
-        from evaluation.search.session import start
+
+    def work() -> None:
+        from evaluation.search.session import start  # not for --help
 
         start(args)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
-
-FAILED, STOPPED = 1, 130
+from common.errors import exit_status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,13 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args.adapter is None or args.output is None:
         parser.error("give the adapter and the folder to make")
-    try:
-        return export_and_say(args)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
+    return exit_status(lambda: export_and_say(args))
 
 
 def export_and_say(args: argparse.Namespace) -> int:

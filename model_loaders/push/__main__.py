@@ -15,9 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
-
-FAILED, STOPPED = 1, 130
+from common.errors import exit_status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,16 +45,13 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = make_parser().parse_args(argv)
-    try:
-        from model_loaders.push.upload import push
+
+    def work() -> None:
+        from model_loaders.push.upload import push  # not for --help
 
         push(args)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import exit_status
 from study.probes import NAMES
-
-FAILED, STOPPED = 1, 130
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,16 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--texts must be at least 20: intervals over fewer texts say nothing")
     if args.max_length is not None and args.max_length < 1:
         parser.error("--max_length must be at least 1")
-    try:
+
+    def work() -> None:
         from study.probes.command import probe  # not for --help
 
         probe(args)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":
