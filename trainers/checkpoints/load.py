@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,16 @@ from model_loaders.layouts.tensors import (
     lora_config_dict,
     read_tensors,
 )
+from model_loaders.text.recipe import Recipe
 from trainers.checkpoints.run_files import TOKENIZER_FILE
 
 # Names of files, the library's version: fields of a LoRA configuration that decide nothing.
 LORA_NAMES = {"base_model_name_or_path", "revision", "peft_version"}
+
+
+def explicit(recipe: Recipe) -> Recipe:
+    """Return a recipe that says what is cut of a long text; checkpoints of older versions leave it to the default."""
+    return replace(recipe, truncation=recipe.cuts)
 
 
 def check_fits(model: EmbedModel, directory: Path) -> None:
@@ -39,7 +46,7 @@ def check_fits(model: EmbedModel, directory: Path) -> None:
     pooling = None if model.pooling is None else model.pooling.config.to_dict()
     facts: dict[str, tuple[Any, Any]] = {
         "design": (manifest.design, model.design_name),
-        "recipe": (manifest.recipe, model.recipe),
+        "recipe": (explicit(manifest.recipe), explicit(model.recipe)),
         "pooling": (manifest.pooling, pooling),
         "base": (base_facts(manifest.base_model), base_facts(model.base_model)),
     }
