@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from common.errors import UserError
+from model_loaders.text.recipe import Recipe
 from tests.tiny import ROOT
 from tests.trainers.checkpoints.tools import contents, flip
 from tests.trainers.conftest import POOLING, Command
+from trainers.checkpoints.load import explicit
 from trainers.checkpoints.resuming import check_resumable, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, RESULT_FILE, checkpoints
 from trainers.checkpoints.seal import RunIdentity, write_seal
@@ -177,3 +179,8 @@ def test_no_whole_checkpoint(killed_run: Path, command: Command, refuses: Callab
     for path in checkpoints(killed_run):
         flip(path / "optimizer.pt")
     refuses(command(killed_run), killed_run, "no checkpoint", "optimizer.pt")
+
+
+def test_a_recipe_that_leaves_its_truncation_to_the_default_says_the_same() -> None:
+    """Manifests of older versions do not name it."""
+    assert explicit(Recipe()) == explicit(Recipe(truncation="right")) != explicit(Recipe(truncation="text"))
