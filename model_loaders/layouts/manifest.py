@@ -84,6 +84,7 @@ class Manifest:
         lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
         trained_dimensions: widths that the vectors were trained to be cut to (Matryoshka), the widest first.
         merged: adapters that were merged into the base LLM, in their order.
+        step: of the training, where the weights were chosen among several checkpoints; ``None`` for those of its end.
         base_relative: a base LLM in the user's home, from the adapter's folder; ``base_model`` names it by ``~`` then.
     """
 
@@ -103,11 +104,12 @@ class Manifest:
     base_relative: str = ""
     trained_dimensions: tuple[int, ...] = ()
     merged: tuple[MergedAdapter, ...] = ()
+    step: int | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
         content = asdict(self) | {"recipe": self.recipe.to_dict()}
-        for name in ("trained_dimensions", "merged"):
+        for name in ("trained_dimensions", "merged", "step"):
             if not content[name]:
                 del content[name]
         text = json.dumps(content, indent=2, ensure_ascii=False)

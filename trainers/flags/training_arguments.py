@@ -15,14 +15,14 @@ from transformers import TrainingArguments
 
 from common.errors import UserError
 from trainers.flags.flag import Flag, flags_of
-from trainers.flags.inherited import DEFAULTS, REFUSED, RENAMED
+from trainers.flags.inherited import DEFAULTS, OURS, REFUSED, RENAMED
 
 
 def inherited_flags() -> dict[str, Flag]:
-    """Return TrainingArguments' flags with our defaults; its deprecated aliases are left out."""
+    """Return TrainingArguments' flags with our defaults; its deprecated aliases, and flags of our own, are left out."""
     flags = {}
     for name, flag in flags_of(TrainingArguments).items():
-        if name not in RENAMED:
+        if name not in RENAMED and name not in OURS:
             flags[name] = dataclasses.replace(flag, default=DEFAULTS.get(name, flag.default))
     return flags
 
