@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainers.flags.arguments import EVALUATION_FLAGS, GROUPS, MASKING_FLAGS, POOLING_FLAGS
+from trainers.flags.arguments import GROUPS, MASKING_FLAGS, POOLING_FLAGS
 from trainers.flags.command_line import parse
 from trainers.flags.flag import Flag, flags_of
 from trainers.flags.inherited import GONE, REFUSED, REFUSED_VALUES, RENAMED
@@ -21,6 +21,7 @@ from trainers.flags.lora import lora_options
 from trainers.flags.read_flags import SYNONYMS
 from trainers.flags.train_config import TrainConfig
 from trainers.flags.training_arguments import build_training_arguments, inherited_flags
+from trainers.scoring.arguments import EVALUATION_FLAGS
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = flags_of(*GROUPS)
