@@ -56,10 +56,9 @@ def test_the_best_checkpoint_is_the_adapter(scripted: Scripted, tmp_path: Path, 
     # A longer run goes on from the last step, not from the best one.
     assert main(scripted(output, max_steps=6), design="model3") == 0
     assert steps_of(output) == ["6"] and weights(output) == weights(output / "checkpoint-6")
-    assert main(scripted(tmp_path / "whole", max_steps=6), design="model3") == 0
-    assert weights(tmp_path / "whole") == weights(output)
 
 
+@pytest.mark.slow
 def test_the_patience_ends(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where the run is killed before its adapter is written, or comes from a checkpoint before."""
     output, argv = tmp_path / "run", scripted(tmp_path / "run", max_steps=6, early_stopping_patience=2)
@@ -80,6 +79,7 @@ def test_the_patience_ends(scripted: Scripted, tmp_path: Path, capsys: pytest.Ca
     assert evaluated_steps(output) == [1, 2, 3, 4, 5] and result_of(output)["best"]["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_knows_its_best_and_its_patience(
     scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +103,7 @@ def test_a_run_that_goes_on_knows_its_best_and_its_patience(
     assert result_of(output)["best"] == result_of(tmp_path / "whole")["best"]
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_is_damaged(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The next best one is taken, and a line says so."""
     output = tmp_path / "run"
@@ -114,6 +115,7 @@ def test_a_best_checkpoint_that_is_damaged(scripted: Scripted, tmp_path: Path, c
     assert result_of(output)["best"]["step"] == 4
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_not_evaluated(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(scripted(tmp_path / "run", metric_for_best_model="mean"), design="model3") == 1
     assert (
