@@ -43,7 +43,7 @@ from triplets.mixing import Mixing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from transformers import TrainingArguments
+    from transformers import TrainerState, TrainingArguments
 
     from trainers.scoring.selection import Selection
 
@@ -70,8 +70,7 @@ class ContrastiveOptions:
 class ContrastiveTrainer(Trainer):
     """Trains an ``EmbedModel`` on triplets.
 
-    Only the contrastive parts are overridden: the batches, the step, the optimizer's parameter groups, the evaluation's
-    loss, and the content of a checkpoint (an adapter directory, written whole).
+    Only the contrastive parts are overridden: batches, step, parameter groups, evaluations, and the content of a checkpoint.
     """
 
     objective = "contrastive"
@@ -191,10 +190,7 @@ class ContrastiveTrainer(Trainer):
         if "loss" in logs and self.metrics.batches:
             figures, collapsed = self.metrics.take(self.accelerator)
             logs = logs | figures
-            warning = exclusion_warning(figures)
-            # In the first steps an untrained pooling may look collapsed.
-            if not warning and self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps):
-                warning = collapsed
+            warning = warning_of(figures, collapsed, self.state)
             if warning and self.is_world_process_zero() and not self.warned:
                 self.warned = True
                 warn(warning)
@@ -235,8 +231,8 @@ class ContrastiveTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the adapter directory: on every process, as parameters may be sharded; the first one writes."""
-        directory = Path(output_dir or self.args.output_dir)
-        save_checkpoint(self.model, directory, write=self.args.should_save, step=self.chosen_step)
+        folder = Path(output_dir or self.args.output_dir)
+        save_checkpoint(self.model, folder, write=self.args.should_save, step=self.chosen_step)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         assert self.optimizer is not None
@@ -271,6 +267,12 @@ class ContrastiveTrainer(Trainer):
     def sums(self) -> dict[str, Any]:
         """Return the sums that a run which goes on needs for its figures; called on every process."""
         return {"loss": dataclasses.asdict(LossSums.of(self)), "window": self.metrics.window(self.accelerator)}
+
+
+def warning_of(figures: dict[str, float], collapsed: str, state: TrainerState) -> str:
+    """Return the warning of a log line, empty for none; in the first steps an untrained pooling may look collapsed."""
+    settled = state.global_step > max(SETTLED, 0.1 * state.max_steps)
+    return exclusion_warning(figures) or (collapsed if settled else "")
 
 
 def resume_figures(trainer: ContrastiveTrainer, seal: dict[str, Any]) -> None:
