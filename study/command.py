@@ -140,7 +140,7 @@ def check_bases(study: Study) -> None:
     """Raise a UserError for a base model that cannot be had and that a cell still has to be trained on."""
     for cell in study.cells:
         ended = cell.trained or cell.state == "diverged"
-        if cell.kind == "design" and cell.base in study.inputs.out_of_reach and not ended:
+        if cell.trains and cell.base in study.inputs.out_of_reach and not ended:
             raise UserError(study.inputs.out_of_reach[cell.base])
 
 
@@ -148,11 +148,12 @@ def check_flags(study: Study) -> None:
     """Parse the trainers' flags of each kind of cell, so that a mistake is reported once, before the baselines run."""
     seen = set()
     for cell in study.cells:
-        if cell.kind != "design" or (cell.recipe, cell.design) in seen:
+        kind = (cell.recipe, cell.trained_system or cell.design)
+        if not cell.trains or kind in seen:
             continue
-        seen.add((cell.recipe, cell.design))
+        seen.add(kind)
         if not cell.trained:
-            parse(training_words(study, cell), design=cell.design)
+            parse(training_words(study, cell), design=cell.script_design)
 
 
 def finish(study: Study, reasons: dict[str, str]) -> int:

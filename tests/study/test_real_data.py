@@ -10,7 +10,8 @@ import yaml
 from comparison.reading.families import read_families
 from evaluation.tasks.find import find_tasks
 from study.config import ROOT, read_study_config
-from study.real_data import CLUSTERINGS, WITHOUT, main
+from study.real_data.__main__ import main
+from study.real_data.layout import CLUSTERINGS, WITHOUT
 from tests.study.tiny_study import write_lines
 from tests.tiny import DATA
 from triplets.arguments import DataArguments
