@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-OVERRIDES = ("base_model", "output_dir", "seeds", "jobs", "train_file", "eval_dir")  # flags that override keys of the study file
+# flags that override keys of the study file
+OVERRIDES = ("base_model", "output_dir", "seeds", "jobs", "train_file", "eval_dir")
 STATUSES = (
     "exit status: 0 everything that was asked for is done; 1 cells failed, diverged or are missing; 2 wrong arguments; "
     "75 (--cell) another process runs the cell; 130, 143 stopped"

@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", type=Path, help="folder of task folders")
     parser.add_argument("out", type=Path, help="gets the copies")
-    parser.add_argument("--rows", type=int, default=1000, help="of a file at most; documents of a corpus (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=1000, help="of a file or corpus at most (default: %(default)s)")
     parser.add_argument("--queries", type=int, default=300, help="of a retrieval task at most (default: %(default)s)")
     args = parser.parse_args(argv)
     return exit_status(lambda: _copy_all(args.tasks, args.out, args.rows, args.queries))
