@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from common.file_hashes import file_hash
 from common.files import replacing_together
 from common.printable import one_line
+from comparison.claims.outcome import Comparison
 from comparison.claims.pairs import find_system
 from comparison.claims.prospects import with_outlooks
 from comparison.claims.without_one import with_families_left_out
@@ -21,6 +23,7 @@ from comparison.reading.families import DEFAULT, read_families
 from comparison.reading.results_folder import read
 from comparison.reading.selection import select
 from comparison.reading.systems import Reading, choose_baseline, only
+from comparison.report.plots.compression import read_compressions
 from comparison.report.tables.files import check_no_study, not_writable, save
 from comparison.report.tables.markdown import as_markdown
 from comparison.report.tables.terminal import for_terminal, terminal_width
@@ -61,14 +64,7 @@ def run(args: argparse.Namespace) -> int:
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
     comparison = replace(comparison, planned=_planned(args, reading, baseline))
     comparison = with_families_left_out(with_outlooks(table, comparison, args.seed), args.seed)
-    check_no_study(args.output_dir)
-    try:
-        with replacing_together(args.output_dir, "report.html") as aside:
-            paths = save(comparison, aside, _origin(args, reading))
-            paths += write_report(comparison, reading.studies, aside, command_line(args), args.diagrams)[:3]
-    except OSError as error:
-        raise not_writable(args.output_dir, error) from error
-    paths = [args.output_dir / path.relative_to(aside) for path in paths]
+    paths = _write(args, reading, comparison)
     width = terminal_width()
     print(unescape(for_terminal(as_markdown(comparison, whole=False), width)))
     if args.baseline is None and not args.all_pairs:
@@ -81,6 +77,24 @@ def run(args: argparse.Namespace) -> int:
     for damaged in reading.damaged:
         print(f"error: {damaged}", file=sys.stderr)
     return min(1, len(reading.damaged))
+
+
+def _write(args: argparse.Namespace, reading: Reading, comparison: Comparison) -> list[Path]:
+    """Write tables and report, all together; returns the files that the user opens.
+
+    Raises:
+        ComparisonError: the folder is a study's or cannot be written, or a table of compressed vectors is damaged.
+    """
+    compressions = read_compressions(args.directories)
+    check_no_study(args.output_dir)
+    try:
+        with replacing_together(args.output_dir, "report.html") as aside:
+            paths = save(comparison, aside, _origin(args, reading))
+            command = command_line(args)
+            paths += write_report(comparison, reading.studies, aside, command, args.diagrams, compressions)[:3]
+    except OSError as error:
+        raise not_writable(args.output_dir, error) from error
+    return [args.output_dir / path.relative_to(aside) for path in paths]
 
 
 def _planned(args: argparse.Namespace, reading: Reading, baseline: str | None) -> list[str]:

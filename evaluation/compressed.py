@@ -135,7 +135,7 @@ def score_settings(args: argparse.Namespace) -> None:
     for setting in settings:  # the first is float32 of all numbers: it fills the memory
         rows.append(score(CompressedEncoder(memory, setting), tasks, args.output_dir))
         print(line_of(rows[-1], rows[0]), flush=True)
-    write_table(rows, args.output_dir / "compression.csv")
+    write_table(rows, args.output_dir / "compression.csv", Path(args.adapter).name)
     draw(rows, args.output_dir / "compression.svg")
     print(f"wrote {args.output_dir / 'compression.csv'} and {args.output_dir / 'compression.svg'}")
 
@@ -172,15 +172,15 @@ def line_of(row: Row, first: Row) -> str:
     return f"{setting.dimensions:6} × {setting.precision:8} {setting.bytes:7} bytes  mean score {row.mean:.4f}{change}"
 
 
-def write_table(rows: list[Row], path: Path) -> None:
-    """Write one line for each setting: width, precision, bytes, mean and each task's score."""
+def write_table(rows: list[Row], path: Path, model: str) -> None:
+    """Write one line for each setting: width, precision, bytes, mean, each task's score, and the model's name."""
     tasks = list(rows[0].scores)
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["dimensions", "precision", "bytes", "mean", *tasks])
+        table.writerow(["dimensions", "precision", "bytes", "mean", *tasks, "model"])
         for row in rows:
             setting, scores = row.setting, [f"{row.scores[task]:.6f}" for task in tasks]
-            table.writerow([setting.dimensions, setting.precision, setting.bytes, f"{row.mean:.6f}", *scores])
+            table.writerow([setting.dimensions, setting.precision, setting.bytes, f"{row.mean:.6f}", *scores, model])
 
 
 def draw(rows: list[Row], path: Path) -> None:

@@ -13,6 +13,7 @@ from comparison.reading.systems import StudyResults
 from comparison.report.labels import by_what_they_are
 from comparison.report.page import Illustrations, make_page
 from comparison.report.plots import attention
+from comparison.report.plots.compression import Compression, draw_compression
 from comparison.report.plots.cost import draw_cost
 from comparison.report.plots.curve_panels import draw_curve_panels
 from comparison.report.plots.curves import draw_curves
@@ -39,6 +40,7 @@ def write_report(
     folder: Path,
     command: Sequence[str] = (),
     diagrams: Sequence[str] = (),
+    compressions: Sequence[Compression] = (),
 ) -> list[Path]:
     """Write the report into a folder, made if missing.
 
@@ -48,6 +50,7 @@ def write_report(
         folder: where to.
         command: the words of the command line that compared; shown last.
         diagrams: that are drawn beside the others, of `DIAGRAMS`.
+        compressions: scores with fewer bytes a vector.
 
     Returns:
         The files, the page first.
@@ -57,7 +60,7 @@ def write_report(
     """
     table = make_table(comparison)
     comparison, studies = by_what_they_are(comparison, studies)
-    illustrations = draw(comparison, studies, diagrams)
+    illustrations = draw(comparison, studies, diagrams, compressions)
     commands = []
     for study in studies:
         for step in study.data.commands:
@@ -87,7 +90,12 @@ def _write_plot(plot: Plot, folder: Path) -> list[Path]:
     return [vector, raster]
 
 
-def draw(comparison: Comparison, studies: Sequence[StudyResults], diagrams: Sequence[str] = ()) -> Illustrations:
+def draw(
+    comparison: Comparison,
+    studies: Sequence[StudyResults],
+    diagrams: Sequence[str] = (),
+    compressions: Sequence[Compression] = (),
+) -> Illustrations:
     """Return the plots of each section, and the sentences that stand before them."""
     cells = cells_of(comparison, studies)
     masses = attention_of(comparison, studies)
@@ -103,7 +111,10 @@ def draw(comparison: Comparison, studies: Sequence[StudyResults], diagrams: Sequ
             "forest": [*forests, *_draw_diagrams(comparison, diagrams, stems)],
             "grid": _drawn(draw_grid(comparison, "grid")),
             "tasks": heat_maps,
-            "cost": _drawn(draw_cost(comparison, cells, "cost")),
+            "cost": [
+                *_drawn(draw_cost(comparison, cells, "cost")),
+                *_drawn(draw_compression(compressions, "compression")),
+            ],
             "training": _draw_training(comparison, cells),
             "attention": _draw_attention(masses, series_of(comparison.systems)),
         }
