@@ -19,11 +19,11 @@ from study import launch
 from study.cells import Cell, find_cell
 from study.command_line import flag_words, training_words
 from study.config import ROOT
-from study.plan_table import print_plan
 from study.report import headline_table
 from study.report.compare import compare, state_words
 from study.report.declared_plan import declare
 from study.report.headline_table import HeadlineRow
+from study.report.plan_table import print_plan
 from study.report.study_json import write_study_json
 from study.run_cell import run_cell
 from study.scheduler import IN_USE, make_slots, run_cells, why

@@ -15,7 +15,7 @@ from common.files import replacing_together
 from common.words import duration
 from comparison.report.plots.drawing import render, series_of, style
 from study.cell_progress import try_scores
-from study.plan_table import taken
+from study.report.plan_table import taken
 from study.study import Study, chosen_settings, tuned_scores
 from study.tuning.choice import mean_ranks, mean_score
 

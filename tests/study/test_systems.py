@@ -119,7 +119,9 @@ def test_files_and_data_that_are_missing(study_file: Path) -> None:
     with pytest.raises(UserError, match="systems: own: give the file of a training"):
         read_study(study_file)
     (study_file.parent / "mix.yaml").write_text("- name: train.jsonl\n")
-    change(study_file, systems={"own": write_system(study_file)}, train_file=None, recipes={"a": {"dataset_config": "mix.yaml"}})
+    change(
+        study_file, systems={"own": write_system(study_file)}, recipes={"a": {"dataset_config": "mix.yaml"}}, train_file=None
+    )
     with pytest.raises(UserError, match="give train_file"):
         read_study(study_file)
 
@@ -132,8 +134,8 @@ def test_the_small_systems_are_in_their_study(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_staged_system_is_trained_and_compared(study_file: Path, main: Main) -> None:
-    change(study_file, designs=["model1"], baselines=["mean_pooling"])
-    change(study_file, systems={"own": write_system(study_file, stages=STAGES), "plain": write_system(study_file, "p.yaml")})
+    systems = {"own": write_system(study_file, stages=STAGES), "plain": write_system(study_file, "p.yaml")}
+    change(study_file, designs=["model1"], systems=systems)
     status, out, errors = main(study_file)
     assert status == 0, errors
     study = read_study(study_file)
