@@ -75,7 +75,7 @@ class CellData(_Counted):
         design: such as ``model3``.
         system: the name under which it is compared; cells of one system are its runs. Empty: the design.
         folder: below ``cells/``; empty: the newest that has the cell's name.
-        kind: ``design`` or ``baseline``.
+        kind: ``design``, ``system`` (trained by a file of its own; no cell of the grid) or ``baseline``.
         attention: such as ``causal``.
         pooling: such as ``multi-layer trainable``.
         base_model: its name.
@@ -95,7 +95,7 @@ class CellData(_Counted):
     design: str
     system: str = ""
     folder: str = ""
-    kind: Literal["design", "baseline"] = "design"
+    kind: Literal["design", "system", "baseline"] = "design"
     attention: str = ""
     pooling: str = ""
     base_model: str = ""
