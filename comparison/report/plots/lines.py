@@ -51,7 +51,7 @@ def draw_panels(panels: Sequence[Panel], series: Mapping[str, Series]) -> tuple[
         for curve in panel.curves:
             draw_curve(axes, curve, looks[curve.system], DASHES[names.index(line_name(curve)) % len(DASHES)])
         finish(axes, panel)
-    figure.legend(handles=legend(systems, looks, names), loc="outside lower left", ncols=3)
+    figure.legend(handles=legend(systems, looks, names), loc="outside lower left", ncols=columns + 1)
     return render(figure)
 
 
