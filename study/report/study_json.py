@@ -62,6 +62,8 @@ def write_study_json(study: Study, gains: TextTable | None = None) -> None:
     recipe: dict[str, Any] = {"training": config.training}
     if config.recipes:
         recipe["recipes"] = config.recipes
+    if study.inputs.systems:
+        recipe["systems"] = {name: dict(system.flags) for name, system in study.inputs.systems.items()}
     recipe |= {
         "lora": lora_of(cells),
         "seeds": config.seeds,
@@ -137,7 +139,7 @@ def about_cell(study: Study, cell: Cell, sides: Sides) -> dict[str, Any]:
         "reason": one_line(cell.reason),
         **evaluation_speed(sides),
     }
-    if cell.kind == "baseline":
+    if not cell.trains:
         name = design_of(cell.folder)
         if name is None:
             return about
@@ -204,7 +206,7 @@ def truncation(cells: Sequence[Cell], sides: dict[str, Sides]) -> list[dict[str,
     """
     most: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in cells:
-        if cell.kind != "design":
+        if not cell.trains:
             continue
         for task, of_task in sides[cell.name].items():
             for side, about in of_task.items():
@@ -296,7 +298,7 @@ def commands(study: Study) -> list[dict[str, str]]:
     """Return the study's command line, and the one of each training run, as they are given in the project's folder."""
     entries = [{"what": "the whole study", "line": study_line(study)}]
     for cell in study.cells:
-        if cell.kind == "design":
+        if cell.trains:
             entries.append({"what": f"{cell.name}, its training alone", "line": training_line(study, cell)})
     return entries
 

@@ -17,7 +17,7 @@ from comparison.findings import Curve, Finding, Panel
 from comparison.report.plots.drawing import series_of, style
 from comparison.report.plots.lines import draw_panels
 from study.cell_progress import try_scores
-from study.plan_table import taken
+from study.report.plan_table import taken
 from study.study import Study, chosen_settings, tuned_scores
 from study.tuning.choice import mean_ranks, mean_score
 
