@@ -19,6 +19,7 @@ from study import launch
 from study.cells import Cell, find_cell
 from study.command_line import flag_words, training_words
 from study.config import ROOT
+from study.probes.of_study import corpus_of, probe_study
 from study.report import headline_table
 from study.report.compare import compare, state_words
 from study.report.declared_plan import declare
@@ -81,6 +82,8 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
         declare(study)
         run_cell(study, find_cell(study.cells, args.cell))
         return DONE
+    if study.config.probes is not None:
+        corpus_of(study, study.config.probes)  # before hours of training
     reasons: dict[str, str] = {}
     if study.tuning is not None and not args.compare:
         reasons = run_search(study, study.tuning)
@@ -170,6 +173,11 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
         try:
             rows = headline_table.make_rows(study)
         except UserError as error:  # a headline task without scores a query: the comparison needs none
+            problem = str(error)
+    if study.config.probes is not None:
+        try:
+            probe_study(study, study.config.probes)
+        except UserError as error:  # the comparison needs no probes
             problem = str(error)
     table = headline_table.make_table(rows, headline) if headline is not None and rows else None
     write_study_json(study, table)

@@ -13,6 +13,7 @@ from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
 from model_loaders.designs import DESIGNS, GRID, PUBLISHED_SIZES, design_name, get_design
 from model_loaders.text.named import recipe_names
+from study.probes.settings import Probing
 from study.tuning.settings import TuneConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,7 @@ class StudyConfig:
         jobs: cells at a time, at least one; empty for one on each share of the GPUs, and two on a CPU of at least two cores.
         tune: settings that each design tries on development tasks first; it is trained with its best one too
             (`study.tuning.settings`).
+        probes: what vectors notice, on the first run of each design, when all cells have ended (`study.probes.settings`).
         comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, unrelated, seed.
     """
 
@@ -90,6 +92,7 @@ class StudyConfig:
     eval_prompts: str = "own"
     jobs: int | None = None
     tune: TuneConfig | None = None
+    probes: Probing | None = None
     comparison: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -26,12 +26,12 @@ from evaluation.tasks.find import find_tasks
 from evaluation.tasks.workload import expected_characters
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import ROLES
-from study.attention_mass import real_texts
 from study.cells import Cell
 from study.command_line import training_words
 from study.config import flags_of
 from study.inputs import launch_key, training_key
 from study.launch import cores
+from study.report.attention_mass import real_texts
 from study.study import Study
 from trainers.flags.command_line import parse
 from trainers.flags.train_config import TrainConfig

@@ -27,13 +27,13 @@ from model_loaders import LoadOptions, load
 from model_loaders.create import create, load_untrained
 from model_loaders.text.recipe import Recipe
 from quickstart import baselines
-from study.attention_mass import keep_attention
 from study.cell_progress import last_error, training_seconds
 from study.cells import Cell
 from study.command_line import script_words, training_words
 from study.config import BASELINES, LEXICAL, ROOT
 from study.launch import clean_environment, launcher_arguments
 from study.published import note_model
+from study.report.attention_mass import keep_attention
 from study.study import Study, training_rows
 from study.training import GRACE, LOCK_FILE
 from trainers.flags.command_line import parse

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from comparison.findings import Finding
+
 DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
 TOLERANCE = 0.01  # of the sum of a row of attention mass
 COUNTS = (
@@ -278,6 +280,7 @@ class StudyData:
         cells: all of them, also those that failed or are not there yet.
         gains: absolute scores by task, and gains of trained over untrained designs; None where no headline task was named.
         attention: of multi-layer poolings.
+        findings: what was measured beside scores, such as a search of settings.
         leakage: found between training and test texts; None where nobody looked.
         truncation: by task and side.
         warnings: further sentences that a reader should know, such as settings that differ between cells.
@@ -291,6 +294,7 @@ class StudyData:
     cells: list[CellData] = field(default_factory=list)
     gains: TextTable | None = None
     attention: list[AttentionMass] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     leakage: list[LeakedTexts] | None = None
     truncation: list[Truncation] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

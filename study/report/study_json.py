@@ -27,15 +27,17 @@ from model_loaders.designs import Design, get_design
 from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.tensors import LORA_WEIGHTS, POOLING_WEIGHTS
 from pooling import POOLINGS, TOKEN_POOLINGS
-from study import attention_mass
 from study.cell_progress import try_scores
 from study.cells import Cell
 from study.command_line import study_line, training_line
+from study.probes.of_study import findings_of_study
 from study.published import design_of
+from study.report import attention_mass
 from study.report.compare import passed_over
 from study.report.leakage import find_leakage
 from study.study import Study
 from study.training import COST_FILE
+from study.tuning.table import tuning_finding
 from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 
 FORMAT = 1
@@ -73,6 +75,7 @@ def write_study_json(study: Study, gains: TextTable | None = None) -> None:
         "cells": [about_cell(study, cell, sides[cell.name]) for cell in cells],
         "gains": None if gains is None else asdict(gains),
         "attention": attention,
+        "findings": findings(study),
         "leakage": leakage,
         "truncation": truncation(cells, sides),
         "warnings": [*sentences, *passed_over(cells, config), *warnings(study)],
@@ -81,6 +84,14 @@ def write_study_json(study: Study, gains: TextTable | None = None) -> None:
         "data": data_files(study, sides),
     }
     write_json({**tidy(content), "commands": commands(study)}, study.output_dir / "study.json")
+
+
+def findings(study: Study) -> list[dict[str, Any]]:
+    """Return what was measured beside scores: the search of settings, and the probes."""
+    measured = findings_of_study(study.output_dir)
+    if study.tuning is not None:
+        return [asdict(tuning_finding(study, study.tuning)), *measured]
+    return measured
 
 
 def look_for_leakage(study: Study) -> tuple[list[dict[str, Any]] | None, list[str]]:
