@@ -33,6 +33,7 @@ from evaluation.tasks.listing import listing
 from model_loaders import load_design
 from model_loaders.backbone.load import choose_device
 from model_loaders.create import load_untrained
+from model_loaders.hub import pinned
 from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import TASK_PROMPTS, template_named
 
@@ -100,6 +101,8 @@ def _prepare(
         UserError: a flag, a file or the adapter is wrong.
     """
     args.device = rank.device(args.device)
+    if args.adapter_path:  # the record has the commit, and a rerun loads it
+        args.adapter_path = pinned(str(args.adapter_path), what="adapter", cache_dir=args.cache_dir)
     output_dir = Path(args.output_dir)
     if not rank.first:
         return Material(open_adapter(loader, None, **_loading_options(args)))

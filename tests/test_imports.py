@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # here is of the last line, "*": the scripts and files that users open first.
 ORDER: dict[str, list[str]] = {
     "model_loaders": [
-        "designs options vectors",
+        "designs options vectors bundle",
         "hub",
         "text",
         "backbone",

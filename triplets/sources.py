@@ -16,6 +16,8 @@ import huggingface_hub
 from common.errors import UserError, nearest
 from common.files import first_line, neighbour
 from common.lines import open_regular
+from model_loaders.bundle.check import check_bundled
+from model_loaders.bundle.prepared_data import prepared_folder
 from model_loaders.hub import looks_local
 from triplets.arguments import DataArguments
 from triplets.data_sets import DataSet
@@ -90,6 +92,7 @@ def _local(path: Path, split: str) -> DataSource:
     if path.is_file() and split not in DEFAULT_SPLITS:
         raise UserError(f"{path} is one file, in which there is no split {split!r}: leave the split out")
     files = data_files(path, split)
+    check_bundled(path)
     with_names, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     for file in files:
         try:
@@ -117,6 +120,7 @@ def _hub(name: str, data_set: DataSet, cache_dir: str | Path | None) -> DataSour
     except Exception as error:
         # The hub client and datasets raise many kinds (HTTP status, connection, split, format, not in the cache).
         raise UserError(_hub_problem(name, data_set, error)) from error
+    check_bundled(prepared_folder(name, cache_dir))
     prefix = f"{name}[{split}]"
     if config is not None:
         prefix = f"{name}, {config}[{split}]"

@@ -18,7 +18,7 @@ from model_loaders.export.results import read_scores
 from model_loaders.export.table import check_held, format_named
 from model_loaders.export.training import training_of
 from model_loaders.export.verify.compare import reference_of, verify
-from model_loaders.hub import resolve
+from model_loaders.layouts.source import find_base
 from model_loaders.loading import load_model
 from model_loaders.options import LoadOptions
 
@@ -101,7 +101,7 @@ def request_of(order: Order) -> Request:
     model = load_model(None, order.base_model, order.adapter, options)
     if order.lora not in ("merged", "unmerged"):
         raise UserError(f"LoRA is merged or unmerged, not {order.lora!r}")
-    base = resolve(model.base_model.name_or_path, what="base model", cache_dir=order.cache_dir)
+    base = find_base(model.base_model.name_or_path, order.cache_dir, model.base_model.revision)
     return Request(
         model=model,
         format=order.format,
