@@ -84,6 +84,8 @@ class Manifest:
         lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
         trained_dimensions: widths that the vectors were trained to be cut to (Matryoshka), the widest first.
         merged: adapters that were merged into the base LLM, in their order.
+        begun_on: the base LLM that training began on, where it changed that LLM's own weights. The folder then holds them all
+            (``config.json``, ``model.safetensors``), and ``base_model`` is the folder's own decoder.
         base_relative: where the base LLM lies from the adapter's folder: of one in the user's home, which ``base_model`` names
             by ``~``, and of one in an offline bundle.
     """
@@ -104,11 +106,12 @@ class Manifest:
     base_relative: str = ""
     trained_dimensions: tuple[int, ...] = ()
     merged: tuple[MergedAdapter, ...] = ()
+    begun_on: BaseModel | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
         content = asdict(self) | {"recipe": self.recipe.to_dict()}
-        for name in ("trained_dimensions", "merged"):
+        for name in ("trained_dimensions", "merged", "begun_on"):
             if not content[name]:
                 del content[name]
         text = json.dumps(content, indent=2, ensure_ascii=False)
@@ -125,7 +128,10 @@ def read_manifest(directory: Path) -> Manifest:
     data = read_json(path)
     if data.get("format") != FORMAT:
         raise UserError(f"{path} has format {data.get('format')!r}; this version of the toolkit reads format {FORMAT}")
-    return with_local_base(build(Manifest, data, str(path)), directory)
+    manifest = build(Manifest, data, str(path))
+    if manifest.begun_on is not None:  # it is its own base, wherever it lies
+        return replace(manifest, base_model=replace(manifest.base_model, name_or_path=str(directory.resolve())))
+    return with_local_base(manifest, directory)
 
 
 def with_local_base(manifest: Manifest, directory: Path) -> Manifest:

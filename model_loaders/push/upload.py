@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -16,14 +16,16 @@ from huggingface_hub.utils import validate_repo_id
 from common.errors import UserError
 from common.files import first_line, read_json, write_json
 from common.words import gigabytes
+from model_loaders.backbone.base_files import CONFIG
 from model_loaders.export.card import ADAPTER, CARD, write_card
 from model_loaders.export.run import Order, export, extra_of, request_of
 from model_loaders.hub import looks_local
 from model_loaders.layouts.manifest import MANIFEST
-from model_loaders.layouts.tensors import LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS
+from model_loaders.layouts.tensors import BASE_WEIGHTS, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS
 
 # Of an adapter's folder these go to the hub: not checkpoints, logs and flags, which name places of the trainer's machine.
 SENT = (MANIFEST, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS, "tokenizer*", "special_tokens_map.json")
+SENT_OF_BASE = (CONFIG, BASE_WEIGHTS)  # of a checkpoint that is its own base
 
 
 def push(args: argparse.Namespace) -> None:
@@ -74,22 +76,23 @@ def copy_adapter(order: Order) -> None:
         raise UserError(f"{adapter} has no {MANIFEST}: give an adapter of this toolkit, or --format to export another folder")
     extra = extra_of(order)
     request = request_of(order)  # loads it: what goes out is whole, and gives the vectors that it gave
-    base = order.base_name or request.model.base_model.name_or_path
+    manifest = read_json(adapter / MANIFEST)
+    key = "base_model" if manifest.get("begun_on") is None else "begun_on"
+    base = order.base_name or manifest[key]["name_or_path"]
     if not order.base_name and (looks_local(base) or Path(base).expanduser().is_dir()):
         raise UserError(
             "the adapter names its base model by a folder of this machine, which nobody else has: give its name on the hub "
             "(--base_name OWNER/NAME), or send a folder that holds all weights (--format sentence-transformers)"
         )
     order.output.mkdir()
-    for pattern in SENT:
+    for pattern in SENT if key == "base_model" else (*SENT, *SENT_OF_BASE):
         for path in adapter.glob(pattern):
             shutil.copyfile(path, order.output / path.name)
-    manifest = read_json(adapter / MANIFEST)
-    manifest["base_model"]["name_or_path"], manifest["base_relative"] = base, ""
+    manifest[key]["name_or_path"], manifest["base_relative"] = base, ""
     (order.output / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if (order.output / LORA_CONFIG).is_file():
         write_json(read_json(adapter / LORA_CONFIG) | {"base_model_name_or_path": base}, order.output / LORA_CONFIG)
-    write_card(request, order.output, [], None, extra)
+    write_card(replace(request, base_name=base), order.output, [], None, extra)
 
 
 def print_files(folder: Path) -> None:

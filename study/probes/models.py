@@ -14,7 +14,7 @@ from common.words import distinct
 from model_loaders import LoadOptions, load
 from model_loaders.create import cast_pooling, create
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.source import tokenizer_and_recipe
+from model_loaders.layouts.source import open_base, tokenizer_and_recipe
 from model_loaders.loading import plan_loading, saved_kernel
 
 LONGEST = 2048  # tokens a text at most, where the base LLM takes that many
@@ -75,6 +75,9 @@ def untrained(adapter: str, asked: Asked) -> EmbedModel:
         for name, size in source.pooling[0].to_dict().items():
             if name not in ("hidden_size", "layers"):
                 sizes[name] = size
+    base_directory = plan.base_directory
+    if source.manifest is not None and source.manifest.begun_on is not None:  # its own base is the trained one
+        base_directory, _ = open_base(source.manifest.begun_on.name_or_path, asked.options.cache_dir)
     kernel = asked.options.attn_implementation or saved_kernel(source.manifest, plan.dtype, plan.device)
     options = LoadOptions(
         cache_dir=asked.options.cache_dir,
@@ -84,7 +87,7 @@ def untrained(adapter: str, asked: Asked) -> EmbedModel:
     )
     model = create(
         source.design_name,
-        plan.base_directory,
+        base_directory,
         lora=None,
         pooling_sizes=sizes,
         recipe=source.recipe,
