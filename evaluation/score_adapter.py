@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -101,8 +101,6 @@ def _prepare(
         UserError: a flag, a file or the adapter is wrong.
     """
     args.device = rank.device(args.device)
-    if args.adapter_path:  # the record has the commit, and a rerun loads it
-        args.adapter_path = pinned(str(args.adapter_path), what="adapter", cache_dir=args.cache_dir)
     output_dir = Path(args.output_dir)
     if not rank.first:
         return Material(open_adapter(loader, None, **_loading_options(args)))
@@ -115,6 +113,8 @@ def _prepare(
     if not names:
         names = [] if args.data_dir else paper_tasks
     tasks = check_rows(find_tasks(names, args.data_dir, types, say), say)
+    with suppress(UserError):  # the record has the commit, and a rerun loads it; what cannot be had, the loader says better
+        args.adapter_path = args.adapter_path and pinned(str(args.adapter_path), what="adapter", cache_dir=args.cache_dir)
     options = _evaluation_options(args, loader, tasks)
     if args.device is not None:
         choose_device(args.device)

@@ -111,6 +111,7 @@ def _local(path: Path, split: str) -> DataSource:
 def _hub(name: str, data_set: DataSet, cache_dir: str | Path | None) -> DataSource:
     """Load a data set of the hub through ``datasets``, after one quick question whether the hub knows it."""
     file, split, config = data_set.file, data_set.split, data_set.config_name
+    check_bundled(prepared_folder(name, cache_dir))
     try:
         if not datasets.config.HF_HUB_OFFLINE:
             # load_dataset alone tries six times, half a minute, before it reports that there is no network.
@@ -120,7 +121,6 @@ def _hub(name: str, data_set: DataSet, cache_dir: str | Path | None) -> DataSour
     except Exception as error:
         # The hub client and datasets raise many kinds (HTTP status, connection, split, format, not in the cache).
         raise UserError(_hub_problem(name, data_set, error)) from error
-    check_bundled(prepared_folder(name, cache_dir))
     prefix = f"{name}[{split}]"
     if config is not None:
         prefix = f"{name}, {config}[{split}]"

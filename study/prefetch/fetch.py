@@ -151,7 +151,10 @@ class Fetcher:
 def adapter_base(directory: Path) -> str:
     """Return the base model that an adapter names, with the commit where it knows it; empty for what is no adapter."""
     if (directory / MANIFEST).is_file():
-        base = read_manifest(directory).base_model
+        manifest = read_manifest(directory)
+        if manifest.begun_on is not None:  # it is its own base
+            return ""
+        base = manifest.base_model
         return at_revision(base.name_or_path, base.revision)
     if (directory / LORA_CONFIG).is_file():
         return str(read_json(directory / LORA_CONFIG).get("base_model_name_or_path") or "")

@@ -14,6 +14,7 @@ import pytest
 from mteb.get_tasks import _TASKS_REGISTRY
 
 from common.errors import UserError
+from common.file_hashes import file_hash
 from model_loaders import load
 from model_loaders.bundle.check import BUNDLE, Bundle, Entry, bundle_above, check_bundled, listed_files
 from model_loaders.hub import resolve
@@ -28,8 +29,6 @@ def write_bundle(root: Path, base: Path) -> Path:
     """Write a bundle that holds one base model."""
     shutil.copytree(base, root / "models" / "base")
     files = {path.relative_to(root).as_posix(): "" for path in listed_files(root)}
-    from common.file_hashes import file_hash
-
     hashes = {name: file_hash(root / name) for name in files}
     Bundle((Entry("model", "models/base", "models/base"),), hashes).write(root)
     return root
@@ -88,7 +87,7 @@ def fill(server: Hub, tmp_path: Path) -> None:
     server.keep("me/adapter")
     (base / "README.md").write_text("---\nlicense: mit\n---\n")
     server.keep("me/base")  # another commit, with the same weights
-    lines = [json.dumps(row) for row in triplets(16)]
+    lines = [json.dumps({"query": row["query"], "positive": row["positive"]}) for row in triplets(16)]
     (server.root / "datasets" / "me" / "triplets").mkdir(parents=True)
     (server.root / "datasets" / "me" / "triplets" / "train.jsonl").write_text("\n".join(lines))
     data = _TASKS_REGISTRY["STSBenchmark"].metadata.dataset
@@ -131,13 +130,12 @@ def test_everything_runs_from_a_bundle(server: Hub, tmp_path: Path) -> None:
     offline = {"HF_HOME": str(moved), "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": server.url}
     flags = ["--model_name_or_path", "me/base", "--dataset_name", "me/triplets", "--max_steps", "2", "--use_cpu", "true"]
     flags += ["--per_device_train_batch_size", "4", "--output_dir", "trained", "--lora_r", "4", "--max_seq_length", "32"]
+    scoring = [str(ROOT / "run_mteb.py"), "--tasks", "STSBenchmark", "TinyRetrieval", "--data_dir", str(moved / "tasks")]
+    scoring += ["--output_dir", "scores", "--device", "cpu"]
     commands = [
         [str(ROOT / "trainers" / "train.py"), "--design", "causal_mean", *flags],
-        *(
-            [str(ROOT / "run_mteb.py"), "--adapter_path", adapter, "--output_dir", "scores", "--name", name, "--tasks"]
-            + ["STSBenchmark", "TinyRetrieval", "--data_dir", str(moved / "tasks"), "--device", "cpu"]
-            for adapter, name in (("trained", "trained"), ("me/adapter", "published"))
-        ),
+        [*scoring, "--adapter_path", "trained", "--name", "trained"],
+        [*scoring, "--adapter_path", "me/adapter", "--name", "published"],
         ["-m", "comparison", "scores", "--output_dir", "compared"],
         ["-m", "model_loaders.export", "me/adapter", "exported", "--format", "merged", "--device", "cpu"],
     ]
@@ -153,11 +151,11 @@ def test_everything_runs_from_a_bundle(server: Hub, tmp_path: Path) -> None:
     weights = next((moved / "hub").glob("models--me--base/snapshots/*/model.safetensors")).resolve()
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
-    done = run(commands[-1][:-1] + ["cpu"], work, *network, **offline | {"X": ""})
-    assert done.returncode == 1 and "is not the file that the bundle was made with" in done.stderr
+    done = run([*scoring, "--adapter_path", "me/adapter", "--output_dir", "again"], work, *network, **offline)
+    assert done.returncode == 2 and "is not the file that the bundle was made with" in done.stderr
     prepared = next((moved / "datasets").glob("me___triplets/**/*.arrow"))
     prepared.write_bytes(b"")
-    done = run([*commands[0][:-6], "--output_dir", "again"], work, *network, **offline)
+    done = run([*commands[0], "--output_dir", "trained_again"], work, *network, **offline)
     assert done.returncode != 0 and "is not the file that the bundle was made with" in done.stderr
 
 
@@ -166,7 +164,7 @@ def test_local_things_are_copied(tmp_path: Path, capfd: pytest.CaptureFixture[st
     base = write_base(tmp_path / "here" / "base")
     save(new_model("model4", base), tmp_path / "here" / "adapter")
     (tmp_path / "here" / "adapter" / "checkpoint-1").mkdir()
-    (tmp_path / "own.jsonl").write_text(json.dumps(triplets(1)[0]))
+    (tmp_path / "own.jsonl").write_text(json.dumps({"query": "word1", "positive": "word2"}))
     words = ["--models", str(tmp_path / "here" / "adapter"), "--data", str(tmp_path / "own.jsonl")]
     assert main([str(tmp_path / "bundle"), *words]) == 0, capfd.readouterr().err
     expected = load(tmp_path / "here" / "adapter", device="cpu").encode(["word1"])

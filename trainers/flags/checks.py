@@ -55,8 +55,16 @@ def check_flags(
     _check_loss(values)
     _check_objective(values, typed, design)
     _check_batching(values)
+    _check_hub(values)
     if not values.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
+
+
+def _check_hub(values: Values) -> None:
+    """Refuse an upload's details without an upload."""
+    for name in ("hub_model_id", "hub_private_repo", "hub_base_name", "hub_licence"):
+        if values.get(name) and not values.get("push_to_hub"):
+            raise UserError(f"--{name} does nothing without --push_to_hub: give both, or none")
 
 
 def _check_refused(values: Values, inherited: Mapping[str, Flag]) -> None:
