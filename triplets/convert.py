@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import exit_status
 from triplets.conversion.classes import by_example, by_label, read_classes
 from triplets.conversion.entailment import entailed
 from triplets.conversion.result import ConversionReport, Row, texts_to_leave_out, write_rows
@@ -29,20 +29,22 @@ from triplets.conversion.similarity import read_pairs, similar
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = make_parser().parse_args(argv)
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert, and print the counts.
+
+    Raises:
+        UserError: the input cannot be read, or the output not written.
+    """
     report = ConversionReport()
     facts: Row = {name: str(value) for name, value in vars(args).items()}
-    try:
-        write_rows(converted(args, report), args.output, report, facts)
-    except KeyboardInterrupt:
-        return 130
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    write_rows(converted(args, report), args.output, report, facts)
     print(report.as_text())
     if args.kind == "classes":
         print("\nrows of a class share positives: train on them with --in_batch_negatives false")
     print(f"\nwrote {args.output}, and the counts to {args.output}.report.json")
-    return 0
 
 
 def converted(args: argparse.Namespace, report: ConversionReport) -> Iterator[Row]:

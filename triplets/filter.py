@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import exit_status
 from triplets.conversion.filtering import FilterRules, filtered
 from triplets.conversion.result import ConversionReport, Row, texts_to_leave_out, write_rows
 from triplets.data_sets import DataSet
@@ -25,25 +25,27 @@ from triplets.data_sets import DataSet
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = make_parser().parse_args(argv)
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Filter, and print the counts.
+
+    Raises:
+        UserError: the triplets cannot be read, the rules contradict each other, or the output cannot be written.
+    """
     report = ConversionReport()
     facts: Row = {name: str(value) for name, value in vars(args).items()}
-    try:
-        leave_out = frozenset(texts_to_leave_out(args.leave_out))
-        rules = FilterRules(
-            args.min_characters, args.max_characters, args.unique, args.max_negatives, args.min_negatives, leave_out
-        )
-        from triplets.prepare import prepared_triplets  # after --help and wrong rules: imports datasets
+    leave_out = frozenset(texts_to_leave_out(args.leave_out))
+    rules = FilterRules(
+        args.min_characters, args.max_characters, args.unique, args.max_negatives, args.min_negatives, leave_out
+    )
+    from triplets.prepare import prepared_triplets  # after --help and wrong rules: imports datasets
 
-        triplets = prepared_triplets(DataSet(args.input, label=args.input, repeat=1.0), args.cache_dir)
-        write_rows(filtered(triplets, rules, report), args.output, report, facts)
-    except KeyboardInterrupt:
-        return 130
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    triplets = prepared_triplets(DataSet(args.input, label=args.input, repeat=1.0), args.cache_dir)
+    write_rows(filtered(triplets, rules, report), args.output, report, facts)
     print(report.as_text())
     print(f"\nwrote {args.output}, and the counts to {args.output}.report.json")
-    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
