@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +41,15 @@ class ConversionReport:
     left_out: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     sample: list[Row] = field(default_factory=list)
+
+    def counts(self) -> dict[str, object]:
+        """Return the counts as JSON values, without the sample."""
+        left_out, notes = dict(self.left_out), dict(self.notes)
+        return {"read": self.read, "written": self.written, "left_out": left_out, "notes": notes}
+
+    def state(self) -> dict[str, object]:
+        """Return what `go_on` takes."""
+        return {**self.counts(), "sample": self.sample}
 
     def go_on(self, saved: Any) -> None:
         """Take the counts that were saved, if any."""
@@ -95,8 +104,8 @@ def read_into(store: Store, path: Path, report: ConversionReport, take: Callable
         report.read += 1
         take(place, row)
         if report.read % stores.SAVED_EVERY == 0:
-            store.save({"report": asdict(report)})
-    store.save({"report": asdict(report), "all read": True})
+            store.save({"report": report.state()})
+    store.save({"report": report.state(), "all read": True})
 
 
 def placed_rows(path: Path) -> Iterator[PlacedRow]:
@@ -163,10 +172,9 @@ def write_rows(maker: RowMaker, store: Store, output: Path, report: ConversionRe
             if len(report.sample) < SAMPLE:
                 report.sample.append(row)
             if report.written % stores.SAVED_EVERY == 0:
-                store.save({"bytes": saved_bytes(file), "report": asdict(report), "made": maker.state()})
+                store.save({"bytes": saved_bytes(file), "report": report.state(), "made": maker.state()})
     if not report.written:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items()) or "the input has no rows"
         raise UserError(f"no row is left to write: {reasons}")
     store.rows.replace(output)
-    counts = {"read": report.read, "written": report.written, "left_out": dict(report.left_out), "notes": dict(report.notes)}
-    write_json({**facts, **counts}, output.with_name(output.name + ".report.json"))
+    write_json({**facts, **report.counts()}, output.with_name(output.name + ".report.json"))
