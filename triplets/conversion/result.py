@@ -83,6 +83,27 @@ class RowMaker(Protocol):
         """Go on from a state."""
 
 
+class GivenRows:
+    """Rows that are made elsewhere, the same each time: the first ones are passed over where the command goes on."""
+
+    def __init__(self, given: Iterable[Row]) -> None:
+        self.given, self.done = given, 0
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows that follow."""
+        for row in islice(self.given, self.done, None):
+            self.done += 1
+            yield row
+
+    def state(self) -> object:
+        """Return the number of rows that are done."""
+        return self.done
+
+    def go_on(self, state: Any) -> None:
+        """Go on from a state."""
+        self.done = state
+
+
 def shown(text: object) -> str:
     """Return a text on one line, cut where it is long."""
     line = " ".join(str(text).split())
