@@ -31,7 +31,7 @@ from common.files import new_folder
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.schemas import SCHEMAS, TaskRow
 from evaluation.tasks.smaller import drawn, make_smaller
-from study.real_data import CLUSTERINGS, MOST_ROWS, WITHOUT, make_clustering
+from study.real_data.layout import CLUSTERINGS, MOST_ROWS, WITHOUT, make_clustering
 
 ROWS, QUERIES = 700, 300
 # Clusterings that are classification tasks too: fewer than eight have sources of their own.

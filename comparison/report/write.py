@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from comparison.claims.outcome import Category, Comparison
+from comparison.findings import Finding
 from comparison.reading.study_data import AttentionMass, CellData
 from comparison.reading.systems import StudyResults
 from comparison.report.labels import by_what_they_are
@@ -21,6 +23,7 @@ from comparison.report.plots.drawing import Plot, Series, series_of, style
 from comparison.report.plots.forest import draw_forest, how_to_read
 from comparison.report.plots.grid import draw_grid
 from comparison.report.plots.heat_map import draw_heat_map
+from comparison.report.plots.lines import UNTRAINED, draw_finding
 from comparison.report.plots.matrix import MOST_IN_FOREST, draw_matrix
 from comparison.report.plots.mean_ranks import draw_mean_ranks
 from comparison.report.plots.overview import draw_overview
@@ -117,7 +120,11 @@ def draw(
             ],
             "training": _draw_training(comparison, cells),
             "attention": _draw_attention(masses, series_of(comparison.systems)),
+            "findings": [],
         }
+        illustrations.findings = findings_of(studies)
+        for stem, finding in illustrations.findings:
+            illustrations.plots["findings"] += _drawn(draw_finding(finding, stem, series_of(comparison.systems)))
     illustrations.sentences["forest"] = []
     if any(plot.name.startswith("forest") for plot in forests):
         illustrations.sentences["forest"] = [how_to_read(comparison)]
@@ -170,6 +177,29 @@ def draw_differences(category: Category, comparison: Comparison, slug: str) -> P
     if len(category.contrasts) > MOST_IN_FOREST and comparison.baseline is None:
         return draw_matrix(category, comparison, f"matrix-{slug}")
     return draw_forest(category, comparison, f"forest-{slug}")
+
+
+def findings_of(studies: Sequence[StudyResults]) -> list[tuple[str, Finding]]:
+    """Return what the studies measured beside scores, systems under their names in the comparison, with stems of files."""
+    findings: list[tuple[str, Finding]] = []
+    for study in studies:
+        for finding in study.data.findings:
+            number = len(findings) + 1
+            findings.append((f"finding-{number}", _renamed(finding, study.names)))
+    return findings
+
+
+def _renamed(finding: Finding, names: Mapping[str, str]) -> Finding:
+    """Return a finding whose systems have their names in the comparison, in lines and in the first column of its numbers."""
+
+    def called(system: str) -> str:
+        trained = system.removesuffix(UNTRAINED)
+        return names.get(trained, trained) + system[len(trained) :]
+
+    panels = []
+    for panel in finding.panels:
+        panels.append(replace(panel, curves=[replace(curve, system=called(curve.system)) for curve in panel.curves]))
+    return replace(finding, panels=panels, rows=[[called(row[0]), *row[1:]] for row in finding.rows])
 
 
 def cells_of(comparison: Comparison, studies: Sequence[StudyResults]) -> dict[str, list[CellData]]:

@@ -255,6 +255,8 @@ def verified(request: Request, likeness: Likeness) -> str:
     """Return what was measured when the folder was made."""
     stored = "" if request.dtype == "float32" else f" and rounded to {request.dtype}"
     merged = f"LoRA was merged in float32{stored}" if request.lora == "merged" else "LoRA is not merged"
+    if not request.model.has_lora:
+        merged = f"The weights are those of the trained model{stored}"
     return (
         f"{merged}. This folder, read in a process without the training toolkit and computed in float32, gave the vectors of "
         f"the trained model for {likeness.texts} texts: smallest cosine {likeness.cosine:.7f}, largest difference of a number "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Asked:
         base_model: the base LLM, if not where the adapters say.
         seed: of the untrained pooling's weights.
         options: of loading.
+        labels: the adapters' names in the results; none for the last parts of their paths, numbered where two are alike.
     """
 
     adapters: list[str]
@@ -37,11 +38,12 @@ class Asked:
     base_model: str | None
     seed: int
     options: LoadOptions
+    labels: Sequence[str] = ()
 
     def names(self) -> list[str]:
-        """Return the names of the models in the order of `models`: the last part of a path, numbered where two are alike."""
+        """Return the names of the models in the order of `models`."""
         names = []
-        for name in distinct([Path(adapter).name or adapter for adapter in self.adapters]):
+        for name in self.labels or distinct([Path(adapter).name or adapter for adapter in self.adapters]):
             names.append(name)
             if self.untrained:
                 names.append(f"{name}, untrained")

@@ -255,8 +255,6 @@ def _check_richer_loss(values: Values) -> None:
             if acts(name, 1.0):
                 raise UserError(f"--{name} does nothing without --distillation: leave it out")
         return
-    if values.get("matryoshka_dims"):
-        raise UserError("--distillation has one width: leave --matryoshka_dims out")
     if distillation == "margin_mse" and acts("teacher_temperature", 1.0):
         raise UserError("--teacher_temperature is of --distillation kl: leave it out")
     if values.get("objective") == "simcse":

@@ -20,6 +20,7 @@ from trainers.checkpoints.output_dir import is_finished
 from trainers.checkpoints.resuming import clear_leftovers, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
 from trainers.checkpoints.run_lock import only_run
+from trainers.checkpoints.upload import repository_of, upload
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
@@ -31,7 +32,6 @@ from trainers.run.stage_start import begin_on_merged, forget_run
 from trainers.run.stopping import Stopped, StopRequest, stop_requests
 from trainers.run.together import check_configuration, start_processes, together
 from trainers.run.trainer import ContrastiveTrainer
-from trainers.run.upload import repository_of, upload
 from trainers.step.distributed import from_first
 
 

@@ -16,8 +16,8 @@ from common.errors import UserError
 from model_loaders import load
 from tests.model_loaders.push.hub_server import TOKEN, Hub, hub
 from tests.tiny import ROOT, new_model, triplets
+from trainers.checkpoints.upload import repository_of
 from trainers.flags.command_line import parse
-from trainers.run.upload import repository_of
 
 
 @pytest.fixture
