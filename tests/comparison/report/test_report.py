@@ -129,6 +129,7 @@ def test_every_section_stands_in_its_order(page: Page) -> None:
         "forest",
         "grid",
         "tasks",
+        "items",
         "cost",
         "training",
         "attention",
