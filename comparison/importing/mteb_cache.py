@@ -44,7 +44,7 @@ def folders_of_models(names: Sequence[str], cache: Path, notes: list[str]) -> li
             "cache or a clone of embeddings-benchmark/results with --cache DIR, or give folders of results as DIR"
         )
     folders: dict[Path, None] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         folder = _folder(name, known)
         own = cache / OWN / folder.name
         if folder.parent != cache / OWN and own.is_dir():
