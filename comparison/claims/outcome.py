@@ -165,7 +165,7 @@ class Outlook:
         sd: of differences over families.
         run_sd: of a mean score over runs; 0 where it is not known.
         power: share of such studies in which the design gets a star.
-        exaggeration: what a star says of it over the truth, on average; None where there are no stars.
+        exaggeration: what a star says of it over the truth, on average; None where hardly any study has one.
         needed: families for a power of 80 % with these runs; None where no number that was tried is enough.
     """
 

@@ -77,9 +77,7 @@ def write_report(
         tex.write_text(as_latex(table), **UTF8)
         write_csv(csv, as_rows(table))
         paths = [page, tex, csv]
-        items = item_rows(with_names, texts)
-        if items:
-            write_csv(folder / "items.csv", items)
+        write_csv(folder / "items.csv", item_rows(with_names, texts))
         for plots in illustrations.plots.values():
             for plot in plots:
                 paths += _write_plot(plot, folder / PLOTS)

@@ -146,7 +146,7 @@ def about_items(comparison: Comparison, texts_of: Texts) -> str:
     )
     missing = sum(key not in texts_of for key in keys)
     if not missing:
-        return f"{sentence} A query stands with a document that is relevant to it."
+        return f"{sentence} Behind a query stands a document that is relevant to it, where that is at hand."
     return (
         f"{sentence} Of {missing} of {count(len(keys), 'item', 'items')} no text is at hand, so they stand with their ids: "
         "--texts DIR reads it from a folder of task folders."

@@ -46,7 +46,8 @@ def _over_all(comparison: Comparison) -> str:
         return f"Over {kinds} nobody is shown to be better or worse than {base}."
     if not better:
         return f"Over {kinds} nobody is shown to be better than {base}, and {_number(worse)} shown to be worse."
-    parts = [f"{called(entry.a)} by {_size(entry)}" for entry in better[:FEW]]
+    most = max(len(entry.categories) for entry in comparison.overall)
+    parts = [f"{called(entry.a)} by {_size(entry, most)}" for entry in better[:FEW]]
     more = when(len(better) > FEW, f", and {len(better) - FEW} more")
     rest = when(worse, f"; {_number(worse)} shown to be worse")
     return f"Better than {base} over {kinds}: {'; '.join(parts)}{more}{rest}."
@@ -62,12 +63,13 @@ def _kinds(comparison: Comparison) -> str:
     return "all kinds of task"
 
 
-def _size(entry: Overall) -> str:
+def _size(entry: Overall, kinds: int) -> str:
     interval = entry.simultaneous or entry.interval
     ends = ""
     if interval is not None:
         ends = f" [{points(interval.low)}, {points(interval.high)}]"
-    return f"{abs(100 * entry.mean):.2f} points{ends}"
+    part = when(len(entry.categories) < kinds, f" on {len(entry.categories)} of {kinds} kinds")
+    return f"{abs(100 * entry.mean):.2f} points{ends}{part}"
 
 
 def _number(entries: Sequence[Overall]) -> str:

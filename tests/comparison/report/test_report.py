@@ -202,10 +202,10 @@ def test_without_a_study_file_a_line_says_what_is_missing(write: Write, tmp_path
     assert main([str(root), "--output_dir", str(tmp_path / "out")]) == 0
     page = Page(tmp_path / "out" / "report.html")
     for said in ("No costs are known", "No training curves", "No attention", "Recipe, versions and data are not known",
-                 "One run of each is known", "Nobody looked whether training texts stand in the tests"):  # fmt: skip
+                 "One run of each is known", "Not known: whether training texts stand in the tests"):  # fmt: skip
         assert said in page.text
     assert "python -m comparison" in page.text
-    assert len(page.all("section")) == 13
+    assert len(page.all("section")) == 14
 
 
 def test_systems_without_a_common_task_are_no_reason_to_fail(write: Write, tmp_path: Path) -> None:
