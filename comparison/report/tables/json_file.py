@@ -67,6 +67,7 @@ def read_json(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     packed = {category["name"]: category for category in content["categories"] if "contrasts_in" in category}
     for category in packed.values():
+        del category["contrasts_in"]
         category["contrasts"] = []
     if packed:
         with gzip.open(path.with_name(LONG_PART), "rt", encoding="utf-8") as lines:

@@ -8,7 +8,7 @@ from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Comparison
 from comparison.claims.overall import Overall
 from comparison.report.words.answer import Answer, better_overall
 from comparison.report.words.choice import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE
-from comparison.report.words.marks import any_checkpoint
+from comparison.report.words.marks import any_checkpoint, any_decidable
 from comparison.report.words.names import called, listed
 from comparison.report.words.wording import points, when
 
@@ -125,6 +125,8 @@ def _how_sure(comparison: Comparison) -> str:
     contrasts = []
     for category in comparison.categories:
         contrasts += category.contrasts
+    if not any_decidable(contrasts):
+        return "Nothing is claimed of other tasks; what holds on these tasks alone is said below."
     if not any_checkpoint(contrasts):
         return "Training was repeated, so this speaks of designs, on other tasks of these kinds and in other training runs."
     if all(contrast.checkpoint or contrast.another_run.p is None for contrast in contrasts):
