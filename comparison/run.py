@@ -27,6 +27,7 @@ from comparison.reading.families import DEFAULT, read_families
 from comparison.reading.results_folder import read
 from comparison.reading.selection import select
 from comparison.reading.systems import Reading, choose_baseline, only
+from comparison.report.plots.compression import read_compressions
 from comparison.report.tables.files import check_no_study, not_writable, save
 from comparison.report.tables.markdown import as_markdown
 from comparison.report.tables.terminal import for_terminal, terminal_width
@@ -55,14 +56,7 @@ def run(args: argparse.Namespace) -> int:
     comparison = replace(comparison, planned=_planned(args, reading, baseline))
     comparison = with_families_left_out(with_outlooks(table, comparison, args.seed), args.seed)
     comparison, texts = _with_texts(comparison, args.texts)
-    check_no_study(args.output_dir)
-    try:
-        with replacing_together(args.output_dir, "report.html") as aside:
-            paths = save(comparison, aside, _origin(args, reading))
-            paths += write_report(comparison, reading.studies, aside, command_line(args), args.diagrams, texts)[:3]
-    except OSError as error:
-        raise not_writable(args.output_dir, error) from error
-    paths = [args.output_dir / path.relative_to(aside) for path in paths]
+    paths = _write(args, reading, comparison, texts)
     _print(args, comparison, reading.systems[0].name, paths)
     for damaged in reading.damaged:
         print(f"error: {damaged}", file=sys.stderr)
@@ -127,6 +121,24 @@ def _with_texts(comparison: Comparison, folders: Sequence[Path]) -> tuple[Compar
     notes: list[str] = []
     texts = read_texts(items, folders, notes)
     return replace(comparison, notes=[*comparison.notes, *map(printable, notes)]), texts
+
+
+def _write(args: argparse.Namespace, reading: Reading, comparison: Comparison, texts: Texts) -> list[Path]:
+    """Write tables and report, all together; returns the files that the user opens.
+
+    Raises:
+        ComparisonError: the folder is a study's or cannot be written, or a table of compressed vectors is damaged.
+    """
+    compressions = read_compressions(args.directories)
+    check_no_study(args.output_dir)
+    try:
+        with replacing_together(args.output_dir, "report.html") as aside:
+            paths = save(comparison, aside, _origin(args, reading))
+            command = command_line(args)
+            paths += write_report(comparison, reading.studies, aside, command, args.diagrams, texts, compressions)[:3]
+    except OSError as error:
+        raise not_writable(args.output_dir, error) from error
+    return [args.output_dir / path.relative_to(aside) for path in paths]
 
 
 def _planned(args: argparse.Namespace, reading: Reading, baseline: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from common.printable import printable
 from comparison.claims.outcome import Comparison
 from comparison.disagreements.texts import Texts
+from comparison.findings import Finding
 from comparison.reading.systems import StudyResults
 from comparison.report.facts import facts
 from comparison.report.methods import BIBTEX, methods
@@ -40,6 +41,7 @@ SECTIONS = (
     ("cost", "Cost against score"),
     ("training", "Training"),
     ("attention", "What the pooling looks at"),
+    ("findings", "Beside the scores"),
     ("warnings", "Warnings"),
     ("recipe", "Recipe, versions, data"),
     ("paper", "For a paper: methods and references"),
@@ -68,6 +70,10 @@ ABSENT = {
     "attention": (
         "No attention is known. In study.json, attention (its mass by layer, of multi-layer poolings) would fill this."
     ),
+    "findings": (
+        "Nothing was measured beside scores. In a study file, tune (a search of settings for each design) and probes (what a "
+        "vector notices) would fill this."
+    ),
     "paper": NOTHING,
     "recipe": ("Recipe, versions and data are not known. In study.json, cells, recipe, versions and data would fill this."),
 }
@@ -79,10 +85,17 @@ NARROW = 350  # pixels that a phone has for a plot
 
 @dataclass
 class Illustrations:
-    """Plots of each section, and the sentences that stand before them."""
+    """Plots of each section, and the sentences that stand before them.
+
+    Attributes:
+        plots: by section.
+        sentences: by section.
+        findings: what was measured beside scores, each with the stem of its plot's files.
+    """
 
     plots: dict[str, list[Plot]] = field(default_factory=dict)
     sentences: dict[str, list[str]] = field(default_factory=dict)
+    findings: list[tuple[str, Finding]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,7 @@ def make_page(
         "quiet": cautions.quiet(studies),
         "scores": score_table(comparison),
         "items": _items(comparison, texts),
+        "findings": illustrations.findings,
         "gains": [study.data.gains for study in studies if study.data.gains is not None],
         "facts": facts(studies),
         "commands": commands,

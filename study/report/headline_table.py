@@ -66,7 +66,7 @@ def make_rows(study: Study) -> list[HeadlineRow]:
         if not cell.done:
             continue
         finished = Finished(cell, read_scores(cell))
-        if cell.kind == "design":
+        if cell.trains:
             runs.setdefault(cell.system, []).append(finished)
             continue
         if cell.design == "mean_pooling":

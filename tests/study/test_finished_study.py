@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.plan_table import outlook, taken
+from study.report.plan_table import outlook, taken
 from study.study import read_study
 from tests.study.tiny_study import Main, change, load, record_of, run_in_process, write_lines
 

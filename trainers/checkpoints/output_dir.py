@@ -50,7 +50,8 @@ BY_CONTENT = (
     "torch_dtype",
 )
 NAMES = ("name", "file", "config_name")  # keys of a data set of which the same is true
-DEFAULTS = flags_of(ContrastiveArguments, ObjectiveArguments) | {"train": flags_of(ModelArguments)["train"]}
+MODEL_FLAGS = flags_of(ModelArguments)
+DEFAULTS = flags_of(ContrastiveArguments, ObjectiveArguments) | {name: MODEL_FLAGS[name] for name in ("train", "last_layers")}
 
 
 def check_output_dir(output_dir: Path, record: Record, *, resume: str | bool | None) -> None:
