@@ -66,7 +66,7 @@ ORDER: dict[str, list[str]] = {
     ],
     "trainers": ["step checkpoints.run_files", "masked", "flags", "memory monitor checkpoints", "run", "data_check", "*"],
     "evaluation": ["time_left", "progress paper_tasks options", "tasks", "encode", "results", "evaluate", "rerun", "*"],
-    "comparison": ["errors places findings", "reading", "stats", "claims importing", "report", "compare", "*"],
+    "comparison": ["errors places findings", "reading", "stats", "disagreements", "claims importing", "report", "compare", "*"],
     "comparison.report": ["words", "tables plots", "*"],
 }
 OURS = set(MAY_IMPORT)
