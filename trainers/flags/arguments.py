@@ -17,6 +17,7 @@ from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import check_task_prompts, template_named
 from model_loaders.text.recipe import Recipe
 from trainers.flags.flag import option
+from trainers.flags.inherited import HubArguments
 from triplets.arguments import DataArguments
 
 # Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.
@@ -279,7 +280,7 @@ class RunArguments:
     )
 
 
-GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, ObjectiveArguments, RunArguments)
+GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, ObjectiveArguments, RunArguments, HubArguments)
 
 # These come with the adapter of --peft_model_name_or_path. The published layout does not hold its number of heads, so
 # --pooling_heads may be given there and is not in this list.

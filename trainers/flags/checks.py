@@ -55,8 +55,16 @@ def check_flags(
     _check_loss(values)
     _check_objective(values, typed, design)
     _check_batching(values)
+    _check_hub(values)
     if not values.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
+
+
+def _check_hub(values: Values) -> None:
+    """Refuse an upload's details without an upload."""
+    for name in ("hub_model_id", "hub_private_repo", "hub_base_name", "hub_licence"):
+        if values.get(name) and not values.get("push_to_hub"):
+            raise UserError(f"--{name} does nothing without --push_to_hub: give both, or none")
 
 
 def _check_refused(values: Values, inherited: Mapping[str, Flag]) -> None:
@@ -247,8 +255,6 @@ def _check_richer_loss(values: Values) -> None:
             if acts(name, 1.0):
                 raise UserError(f"--{name} does nothing without --distillation: leave it out")
         return
-    if values.get("matryoshka_dims"):
-        raise UserError("--distillation has one width: leave --matryoshka_dims out")
     if distillation == "margin_mse" and acts("teacher_temperature", 1.0):
         raise UserError("--teacher_temperature is of --distillation kl: leave it out")
     if values.get("objective") == "simcse":

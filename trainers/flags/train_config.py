@@ -15,6 +15,7 @@ from trainers.flags.arguments import (
     RunArguments,
 )
 from trainers.flags.home import without_home
+from trainers.flags.inherited import HubArguments
 from trainers.flags.lora import FIELD_OF_FLAG, resolved_lora
 from trainers.flags.training_arguments import plain_training_values
 
@@ -39,6 +40,7 @@ class TrainConfig:
         before: the stages that come before this run, in their order.
         merges: adapter that is merged first, and the folder of the merged base LLM that this run begins on.
         run: the work of this command; not part of the record.
+        hub: the upload of the finished adapter; not part of the record.
     """
 
     design: str
@@ -49,6 +51,7 @@ class TrainConfig:
     explicit: frozenset[str] = frozenset()
     run: RunArguments = field(default_factory=RunArguments)
     objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
+    hub: HubArguments = field(default_factory=HubArguments)
     before: tuple[TrainConfig, ...] = ()
     merges: tuple[str, str] | None = None
 

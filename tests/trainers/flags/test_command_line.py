@@ -127,6 +127,10 @@ def test_own_flag_reaches_the_configuration(
         extra = ["--distillation", "kl"]
     if name == "hardness_of":
         extra = ["--hardness", "1"]
+    if name.startswith("hub_"):
+        extra = ["--push_to_hub"]
+    if name == "last_layers":
+        extra = ["--train", "full"]
     if name in MASKING_FLAGS:
         extra = ["--objective", "mntp"]
     design = "bidirectional_mean" if extra == ["--objective", "mntp"] else "model3"
@@ -147,9 +151,8 @@ def test_own_flag_reaches_the_configuration(
     if name == "dataset_config":
         assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
         return
-    group = next(
-        part for part in (config.model, config.data, config.contrastive, config.objective, config.run) if hasattr(part, name)
-    )
+    groups = (config.model, config.data, config.contrastive, config.objective, config.run, config.hub)
+    group = next(part for part in groups if hasattr(part, name))
     assert getattr(group, name) == flag.convert(value, "")
     assert getattr(group, name) != flag.default
     assert name in config.explicit
