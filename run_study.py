@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-OVERRIDES = ("output_dir", "seeds", "jobs", "train_file", "eval_dir")  # flags that override keys of the study file
+# flags that override keys of the study file
+OVERRIDES = ("base_model", "output_dir", "seeds", "jobs", "train_file", "eval_dir")
 STATUSES = (
     "exit status: 0 everything that was asked for is done; 1 cells failed, diverged or are missing; 2 wrong arguments; "
     "75 (--cell) another process runs the cell; 130, 143 stopped"
@@ -28,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=STATUSES,
     )
     parser.add_argument("study", type=Path, help="the study file, such as configs/quickstart.yaml")
+    parser.add_argument("--base_model", help="hub name or directory, instead of the study file's")
     parser.add_argument("--output_dir", help="instead of the study file's")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the study file's")
     parser.add_argument("--jobs", type=int, help="cells at a time (default: one for each share of the GPUs, two on the CPU)")

@@ -59,9 +59,9 @@ def file_state(path: Path) -> str:
 
 
 class FileHashes:
-    """Hashes of files' contents, kept in a JSON file."""
+    """Hashes of files' contents, kept in a JSON file, or in memory alone where there is no ``path``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._notes = Notes(path)
         self._unsaved: dict[str, str] = {}
 

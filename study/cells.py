@@ -29,13 +29,13 @@ State = Literal["done", "failed", "diverged", "unfinished"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One design trained with one seed, base model and set of flags, or one baseline.
+    """One design or system trained with one seed, base model and set of flags, or one baseline.
 
     Attributes:
         number: its place in the study, from 0.
         name: such as ``model3-seed42``; unlike any other of the study.
         system: what it is compared as; cells of one system are its runs.
-        kind: ``design`` or ``baseline``.
+        kind: ``design``, ``system`` (trained by a file of its own) or ``baseline``.
         design: row of the table of designs, or the baseline's name.
         seed: of a trained design; None for a baseline.
         base: base model, as the study file names it.
@@ -43,6 +43,7 @@ class Cell:
         folder: where the cell keeps what it makes; its name holds a hash of everything that decides its weights, so that a
             changed setting makes a new cell and never mixes with an old one.
         evaluation_key: hash of tasks, data and lengths: scores under another key are not this study's.
+        trained_system: name under ``systems``; empty for a design or a baseline.
     """
 
     number: int
@@ -55,6 +56,17 @@ class Cell:
     recipe: str
     folder: Path
     evaluation_key: str
+    trained_system: str = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the cell is trained: a design or a system."""
+        return self.kind != "baseline"
+
+    @property
+    def script_design(self) -> str | None:
+        """The design that its trainer's command line names; None for a system, whose file does."""
+        return None if self.trained_system else self.design
 
     @property
     def adapter(self) -> Path:
@@ -166,14 +178,11 @@ class CellMaker:
             key |= {flag: flags[flag] for flag in OF_THE_COMPUTATION if flags.get(flag) is not None}
         if design != "tfidf":
             key["base"] = self.inputs.base_keys[base]
-        base_name = self._shown_base(base)
-        if design == "tfidf":
-            base_name = ""
-        self._add("baseline", design, base, "", None, key, base_name)
+        self._add("baseline", design, design, base, "", None, key)
 
     def add_published(self, name: str) -> None:
         """Add a published model; its key is the content of its folders."""
-        self._add("baseline", name, "", "", None, {"published": self.inputs.published_keys[name]}, "")
+        self._add("baseline", name, name, "", "", None, {"published": self.inputs.published_keys[name]})
 
     def add_design(self, design: str, base: str, recipe: str, seed: int) -> None:
         """Add a design that is trained; its key has everything that decides its weights."""
@@ -185,17 +194,31 @@ class CellMaker:
             "seed": seed,
             "launch": self.launch,
         }
-        self._add("design", design, base, recipe, seed, key, self._shown_base(base))
+        self._add("design", design, design, base, recipe, seed, key)
 
-    def _shown_base(self, base: str) -> str:
-        """Return the name that tells a base model from the study's others; empty where it is the only one."""
-        return self.base_names[base] if len(self.base_names) > 1 else ""
+    def add_system(self, name: str, base: str, seed: int) -> None:
+        """Add a system that is trained; its key has everything that decides its weights."""
+        system = self.inputs.systems[name]
+        key = {
+            "base": self.inputs.base_keys[base],
+            "data": self.inputs.train_keys[""],
+            "training": training_key(dict(system.flags)),
+            "design": asdict(get_design(system.design)),
+            "seed": seed,
+            "launch": self.launch,
+        }
+        self._add("system", name, system.design, base, "", seed, key)
 
-    def _add(
-        self, kind: str, design: str, base: str, recipe: str, seed: int | None, key: dict[str, Any], base_name: str
-    ) -> None:
+    def _shown_base(self, base: str, design: str) -> str:
+        """Return the name that tells a cell's base model from the study's others; empty where that says nothing."""
+        if not base or design == "tfidf" or len(self.base_names) < 2:
+            return ""
+        return self.base_names[base]
+
+    def _add(self, kind: str, name: str, design: str, base: str, recipe: str, seed: int | None, key: dict[str, Any]) -> None:
         run = "" if seed is None else f"-seed{seed}"
-        system = design
+        base_name = self._shown_base(base, design)
+        system = name
         if base_name:
             system += f" on {base_name}"
         if recipe in self.config.settings:
@@ -204,21 +227,22 @@ class CellMaker:
             system += f", {recipe}"
         cell = Cell(
             number=len(self.cells),
-            name="-".join(filter(None, [design, base_name, recipe])) + run,
+            name="-".join(filter(None, [name, base_name, recipe])) + run,
             system=system,
             kind=kind,
             design=design,
             seed=seed,
             base=base,
             recipe=recipe,
-            folder=Path(self.config.output_dir) / "cells" / f"{design}{run}-{digest(key, 8)}",
+            folder=Path(self.config.output_dir) / "cells" / f"{name}{run}-{digest(key, 8)}",
             evaluation_key=self.evaluation_key,
+            trained_system=name if kind == "system" else "",
         )
         self.cells.append(cell)
 
 
 def make_cells(config: StudyConfig, inputs: Inputs, choices: Mapping[tuple[str, str], str] | None = None) -> list[Cell]:
-    """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on.
+    """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on; then systems.
 
     Args:
         config: of the study.
@@ -238,6 +262,8 @@ def make_cells(config: StudyConfig, inputs: Inputs, choices: Mapping[tuple[str, 
         maker.add_published(name)
     for seed, base, recipe, design in itertools.product(config.seeds, config.base_models, config.recipe_names, config.designs):
         maker.add_design(design, base, recipe, seed)
+    for seed, base, name in itertools.product(config.seeds, config.base_models, config.systems):
+        maker.add_system(name, base, seed)
     for seed, base, design in itertools.product(config.seeds, config.base_models, config.designs):
         setting = (choices or {}).get((base, design), COMMON)
         if setting != COMMON:

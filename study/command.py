@@ -19,11 +19,12 @@ from study import launch
 from study.cells import Cell, find_cell
 from study.command_line import flag_words, training_words
 from study.config import ROOT
-from study.plan_table import print_plan
+from study.probes.of_study import corpus_of, probe_study
 from study.report import headline_table
 from study.report.compare import compare, state_words
 from study.report.declared_plan import declare
 from study.report.headline_table import HeadlineRow
+from study.report.plan_table import print_plan
 from study.report.study_json import write_study_json
 from study.run_cell import run_cell
 from study.scheduler import IN_USE, make_slots, run_cells, why
@@ -81,6 +82,8 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
         declare(study)
         run_cell(study, find_cell(study.cells, args.cell))
         return DONE
+    if study.config.probes is not None:
+        corpus_of(study, study.config.probes)  # before hours of training
     reasons: dict[str, str] = {}
     if study.tuning is not None and not args.compare:
         reasons = run_search(study, study.tuning)
@@ -140,7 +143,7 @@ def check_bases(study: Study) -> None:
     """Raise a UserError for a base model that cannot be had and that a cell still has to be trained on."""
     for cell in study.cells:
         ended = cell.trained or cell.state == "diverged"
-        if cell.kind == "design" and cell.base in study.inputs.out_of_reach and not ended:
+        if cell.trains and cell.base in study.inputs.out_of_reach and not ended:
             raise UserError(study.inputs.out_of_reach[cell.base])
 
 
@@ -148,11 +151,12 @@ def check_flags(study: Study) -> None:
     """Parse the trainers' flags of each kind of cell, so that a mistake is reported once, before the baselines run."""
     seen = set()
     for cell in study.cells:
-        if cell.kind != "design" or (cell.recipe, cell.design) in seen:
+        kind = (cell.recipe, cell.trained_system or cell.design)
+        if not cell.trains or kind in seen:
             continue
-        seen.add((cell.recipe, cell.design))
+        seen.add(kind)
         if not cell.trained:
-            parse(training_words(study, cell), design=cell.design)
+            parse(training_words(study, cell), design=cell.script_design)
 
 
 def finish(study: Study, reasons: dict[str, str]) -> int:
@@ -167,8 +171,13 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
     problem = ""
     if headline is not None:
         try:
-            rows = headline_table.make_rows(study)
+            rows = headline_table.best_first(headline_table.make_rows(study), headline)
         except UserError as error:  # a headline task without scores a query: the comparison needs none
+            problem = str(error)
+    if study.config.probes is not None:
+        try:
+            probe_study(study, study.config.probes)
+        except UserError as error:  # the comparison needs no probes
             problem = str(error)
     table = headline_table.make_table(rows, headline) if headline is not None and rows else None
     write_study_json(study, table)

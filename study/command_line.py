@@ -12,6 +12,7 @@ from comparison.places import PROJECT, from_project
 from study.cells import Cell
 from study.config import flags_of
 from study.study import Study
+from study.systems import flags_of_rows
 
 
 def flag_words(flags: Mapping[str, Any]) -> list[str]:
@@ -33,19 +34,27 @@ def flag_words(flags: Mapping[str, Any]) -> list[str]:
 
 
 def training_words(study: Study, cell: Cell) -> list[str]:
-    """Return the trainer's flags for a cell."""
-    flags = flags_of(study.config, cell.recipe, cell.design)
-    data = "dataset_config" if "dataset_config" in flags else "dataset_name"
-    return flag_words(
-        {
-            **flags,
-            "model_name_or_path": study.inputs.bases[cell.base],
-            data: study.inputs.train[cell.recipe],
-            "output_dir": str(cell.adapter),
-            "seed": cell.seed,
-            "resume_from_checkpoint": True,
-        }
-    )
+    """Return the trainer's flags for a cell, without ``--design``; a system's stand in its file."""
+    if cell.trained_system:
+        words, flags = ["--config", study.inputs.systems[cell.trained_system].file], flags_of_rows(study.config)
+        data = "dataset_config" if "dataset_config" in study.config.training else "dataset_name"
+    else:
+        words, flags = [], flags_of(study.config, cell.recipe, cell.design)
+        data = "dataset_config" if "dataset_config" in flags else "dataset_name"
+    of_the_cell = {
+        "model_name_or_path": study.inputs.bases[cell.base],
+        data: study.inputs.train[cell.recipe],
+        "output_dir": str(cell.adapter),
+        "seed": cell.seed,
+        "resume_from_checkpoint": True,
+    }
+    return [*words, *flag_words({**flags, **of_the_cell})]
+
+
+def script_words(study: Study, cell: Cell) -> list[str]:
+    """Return the arguments of ``trainers/train.py`` for a cell."""
+    design = [] if cell.script_design is None else ["--design", cell.script_design]
+    return [*design, *training_words(study, cell)]
 
 
 def shown(words: Sequence[str], paths: Collection[str]) -> str:
@@ -74,7 +83,8 @@ def training_line(study: Study, cell: Cell) -> str:
     """Return the command line that trains a cell by hand."""
     accelerate = study.inputs.accelerate
     launcher = ["accelerate", "launch", "--config_file", accelerate] if accelerate else ["python"]
-    words = [*launcher, "trainers/train.py", "--design", cell.design, *training_words(study, cell)]
-    places = [*study.inputs.bases.values(), *study.inputs.train.values(), accelerate]
+    words = [*launcher, "trainers/train.py", *script_words(study, cell)]
+    files = [system.file for system in study.inputs.systems.values()]
+    places = [*study.inputs.bases.values(), *study.inputs.train.values(), *files, accelerate]
     paths = {place for place in places if place and Path(place).exists()}  # the others are names on the hub
     return shown(words, paths | {str(cell.adapter)})

@@ -13,6 +13,7 @@ from common.errors import UserError, nearest
 from common.yaml_files import read_yaml
 from model_loaders.designs import DESIGNS, GRID, PUBLISHED_SIZES, design_name, get_design
 from model_loaders.text.named import recipe_names
+from study.probes.settings import Probing
 from study.tuning.settings import TuneConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +52,8 @@ class StudyConfig:
         headline: the task that untrained models are scored on too, and whose scores are compared query by query.
         baselines: any of ``mean_pooling`` (of the untrained base), ``tfidf``, ``static_bag`` (a trained embedding table), and
             names in ``configs/recipes``: the untrained base read with that recipe and the prompts that it says.
+        systems: trainings of whole systems beside the designs, by the name that the report shows: files as in
+            ``configs/systems``, each with its own flags, design and stages (see ``study/systems.py``).
         published: models that are loaded and scored, not trained, by the name that the report shows: a hub name or folder, or a
             mapping with ``adapter_path``, ``base_model``, ``design`` (see ``study/published.py``).
         training: flags of the trainers; a ``dataset_config`` in it stands instead of ``train_file``.
@@ -63,6 +66,7 @@ class StudyConfig:
         jobs: cells at a time, at least one; empty for one on each share of the GPUs, and two on a CPU of at least two cores.
         tune: settings that each design tries on development tasks first; it is trained with its best one too
             (`study.tuning.settings`).
+        probes: what vectors notice, on the first run of each design, when all cells have ended (`study.probes.settings`).
         comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, unrelated, seed.
     """
 
@@ -78,6 +82,7 @@ class StudyConfig:
     tasks: list[str] = field(default_factory=list)
     headline: str | None = None
     baselines: list[str] = field(default_factory=list)
+    systems: dict[str, Any] = field(default_factory=dict)
     published: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     recipes: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +92,7 @@ class StudyConfig:
     eval_prompts: str = "own"
     jobs: int | None = None
     tune: TuneConfig | None = None
+    probes: Probing | None = None
     comparison: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,8 +106,8 @@ class StudyConfig:
         elif self.base_model is not None or not self.base_models:
             raise UserError("base_model (one) or base_models (a list): give one of them")
         object.__setattr__(self, "designs", [design_name(name) for name in self.designs])
-        if not self.designs or not self.seeds:
-            raise UserError("designs and seeds: give at least one of each")
+        if not (self.designs or self.systems) or not self.seeds:
+            raise UserError("designs and seeds: give at least one of each; with systems, designs may be []")
         for key in ("designs", "seeds", "base_models", "baselines", "tasks"):
             if len(set(getattr(self, key))) < len(getattr(self, key)):
                 raise UserError(f"{key}: one of {getattr(self, key)} stands there twice; a repeated run says nothing new")
@@ -143,7 +149,7 @@ class StudyConfig:
     def _check_data(self) -> None:
         if self.corpus not in (None, "docstrings"):
             raise UserError(f"corpus: {self.corpus!r} is unknown; docstrings is the embedded one")
-        mixes = [self.flags(name).get("dataset_config") for name in self.recipe_names]
+        mixes = [self.flags(name).get("dataset_config") for name in self.data_names]
         if self.corpus is None and not (self.train_file or all(mixes)):
             raise UserError("give train_file (or dataset_config in training), or corpus: docstrings")
         if self.corpus is None and not (self.eval_dir or self.tasks):
@@ -152,6 +158,8 @@ class StudyConfig:
             _check_choice("baselines", name, [*BASELINES, *recipe_names()])
         for name in self.published:
             _check_system_name(name)
+        for name in self.systems:
+            _check_trained_name(name, [*self.baselines, *self.published])
         lexical = [name for name in self.baselines if name in LEXICAL]
         train_file = self.train_file or mixes[0]
         if lexical and train_file is not None and not train_file.endswith((".jsonl", ".jsonl.gz")):
@@ -172,6 +180,11 @@ class StudyConfig:
     def recipe_names(self) -> list[str]:
         """The names under ``recipes``; one empty name where the file has none."""
         return list(self.recipes) or [""]
+
+    @property
+    def data_names(self) -> list[str]:
+        """The names under which training data is kept: those of recipes, and the empty one where systems are trained."""
+        return list(dict.fromkeys([*self.recipe_names, *([""] if self.systems else [])]))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -199,6 +212,15 @@ def _check_system_name(name: str) -> None:
         )
 
 
+def _check_trained_name(name: str, others: Collection[str]) -> None:
+    """Raise a UserError unless a system that the study trains can have ``name`` in the report."""
+    if not isinstance(name, str) or not SYSTEM_NAME.fullmatch(name):
+        raise UserError(f"systems: {name!r} is no name for the report: it takes letters, digits, '.', '_' and '-'")
+    for kind, taken in (("baseline", BASELINES), ("design", DESIGNS), ("baseline or published model of the study", others)):
+        if name in taken:
+            raise UserError(f"systems: {name!r} is the name of a {kind} already: give the system another name")
+
+
 def _check_choice(key: str, name: str, choices: Collection[str]) -> None:
     if name not in choices:
         raise UserError(f"{key}: there is no {name!r}{nearest(str(name), choices)}; choose from {', '.join(choices)}")
@@ -217,6 +239,10 @@ def read_study_config(path: Path, overrides: Mapping[str, Any]) -> StudyConfig:
         raise UserError(f"{path} holds no keys; see configs/quickstart.yaml")
     if content.get("designs") == "grid":
         content["designs"] = list(GRID)
+    recipes = content.get("recipes")
+    for flags in (content.get("training"), *(recipes.values() if isinstance(recipes, dict) else ())):
+        if isinstance(flags, dict) and isinstance(flags.get("stages"), str):
+            flags["stages"] = find_path(flags["stages"], path)
     return build(StudyConfig, {**content, **overrides}, str(path))
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
@@ -25,12 +26,12 @@ from evaluation.tasks.find import find_tasks
 from evaluation.tasks.workload import expected_characters
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import ROLES
-from study.attention_mass import real_texts
 from study.cells import Cell
 from study.command_line import training_words
 from study.config import flags_of
 from study.inputs import launch_key, training_key
 from study.launch import cores
+from study.report.attention_mass import real_texts
 from study.study import Study
 from trainers.flags.command_line import parse
 from trainers.flags.train_config import TrainConfig
@@ -84,7 +85,7 @@ def estimate(study: Study, cell: Cell, say: Callable[[str], None] | None = None)
         inputs.train_keys[cell.recipe],
         inputs.tasks,
         cores(),
-        training_key(flags_of(study.config, cell.recipe, cell.design)),
+        training_key(flags_of_cell(study, cell)),
         launch_key(inputs.accelerate),
     ]
     key = digest(facts, 16)
@@ -100,7 +101,7 @@ def estimate(study: Study, cell: Cell, say: Callable[[str], None] | None = None)
 
 def make_estimate(study: Study, cell: Cell) -> Estimate:
     """Plan the memory, and try a few steps and texts where the model is small enough or a GPU is there."""
-    training = parse(training_words(study, cell), design=cell.design)
+    training = parse(training_words(study, cell), design=cell.script_design)
     if training.before:
         return Estimate(None, None, None, "not known before one cell has finished: it trains in stages")
     with quiet():
@@ -131,6 +132,13 @@ def make_estimate(study: Study, cell: Cell) -> Estimate:
         return Estimate(operations / 1e14, None, memory, how)
     step, encode = try_out(study, training)
     return Estimate(step * steps, encode, memory, f"measured on {STEPS - 1} steps and {TEXTS} texts, in one process alone")
+
+
+def flags_of_cell(study: Study, cell: Cell) -> dict[str, Any]:
+    """Return the trainers' flags of a design or of a system's file."""
+    if cell.trained_system:
+        return dict(study.inputs.systems[cell.trained_system].flags)
+    return flags_of(study.config, cell.recipe, cell.design)
 
 
 def free_bytes() -> int:

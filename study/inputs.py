@@ -19,11 +19,12 @@ from common.printable import shown
 from common.yaml_files import read_yaml
 from evaluation.tasks.find import find_tasks
 from model_loaders.backbone.base_files import weights_hash
-from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
+from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve, split_revision
 from quickstart.corpus import build_corpus
 from quickstart.docstrings.split import LeakageError
 from study.config import ROOT, StudyConfig, find_path
 from study.published import content_key, find_published
+from study.systems import System, find_systems
 from triplets.arguments import DataArguments
 
 # Flags that do not affect the trained weights.
@@ -47,6 +48,7 @@ class Inputs:
         accelerate: file for ``accelerate launch``, if any.
         published: published models by their name in the study -> options of ``model_loaders.load``.
         published_keys: the same -> hash of their folders' content.
+        systems: trainings of whole systems by their name in the study.
         out_of_reach: base models that are neither here nor on the hub, as far as that was looked up -> a sentence.
     """
 
@@ -62,6 +64,7 @@ class Inputs:
     out_of_reach: dict[str, str] = field(default_factory=dict)
     published: dict[str, dict[str, str]] = field(default_factory=dict)
     published_keys: dict[str, str] = field(default_factory=dict)
+    systems: dict[str, System] = field(default_factory=dict)
 
 
 @dataclass
@@ -124,6 +127,7 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
         out_of_reach,
         published,
         {name: content_key(options) for name, options in published.items()},
+        find_systems(config, study_file),
     )
 
 
@@ -158,10 +162,13 @@ def look_up_bases(bases: dict[str, str], cache_dir: str | None) -> dict[str, str
 
 def beyond_reach(place: str, cache_dir: str | None = None) -> str:
     """Return why a base model cannot be had, as far as a look at the hub tells; empty for one that is here."""
-    if Path(place).exists() or isinstance(huggingface_hub.try_to_load_from_cache(place, "config.json", cache_dir), str):
+    repository, revision = split_revision(place)
+    if Path(place).exists():
+        return ""
+    if isinstance(huggingface_hub.try_to_load_from_cache(repository, "config.json", cache_dir, revision or None), str):
         return ""
     try:
-        huggingface_hub.model_info(place, timeout=HUB_TIMEOUT)
+        huggingface_hub.model_info(repository, revision=revision or None, timeout=HUB_TIMEOUT)
     except Exception as error:  # of many kinds: HTTP status, connection, offline mode, no valid name
         return (
             f"base_model: {place} is no directory, is not in the hub's cache here, and could not be looked up on the hub "
@@ -199,7 +206,7 @@ def find_eval_dir(config: StudyConfig, study_file: Path) -> str | None:
 def training_data(config: StudyConfig, study_file: Path, corpus_train: str | None, hashes: FileHashes) -> TrainingData:
     """Find and hash the training data of each name under ``recipes``; ``corpus_train`` is the embedded corpus's file."""
     data = TrainingData()
-    for recipe in [*config.recipe_names, *config.settings]:
+    for recipe in [*config.data_names, *config.settings]:
         mix = config.flags(recipe).get("dataset_config")
         place = corpus_train or find_path(mix or str(config.train_file), study_file)
         if mix:
@@ -300,8 +307,10 @@ def stages_key(stages: object) -> list[Any]:
     key = []
     for stage in content:
         facts = dict(stage)
-        data = facts.get("dataset_name")
+        data, mix = facts.get("dataset_name"), facts.get("dataset_config")
         if isinstance(data, str) and Path(data).is_file():
             facts["dataset_name"] = file_hash(Path(data))
+        if isinstance(mix, str) and Path(mix).is_file():
+            facts["dataset_config"] = hash_mix(mix, FileHashes())[1]
         key.append(facts)
     return key

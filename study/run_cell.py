@@ -27,13 +27,13 @@ from model_loaders import LoadOptions, load
 from model_loaders.create import create, load_untrained
 from model_loaders.text.recipe import Recipe
 from quickstart import baselines
-from study.attention_mass import keep_attention
 from study.cell_progress import last_error, training_seconds
 from study.cells import Cell
-from study.command_line import training_words
+from study.command_line import script_words, training_words
 from study.config import BASELINES, LEXICAL, ROOT
 from study.launch import clean_environment, launcher_arguments
 from study.published import note_model
+from study.report.attention_mass import keep_attention
 from study.study import Study, training_rows
 from study.training import GRACE, LOCK_FILE
 from trainers.flags.command_line import parse
@@ -66,7 +66,7 @@ def run_cell(study: Study, cell: Cell, *, patience: float = 10.0) -> None:
             raise CellError(f"{cell.name} diverged, and would again; to train it anew, delete {cell.folder}. {cell.reason}")
         cell.failure_file.unlink(missing_ok=True)
         try:
-            if cell.kind == "baseline":
+            if not cell.trains:
                 score_baseline(study, cell)
             else:
                 score_design(study, cell)
@@ -94,7 +94,7 @@ def score_design(study: Study, cell: Cell) -> None:
     untrained: dict[str, Any] = {}
     if study.config.headline is not None:
         # A dry run's stages begin on the base LLM: the last one is the cell's model before any training.
-        encoder = build_model(parse([*training_words(study, cell), "--dry_run"], design=cell.design))
+        encoder = build_model(parse([*training_words(study, cell), "--dry_run"], design=cell.script_design))
         untrained = scores_as_json(cell, score(study, cell, encoder, only=study.config.headline))
         del encoder
         free_memory()
@@ -114,7 +114,7 @@ def train(study: Study, cell: Cell) -> None:
     """
     with locked(cell.folder / LOCK_FILE, f"the training of {cell.name}", patience=GRACE + 5):
         pass  # a trainer that outlived its study would write into the same files
-    arguments = [str(cell.folder), "--design", cell.design, *training_words(study, cell)]
+    arguments = [str(cell.folder), *script_words(study, cell)]
     launched = launcher_arguments(study.inputs.accelerate, str(ROOT / "study" / "training.py"), arguments)
     command = [sys.executable, str(ROOT / "study" / "launch.py"), str(os.getpid()), *launched]
     print(f"{cell.name}: training; it prints to {cell.training_log}", flush=True)
@@ -186,7 +186,7 @@ def score(study: Study, cell: Cell, encoder: TextEncoder, only: str | None = Non
     """Score an encoder on the study's tasks, or ``only`` on one; results that are there already are not computed again."""
     config, inputs = study.config, study.inputs
     prompts: str | Mapping[str, Any] | None = config.eval_prompts
-    if prompts == "own" and cell.kind == "baseline" and cell.design not in BASELINES:
+    if prompts == "own" and not cell.trains and cell.design not in BASELINES:
         prompts = None  # those that its recipe names
     if inputs.prompts is not None:
         prompts = read_prompts(Path(inputs.prompts), prompt_keys(find_tasks(config.tasks, inputs.eval_dir)))
@@ -194,7 +194,7 @@ def score(study: Study, cell: Cell, encoder: TextEncoder, only: str | None = Non
         encoder,
         find_tasks([only] if only else config.tasks, inputs.eval_dir),
         cell.folder / "evaluation",
-        name=cell.design,
+        name=cell.trained_system or cell.design,
         version=getattr(encoder, "version", cell.folder.name),
         prompts=prompts,
         max_length=config.max_length,

@@ -97,6 +97,7 @@ def tuning_study(config: StudyConfig, tune: TuneConfig, inputs: Inputs, file: Pa
         tasks=tune.tasks,
         headline=None,
         baselines=[],
+        systems={},
         published={},
         comparison={},
     )

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # here is of the last line, "*": the scripts and files that users open first.
 ORDER: dict[str, list[str]] = {
     "model_loaders": [
-        "designs options vectors",
+        "designs options vectors bundle",
         "hub",
         "text",
         "backbone",
@@ -75,7 +75,7 @@ ORDER: dict[str, list[str]] = {
         "*",
     ],
     "evaluation": ["time_left", "progress paper_tasks options", "tasks", "encode", "results", "evaluate", "rerun", "*"],
-    "comparison": ["errors places", "reading", "stats", "claims importing", "report", "compare", "*"],
+    "comparison": ["errors places findings", "reading", "stats", "disagreements", "claims importing", "report", "compare", "*"],
     "comparison.report": ["words", "tables plots", "*"],
 }
 OURS = set(MAY_IMPORT)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from comparison.findings import Finding
+
 DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
 TOLERANCE = 0.01  # of the sum of a row of attention mass
 COUNTS = (
@@ -75,7 +77,7 @@ class CellData(_Counted):
         design: such as ``model3``.
         system: the name under which it is compared; cells of one system are its runs. Empty: the design.
         folder: below ``cells/``; empty: the newest that has the cell's name.
-        kind: ``design`` or ``baseline``.
+        kind: ``design``, ``system`` (trained by a file of its own; no cell of the grid) or ``baseline``.
         attention: such as ``causal``.
         pooling: such as ``multi-layer trainable``.
         base_model: its name.
@@ -95,7 +97,7 @@ class CellData(_Counted):
     design: str
     system: str = ""
     folder: str = ""
-    kind: Literal["design", "baseline"] = "design"
+    kind: Literal["design", "system", "baseline"] = "design"
     attention: str = ""
     pooling: str = ""
     base_model: str = ""
@@ -278,6 +280,7 @@ class StudyData:
         cells: all of them, also those that failed or are not there yet.
         gains: absolute scores by task, and gains of trained over untrained designs; None where no headline task was named.
         attention: of multi-layer poolings.
+        findings: what was measured beside scores, such as a search of settings.
         leakage: found between training and test texts; None where nobody looked.
         truncation: by task and side.
         warnings: further sentences that a reader should know, such as settings that differ between cells.
@@ -291,6 +294,7 @@ class StudyData:
     cells: list[CellData] = field(default_factory=list)
     gains: TextTable | None = None
     attention: list[AttentionMass] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     leakage: list[LeakedTexts] | None = None
     truncation: list[Truncation] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -12,10 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.printable import printable
 from comparison.claims.outcome import Comparison
+from comparison.disagreements.texts import Texts
+from comparison.findings import Finding
 from comparison.reading.systems import StudyResults
 from comparison.report.facts import facts
 from comparison.report.methods import BIBTEX, methods
 from comparison.report.plots.drawing import COLOURS, Plot, inline
+from comparison.report.tables.item_table import about_items, item_tables
 from comparison.report.tables.overall import left_out
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import caption, notes, published_note
@@ -34,9 +37,11 @@ SECTIONS = (
     ("forest", "Differences and their intervals"),
     ("grid", "The grid: attention and pooling"),
     ("tasks", "Task by task"),
+    ("items", "Items on which two systems differ most"),
     ("cost", "Cost against score"),
     ("training", "Training"),
     ("attention", "What the pooling looks at"),
+    ("findings", "Beside the scores"),
     ("warnings", "Warnings"),
     ("recipe", "Recipe, versions, data"),
     ("paper", "For a paper: methods and references"),
@@ -53,6 +58,10 @@ ABSENT = {
     ),
     "grid": "The designs do not cross two attentions with two poolings or more, so there is no grid to take apart.",
     "tasks": NOTHING,
+    "items": (
+        "No two systems have scores item by item of the same items, so it is not known on which queries, pairs or texts they "
+        "differ."
+    ),
     "cost": (
         "No costs are known. In study.json, trainable_parameters, training_seconds and evaluation_texts_per_second of the "
         "cells would fill this."
@@ -60,6 +69,10 @@ ABSENT = {
     "training": ("No training curves are known. In study.json, curve of the cells (path of a metrics.jsonl) would fill this."),
     "attention": (
         "No attention is known. In study.json, attention (its mass by layer, of multi-layer poolings) would fill this."
+    ),
+    "findings": (
+        "Nothing was measured beside scores. In a study file, tune (a search of settings for each design) and probes (what a "
+        "vector notices) would fill this."
     ),
     "paper": NOTHING,
     "recipe": ("Recipe, versions and data are not known. In study.json, cells, recipe, versions and data would fill this."),
@@ -72,10 +85,17 @@ NARROW = 350  # pixels that a phone has for a plot
 
 @dataclass
 class Illustrations:
-    """Plots of each section, and the sentences that stand before them."""
+    """Plots of each section, and the sentences that stand before them.
+
+    Attributes:
+        plots: by section.
+        sentences: by section.
+        findings: what was measured beside scores, each with the stem of its plot's files.
+    """
 
     plots: dict[str, list[Plot]] = field(default_factory=dict)
     sentences: dict[str, list[str]] = field(default_factory=dict)
+    findings: list[tuple[str, Finding]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,7 +139,11 @@ def _printable_text(value: object) -> object:
 
 
 def make_page(
-    comparison: Comparison, studies: Sequence[StudyResults], illustrations: Illustrations, commands: Sequence[tuple[str, str]]
+    comparison: Comparison,
+    studies: Sequence[StudyResults],
+    illustrations: Illustrations,
+    commands: Sequence[tuple[str, str]],
+    texts: Texts,
 ) -> str:
     """Return the page.
 
@@ -128,6 +152,7 @@ def make_page(
         studies: what is known beside scores.
         illustrations: plots by section, and sentences before them.
         commands: (what, line) to make everything again.
+        texts: of items, where they are at hand.
     """
     answers = [answer.answer(category, comparison) for category in comparison.categories]
     table = make_table(comparison)
@@ -159,6 +184,8 @@ def make_page(
         "cautions": cautions.cautions(comparison, studies, comparison.notes),
         "quiet": cautions.quiet(studies),
         "scores": score_table(comparison),
+        "items": _items(comparison, texts),
+        "findings": illustrations.findings,
         "gains": [study.data.gains for study in studies if study.data.gains is not None],
         "facts": facts(studies),
         "commands": commands,
@@ -172,6 +199,12 @@ def _grid_texts(comparison: Comparison) -> dict[str, list[str]]:
     if comparison.grid is None:
         return {"answer": [], "gains": []}
     return {"answer": grid_answer(comparison.grid), "gains": gains_text(comparison.grid)}
+
+
+def _items(comparison: Comparison, texts: Texts) -> dict[str, object]:
+    """Return the tables of items on which two systems differ most, and what to say before and after them."""
+    tables, rest = item_tables(comparison, texts)
+    return {"tables": tables, "rest": rest, "about": about_items(comparison, texts)}
 
 
 def make_empty_page(title: str, reason: str, cells: Sequence[Sequence[str]]) -> str:

@@ -19,6 +19,7 @@ from model_loaders.backbone.base_config import read_config, text_config
 from model_loaders.backbone.base_files import loaded_files
 from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.rope import separate_rows
+from model_loaders.backbone.states import decoder_layers
 from model_loaders.backbone.wrapped import wrapped_in
 from model_loaders.designs import Design
 from model_loaders.hub import OWN_CODE, needs_own_code
@@ -26,6 +27,7 @@ from model_loaders.hub import OWN_CODE, needs_own_code
 logger = logging.getLogger(__name__)
 
 BUFFERS = ("inv_freq", "masked_bias", "attn.bias", "attention.bias")  # that older files hold, and models compute
+FINAL_NORM = re.compile(r"(^|\.)(\w*norm\w*|ln_f)$")  # the norm behind the last layer, by its name
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -180,6 +182,34 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError | ValueError | ImportError | RuntimeError):
         return str(error)
     return first_line(error)
+
+
+def train_weights(backbone: nn.Module, last_layers: int | None = None) -> None:
+    """Let training change a backbone's own weights.
+
+    Args:
+        backbone: without LoRA, its weights in fp32.
+        last_layers: only this number of decoder layers, the last ones, and the norm behind them; ``None`` for all weights.
+
+    Raises:
+        UserError: the backbone has fewer layers.
+    """
+    if last_layers is None:
+        backbone.requires_grad_(True)
+        return
+    layers = decoder_layers(backbone)
+    if last_layers > len(layers):
+        raise UserError(f"--last_layers {last_layers}: this base model has {len(layers)} layers")
+    of_layers = set(layers.modules())
+    for name, module in backbone.named_modules():
+        behind = FINAL_NORM.search(name) is not None and module not in of_layers and "embed" not in name
+        if behind or module in set(layers[-last_layers:]):
+            module.requires_grad_(True)
+
+
+def trains_weights(backbone: nn.Module) -> bool:
+    """Whether training changes weights of a backbone itself, LoRA not counted."""
+    return not hasattr(backbone, "peft_config") and any(parameter.requires_grad for parameter in backbone.parameters())
 
 
 def embedding_rows(backbone: nn.Module) -> int:

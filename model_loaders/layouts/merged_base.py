@@ -22,14 +22,15 @@ from common.errors import UserError
 from common.file_hashes import file_hash
 from common.files import read_json, write_json
 from model_loaders.backbone.base_files import CONFIG, weight_files, weights_hash
-from model_loaders.layouts.manifest import MergedAdapter, read_manifest
-from model_loaders.layouts.source import open_base, read_lora
+from model_loaders.layouts.manifest import Manifest, MergedAdapter, read_manifest
+from model_loaders.layouts.source import Lora, open_base, read_lora
 from model_loaders.layouts.stacked_lora import Map, maps_of
-from model_loaders.layouts.tensors import LORA_WEIGHTS
+from model_loaders.layouts.tensors import BASE_WEIGHTS, LORA_WEIGHTS
 
 MERGED_FILE = "merged.json"
-# Files of a base LLM beside its weights that are copied.
+# Files of a base LLM beside its weights that are copied; of a checkpoint of ours that is its own base, these alone.
 COPIED = ("*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja", "LICENSE*")
+COPIED_OF_OURS = (CONFIG, "tokenizer*", "special_tokens_map.json", "*.jinja")
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def merged_into(base: str | Path) -> tuple[MergedAdapter, ...]:
 def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = None) -> None:
     """Write the base LLM of an adapter with the adapter merged into it, whole or not at all.
 
-    Weights that LoRA changes become fp32; others are copied as they are, the language-model head among them. A folder that
-    holds this very merge is left as it is.
+    Weights that LoRA changes become fp32; others are copied as they are, the language-model head among them. A checkpoint that
+    is its own base is copied without what makes it an embedder. A folder that holds this very merge is left as it is.
 
     Args:
         adapter: a directory of our layout, whose design has no pooling weights.
@@ -66,18 +67,17 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
     manifest = read_manifest(adapter)
     if manifest.pooling is not None:
         raise UserError(f"{adapter} has a trainable pooling, which a merged base would lose: continue it (start: continued)")
-    directory, _ = open_base(manifest.base_model.name_or_path, cache_dir)
-    lora = read_lora(adapter)
-    merged = MergedAdapter(adapter.name, file_hash(adapter / LORA_WEIGHTS), weights_hash(directory))
+    directory, _ = open_base(manifest.base_model.name_or_path, cache_dir, revision=manifest.base_model.revision)
+    lora, merged = changes_of(adapter, manifest, directory)
     content = MergedFile([*merged_into(directory), merged])
     if (target / MERGED_FILE).is_file() and merged_into(target) == tuple(content.merged):
         return
-    maps = maps_of(lora, adapter)
+    maps = {} if lora is None else maps_of(lora, adapter)
     stage = target.with_name(f".{target.name}.partial")
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     files = weight_files(directory)
-    for pattern in COPIED:
+    for pattern in COPIED if lora is not None else COPIED_OF_OURS:
         for file in directory.glob(pattern):
             if file not in files or file.suffix == ".json":
                 shutil.copyfile(file, stage / file.name)
@@ -92,6 +92,19 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
     write_json({"merged": [vars(entry) for entry in content.merged]}, stage / MERGED_FILE)
     shutil.rmtree(target, ignore_errors=True)
     stage.rename(target)
+
+
+def changes_of(adapter: Path, manifest: Manifest, base: Path) -> tuple[Lora | None, MergedAdapter]:
+    """Return the LoRA of an adapter, ``None`` where it holds the base LLM's own weights, and the entry for ``merged.json``.
+
+    Raises:
+        UserError: training changed a pooling alone.
+    """
+    if manifest.begun_on is not None:
+        return None, MergedAdapter(adapter.name, file_hash(adapter / BASE_WEIGHTS), manifest.begun_on.weights)
+    if not manifest.lora:
+        raise UserError(f"{adapter} changes nothing of its base LLM: there is nothing to merge")
+    return read_lora(adapter), MergedAdapter(adapter.name, file_hash(adapter / LORA_WEIGHTS), weights_hash(base))
 
 
 def names_in(files: Sequence[Path]) -> list[str]:

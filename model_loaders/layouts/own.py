@@ -24,14 +24,16 @@ def recognise(directory: Path) -> bool:
 
 
 def read(directory: Path, asked: Asked) -> Source:
-    """Read an adapter directory of our layout.
+    """Read an adapter directory of our layout, or a checkpoint of ours that is its own base.
 
     Raises:
-        UserError: a file is missing, broken, not finite, or of another design.
+        UserError: a file is missing, broken, not finite, or of another design; or a base is given to one that is its own.
     """
     manifest = read_manifest(directory)
     if asked.design not in (None, manifest.design):
         raise UserError(f"{directory} holds a {manifest.design} adapter, not {asked.design}: use that loader")
+    if manifest.begun_on is not None and asked.base_model is not None:
+        raise UserError(f"{directory} holds all weights of its model: leave base_model={asked.base_model} out")
     design = get_design(manifest.design)
     lora = read_lora(directory) if manifest.lora else None
     pooling, file = None, None
@@ -50,6 +52,7 @@ def read(directory: Path, asked: Asked) -> Source:
         end_token=manifest.end_token,
         tokenizer=directory,
         manifest=manifest,
+        revision="" if asked.base_model else manifest.base_model.revision,
     )
 
 

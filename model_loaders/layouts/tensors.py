@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import first_line, listing
+from model_loaders.backbone.load import trains_weights
 from pooling import Pooling
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+BASE_WEIGHTS = "model.safetensors"  # of the base LLM's own decoder, where training changes it
 POOLING_WEIGHTS, PUBLISHED_POOLING = "pooling.safetensors", "attn_pool.pt"
 
 
@@ -187,11 +189,14 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def trained_tensors(backbone: nn.Module, pooling: Pooling | None) -> dict[str, dict[str, Tensor]]:
     """Return what training changes, by file name and under the names in the files, on the CPU.
 
+    Where training changes weights of the base LLM itself, it is the whole decoder, also what stays as it is.
     Where the parameters are sharded (FSDP2) every process must call this.
     """
     state = {}
     if hasattr(backbone, "peft_config"):
         state[LORA_WEIGHTS] = lora_tensors(backbone)
+    elif trains_weights(backbone):
+        state[BASE_WEIGHTS] = {name: whole(tensor) for name, tensor in backbone.state_dict().items()}
     if pooling is not None:
         state[POOLING_WEIGHTS] = {name: whole(tensor) for name, tensor in pooling.state_dict().items()}
     return state

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from common.errors import UserError
-from common.files import listing
+from common.files import listing, write_json
 from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import CONFIG, tensor_shapes, weights_entry
 from model_loaders.designs import get_design
@@ -80,6 +82,25 @@ def compare(found: Shapes, expected: Shapes, directory: Path) -> None:
                 f"the weights in {directory}: {name} is {found[name]}, its config.json asks for {shape}. Give weights and "
                 "config.json of one model."
             )
+
+
+def write_config(backbone: nn.Module, folder: Path) -> None:
+    """Write ``config.json`` beside a decoder's own weights: that of its base LLM, with the attention that it has now.
+
+    Args:
+        backbone: without LoRA, loaded from a folder that is still there.
+        folder: to write into.
+    """
+    config: Any = backbone.config
+    content = load_config(Path(config._name_or_path)).to_dict()
+    content |= {
+        "architectures": [type(backbone).__name__.removeprefix("FSDP")],
+        "dtype": str(config.dtype).removeprefix("torch."),
+        "is_causal": config.is_causal,
+    }
+    for name in ("_name_or_path", "quantization_config"):
+        content.pop(name, None)
+    write_json(content, folder / CONFIG)
 
 
 def recognise(directory: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from common.words import distinct
 from model_loaders import LoadOptions, load
 from model_loaders.create import cast_pooling, create
 from model_loaders.embed_model import EmbedModel
-from model_loaders.layouts.source import tokenizer_and_recipe
+from model_loaders.layouts.source import open_base, tokenizer_and_recipe
 from model_loaders.loading import plan_loading, saved_kernel
 
 LONGEST = 2048  # tokens a text at most, where the base LLM takes that many
@@ -30,6 +30,7 @@ class Asked:
         base_model: the base LLM, if not where the adapters say.
         seed: of the untrained pooling's weights.
         options: of loading.
+        labels: the adapters' names in the results; none for the last parts of their paths, numbered where two are alike.
     """
 
     adapters: list[str]
@@ -37,11 +38,12 @@ class Asked:
     base_model: str | None
     seed: int
     options: LoadOptions
+    labels: Sequence[str] = ()
 
     def names(self) -> list[str]:
-        """Return the names of the models in the order of `models`: the last part of a path, numbered where two are alike."""
+        """Return the names of the models in the order of `models`."""
         names = []
-        for name in distinct([Path(adapter).name or adapter for adapter in self.adapters]):
+        for name in self.labels or distinct([Path(adapter).name or adapter for adapter in self.adapters]):
             names.append(name)
             if self.untrained:
                 names.append(f"{name}, untrained")
@@ -75,6 +77,9 @@ def untrained(adapter: str, asked: Asked) -> EmbedModel:
         for name, size in source.pooling[0].to_dict().items():
             if name not in ("hidden_size", "layers"):
                 sizes[name] = size
+    base_directory = plan.base_directory
+    if source.manifest is not None and source.manifest.begun_on is not None:  # its own base is the trained one
+        base_directory, _ = open_base(source.manifest.begun_on.name_or_path, asked.options.cache_dir)
     kernel = asked.options.attn_implementation or saved_kernel(source.manifest, plan.dtype, plan.device)
     options = LoadOptions(
         cache_dir=asked.options.cache_dir,
@@ -84,7 +89,7 @@ def untrained(adapter: str, asked: Asked) -> EmbedModel:
     )
     model = create(
         source.design_name,
-        plan.base_directory,
+        base_directory,
         lora=None,
         pooling_sizes=sizes,
         recipe=source.recipe,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.files import replacing_together
+from comparison.findings import Finding
 from comparison.report.plots.drawing import style
-from study.probes.plots import draw
+from study.probes.plots import draw, panels_of
 from study.probes.run import Outcome
 
 LAST = "probes.json"  # moved last: where it is new, all files are
+DEFINITION = "docs/probes.md#{} of the project says what is measured, and its source."
 
 
 def save(outcomes: Sequence[Outcome], facts: dict[str, Any], folder: Path) -> list[Path]:
@@ -54,6 +57,45 @@ def as_json(outcomes: Sequence[Outcome], facts: dict[str, Any]) -> dict[str, Any
 def probes_of(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the names of the probes that ran, in order."""
     return list(dict.fromkeys(outcome.probe for outcome in outcomes))
+
+
+def probe_findings(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return a finding a probe, as a study's report takes it: notes, panels, a row of figures for each model."""
+    found = []
+    for probe in probes_of(outcomes):
+        of_probe = [outcome for outcome in outcomes if outcome.probe == probe]
+        results = {outcome.model: outcome.result for outcome in of_probe if outcome.result}
+        names = list(dict.fromkeys(figure.name for result in results.values() for figure in result.figures))
+        rows = []
+        for model, result in results.items():
+            shown = {figure.name: figure.shown() for figure in result.figures}
+            rows.append([model, *(shown.get(name, "–") for name in names)])
+        found.append(
+            asdict(
+                Finding(
+                    f"Probe: {probe.replace('_', ' ')}",
+                    [DEFINITION.format(probe.replace("_", "-")), *notes_of(of_probe)],
+                    "Bands are 95 % intervals over texts; they say nothing of another training run.",
+                    panels_of(results),
+                    ["system", *names],
+                    rows,
+                )
+            )
+        )
+    return found
+
+
+def notes_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what was left out, and why, each once with the models that it is true of."""
+    models: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for note in [outcome.failure] if outcome.result is None else outcome.result.notes:
+            models.setdefault(note, []).append(outcome.model)
+    sentences = []
+    for note, of_note in models.items():
+        who = "all systems" if len(of_note) == len(outcomes) else ", ".join(of_note)
+        sentences.append(f"{who}: {note}")
+    return sentences
 
 
 def as_markdown(outcomes: Sequence[Outcome]) -> str:

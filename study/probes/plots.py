@@ -5,62 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
-
-from comparison.report.plots.drawing import DASHES, render, series_of
-from study.probes.result import Curve, Panel, ProbeResult
+from comparison import findings
+from comparison.report.plots.drawing import series_of
+from comparison.report.plots.lines import UNTRAINED, draw_panels
+from study.probes.result import Curve, ProbeResult
 
 
 def draw(results: Mapping[str, ProbeResult]) -> tuple[str, bytes]:
     """Draw a probe of several models; returns SVG and PNG."""
-    looks = series_of(results)
-    titles: dict[str, Panel] = {}
-    for result in results.values():
+    trained = list(dict.fromkeys(model.removesuffix(UNTRAINED) for model in results))
+    return draw_panels(panels_of(results), series_of(trained))
+
+
+def panels_of(results: Mapping[str, ProbeResult]) -> list[findings.Panel]:
+    """Return the panels of all models, those of one title together; estimates that are not finite are left out."""
+    panels: dict[str, findings.Panel] = {}
+    for model, result in results.items():
         for panel in result.panels:
-            titles.setdefault(panel.title, panel)
-    figure = Figure(figsize=(4.2 * len(titles), 3.2), layout="constrained")
-    parts = figure.subplots(1, len(titles), squeeze=False)[0]
-    for axes, (title, first) in zip(parts, titles.items(), strict=True):
-        for model, result in results.items():
-            panels = [panel for panel in result.panels if panel.title == title]
-            for panel in panels:
-                draw_curves(axes, panel, model, looks[model].colour)
-        finish(axes, first)
-    handles, labels = parts[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2)
-    return render(figure)
+            empty = findings.Panel(panel.title, panel.x_name, panel.y_name, [], panel.logarithmic)
+            together = panels.setdefault(panel.title, empty)
+            together.curves.extend(curve_of(model, curve) for curve in panel.curves)
+    return list(panels.values())
 
 
-def draw_curves(axes: Axes, panel: Panel, model: str, colour: str) -> None:
-    """Draw a model's lines with their intervals."""
-    for number, curve in enumerate(panel.curves):
-        x, value, low, high = numbers_of(curve)
-        label = f"{model}, {curve.name}" if curve.name else model
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(x, value, color=colour, marker="o", markersize=3, linestyle=DASHES[number % len(DASHES)], label=label)
-
-
-def numbers_of(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return places, values and both ends of the intervals that are finite."""
-    rows = []
+def curve_of(model: str, curve: Curve) -> findings.Curve:
+    """Return a model's line."""
+    places, estimates = [], []
     for x, estimate in zip(curve.x, curve.estimates, strict=True):
-        if math.isfinite(estimate.value):
-            rows.append((x, estimate.value, estimate.low, estimate.high))
-    table = np.array(rows, dtype=float).reshape(-1, 4)
-    return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
-
-
-def finish(axes: Axes, panel: Panel) -> None:
-    """Name the axes; a logarithmic one has the places of the curves as its marks."""
-    axes.set_title(panel.title)
-    axes.set_xlabel(panel.x_name)
-    axes.set_ylabel(panel.y_name)
-    axes.grid(visible=True)
-    if panel.logarithmic:
-        axes.set_xscale("log", base=2)
-        places = sorted({x for curve in panel.curves for x in curve.x})
-        axes.set_xticks(places, [f"{place:g}" for place in places])
-        axes.xaxis.set_minor_locator(NullLocator())
+        numbers = [estimate.value, estimate.low, estimate.high]
+        if all(map(math.isfinite, numbers)):
+            places.append(x)
+            estimates.append(numbers)
+    return findings.Curve(model, places, estimates, curve.name)

@@ -66,7 +66,7 @@ def make_rows(study: Study) -> list[HeadlineRow]:
         if not cell.done:
             continue
         finished = Finished(cell, read_scores(cell))
-        if cell.kind == "design":
+        if cell.trains:
             runs.setdefault(cell.system, []).append(finished)
             continue
         if cell.design == "mean_pooling":
@@ -136,6 +136,11 @@ def make_table(rows: Sequence[HeadlineRow], headline: str) -> TextTable:
             figures.append(f"{row.scores[task]:.3f}" if task in row.scores else NOTHING)
         lines.append(figures)
     return TextTable(f"Scores by task, and gains on {headline}", head, lines, notes(rows, headline))
+
+
+def best_first(rows: Sequence[HeadlineRow], headline: str) -> list[HeadlineRow]:
+    """Return the rows by their score on the headline task, of designs the trained one, the best first."""
+    return sorted(rows, key=lambda row: -row.scores.get(headline, -1.0))
 
 
 def as_markdown(table: TextTable) -> str:

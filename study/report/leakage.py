@@ -174,7 +174,7 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
 def data_sets(study: Study) -> Iterator[LoadedDataSet]:
     """Yield each training data set of the study once."""
     seen: set[str] = set()
-    for recipe in study.config.recipe_names:
+    for recipe in study.config.data_names:
         for part in training_rows(study, recipe).parts:
             content = part.content or part.label
             if content not in seen:

@@ -27,15 +27,17 @@ from model_loaders.designs import Design, get_design
 from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.tensors import LORA_WEIGHTS, POOLING_WEIGHTS
 from pooling import POOLINGS, TOKEN_POOLINGS
-from study import attention_mass
 from study.cell_progress import try_scores
 from study.cells import Cell
 from study.command_line import study_line, training_line
+from study.probes.of_study import findings_of_study
 from study.published import design_of
+from study.report import attention_mass
 from study.report.compare import passed_over
 from study.report.leakage import find_leakage
 from study.study import Study
 from study.training import COST_FILE
+from study.tuning.table import tuning_finding
 from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 
 FORMAT = 1
@@ -60,6 +62,8 @@ def write_study_json(study: Study, gains: TextTable | None = None) -> None:
     recipe: dict[str, Any] = {"training": config.training}
     if config.recipes:
         recipe["recipes"] = config.recipes
+    if study.inputs.systems:
+        recipe["systems"] = {name: dict(system.flags) for name, system in study.inputs.systems.items()}
     recipe |= {
         "lora": lora_of(cells),
         "seeds": config.seeds,
@@ -71,6 +75,7 @@ def write_study_json(study: Study, gains: TextTable | None = None) -> None:
         "cells": [about_cell(study, cell, sides[cell.name]) for cell in cells],
         "gains": None if gains is None else asdict(gains),
         "attention": attention,
+        "findings": findings(study),
         "leakage": leakage,
         "truncation": truncation(cells, sides),
         "warnings": [*sentences, *passed_over(cells, config), *warnings(study)],
@@ -79,6 +84,14 @@ def write_study_json(study: Study, gains: TextTable | None = None) -> None:
         "data": data_files(study, sides),
     }
     write_json({**tidy(content), "commands": commands(study)}, study.output_dir / "study.json")
+
+
+def findings(study: Study) -> list[dict[str, Any]]:
+    """Return what was measured beside scores: the search of settings, and the probes."""
+    measured = findings_of_study(study.output_dir)
+    if study.tuning is not None:
+        return [asdict(tuning_finding(study, study.tuning)), *measured]
+    return measured
 
 
 def look_for_leakage(study: Study) -> tuple[list[dict[str, Any]] | None, list[str]]:
@@ -126,7 +139,7 @@ def about_cell(study: Study, cell: Cell, sides: Sides) -> dict[str, Any]:
         "reason": one_line(cell.reason),
         **evaluation_speed(sides),
     }
-    if cell.kind == "baseline":
+    if not cell.trains:
         name = design_of(cell.folder)
         if name is None:
             return about
@@ -193,7 +206,7 @@ def truncation(cells: Sequence[Cell], sides: dict[str, Sides]) -> list[dict[str,
     """
     most: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in cells:
-        if cell.kind != "design":
+        if not cell.trains:
             continue
         for task, of_task in sides[cell.name].items():
             for side, about in of_task.items():
@@ -285,7 +298,7 @@ def commands(study: Study) -> list[dict[str, str]]:
     """Return the study's command line, and the one of each training run, as they are given in the project's folder."""
     entries = [{"what": "the whole study", "line": study_line(study)}]
     for cell in study.cells:
-        if cell.kind == "design":
+        if cell.trains:
             entries.append({"what": f"{cell.name}, its training alone", "line": training_line(study, cell)})
     return entries
 

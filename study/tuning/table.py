@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from common.files import replacing_together
 from common.words import duration
-from comparison.report.plots.drawing import render, series_of, style
+from comparison.findings import Curve, Finding, Panel
+from comparison.report.plots.drawing import series_of, style
+from comparison.report.plots.lines import draw_panels
 from study.cell_progress import try_scores
-from study.plan_table import taken
+from study.report.plan_table import taken
 from study.study import Study, chosen_settings, tuned_scores
 from study.tuning.choice import mean_ranks, mean_score
 
@@ -88,11 +90,10 @@ def cost_seconds(tuning: Study) -> float:
 def tuning_markdown(study: Study, tuning: Study) -> str:
     """Return the search as text: a row a design, a column a setting."""
     settings = list(tuning.config.recipes)
-    head = ["design", *(f"{name}: development" for name in settings), "chosen", "test, common setting", "test, chosen setting"]
+    head = head_of(settings)
     lines = [f"## Tuning\n\n{budget_line(tuning)}.\n", row_of(head), "|" + "---|" * len(head)]
     for row in rows_of(study, tuning):
-        scores = [number(row.development.get(name, math.nan)) for name in settings]
-        lines.append(row_of([row.design, *scores, row.chosen or "not yet", number(row.common), number(row.best)]))
+        lines.append(row_of(cells_of(row, settings)))
     done, cost = sum(cell.done for cell in tuning.cells), duration(cost_seconds(tuning))
     lines.append("")
     lines.append(
@@ -128,11 +129,54 @@ def save_tuning(study: Study, tuning: Study) -> list[Path]:
     with replacing_together(folder, LAST) as aside:
         (aside / "tuning.md").write_text(tuning_markdown(study, tuning) + "\n", encoding="utf-8")
         with style():
-            svg, png = draw(rows, list(tuning.config.recipes))
+            svg, png = draw_panels([panel_of(rows, list(tuning.config.recipes))], series_of(row.design for row in rows))
         (aside / "tuning.svg").write_text(svg, encoding="utf-8")
         (aside / "tuning.png").write_bytes(png)
         (aside / LAST).write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return [folder / name for name in ("tuning.md", "tuning.svg", "tuning.png", LAST)]
+
+
+def tuning_finding(study: Study, tuning: Study) -> Finding:
+    """Return the search as the report shows it."""
+    rows, settings = rows_of(study, tuning), list(tuning.config.recipes)
+    done, cost = sum(cell.done for cell in tuning.cells), duration(cost_seconds(tuning))
+    sentences = [
+        f"{capitalised(budget_line(tuning))}.",
+        f"The search took {cost} of training and scoring in {done} of {len(tuning.cells)} runs. No test score took part in a "
+        "choice.",
+    ]
+    table = [cells_of(row, settings) for row in rows]
+    caption = "Mean score over the development tasks by setting; a ring marks the setting that was chosen for a design."
+    return Finding("Tuning", sentences, caption, [panel_of(rows, settings)], head_of(settings), table)
+
+
+def panel_of(rows: Sequence[Row], settings: list[str]) -> Panel:
+    """Return the development score of each design over the settings; runs that diverged or have no score are left out."""
+    curves = []
+    for row in rows:
+        known = [name for name in settings if math.isfinite(row.development.get(name, math.nan))]
+        if known:
+            places = [float(settings.index(name)) for name in known]
+            values = [[row.development[name]] for name in known]
+            marked = known.index(row.chosen) if row.chosen in known else None
+            curves.append(Curve(row.design, places, values, marked=marked))
+    return Panel("", "setting", "mean development score", curves, ticks=settings)
+
+
+def head_of(settings: Sequence[str]) -> list[str]:
+    """Return the columns of the search's table."""
+    return ["design", *(f"{name}: development" for name in settings), "chosen", "test, common setting", "test, chosen setting"]
+
+
+def cells_of(row: Row, settings: Sequence[str]) -> list[str]:
+    """Return a row of the search's table."""
+    scores = [number(row.development.get(name, math.nan)) for name in settings]
+    return [row.design, *scores, row.chosen or "not yet", number(row.common), number(row.best)]
+
+
+def capitalised(sentence: str) -> str:
+    """Return a sentence that begins with a capital letter."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def finite(value: object) -> object:
@@ -142,25 +186,3 @@ def finite(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def draw(rows: list[Row], settings: list[str]) -> tuple[str, bytes]:
-    """Draw the development score of each design over the settings; the chosen one is filled."""
-    looks = series_of(row.design for row in rows)
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
-    axes = figure.subplots()
-    for row in rows:
-        look = looks[row.design]
-        places = [place for place, name in enumerate(settings) if math.isfinite(row.development.get(name, math.nan))]
-        values = [row.development[settings[place]] for place in places]
-        axes.plot(
-            places, values, color=look.colour, linestyle=look.dash, marker=look.marker, fillstyle="none", label=row.design
-        )
-        if row.chosen in settings and settings.index(row.chosen) in places:
-            axes.plot(settings.index(row.chosen), row.development[row.chosen], color=look.colour, marker=look.marker)
-    axes.set_xticks(range(len(settings)), settings)
-    axes.set_xlabel("setting")
-    axes.set_ylabel("mean development score")
-    axes.grid(visible=True)
-    figure.legend(loc="outside lower left", ncols=3)
-    return render(figure)

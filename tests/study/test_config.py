@@ -19,6 +19,7 @@ from study.command_line import training_words
 from study.config import ROOT, StudyConfig, read_study_config
 from study.inputs import Inputs
 from study.study import Study, read_study
+from study.systems import find_systems
 from tests.study.tiny_study import Main, change
 from trainers.flags.command_line import parse
 
@@ -118,9 +119,15 @@ def test_a_mix_is_keyed_by_content(study_file: Path) -> None:
     assert len({first, second, folder()}) == 3
 
 
-@pytest.mark.parametrize("path", [ROOT / "configs" / "quickstart.yaml", *sorted((ROOT / "configs" / "studies").glob("*.yaml"))])
-def test_shipped_studies_are_valid(path: Path, tmp_path: Path) -> None:
+STUDIES = sorted(path for path in (ROOT / "configs" / "studies").rglob("*.yaml") if path.parent.name != "trainings")
+
+
+@pytest.mark.parametrize("path", [ROOT / "configs" / "quickstart.yaml", *STUDIES], ids=lambda path: path.stem)
+def test_shipped_studies_are_valid(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = read_study_config(path, {"output_dir": str(tmp_path)})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "objectives").mkdir(parents=True)
+    (tmp_path / "runs" / "objectives" / "blend.yaml").write_text("- name: ../../train.jsonl\n")  # of a stage
     # What stands in runs/ is made by the command that the file names.
     for flags in (config.training, *config.recipes.values()):
         if str(flags.get("dataset_config")).startswith("runs/"):
@@ -131,19 +138,37 @@ def test_shipped_studies_are_valid(path: Path, tmp_path: Path) -> None:
     inputs = Inputs(
         bases={name: str(ROOT / "quickstart" / "base") for name in config.base_models},
         base_keys=dict.fromkeys(config.base_models, "base"),
-        train={name: config.flags(name).get("dataset_config", "train.jsonl") for name in config.recipe_names},
-        train_keys=dict.fromkeys(config.recipe_names, "data"),
+        train={name: config.flags(name).get("dataset_config", "train.jsonl") for name in config.data_names},
+        train_keys=dict.fromkeys(config.data_names, "data"),
         train_files={},
         eval_dir=None,
         tasks=dict.fromkeys(config.tasks, "mteb"),
         prompts=None,
         accelerate=None,
+        systems=find_systems(config, path),
     )
     study = Study(path, config, inputs, make_cells(config, inputs))
     assert config.eval_dir or not set(config.tasks) - set(official_names()) - set(LISTS)
-    for design in config.designs:
-        cell = next(cell for cell in study.cells if cell.design == design)
-        assert parse(training_words(study, cell), design=design).training.max_steps > 0
+    kinds = {(cell.system, cell.base): cell for cell in study.cells if cell.trains}
+    assert len(kinds) == len(config.base_models) * (len(config.designs) * len(config.recipe_names) + len(config.systems))
+    for cell in kinds.values():
+        assert parse(training_words(study, cell), design=cell.script_design).training.max_steps > 0
+
+
+@pytest.mark.parametrize(("name", "objective"), [("supervised", "contrastive"), ("held_out_loss", "mntp")])
+def test_trainings_beside_the_studies_of_objectives(
+    name: str, objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ROOT / "configs" / "studies" / "objectives" / "trainings" / f"{name}.yaml"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "objectives").mkdir(parents=True)
+    (tmp_path / "runs" / "objectives" / "mix.yaml").write_text("- name: some/data\n")
+    config = parse(["--config", str(file), "--output_dir", str(tmp_path / "out")], objective=objective)
+    study = read_study_config(file.parents[1] / "mntp.yaml", {})
+    common = {key: value for key, value in study.training.items() if key in yaml.safe_load(file.read_text())}
+    assert len(common) >= 7
+    for key, value in common.items():
+        assert key in ("dataset_config", "lora_dropout") or config.resolved()[key] == value, key
 
 
 @pytest.mark.parametrize(

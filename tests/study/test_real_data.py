@@ -9,8 +9,10 @@ import yaml
 
 from comparison.reading.families import read_families
 from evaluation.tasks.find import find_tasks
+from evaluation.tasks.local_files import iter_rows
 from study.config import ROOT, read_study_config
-from study.real_data import CLUSTERINGS, WITHOUT, main
+from study.real_data.__main__ import main
+from study.real_data.layout import CLUSTERINGS, WITHOUT
 from tests.study.tiny_study import write_lines
 from tests.tiny import DATA
 from triplets.arguments import DataArguments
@@ -31,6 +33,51 @@ def test_tasks_and_the_training_mix(tmp_path: Path) -> None:
     (entry,) = DataArguments(dataset_config=str(out / "mix.yaml")).dataset_config or []
     assert entry["label"] == "faq" and Path(entry["name"]).is_file()
     assert main([str(tmp_path / "nothing"), "--output_dir", str(out)]) == 1
+
+
+def test_shorter_tasks(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    pairs = [{"sentence1": f"a{number}", "sentence2": "b", "score": number} for number in range(10)]
+    write_lines(data / "eval" / "Pairs" / "test.jsonl.gz", pairs)
+    write_lines(data / "eval" / "Pairs" / "train.jsonl.gz", pairs)
+    write_lines(data / "eval" / "Short" / "test.jsonl", pairs[:4])
+    write_lines(data / "eval" / "Found" / "corpus.jsonl", [{"id": f"d{number}", "text": "t"} for number in range(9)])
+    write_lines(data / "train" / "faq.jsonl", [{"query": "q", "positive": "p"}])
+    for _ in range(2):
+        assert main([str(data), "--output_dir", str(out), "--most_texts", "4", "--most_rows", "1"]) == 0
+    scores = [row["score"] for row in iter_rows(out / "eval" / "Pairs" / "test.jsonl.gz")]
+    assert scores == [0, 2, 5, 7], "at equal distances"
+    assert len(list(iter_rows(out / "eval" / "Pairs" / "train.jsonl.gz"))) == 10
+    assert (out / "eval" / "Short").is_symlink() and (out / "eval" / "Found").is_symlink()
+    assert main([str(data), "--output_dir", str(out)]) == 0
+    assert (out / "eval" / "Pairs").is_symlink(), "whole again"
+    assert len(list(iter_rows(data / "eval" / "Pairs" / "test.jsonl.gz"))) == 10
+
+
+def test_what_the_studies_of_objectives_train_on(tmp_path: Path) -> None:
+    pytest.importorskip("bm25s")
+    data, out = tmp_path / "data", tmp_path / "out"
+    labelled = [{"text": f"{label} {number}", "label": label} for label in ("x", "y") for number in range(5)]
+    write_lines(data / "eval" / "Named" / "train.jsonl.gz", labelled)
+    write_lines(data / "eval" / "Named" / "test.jsonl.gz", labelled[:1])
+    pairs = [{"sentence1": f"word{number}", "sentence2": f"word{number} more", "score": 5 - number} for number in range(4)]
+    write_lines(data / "eval" / "Pairs" / "train.jsonl", pairs)
+    write_lines(data / "eval" / "Pairs" / "test.jsonl", [{"sentence1": "word0", "sentence2": "other", "score": 1}])
+    rows = [{"query": f"q{number}", "positive": f"p{number}", "negative": [f"n{number}", "m"]} for number in range(6)]
+    rows[4]["positive"] = "P0"  # a training text but for its case
+    write_lines(data / "train" / "faq.jsonl", rows)
+    assert main([str(data), "--output_dir", str(out), "--objectives", "--most_rows", "4"]) == 0
+    triplets = list(iter_rows(out / "train.jsonl"))
+    assert [row["query"] for row in triplets] == ["q0", "q1", "q2", "q3"] and triplets[0]["negative"] == ["n0"]
+    assert [row["text"] for row in iter_rows(out / "held_out.jsonl")] == ["q4", "q5", "p5"]
+    entries = DataArguments(dataset_config=str(out / "blend.yaml")).dataset_config or []
+    assert [entry["label"] for entry in entries] == ["faq", "Named", "Pairs"]
+    named = list(iter_rows(out / "labelled" / "Named.jsonl"))
+    assert len(named) == 4 and all(row["query"][0] == row["positive"][0] != row["negative"][0][0] for row in named)
+    assert "x 0" not in str(named), "an evaluation text"
+    assert {row["query"] for row in iter_rows(out / "labelled" / "Pairs.jsonl")} == {"word1", "word1 more"}
+    (mined,) = yaml.safe_load((out / "mined.yaml").read_text())
+    assert mined["name"] == str(out / "mined.jsonl")
 
 
 def test_the_study_of_real_data(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_json
+from model_loaders.backbone.load import trains_weights
 from model_loaders.backbone.lora_targets import present
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import BaseModel, read_manifest
 from model_loaders.layouts.tensors import (
+    BASE_WEIGHTS,
     LORA_CONFIG,
     LORA_WEIGHTS,
     POOLING_WEIGHTS,
@@ -48,7 +50,8 @@ def check_fits(model: EmbedModel, directory: Path) -> None:
         "design": (manifest.design, model.design_name),
         "recipe": (explicit(manifest.recipe), explicit(model.recipe)),
         "pooling": (manifest.pooling, pooling),
-        "base": (base_facts(manifest.base_model), base_facts(model.base_model)),
+        "base": (base_facts(manifest.begun_on or manifest.base_model), base_facts(model.base_model)),
+        "training of the base LLM's own weights": (manifest.begun_on is not None, trains_weights(model.backbone)),
     }
     if model.has_lora:
         saved = read_json(directory / LORA_CONFIG)
@@ -73,7 +76,7 @@ def base_facts(base: BaseModel) -> tuple[str, ...]:
 
 
 def load_checkpoint(model: EmbedModel, directory: Path) -> None:
-    """Copy a checkpoint's LoRA and pooling into ``model``, bit for bit.
+    """Copy a checkpoint's LoRA, pooling and own weights of the base LLM into ``model``, bit for bit.
 
     Raises:
         UserError: as `check_fits`.
@@ -82,6 +85,11 @@ def load_checkpoint(model: EmbedModel, directory: Path) -> None:
     if model.has_lora:
         path = directory / LORA_WEIGHTS
         load_lora(model.backbone, read_tensors(path), path)
+    if trains_weights(model.backbone):
+        path = directory / BASE_WEIGHTS
+        tensors = read_tensors(path)
+        check_tensors(tensors, model.backbone.state_dict(), path)
+        copy_into(model.backbone.state_dict(), tensors)
     if model.pooling is not None:
         path = directory / POOLING_WEIGHTS
         tensors = read_tensors(path)

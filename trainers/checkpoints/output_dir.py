@@ -56,7 +56,9 @@ BY_CONTENT = (
 NAMES = ("name", "file", "config_name")  # keys of a data set of which the same is true
 # Flags by which a finished run is not yet finished, where they are others than before.
 LENGTH = ("max_steps", "num_train_epochs", "early_stopping_", "load_best_model_at_end", "metric_for_best_model")
-DEFAULTS = flags_of(ContrastiveArguments, ObjectiveArguments, ScoringArguments) | {"train": flags_of(ModelArguments)["train"]}
+OWN_GROUPS = (ContrastiveArguments, ObjectiveArguments, ScoringArguments)
+MODEL_FLAGS = flags_of(ModelArguments)
+DEFAULTS = flags_of(*OWN_GROUPS) | {name: MODEL_FLAGS[name] for name in ("train", "last_layers")}
 
 
 def check_output_dir(output_dir: Path, record: Record, *, resume: str | bool | None) -> None:

@@ -17,6 +17,7 @@ from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import check_task_prompts, template_named
 from model_loaders.text.recipe import Recipe
 from trainers.flags.flag import option
+from trainers.flags.inherited import HubArguments
 from trainers.scoring.arguments import ScoringArguments
 from triplets.arguments import DataArguments
 
@@ -35,7 +36,7 @@ class ModelArguments:
         None, "Go on from this adapter (hub name or directory): its LoRA, pooling, lengths and prompts."
     )
     torch_dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", "Dtype of the frozen base LLM. auto: bfloat16 on a GPU that has it, else float32."
+        "auto", "Dtype of the frozen base LLM. auto: bfloat16 on a GPU that has it, else float32; float32 with --train full."
     )
     attn_implementation: str | None = option(
         None,
@@ -54,8 +55,13 @@ class ModelArguments:
             "themselves. Unset: configs/lora.json."
         },
     )
-    train: Literal["lora", "pooling"] = option(
-        "lora", "What is trained: LoRA and, where the design has one, the pooling; or the pooling alone on the frozen base LLM."
+    train: Literal["lora", "pooling", "full"] = option(
+        "lora",
+        "What is trained, and the design's pooling with it: LoRA; all weights of the base LLM (full), saved as a checkpoint "
+        "that is its own base; or the pooling alone on the frozen base LLM.",
+    )
+    last_layers: int | None = option(
+        None, "--train full: only so many decoder layers, the last ones, and the norm behind them. Unset: all weights."
     )
     lora_r: int | None = option(None, "LoRA rank. Unset: the one of --lora_config (16).")
     lora_alpha: int | None = option(None, "LoRA alpha. Unset: the one of --lora_config (32).")
@@ -108,7 +114,7 @@ class ModelArguments:
         check_task_prompts(self.task_prompts)
         recipe = Recipe() if self.recipe is None else named_recipe(self.recipe).recipe
         template_named(self.prompt_template, several=not recipe.is_plain or self.truncation == "text")
-        check_positive(self, "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
+        check_positive(self, "last_layers", "lora_r", "lora_alpha", "pooling_latents", "pooling_heads", "pooling_head_dim")
         if self.lora_dropout is not None and not 0.0 <= self.lora_dropout < 1.0:
             raise UserError(f"--lora_dropout must be in [0, 1), got {self.lora_dropout}")
         if self.attention_dropout is not None and not 0.0 <= self.attention_dropout < 1.0:
@@ -275,14 +281,8 @@ class RunArguments:
     )
 
 
-GROUPS: tuple[type, ...] = (
-    ModelArguments,
-    DataArguments,
-    ContrastiveArguments,
-    ObjectiveArguments,
-    ScoringArguments,
-    RunArguments,
-)
+GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, ObjectiveArguments)
+GROUPS += (ScoringArguments, RunArguments, HubArguments)
 
 # These come with the adapter of --peft_model_name_or_path. The published layout does not hold its number of heads, so
 # --pooling_heads may be given there and is not in this list.

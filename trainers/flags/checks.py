@@ -49,6 +49,7 @@ def check_flags(
     _check_refused(values, inherited)
     _check_model(values)
     _check_quantisation(values, has_gpu=has_gpu)
+    _check_train(values, typed, design)
     _check_pooling(values, typed, design)
     check_evaluation(values, typed)
     _check_length(values)
@@ -56,8 +57,16 @@ def check_flags(
     _check_loss(values)
     _check_objective(values, typed, design)
     _check_batching(values)
+    _check_hub(values)
     if not values.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
+
+
+def _check_hub(values: Values) -> None:
+    """Refuse an upload's details without an upload."""
+    for name in ("hub_model_id", "hub_private_repo", "hub_base_name", "hub_licence"):
+        if values.get(name) and not values.get("push_to_hub"):
+            raise UserError(f"--{name} does nothing without --push_to_hub: give both, or none")
 
 
 def _check_refused(values: Values, inherited: Mapping[str, Flag]) -> None:
@@ -120,21 +129,40 @@ def _check_quantisation(values: Values, *, has_gpu: bool) -> None:
 
 
 def _check_pooling(values: Values, typed: set[str], design: str) -> None:
-    """Refuse flags of the trainable pooling for a design that has none, or none with latents, and LoRA beside it alone."""
+    """Refuse flags of the trainable pooling for a design that has none, or none with latents."""
     pooling = DESIGNS[design].pooling
-    if values.get("train") == "pooling":
-        if pooling == "none":
-            raise UserError(f"--train pooling trains nothing: {design} has no trainable pooling")
-        if values.get("peft_model_name_or_path"):
-            raise UserError("--train pooling begins on the base LLM alone: leave --peft_model_name_or_path out")
-        for name in ("lora_config", "lora_r", "lora_alpha", "lora_dropout"):
-            if name in typed:
-                raise UserError(f"--{name} does nothing with --train pooling: leave it out")
     for name in POOLING_FLAGS:
         if pooling == "none" and name in typed:
             raise UserError(f"--{name} does nothing for {design}, which has no trainable pooling: leave it out")
     if pooling != "none" and "pooling_latents" in typed and "latents" not in PUBLISHED_SIZES[pooling]:
         raise UserError(f"--pooling_latents does nothing for {design}, whose pooling has no latents: leave it out")
+
+
+def _check_train(values: Values, typed: set[str], design: str) -> None:
+    """Refuse flags that do nothing, or lose the updates, where something else than LoRA is trained."""
+    train = values.get("train", "lora")
+    if values.get("last_layers") is not None and train != "full":
+        raise UserError("--last_layers says which weights of the base LLM --train full trains: give both, or none")
+    if train == "lora":
+        return
+    for name in ("lora_config", "lora_r", "lora_alpha", "lora_dropout"):
+        if name in typed:
+            raise UserError(f"--{name} does nothing with --train {train}: leave it out")
+    if train == "pooling":
+        if DESIGNS[design].pooling == "none":
+            raise UserError(f"--train pooling trains nothing: {design} has no trainable pooling")
+        if values.get("peft_model_name_or_path"):
+            raise UserError("--train pooling begins on the base LLM alone: leave --peft_model_name_or_path out")
+        return
+    for name in ("load_in_4bit", "load_in_8bit"):
+        if values.get(name):
+            raise UserError(f"--{name} rounds the weights that --train full trains: leave one of them out")
+    dtype = values.get("torch_dtype", "auto")
+    if dtype not in ("auto", "float32"):
+        raise UserError(
+            f"--torch_dtype {dtype} with --train full rounds most updates of the weights away: leave it out; --bf16 computes "
+            "in bfloat16 on weights in float32"
+        )
 
 
 def _check_length(values: Values) -> None:
@@ -209,8 +237,6 @@ def _check_richer_loss(values: Values) -> None:
             if acts(name, 1.0):
                 raise UserError(f"--{name} does nothing without --distillation: leave it out")
         return
-    if values.get("matryoshka_dims"):
-        raise UserError("--distillation has one width: leave --matryoshka_dims out")
     if distillation == "margin_mse" and acts("teacher_temperature", 1.0):
         raise UserError("--teacher_temperature is of --distillation kl: leave it out")
     if values.get("objective") == "simcse":

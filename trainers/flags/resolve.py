@@ -15,6 +15,7 @@ from model_loaders.designs import DESIGNS, PUBLISHED_SIZES, design_name
 from trainers.flags.arguments import GROUPS, ContrastiveArguments, ModelArguments, ObjectiveArguments, RunArguments
 from trainers.flags.checks import check_flags, check_writable
 from trainers.flags.flag import FlagValue, flags_of
+from trainers.flags.inherited import HubArguments
 from trainers.flags.installed import check_installed
 from trainers.flags.launcher import check_launcher
 from trainers.flags.read_flags import DATA_FLAGS, read_flags
@@ -50,7 +51,8 @@ def resolve(argv: Sequence[str], design: str | None, objective: str | None = Non
         chosen = design_name(stage.design) if stage.design else fallback.design(stage.values)
         config = resolve_values(stage.values, chosen, typed=stage.own)
         configs.append(replace(config, merges=stage.merges))
-    return replace(configs[-1], before=tuple(configs[:-1]))
+    earlier = [replace(config, hub=HubArguments()) for config in configs[:-1]]  # the last stage's adapter is the one to send
+    return replace(configs[-1], before=tuple(earlier))
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def resolve_values(values: dict[str, Any], design: str, *, typed: Mapping[str, F
     check_installed(training)
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         check_writable(training.output_dir)
-    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run, learned, scoring)
+    hub = group_of(HubArguments, values)
+    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run, learned, scoring, hub)
 
 
 def group_of(kind: type[Group], values: Mapping[str, Any]) -> Group:

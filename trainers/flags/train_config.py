@@ -15,6 +15,7 @@ from trainers.flags.arguments import (
     RunArguments,
 )
 from trainers.flags.home import without_home
+from trainers.flags.inherited import HubArguments
 from trainers.flags.lora import FIELD_OF_FLAG, resolved_lora
 from trainers.flags.training_arguments import plain_training_values
 from trainers.scoring.arguments import ScoringArguments
@@ -41,6 +42,7 @@ class TrainConfig:
         merges: adapter that is merged first, and the folder of the merged base LLM that this run begins on.
         run: the work of this command; not part of the record.
         scoring: scores while training, and what is chosen by them.
+        hub: the upload of the finished adapter; not part of the record.
     """
 
     design: str
@@ -52,6 +54,7 @@ class TrainConfig:
     run: RunArguments = field(default_factory=RunArguments)
     objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
     scoring: ScoringArguments = field(default_factory=ScoringArguments)
+    hub: HubArguments = field(default_factory=HubArguments)
     before: tuple[TrainConfig, ...] = ()
     merges: tuple[str, str] | None = None
 

@@ -13,7 +13,7 @@ from transformers import AutoModel
 from common.errors import UserError
 from model_loaders.backbone.attention import set_attention
 from model_loaders.backbone.base_config import load_config, read_config, text_config
-from model_loaders.backbone.load import DTYPES
+from model_loaders.backbone.load import DTYPES, train_weights
 from model_loaders.backbone.lora import add_lora
 from model_loaders.backbone.lora_training import torch_masks
 from model_loaders.backbone.rope import separate_rows
@@ -53,6 +53,8 @@ def model_of(config: TrainConfig) -> EmbedModel:
     # FlashAttention keeps the same tensors as PyTorch's fused attention, and needs a GPU to be built.
     kernel = "sdpa" if str(flags.attn_implementation).startswith("flash") else flags.attn_implementation
     dtype = torch.bfloat16 if flags.torch_dtype == "auto" else DTYPES[flags.torch_dtype]
+    if flags.train == "full":
+        dtype = torch.float32
     facts = BaseModel(flags.model_name_or_path, base.model_type, base.hidden_size, base.num_hidden_layers)
     recipe = Recipe(max_length=config.data.max_seq_length, query_max_length=config.data.query_max_length)  # lengths alone count
     with torch.device("meta"):
@@ -61,6 +63,8 @@ def model_of(config: TrainConfig) -> EmbedModel:
         separate_rows(backbone)
         if flags.train == "lora":
             backbone = add_lora(backbone, lora_options(flags), trainable=True)
+        elif flags.train == "full":
+            train_weights(backbone, flags.last_layers)
         pooling = fresh_pooling(design, facts, sizes_from_flags(design, vars(flags)))  # fp32, as in training
     model = EmbedModel(config.design, backbone, pooling, PadOnlyTokenizer(), recipe, facts)
     give_device(model)

@@ -23,24 +23,27 @@ CPU_FACTS = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many parameters a model has, by what they belong to."""
+    """How many parameters a model has, by what they belong to; ``base`` counts the base LLM's own that are trained."""
 
     frozen: int
     lora: int
     pooling: int
+    base: int = 0
 
 
 def parameters_of(model: EmbedModel) -> Parameters:
     """Count a model's frozen and trained parameters."""
-    frozen = lora = pooling = 0
+    frozen = lora = pooling = base = 0
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             frozen += parameter.numel()
         elif "lora_" in name:
             lora += parameter.numel()
+        elif name.startswith("backbone."):
+            base += parameter.numel()
     if model.pooling is not None:
         pooling = sum(parameter.numel() for parameter in model.pooling.parameters())
-    return Parameters(frozen, lora, pooling)
+    return Parameters(frozen, lora, pooling, base)
 
 
 def surprises(counts: Parameters, rate: float, *, fp32_on_cpu: bool) -> list[str]:
@@ -51,11 +54,11 @@ def surprises(counts: Parameters, rate: float, *, fp32_on_cpu: bool) -> list[str
         rate: learning rate.
         fp32_on_cpu: whether the products are computed in float32 on a CPU.
     """
-    notes = [pooling_note(counts.frozen, counts.pooling)]
+    notes = [pooling_note(counts.frozen + counts.base, counts.pooling)]
     if counts.lora:
         notes.append(rate_note(counts.frozen, rate))
     if fp32_on_cpu:
-        notes.append(dtype_note(counts.frozen, fast_bfloat16()))
+        notes.append(dtype_note(counts.frozen + counts.base, fast_bfloat16()))
     return list(filter(None, notes))
 
 

@@ -92,7 +92,8 @@ def parameter_lines(trainer: ContrastiveTrainer) -> list[str]:
     """Describe the base model, and count the frozen and the trained parameters."""
     model, counts = trainer.model, parameters_of(trainer.model)
     base = f"{model.base_model.name_or_path} ({counts.frozen:,} frozen parameters, {model.dtype}, {model.device})"
-    lines = [line("base model", base), line("trainable", f"LoRA {counts.lora:,}, pooling {counts.pooling:,}")]
+    changed = f"base LLM {counts.base:,}" if counts.base else f"LoRA {counts.lora:,}"
+    lines = [line("base model", base), line("trainable", f"{changed}, pooling {counts.pooling:,}")]
     targets = targets_of(model.backbone)
     if targets:
         lines.append(line("LoRA on", counted(targets)))

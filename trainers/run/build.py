@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.files import read_json
 from model_loaders import LoadOptions, load_design
 from model_loaders.backbone.dropout import set_attention_dropout
+from model_loaders.backbone.load import train_weights
 from model_loaders.backbone.lora_targets import Continued, as_in_checkpoint
 from model_loaders.create import create, sizes_from_flags
 from model_loaders.designs import get_design
@@ -157,37 +158,62 @@ def steps_of_epoch(config: TrainConfig, rows: TripletRows) -> int:
 def build_model(config: TrainConfig) -> EmbedModel:
     """Make a new model of the design, or load the adapter to go on from."""
     model, training = config.model, config.training
+    whole = model.train == "full"
+    dtype = "float32" if whole else model.torch_dtype
     if model.peft_model_name_or_path is not None:
         loaded = load_design(
             config.design,
-            model.model_name_or_path,
+            None if whole else model.model_name_or_path,
             model.peft_model_name_or_path,
             model.cache_dir,
-            dtype=None if model.torch_dtype == "auto" else model.torch_dtype,
+            dtype=None if dtype == "auto" else dtype,
             attn_implementation=model.attn_implementation,
             device=training.device,
             num_heads=model.pooling_heads if "pooling_heads" in config.explicit else None,
             trainable=True,
         )
         take_recipe(loaded, continued_recipe(loaded.recipe, model, config.data, config.explicit))
-        return loaded
+        return with_training(loaded, model)
     if model.model_name_or_path is None:
         raise UserError("--model_name_or_path is missing: the base LLM, a hub name or a directory")
-    return create(
+    created = create(
         config.design,
         model.model_name_or_path,
-        lora=None if model.train == "pooling" else lora_of(config),
+        lora=lora_of(config) if model.train == "lora" else None,
         pooling_sizes=sizes_from_flags(get_design(config.design), vars(model)),
         recipe=as_the_run_began(recipe_of(model, config.data, config.explicit), config),
         seed=training.seed,
         options=LoadOptions(
             cache_dir=model.cache_dir,
-            dtype=model.torch_dtype,
+            dtype=dtype,
             attn_implementation=model.attn_implementation,
             device=training.device,
             quantisation=quantisation_of(model),
         ),
     )
+    return with_training(created, model)
+
+
+def with_training(embedder: EmbedModel, flags: ModelArguments) -> EmbedModel:
+    """Return a model in which what ``--train`` says has gradients.
+
+    Raises:
+        UserError: an adapter or checkpoint was given that does not go with it.
+    """
+    given = flags.peft_model_name_or_path
+    if flags.train == "full":
+        if embedder.has_lora:
+            raise UserError(
+                f"--train full: {given} holds LoRA, which is trained further without it; to train all weights, merge it first "
+                "(a stage with start: merged)"
+            )
+        train_weights(embedder.backbone, flags.last_layers)
+    elif given is not None and not embedder.has_lora and Path(given).resolve() == Path(embedder.base_model.name_or_path):
+        raise UserError(
+            f"{given} holds all weights of its model: --train full trains them further; LoRA begins on it with "
+            f"--model_name_or_path {given}"
+        )
+    return embedder
 
 
 def lora_of(config: TrainConfig) -> dict[str, Any]:

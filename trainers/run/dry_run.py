@@ -243,7 +243,7 @@ def difference(config: TrainConfig, directory: Path, trial: Trial) -> float:
     model = config.model
     loaded = load_design(
         config.design,
-        model.model_name_or_path,
+        None if model.train == "full" else model.model_name_or_path,
         directory,
         model.cache_dir,
         device=config.training.device,

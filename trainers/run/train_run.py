@@ -5,9 +5,11 @@ The scripts import this module after they have parsed their flags: it needs torc
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.trainer_callback import TrainerState
 
 from common.errors import DivergedError, UserError
@@ -18,6 +20,7 @@ from trainers.checkpoints.output_dir import is_finished
 from trainers.checkpoints.resuming import clear_leftovers, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
 from trainers.checkpoints.run_lock import only_run
+from trainers.checkpoints.upload import repository_of, upload
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
@@ -89,6 +92,7 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
         clear_leftovers(output_dir, checkpoint)
         write_json({**config.record(), "chunk_tokens": trainer.options.chunk_tokens}, output_dir / CONFIG_FILE)
+    repository = from_first(lambda: repository_of(trainer.model, config))
     trainer.add_callback(CheckpointCallback(stop, trainer.evaluate))
     if trainer.selection is not None:
         trainer.add_callback(EarlyEnd(trainer.selection))  # after the evaluation that a stopped run has left out
@@ -118,6 +122,15 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     largest_change = float(1.0 - (trained * vectors).sum(axis=1).min())
     summary = {"steps": steps, "largest_cosine_change_of_a_probe_text": largest_change}
     report_end(trainer, output_dir, summary | chosen(best, trainer.selection), metrics)
+    if repository:
+        from_first(lambda: upload(model, output_dir, repository, config.hub))
+
+
+def device_name() -> str:
+    """Return the name of the GPU, or of the processor."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def checkpoint_of(trainer: ContrastiveTrainer, resume: str | bool | None) -> Path | None:
@@ -163,9 +176,12 @@ def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str,
         metrics: Trainer's figures.
     """
     truncated = trainer.metrics.truncated(trainer.accelerator)
+    counts = trainer.metrics.whole(trainer.accelerator)
     if not trainer.is_world_process_zero():
         return
-    write_json({**summary, **truncated, **metrics}, output_dir / RESULT_FILE)
+    facts = {"data_rows": len(trainer.train_dataset), "data_content": trainer.identity.data, "device": device_name()}
+    facts |= {"processes": trainer.identity.processes, "tokens": None if counts is None else counts[0]}
+    write_json({**summary, **truncated, **facts, **metrics}, output_dir / RESULT_FILE)
     steps, change = summary["steps"], summary["largest_cosine_change_of_a_probe_text"]
     text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps"
     if "best" in summary:

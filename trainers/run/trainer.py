@@ -107,9 +107,8 @@ class ContrastiveTrainer(Trainer):
             eval_dataset=TripletRows.of(eval_rows or []),  # Trainer itself does not evaluate without any
         )
         self.options = options or ContrastiveOptions()
-        processes = ProcessGroup(
-            self.accelerator.num_processes, self.accelerator.process_index, self.options.negatives_across_processes
-        )
+        share = self.options.negatives_across_processes
+        processes = ProcessGroup(self.accelerator.num_processes, self.accelerator.process_index, share)
         self.contrastive_step = ContrastiveStep.of(
             model,
             engine_of(self.accelerator),
@@ -156,8 +155,7 @@ class ContrastiveTrainer(Trainer):
 
     def num_examples(self, dataloader: DataLoader[Any]) -> int:
         """Return the number of rows of an epoch."""
-        plan: Any = dataloader.batch_sampler
-        return int(plan.rows)
+        return int(dataloader.batch_sampler.rows)  # type: ignore[union-attr]
 
     def floating_point_ops(self, inputs: TripletBatch) -> int:
         """Return 0: Trainer's estimate knows only models that take one ``input_ids``."""

@@ -117,6 +117,6 @@ def test_a_comparison_says_what_was_planned(write_study: Write, tmp_path: Path, 
     (study / "declared_plan.json").write_text(json.dumps({"format": 1, "declarations": [plan]}))
     assert main([str(study), "--baseline", "model2", "--output_dir", str(tmp_path / "out")]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Planned, by s.yaml (SHA-256 abababababab) on 2026-11-29, before a score existed: margin 1 points" in printed
+    assert "Planned, by s.yaml (SHA-256 abababababab) on 2026-11-29, before a score existed: margin 1 point," in printed
     assert "Not planned: baseline model2 (planned: model1)." in printed
     assert "Not planned: baseline model2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

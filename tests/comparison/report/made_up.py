@@ -92,6 +92,7 @@ def write_study(
         "title": "The grid <script>alert('title')</script>" if hostile else "The grid",
         "cells": cells,
         "attention": attention(generator, cells, names[-looking:]),
+        "findings": findings(names),
         "leakage": [
             {"training_file": "stsb & <train>.jsonl", "task": "STSTask1", "count": 812, "total": 3108, "unit": "pairs",
              "examples": ["A man plays. / <img src=x onerror=alert(4)> plays.", "x" * 400]},
@@ -111,6 +112,26 @@ def write_study(
     }  # fmt: skip
     save(folder / "study.json", content)
     return folder
+
+
+def findings(names: list[str]) -> list[dict[str, Any]]:
+    """Return a search of settings, and lines of trained and untrained systems with intervals."""
+    settings = ["low <i>", "common", "high"]
+    searched = []
+    measured = []
+    for place, system in enumerate(names):
+        searched.append({"system": system, "x": [0, 1, 2], "estimates": [[0.3], [0.4 + 0.01 * place], [0.35]], "marked": 1})
+        for brother, height in ((system, 0.4), (f"{system}, untrained", 0.1)):
+            estimates = [[height, height - 0.05, height + 0.05] for _ in range(3)]
+            measured.append({"system": brother, "x": [1, 4, 16], "estimates": estimates})
+    return [
+        {"title": "Tuning & more", "sentences": ["<b>Three</b> settings."], "caption": "A ring marks the chosen one.",
+         "panels": [{"title": "", "x_name": "setting", "y_name": "score", "curves": searched, "ticks": settings}],
+         "head": ["design", *settings], "rows": [[name, "0.30", "0.40", "0.35"] for name in names]},
+        {"title": "Probe: dilution", "sentences": ["Margins."], "panels": [
+            {"title": "margin", "x_name": "fillers", "y_name": "cosine", "curves": measured, "logarithmic": True}]},
+        {"title": "A table alone", "head": ["system", "figure"], "rows": [[names[0], "1.5 <img src=x>"]]},
+    ]  # fmt: skip
 
 
 def attention(generator: np.random.Generator, cells: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:

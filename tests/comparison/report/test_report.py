@@ -129,9 +129,11 @@ def test_every_section_stands_in_its_order(page: Page) -> None:
         "forest",
         "grid",
         "tasks",
+        "items",
         "cost",
         "training",
         "attention",
+        "findings",
         "warnings",
         "recipe",
         "paper",
@@ -144,6 +146,12 @@ def test_every_section_stands_in_its_order(page: Page) -> None:
         "Not separated", "Where scores vary",
     ):  # fmt: skip
         assert said in page.text, said
+
+
+def test_findings_are_shown_under_the_names_of_systems(page: Page, out: Path) -> None:
+    for said in ("Tuning & more", "<b>Three</b> settings.", "A table alone", "1.5 <img src=x>", "low <i>"):
+        assert said in page.text, said
+    assert len(list((out / "plots").glob("finding-*.svg"))) == 2
 
 
 def test_claims_about_runs_speak_of_designs_where_training_was_repeated(page: Page) -> None:
@@ -200,11 +208,12 @@ def test_without_a_study_file_a_line_says_what_is_missing(write: Write, tmp_path
     root = write({"o/base": {"NQ": 0.5, "STS12": 0.4}, "o/good": {"NQ": 0.6, "STS12": 0.5}})
     assert main([str(root), "--output_dir", str(tmp_path / "out")]) == 0
     page = Page(tmp_path / "out" / "report.html")
-    for said in ("No costs are known", "No training curves", "No attention", "Recipe, versions and data are not known",
-                 "One run of each is known", "Nobody looked whether training texts stand in the tests"):  # fmt: skip
+    for said in ("No costs are known", "No training curves", "No attention", "Nothing was measured beside scores",
+                 "Recipe, versions and data are not known",
+                 "One run of each is known", "Not known: whether training texts stand in the tests"):  # fmt: skip
         assert said in page.text
     assert "python -m comparison" in page.text
-    assert len(page.all("section")) == 13
+    assert len(page.all("section")) == 15
 
 
 def test_systems_without_a_common_task_are_no_reason_to_fail(write: Write, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from study.study import Study, read_study
 from study.tuning.apart import check_apart
 from study.tuning.choice import choose, mean_ranks
 from study.tuning.table import budget_line, rows_of, save_tuning, tuning_markdown
-from tests.study.tiny_study import Main, run_main, write_lines, write_study
-from tests.tiny import triplets
+from tests.study.tiny_study import Main, change, record_of, run_main, write_lines, write_study
+from tests.tiny import WORDS, triplets
 
 TUNE = {
     "settings": {"low": {"learning_rate": 0.001}, "high": {"learning_rate": 0.1}},
@@ -164,7 +165,10 @@ def test_the_search_is_asked_for_by_its_flag(tuned: Path, capsys: pytest.Capture
 
 @pytest.mark.slow
 def test_a_whole_study_with_a_search(tuned: Path, main: Main) -> None:
-    """Searched, trained at both settings, compared; the second start trains nothing."""
+    """Searched, trained at both settings, probed, compared; the second start trains nothing and probes nothing."""
+    corpus = tuned.parent / "corpus.txt"
+    corpus.write_text("\n".join(" ".join(random.Random(number).sample(WORDS, 8)) + "." for number in range(60)))
+    change(tuned, probes={"corpus": str(corpus), "texts": 20, "probes": ["word_order", "layers"]})
     status, out, err = main(tuned)
     assert status == 0, err
     assert "tuning: every design tries the same 3 settings" in out and "## Tuning" in out
@@ -175,6 +179,12 @@ def test_a_whole_study_with_a_search(tuned: Path, main: Main) -> None:
     systems = {cell.system for cell in study.cells}
     for design, setting in chosen.items():
         assert (f"{design}, tuned" in systems) == (setting != "common")
+    titles = [finding.title for finding in record_of(tuned).findings]
+    assert titles == ["Tuning", "Probe: word order", "Probe: layers"]
+    page = (tuned.parent / "out" / "report" / "report.html").read_text()
+    assert "Probe: layers" in page and "a ring marks the setting" in page
+    probes = (tuned.parent / "out" / "probes" / "probes.json").stat().st_mtime_ns
     results = {path: path.stat().st_mtime_ns for path in (tuned.parent / "out").rglob("train_result.json")}
     assert main(tuned)[0] == 0
+    assert probes == (tuned.parent / "out" / "probes" / "probes.json").stat().st_mtime_ns
     assert results == {path: path.stat().st_mtime_ns for path in (tuned.parent / "out").rglob("train_result.json")}

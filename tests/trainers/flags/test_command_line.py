@@ -132,6 +132,10 @@ def test_own_flag_reaches_the_configuration(
         extra = ["--distillation", "kl"]
     if name == "hardness_of":
         extra = ["--hardness", "1"]
+    if name.startswith("hub_"):
+        extra = ["--push_to_hub"]
+    if name == "last_layers":
+        extra = ["--train", "full"]
     if name in MASKING_FLAGS:
         extra = ["--objective", "mntp"]
     design = "bidirectional_mean" if extra == ["--objective", "mntp"] else "model3"
@@ -152,7 +156,7 @@ def test_own_flag_reaches_the_configuration(
     if name == "dataset_config":
         assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
         return
-    groups = (config.model, config.data, config.contrastive, config.objective, config.scoring, config.run)
+    groups = (config.model, config.data, config.contrastive, config.objective, config.scoring, config.run, config.hub)
     group = next(part for part in groups if hasattr(part, name))
     assert getattr(group, name) == flag.convert(value, "")
     assert getattr(group, name) != flag.default

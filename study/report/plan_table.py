@@ -165,10 +165,10 @@ def outlook(study: Study, cell: Cell, done: Sequence[Taken], say: Callable[[str]
     memory = f"{gigabytes(statistics.median(peaks))} measured" if peaks else ""
     likest = own or same or near or kin
     if likest:
-        trained = [other for other in done if other.cell.kind == "design"]
+        trained = [other for other in done if other.cell.trains]
         source = f"from {len(trained)} finished cells of this study"
         return Outlook(statistics.mean(other.seconds for other in likest), memory, source)
-    if cell.kind == "baseline":
+    if not cell.trains:
         return Outlook(None, "", "baselines not counted")
     expected = estimate(study, cell, say)
     memory = f"{gigabytes(expected.memory)} planned" if expected.memory else ""

@@ -1,0 +1,178 @@
+"""Lay out a folder of real data for a study on a real LLM with few cores: smaller tasks, development tasks, a mix for training.
+
+Command::
+
+    python -m study.smaller_data DATA --output_dir runs/smollm2
+
+``DATA`` is as for `study.real_data`. The output has
+
+- ``eval``: smaller copies of the tasks (`evaluation.tasks.smaller`); texts with labels are classification and clustering;
+- ``development``: tasks to choose settings by, made of texts that no task of ``eval`` has;
+- ``mix.yaml``: training files whose texts are short, without the rows of ``development``.
+
+Equal data give equal files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from common.errors import UserError, exit_status
+from common.files import new_folder
+from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.schemas import SCHEMAS, TaskRow
+from evaluation.tasks.smaller import drawn, make_smaller
+from study.real_data.layout import CLUSTERINGS, MOST_ROWS, WITHOUT, make_clustering
+
+ROWS, QUERIES = 700, 300
+# Clusterings that are classification tasks too: fewer than eight have sources of their own.
+CLASSIFICATIONS = {
+    "FewRelClassification": "FewRelClustering",
+    "SearchSnippetsClassification": "SearchSnippetsClustering",
+    "TwentyNewsgroupsSubjectsClassification": "TwentyNewsgroupsSubjectsClustering",
+}
+# Development data: of other sources than the tasks of the study.
+PAIRS = ("PARADEPC", "validation")
+LABELLED = "Banking77Classification"
+QUESTIONS = "squad_question_sentence"
+DEVELOPMENT_TASKS = (PAIRS[0], LABELLED)
+# Thirty-two tokens hold a small part of their texts.
+LONG = ("medquad", "openstax_heading_paragraph", "scifact_train", "stackexchange_title_answer")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders and files that the command makes."""
+
+    evaluation: Path
+    development: Path
+    training: Path
+    mix: Path
+
+
+def lay_out(data: Path, output_dir: Path) -> Layout:
+    """Make everything anew; nothing may be there.
+
+    Args:
+        data: holds ``eval`` and ``train``.
+        output_dir: a new folder.
+
+    Raises:
+        UserError: ``data`` lacks something, or ``output_dir`` is not empty.
+    """
+    tasks = sorted(path for path in (data / "eval").glob("*/") if path.name not in DEVELOPMENT_TASKS)
+    questions = _training_file(data, QUESTIONS)
+    if not tasks:
+        raise UserError(f"{data} has no eval/<task> folders")
+    with new_folder(output_dir) as aside:
+        for task in tasks:
+            make_smaller(task, aside / "eval" / task.name, ROWS, QUERIES)
+        for name, source in CLUSTERINGS.items():
+            make_clustering(aside / "eval" / name, aside / "eval" / source)
+        for name, source in CLASSIFICATIONS.items():
+            make_classification(aside / "eval" / name, data / "eval" / source)
+        _make_development(aside / "development", data)
+        held_out = _make_retrieval(aside / "development" / "SquadSentences", questions)
+        _write(aside / "train" / f"{QUESTIONS}.jsonl.gz", _without(questions, held_out))
+    layout = Layout(output_dir / "eval", output_dir / "development", output_dir / "train", output_dir / "mix.yaml")
+    layout.mix.write_text(yaml.safe_dump(_mix(data, layout.training), sort_keys=False), encoding="utf-8")
+    return layout
+
+
+def _training_file(data: Path, label: str) -> Path:
+    for file in sorted((data / "train").glob("*.jsonl*")):
+        if file.name.partition(".")[0] == label:
+            return file
+    raise UserError(f"{data}/train has no {label}.jsonl(.gz): questions with the sentences that answer them")
+
+
+def make_classification(folder: Path, source: Path) -> None:
+    """Write a classification task of a clustering task's texts: by a hash of the text, one half trains, one is scored."""
+    halves: dict[str, list[TaskRow]] = {"train": [], "test": []}
+    for row in iter_rows(source / "test.jsonl.gz", SCHEMAS["clustering"].columns):
+        is_even = hashlib.sha256(row["sentence"].encode()).digest()[0] % 2 == 0
+        halves["test" if is_even else "train"].append({"text": row["sentence"], "label": row["label"]})
+    _write(folder / "train.jsonl.gz", halves["train"])
+    _write(folder / "test.jsonl.gz", drawn(halves["test"], ROWS))
+
+
+def _make_development(folder: Path, data: Path) -> None:
+    """Write the tasks of pairs and of labelled texts."""
+    name, split = PAIRS
+    pairs = iter_rows(data / "eval" / name / f"{split}.jsonl.gz", SCHEMAS["pair"].columns)
+    _write(folder / name / "test.jsonl.gz", drawn(pairs, ROWS))
+    labelled = iter_rows(data / "eval" / LABELLED / "test.jsonl.gz", SCHEMAS["classification"].columns)
+    sentences = [{"sentence": row["text"], "label": row["label"]} for row in drawn(labelled, ROWS)]
+    _write(folder / "Banking77Clustering" / "test.jsonl.gz", sentences)
+
+
+def _make_retrieval(folder: Path, questions: Path) -> set[str]:
+    """Write a retrieval task of questions and sentences; return the sentences, which training leaves out."""
+    asked = drawn(iter_rows(questions), ROWS)
+    sentences = list(dict.fromkeys(row["positive"] for row in asked))
+    documents = [{"id": f"d{place}", "text": text} for place, text in enumerate(sentences)]
+    queries = [{"id": f"q{place}", "text": row["query"]} for place, row in enumerate(asked[:QUERIES])]
+    judgements = []
+    for place, row in enumerate(asked[:QUERIES]):
+        judgements.append({"query-id": f"q{place}", "corpus-id": f"d{sentences.index(row['positive'])}", "score": 1})
+    _write(folder / "corpus.jsonl.gz", documents)
+    _write(folder / "queries.jsonl.gz", queries)
+    _write(folder / "qrels.test.jsonl.gz", judgements)
+    return set(sentences)
+
+
+def _without(questions: Path, held_out: set[str]) -> list[TaskRow]:
+    """Return the rows none of whose texts is held out."""
+    kept = []
+    for row in iter_rows(questions):
+        if row["positive"] not in held_out and held_out.isdisjoint(row.get("negative") or []):
+            kept.append(row)
+    return kept
+
+
+def _mix(data: Path, training: Path) -> list[dict[str, object]]:
+    """Return the entries of the mix: short texts, one negative each."""
+    entries: list[dict[str, object]] = []
+    for file in sorted((data / "train").glob("*.jsonl*")):
+        label = file.name.partition(".")[0]
+        if label in (*WITHOUT, *LONG):
+            continue
+        path = training / f"{label}.jsonl.gz" if label == QUESTIONS else file
+        entries.append({"name": str(path.resolve()), "label": label, "max_train_samples": MOST_ROWS, "max_negatives": 1})
+    return entries
+
+
+def _write(path: Path, rows: Iterable[TaskRow]) -> None:
+    """Write rows as compressed JSON lines; equal rows make equal bytes."""
+    text = ""
+    for row in rows:
+        text += json.dumps(row, ensure_ascii=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments and lay out; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with eval/ and train/")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder")
+    args = parser.parse_args(argv)
+
+    def work() -> None:
+        layout = lay_out(args.data, args.output_dir)
+        print(f"tasks in {layout.evaluation}, development tasks in {layout.development}, training data in {layout.mix}")
+
+    return exit_status(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
