@@ -241,7 +241,8 @@ def own_code(request: Request) -> str:
 
 def kept(model: EmbedModel) -> str:
     """Return the facts that decide a vector, as a list."""
-    lines = [f"- attention: {model.design.attention}", f"- end token: {model.tokenizer.end_token or 'none'}"]
+    end = f"`{model.tokenizer.end_token}`" if model.tokenizer.end_token else "none"  # as code: it may look like a tag
+    lines = [f"- attention: {model.design.attention}", f"- end token: {end}"]
     for role in ROLES:
         prompt = prefix_of(model, role)
         words = f"prompt `{json.dumps(prompt, ensure_ascii=False)}`" if prompt else "no prompt"

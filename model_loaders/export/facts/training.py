@@ -27,7 +27,17 @@ SETTINGS = (
     "seed",
 )
 # Of a run's result, told in words of their own or of no use to a reader.
-NOT_LISTED = ("total_flos", "data_rows", "tokens", "processes", "train_runtime", "steps")
+NOT_LISTED = (
+    "data_rows",
+    "epoch",
+    "processes",
+    "steps",
+    "tokens",
+    "total_flos",
+    "train_runtime",
+    "train_samples_per_second",
+    "train_steps_per_second",
+)
 
 
 def training_of(adapter: Path, data_licence: str = "") -> str:
