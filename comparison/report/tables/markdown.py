@@ -136,7 +136,7 @@ def _footnotes(contrast: Contrast) -> list[str]:
     if failures:
         lines.append(
             f"- {pair} with {losses(failures)} counted as losses ({failures.failed_a} and {failures.failed_b}): "
-            f"mean {points(failures.mean)}, other tasks p {chance(failures.p)}"
+            f"mean over families {points(failures.mean_families)}, other tasks p {chance(failures.p)}"
         )
     if contrast.missing:
         lacking = [f"{escape(task)}: {escape(name)}" for task, name in contrast.missing.items()]
