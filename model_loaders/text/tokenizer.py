@@ -33,11 +33,22 @@ class Batch:
         input_ids: int64.
         attention_mask: 1 where attention may look, or ``None`` where it may look everywhere.
         pool_mask: 1 where pooling may look.
+        places: int64 ``(real tokens,)``: of each real token in the batch, counted row by row, where the base LLM is to compute
+            these alone (``backbone.packing``); ``None`` for the padding, too.
     """
 
     input_ids: Tensor
     attention_mask: Tensor | None
     pool_mask: Tensor
+    places: Tensor | None = None
+
+    def packed(self, least: float) -> Batch:
+        """Let the base LLM compute real tokens alone, where padding is at least this share of the batch."""
+        assert self.attention_mask is not None
+        places = self.attention_mask.flatten().nonzero()[:, 0]
+        if len(places) > (1 - least) * self.attention_mask.numel():
+            return self
+        return replace(self, places=places)
 
     def lean(self, causal: bool) -> Batch:
         """Leave out an attention mask that hides nothing: attention kernels are faster without.
@@ -56,7 +67,7 @@ class Batch:
         same = self.pool_mask is self.attention_mask
         ids, pool_mask = (move(one, device) for one in (self.input_ids, self.pool_mask))
         mask = pool_mask if same else None if self.attention_mask is None else move(self.attention_mask, device)
-        return Batch(ids, mask, pool_mask)
+        return Batch(ids, mask, pool_mask, None if self.places is None else move(self.places, device))
 
 
 def last_places(mask: Tensor) -> Tensor:

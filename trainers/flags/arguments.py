@@ -178,6 +178,12 @@ class ContrastiveArguments:
         "of the whole batch. auto: those of the whole batch if they fit, else as many as fit; none: of the whole batch.",
     )
 
+    packing: Literal["auto", "off"] = option(
+        "auto",
+        "Compute the texts of a batch in one row without padding, attention text by text. auto: on a CPU, where the base LLM "
+        "can; off: in padded groups. The gradient is the same.",
+    )
+
     @property
     def terms(self) -> tuple[str, ...]:
         """The names in ``--extra_terms``."""
@@ -313,5 +319,5 @@ MASKING_FLAGS = ("mask_token", "mask_share", "masking", "block_diagonal")
 
 # Mean nothing to mntp, which has no vectors and no pairs.
 VECTOR_FLAGS = tuple(
-    flag.name for flag in fields(ContrastiveArguments) if flag.name not in ("chunk_tokens", "pooling_learning_rate")
+    flag.name for flag in fields(ContrastiveArguments) if flag.name not in ("chunk_tokens", "packing", "pooling_learning_rate")
 )
