@@ -155,7 +155,7 @@ def test_shipped_studies_are_valid(path: Path, tmp_path: Path, monkeypatch: pyte
         assert parse(training_words(study, cell), design=cell.script_design).training.max_steps > 0
 
 
-@pytest.mark.parametrize(("name", "objective"), [("teacher", "contrastive"), ("held_out_loss", "mntp")])
+@pytest.mark.parametrize(("name", "objective"), [("supervised", "contrastive"), ("held_out_loss", "mntp")])
 def test_trainings_beside_the_studies_of_objectives(
     name: str, objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
