@@ -45,7 +45,7 @@ class _Counted:
 
 @dataclass(frozen=True)
 class CurvePoint(_Counted):
-    """One line of a run's `metrics.jsonl` that has a loss; figures that the line lacks, or that are not finite, are None.
+    """One step of a run's `metrics.jsonl` that has a loss or scores; figures that it lacks, or that are not finite, are None.
 
     Attributes:
         step: optimiser steps so far.
@@ -56,6 +56,7 @@ class CurvePoint(_Counted):
         mean_cosine: of two different queries; near 1 with `margin` near 0 the vectors have collapsed.
         margin: mean cosine of a query with its own positive minus that with others'.
         effective_rank: along how many directions the queries vary.
+        eval_mean: mean main score of the tasks that were scored while training.
     """
 
     step: int
@@ -66,6 +67,7 @@ class CurvePoint(_Counted):
     mean_cosine: float | None = None
     margin: float | None = None
     effective_rank: float | None = None
+    eval_mean: float | None = None
 
 
 @dataclass(frozen=True)

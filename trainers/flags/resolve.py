@@ -22,6 +22,7 @@ from trainers.flags.read_flags import DATA_FLAGS, read_flags
 from trainers.flags.stages import read_stages
 from trainers.flags.train_config import TrainConfig
 from trainers.flags.training_arguments import build_training_arguments, inherited_flags
+from trainers.scoring.arguments import ScoringArguments
 from triplets.arguments import DataArguments
 
 Group = TypeVar("Group")
@@ -88,10 +89,10 @@ def resolve_values(values: dict[str, Any], design: str, *, typed: Mapping[str, F
     check_launcher(os.environ, values, has_accelerator=torch.accelerator.is_available())
     model, data = group_of(ModelArguments, {**published_sizes(design), **values}), group_of(DataArguments, values)
     contrastive, run = group_of(ContrastiveArguments, values), group_of(RunArguments, values)
-    learned = group_of(ObjectiveArguments, values)
+    learned, scoring = group_of(ObjectiveArguments, values), group_of(ScoringArguments, values)
 
     training_values = {name: value for name, value in values.items() if name in inherited}
-    if data.eval_dataset is not None:
+    if data.eval_dataset is not None or scoring.tasks:
         training_values.setdefault("eval_strategy", "steps" if "eval_steps" in values else "epoch")
     training_values["resume_from_checkpoint"] = checkpoint_to_resume(values.get("resume_from_checkpoint"))
     training = build_training_arguments(training_values)
@@ -99,7 +100,7 @@ def resolve_values(values: dict[str, Any], design: str, *, typed: Mapping[str, F
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         check_writable(training.output_dir)
     hub = group_of(HubArguments, values)
-    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run, learned, hub)
+    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run, learned, scoring, hub)
 
 
 def group_of(kind: type[Group], values: Mapping[str, Any]) -> Group:

@@ -32,6 +32,7 @@ from trainers.run.stage_start import begin_on_merged, forget_run
 from trainers.run.stopping import Stopped, StopRequest, stop_requests
 from trainers.run.together import check_configuration, start_processes, together
 from trainers.run.trainer import ContrastiveTrainer
+from trainers.scoring.choice import EarlyEnd, EndedEarly, chosen, take_best
 from trainers.step.distributed import from_first
 
 
@@ -82,6 +83,9 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     trainer = build_trainer(config)
     output_dir = Path(config.training.output_dir)
     checkpoint = checkpoint_of(trainer, config.training.resume_from_checkpoint)
+    if trainer.task_scores is not None:
+        trainer.task_scores.check_data(goes_on=checkpoint is not None)
+        trainer.task_scores.stop = stop
     model: EmbedModel = trainer.model
     vectors = model.fingerprints()
     if trainer.is_world_process_zero():
@@ -90,6 +94,8 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
         write_json({**config.record(), "chunk_tokens": trainer.options.chunk_tokens}, output_dir / CONFIG_FILE)
     repository = from_first(lambda: repository_of(trainer.model, config))
     trainer.add_callback(CheckpointCallback(stop, trainer.evaluate))
+    if trainer.selection is not None:
+        trainer.add_callback(EarlyEnd(trainer.selection))  # after the evaluation that a stopped run has left out
     progress = show_progress(trainer)
     try:
         steps, metrics = train_from(trainer, checkpoint)
@@ -105,6 +111,7 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
             f"after step {steps}, which is saved in {output_dir / checkpoint_name(steps)}; the same command with "
             "--resume_from_checkpoint true goes on from there",
         )
+    best = take_best(trainer)
     trained = model.fingerprints()
     if checkpoint is None and steps > 0 and (trained == vectors).all():
         raise UserError(
@@ -113,7 +120,8 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
         )
     save_final(trainer, output_dir)
     largest_change = float(1.0 - (trained * vectors).sum(axis=1).min())
-    report_end(trainer, output_dir, {"steps": steps, "largest_cosine_change_of_a_probe_text": largest_change}, metrics)
+    summary = {"steps": steps, "largest_cosine_change_of_a_probe_text": largest_change}
+    report_end(trainer, output_dir, summary | chosen(best, trainer.selection), metrics)
     if repository:
         from_first(lambda: upload(model, output_dir, repository, config.hub))
 
@@ -151,7 +159,10 @@ def train_from(trainer: ContrastiveTrainer, checkpoint: Path | None) -> tuple[in
             trainer.state = state
             trainer._load_from_checkpoint(str(checkpoint))
             return limit, {}
-    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except EndedEarly:
+        return trainer.state.global_step, {}
     return result.global_step, result.metrics
 
 
@@ -161,7 +172,7 @@ def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str,
     Args:
         trainer: of the run.
         output_dir: of the run.
-        summary: steps and change of the probe texts.
+        summary: steps, change of the probe texts, and the best evaluation where the weights are its.
         metrics: Trainer's figures.
     """
     truncated = trainer.metrics.truncated(trainer.accelerator)
@@ -172,7 +183,11 @@ def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str,
     facts |= {"processes": trainer.identity.processes, "tokens": None if counts is None else counts[0]}
     write_json({**summary, **truncated, **facts, **metrics}, output_dir / RESULT_FILE)
     steps, change = summary["steps"], summary["largest_cosine_change_of_a_probe_text"]
-    text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps; "
+    text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps"
+    if "best" in summary:
+        best = summary["best"]
+        text += f", with the weights of step {best['step']}, the best by {best['metric']} ({best['value']:.4f})"
+    text += "; "
     text += f"probe texts moved by up to {change:.3f} in cosine"
     if truncated and trainer.objective == "contrastive":
         queries, documents = truncated["truncated_queries"], truncated["truncated_documents"]

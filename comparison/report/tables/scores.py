@@ -57,17 +57,18 @@ def score_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         return [], []
     means = {row.system: row for row in mean_scores(comparison)}
     untrained = [system for system in means if system in comparison.as_they_are][:MOST_UNTRAINED]
-    head = ["system", "mean over kinds", "mean over tasks", *map(name, kinds)]
+    head = ["system", "mean over kinds", "mean over tasks"]
     if untrained:
         head += ["training", *(f"over {called(system)}" for system in untrained)]
+    head += map(name, kinds)
     rows = []
     for system, row in means.items():
-        cells = [name(system), *map(hundredths, [row.over_kinds, row.over_tasks, *row.kinds.values()])]
+        cells = [name(system), *map(hundredths, [row.over_kinds, row.over_tasks])]
         if untrained:
             cells.append(_training(comparison, system))
         for other in untrained:
             cells.append(_gain(row, means[other]))
-        rows.append(cells)
+        rows.append([*cells, *map(hundredths, row.kinds.values())])
     return head, rows
 
 
