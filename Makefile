@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow bench lint types docs setup clean
+.PHONY: quickstart test test-slow test-lowest test-newest bench lint types docs setup clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python run_study.py configs/quickstart.yaml
@@ -16,6 +16,27 @@ test: lint types
 # Kills, several processes, all model families: run before a release.
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+# The lowest versions that pyproject.toml allows, and the newest ones that the index has: does what reads, trains and scores
+# still pass? torch has its pinned version in both.
+VERSIONS_TESTS ?= tests/pooling tests/triplets tests/trainers/step tests/model_loaders/text tests/model_loaders/vectors \
+  tests/model_loaders/test_save_and_load.py tests/evaluation/tasks tests/evaluation/results tests/comparison/stats
+LOWEST ?= .venv-lowest
+NEWEST ?= .venv-newest
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(VERSIONS_TESTS)
+
+test-newest: $(NEWEST)/.installed
+	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile $(VERSIONS_TESTS)
+
+$(LOWEST)/.installed $(NEWEST)/.installed: pyproject.toml tests/versions.py
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python tests/versions.py $(if $(findstring $(LOWEST),$@),lowest,newest) > $(@D)/requirements.txt
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --upgrade pip
+	$(@D)/bin/pip install --quiet --disable-pip-version-check "$$(grep -m1 '^torch==' constraints.txt)" -r $(@D)/requirements.txt \
+	  pytest pytest-xdist hypothesis
+	touch $@
 
 # The main ratios of speed against benchmarks/expected.json, in ten minutes: a fall beyond noise is named with its commits.
 bench: $(VENV)/.installed
@@ -43,4 +64,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) runs

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.printable import escaped
 
-FAILED, STOPPED = 1, 130  # exit statuses of a command, beside 0
+FAILED, MISUSED, STOPPED = 1, 2, 130  # exit statuses of a command, beside 0
 
 
 class UserError(Exception):
@@ -58,11 +58,14 @@ def nearest(name: str, valid: Iterable[str], most: int = 1) -> str:
 
 
 def exit_status(work: Callable[[], int | None]) -> int:
-    """Do a command's work; return its exit status, 1 after an error, which is printed in a line, or 130 after Ctrl-C."""
+    """Do a command's work; return its exit status: 1 after an error, which is printed in a line, 2 where it is one of usage.
+
+    Ctrl-C is 130.
+    """
     try:
         return work() or 0
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return MISUSED if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         return STOPPED

@@ -27,7 +27,7 @@ def parser() -> ComparisonParser:
     flag = command.add_argument
     flag(
         "directories",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="DIR",
         help="output of a study or of run_mteb.py, or a folder with <org>__<model>/<revision>/<Task>.json",
@@ -46,6 +46,14 @@ def parser() -> ComparisonParser:
     )
     pairs.add_argument("--all_pairs", action="store_true", help="compare everybody with everybody: more tests, so weaker ones")
     flag("--margin", type=float, default=0.01, help="differences within it count as none (default: %(default)s, one point)")
+    flag(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        default=[],
+        help="models of a leaderboard by hub name, from mteb's cache of results",
+    )
+    flag("--cache", type=Path, metavar="DIR", help="mteb's cache for --models (default: $MTEB_CACHE, else ~/.cache/mteb)")
     flag("--systems", nargs="+", metavar="NAME", help="only these systems")
     chosen = command.add_mutually_exclusive_group()
     chosen.add_argument("--tasks", nargs="+", metavar="TASK", help="only these tasks")
@@ -53,6 +61,7 @@ def parser() -> ComparisonParser:
     flag("--families", type=Path, metavar="FILE", help="YAML that says which tasks are related; see comparison/families.yaml")
     flag("--unrelated", action="store_true", help="declare that tasks in no map of families are related to no other task")
     flag("--same_revision", action="store_true", help="leave out tasks whose results state different revisions of the data")
+    flag("--texts", nargs="+", type=Path, metavar="DIR", default=[], help="folders of task folders, for the texts of items")
     flag(
         "--diagrams",
         nargs="+",
@@ -71,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         name = unknown[0].split("=")[0]
         command.error(f"unknown argument {name!r}{nearest(name, command._option_string_actions)}")
+    if not args.directories and not args.models:
+        command.error("give directories with results, or models of a leaderboard by name with --models")
+    if args.cache is not None and not args.models:
+        command.error("--cache is for --models: name models of it")
     if not 0 < args.margin < 1:
         command.error(f"--margin {args.margin}: scores are between 0 and 1, so give a fraction such as 0.01 for one point")
     try:

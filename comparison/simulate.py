@@ -103,7 +103,7 @@ def print_edges(count: int, seed: int) -> None:
     kinds = list(CATEGORIES)
     print_table(f"Studies with a wrong star, no design differing, % of {count}", [*kinds, *TOTALS], wrong)
     print_table("95 % intervals with the truth in them, %", [*kinds, "overall"], covered)
-    print_table("Studies in which all simultaneous intervals hold the truth, %", kinds, together)
+    print_table("Studies in which all simultaneous intervals hold the truth, %", [*kinds, "overall"], together)
     margins = [(world.name, shares_of(count_claims(world, count, seed), "equivalent")) for world in edges.EQUIVALENCE]
     print_table(f"Studies with a wrong `equivalent`, every design the margin away, % of {count}", kinds, margins)
     print_found(count, seed)

@@ -90,18 +90,18 @@ class CompressedEncoder:
     Attributes:
         dim: width of the vectors.
         recipe: of the model.
-        design_name: name of the results.
+        design_name: name of the results, such as ``model3_64_int8``, or what ``name`` makes of the setting.
         version: of the vectors.
     """
 
-    def __init__(self, memory: Memory, setting: Setting) -> None:
+    def __init__(self, memory: Memory, setting: Setting, name: str | None = None) -> None:
         self.memory, self.setting = memory, setting
         self.ranges: np.ndarray | None = None
         if setting.precision in ("int8", "uint8"):
             self.ranges = ranges_of(memory.all(setting.dimensions))
         model = memory.model
         self.dim, self.recipe, self.dtype = setting.dimensions, model.recipe, model.dtype
-        self.design_name = f"{model.design_name}_{setting.dimensions}_{setting.precision}"
+        self.design_name = name_of(name or f"{model.design_name}_{{dimensions}}_{{precision}}", setting)
         ranges = None if self.ranges is None else self.ranges.tolist()
         self.version = digest([model.version, setting.dimensions, setting.precision, ranges], digits=16)
 
@@ -122,6 +122,21 @@ class CompressedEncoder:
         return unit(restore(codes, setting.precision, setting.dimensions, self.ranges))
 
 
+def name_of(name: str, setting: Setting) -> str:
+    """Return the name of a setting's results.
+
+    >>> name_of("cut-{dimensions}-seed1", Setting(64, "int8"))
+    'cut-64-seed1'
+    """
+    return name.replace("{dimensions}", str(setting.dimensions)).replace("{precision}", setting.precision)
+
+
+def check_name(name: str | None, settings: list[Setting]) -> None:
+    """Raise a UserError where two settings have one name: the results of one would stand for both."""
+    if name is not None and len({name_of(name, setting) for setting in settings}) < len(settings):
+        raise UserError(f"name: {name!r} is the same for two settings: put {{dimensions}} or {{precision}} into it, or both")
+
+
 def score_settings(args: argparse.Namespace) -> None:
     """Score the adapter in all settings and write table and plot.
 
@@ -130,10 +145,11 @@ def score_settings(args: argparse.Namespace) -> None:
     """
     model = load(args.adapter, args.base_model, cache_dir=args.cache_dir, device=args.device, dtype=args.dtype)
     settings = settings_of(model.dim, args.dimensions, args.precisions)
+    check_name(args.name, settings)
     tasks = find_tasks(args.tasks, args.data_dir)
     rows, memory = [], Memory(model)
     for setting in settings:  # the first is float32 of all numbers: it fills the memory
-        rows.append(score(CompressedEncoder(memory, setting), tasks, args.output_dir))
+        rows.append(score(CompressedEncoder(memory, setting, args.name), tasks, args.output_dir))
         print(line_of(rows[-1], rows[0]), flush=True)
     write_table(rows, args.output_dir / "compression.csv", Path(args.adapter).name)
     draw(rows, args.output_dir / "compression.svg")

@@ -30,6 +30,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", nargs="+", default=[], help="names of tasks; all folders of --data_dir by default")
     parser.add_argument("--dimensions", type=int, nargs="*", default=[], help="fewer numbers a vector, beside all of them")
     parser.add_argument("--precisions", nargs="*", default=["int8", "binary"], help="beside float32 (default: int8 binary)")
+    parser.add_argument(
+        "--name", help="of the results, with {dimensions} and {precision} (default: DESIGN_{dimensions}_{precision})"
+    )
     parser.add_argument("--base_model", help="where the base model is, if not where the manifest says")
     parser.add_argument("--cache_dir", help="hub cache")
     parser.add_argument("--device", help="such as cpu or cuda:1; the GPU where there is one")

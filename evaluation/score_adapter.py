@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from evaluation.tasks.listing import listing
 from model_loaders import load_design
 from model_loaders.backbone.load import choose_device
 from model_loaders.create import load_untrained
+from model_loaders.hub import pinned
 from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import TASK_PROMPTS, template_named
 
@@ -112,6 +113,8 @@ def _prepare(
     if not names:
         names = [] if args.data_dir else paper_tasks
     tasks = check_rows(find_tasks(names, args.data_dir, types, say), say)
+    with suppress(UserError):  # the record has the commit, and a rerun loads it; what cannot be had, the loader says better
+        args.adapter_path = args.adapter_path and pinned(str(args.adapter_path), what="adapter", cache_dir=args.cache_dir)
     options = _evaluation_options(args, loader, tasks)
     if args.device is not None:
         choose_device(args.device)

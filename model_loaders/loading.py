@@ -165,7 +165,7 @@ def plan_loading(
     quantisation = "" if manifest is None else manifest.base_model.quantisation
     if options.quantisation not in ("", quantisation):
         raise UserError(f"{source.directory} was trained on a base model that is not in {options.quantisation}: leave it out")
-    base_directory, base = open_base(source.base_model, options.cache_dir, quantisation)
+    base_directory, base = open_base(source.base_model, options.cache_dir, quantisation, source.revision)
     check_base(source, base, base_directory)
     device, dtype = choose_device(options.device), options.dtype
     if dtype is None and manifest is not None and manifest.dtype in DTYPES:

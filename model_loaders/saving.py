@@ -28,12 +28,14 @@ from model_loaders.layouts.tensors import (
 from model_loaders.layouts.whole import write_config
 
 
-def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
+def save(model: EmbedModel, directory: Path, *, write: bool = True, step: int | None = None) -> None:
     """Write a whole adapter directory: LoRA, pooling, tokenizer, manifest with fingerprints.
 
     Where training changes the base LLM's own weights, all of these are in it too, with ``config.json``: it is its own base.
 
     Where the parameters are sharded (FSDP2) every process must call this, and one of them writes.
+
+    ``step`` is the training step of weights that were chosen among several checkpoints.
 
     Everything is written to a directory inside it and moved out file by file, the manifest last: a directory with a
     manifest is whole.
@@ -76,6 +78,7 @@ def save(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
             lora_effect=float(f"{effect:.3g}"),
             trained_dimensions=model.trained_dimensions,
             merged=merged_into(model.base_model.name_or_path),
+            step=step,
             begun_on=begun_on,
         ).write(stage)
     except BaseException:  # a full disk: half an adapter is of no use

@@ -171,7 +171,7 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
     problem = ""
     if headline is not None:
         try:
-            rows = headline_table.make_rows(study)
+            rows = headline_table.best_first(headline_table.make_rows(study), headline)
         except UserError as error:  # a headline task without scores a query: the comparison needs none
             problem = str(error)
     if study.config.probes is not None:

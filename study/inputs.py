@@ -19,7 +19,7 @@ from common.printable import shown
 from common.yaml_files import read_yaml
 from evaluation.tasks.find import find_tasks
 from model_loaders.backbone.base_files import weights_hash
-from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve
+from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve, split_revision
 from quickstart.corpus import build_corpus
 from quickstart.docstrings.split import LeakageError
 from study.config import ROOT, StudyConfig, find_path
@@ -162,10 +162,13 @@ def look_up_bases(bases: dict[str, str], cache_dir: str | None) -> dict[str, str
 
 def beyond_reach(place: str, cache_dir: str | None = None) -> str:
     """Return why a base model cannot be had, as far as a look at the hub tells; empty for one that is here."""
-    if Path(place).exists() or isinstance(huggingface_hub.try_to_load_from_cache(place, "config.json", cache_dir), str):
+    repository, revision = split_revision(place)
+    if Path(place).exists():
+        return ""
+    if isinstance(huggingface_hub.try_to_load_from_cache(repository, "config.json", cache_dir, revision or None), str):
         return ""
     try:
-        huggingface_hub.model_info(place, timeout=HUB_TIMEOUT)
+        huggingface_hub.model_info(repository, revision=revision or None, timeout=HUB_TIMEOUT)
     except Exception as error:  # of many kinds: HTTP status, connection, offline mode, no valid name
         return (
             f"base_model: {place} is no directory, is not in the hub's cache here, and could not be looked up on the hub "

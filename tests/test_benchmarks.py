@@ -77,3 +77,9 @@ def test_many_models_are_compared() -> None:
     done = run("many_models.py", "--models", "4", "--benchmark", "NanoBEIR", "--missing", "0.1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("4 models x ") and "s of processors" in done.stdout
+
+
+def test_conversion_in_bounded_memory() -> None:
+    done = run("conversion.py", "--rows", "300")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["classes", "labels", "nli", "filter"]

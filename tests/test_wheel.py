@@ -87,7 +87,9 @@ def installed(built: dict[str, Path], words: list[str], cwd: Path) -> subprocess
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "encode", "evaluate", "compare", "study", "convert"])
+@pytest.mark.parametrize(
+    "command", ["train", "encode", "evaluate", "compare", "study", "export", "push", "prefetch", "convert"]
+)
 def test_each_command_has_help(built: dict[str, Path], command: str, tmp_path: Path) -> None:
     done = installed(built, ["-m", "pooling_attention", command, "--help"], tmp_path)
     assert done.returncode == 0 and "--" in done.stdout, done.stderr[-2000:]

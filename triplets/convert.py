@@ -8,56 +8,58 @@ r"""Make triplets of labelled texts, scored pairs or entailment data.
     python -m triplets.convert nli nli.jsonl triplets.jsonl
 
 Rows: classes ``{text, label}``, sts ``{text1, text2, score}`` (or sentence1, sentence2), nli ``{premise, hypothesis, label}``.
-The same input and seed give the same output, which is written whole or not at all. Triplets of classes share positives: train
-on them with --in_batch_negatives false.
+The same input and seed give the same output, which is written whole or not at all. A killed command goes on when it is given
+again. Triplets of classes share positives: train on them with --in_batch_negatives false.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
-from triplets.conversion.classes import by_example, by_label, read_classes
-from triplets.conversion.entailment import entailed
-from triplets.conversion.result import ConversionReport, Row, texts_to_leave_out, write_rows
-from triplets.conversion.similarity import read_pairs, similar
+from common.errors import exit_status
+from triplets.conversion.classes import ClassRows, Draws, read_classes
+from triplets.conversion.entailment import EntailedRows, read_premises
+from triplets.conversion.result import ConversionReport, Row, RowMaker, texts_to_leave_out, write_rows
+from triplets.conversion.similarity import Limits, SimilarRows, read_pairs
+from triplets.conversion.store import Store, working
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = make_parser().parse_args(argv)
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert, and print the counts.
+
+    Raises:
+        UserError: the input cannot be read, or the output not written.
+    """
     report = ConversionReport()
     facts: Row = {name: str(value) for name, value in vars(args).items()}
-    try:
-        write_rows(converted(args, report), args.output, report, facts)
-    except KeyboardInterrupt:
-        return 130
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with working(args.output, facts, [args.input, *args.leave_out]) as store:
+        write_rows(maker_of(args, store, report), store, args.output, report, facts)
     print(report.as_text())
     if args.kind == "classes":
         print("\nrows of a class share positives: train on them with --in_batch_negatives false")
     print(f"\nwrote {args.output}, and the counts to {args.output}.report.json")
-    return 0
 
 
-def converted(args: argparse.Namespace, report: ConversionReport) -> Iterator[Row]:
-    """Yield the rows that a command line asks for."""
+def maker_of(args: argparse.Namespace, store: Store, report: ConversionReport) -> RowMaker:
+    """Read what a command line names, and return the maker of its rows."""
     leave_out = texts_to_leave_out(args.leave_out)
     if args.kind == "classes":
-        make = by_label if args.by == "label" else by_example
-        classes = read_classes(args.input, report, leave_out)
-        yield from make(classes, args.negatives, args.each_label, args.seed, report)
-    elif args.kind == "sts":
-        pairs = read_pairs(args.input, report, leave_out)
-        limits = {"positive_score": args.positive_score, "negative_score": args.negative_score}
-        yield from similar(pairs, **limits, negatives=args.negatives, report=report)
-    else:
-        yield from entailed(args.input, report, leave_out)
+        classes = read_classes(args.input, store, report, leave_out)
+        return ClassRows(classes, Draws(args.by, args.negatives, args.each_label, args.seed), report)
+    if args.kind == "sts":
+        pairs = read_pairs(args.input, store, report, leave_out)
+        return SimilarRows(pairs, Limits(args.positive_score, args.negative_score, args.negatives), report)
+    read_premises(args.input, store, report, leave_out)
+    return EntailedRows(store, report)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ r"""Leave rows of triplets out: repeated ones, texts of evaluation sets, texts t
 
 A positive that equals its query, and a negative that equals query, positive or another negative, go in any case. The ranking
 consistency filter, which needs a teacher, is `python -m triplets.mine --consistency_rank`. The output is written whole or not
-at all, in the order of the input.
+at all, in the order of the input. A killed command goes on when it is given again.
 """
 
 from __future__ import annotations
@@ -14,36 +14,42 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from common.errors import UserError
-from triplets.conversion.filtering import FilterRules, filtered
+from common.errors import exit_status
+from triplets.conversion.filtering import FilteredRows, FilterRules
 from triplets.conversion.result import ConversionReport, Row, texts_to_leave_out, write_rows
+from triplets.conversion.store import working
 from triplets.data_sets import DataSet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = make_parser().parse_args(argv)
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Filter, and print the counts.
+
+    Raises:
+        UserError: the triplets cannot be read, the rules contradict each other, or the output cannot be written.
+    """
     report = ConversionReport()
     facts: Row = {name: str(value) for name, value in vars(args).items()}
-    try:
-        leave_out = frozenset(texts_to_leave_out(args.leave_out))
-        rules = FilterRules(
-            args.min_characters, args.max_characters, args.unique, args.max_negatives, args.min_negatives, leave_out
-        )
-        from triplets.prepare import prepared_triplets  # after --help and wrong rules: imports datasets
+    leave_out = frozenset(texts_to_leave_out(args.leave_out))
+    rules = FilterRules(
+        args.min_characters, args.max_characters, args.unique, args.max_negatives, args.min_negatives, leave_out
+    )
+    from triplets.prepare import prepared_data, prepared_triplets  # after --help and wrong rules: imports datasets
 
-        triplets = prepared_triplets(DataSet(args.input, label=args.input, repeat=1.0), args.cache_dir)
-        write_rows(filtered(triplets, rules, report), args.output, report, facts)
-    except KeyboardInterrupt:
-        return 130
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    prepared = prepared_data(DataSet(args.input, label=args.input, repeat=1.0), "error", args.cache_dir)
+    with working(args.output, {**facts, "content": prepared.content}, args.leave_out) as store:
+        maker = FilteredRows(partial(prepared_triplets, prepared.rows), rules, store, report)
+        write_rows(maker, store, args.output, report, facts)
     print(report.as_text())
     print(f"\nwrote {args.output}, and the counts to {args.output}.report.json")
-    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,8 @@ r"""Mine hard negatives: for each query, texts that a teacher finds near it and 
 
 The corpus is every positive and negative of the triplets, and the texts of --corpus. A known positive of a query, its own text,
 and texts that differ from those only in case or white space are never mined. The negatives that a row has are candidates like
-all others. The search is exact. A killed run continues with the same command. BM25 needs bm25s.
+all others. The search is exact; --search faiss looks through a part of a large corpus for each query and may miss a match. A
+killed run continues with the same command. BM25 needs bm25s, --search faiss needs faiss-cpu.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.errors import UserError
+from common.errors import exit_status
 from triplets.mining.rules import MiningRules
 
 if TYPE_CHECKING:
@@ -31,12 +32,18 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = make_parser().parse_args(argv)
-    try:
-        names = [field.name for field in dataclasses.fields(MiningRules)]
-        rules = MiningRules(**{name: getattr(args, name) for name in names})
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Mine, and print the figures.
+
+    Raises:
+        UsageError: the rules contradict each other.
+        UserError: data, teacher or output cannot be used.
+    """
+    names = [field.name for field in dataclasses.fields(MiningRules)]
+    rules = MiningRules(**{name: getattr(args, name) for name in names})
     from triplets.mining.run import MiningOptions, mine  # after --help: imports torch and transformers
 
     options = MiningOptions(
@@ -47,20 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave_out=tuple(args.leave_out),
         query_prompt=args.query_prompt,
         document_prompt=args.document_prompt,
+        search=args.search,
         depth=args.depth,
         too_few=args.too_few,
         cache_dir=args.cache_dir,
     )
-    try:
-        mined = mine(options, rules)
-    except KeyboardInterrupt:
-        return 130
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    mined = mine(options, rules)
     print(as_text(mined))
     print(f"\nwrote {args.output}, and the figures to {args.output}.report.json")
-    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -89,6 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sampling", choices=("first", "random"), default="first", help="of the window (default: first)")
     parser.add_argument("--seed", type=int, default=0, help="of --sampling random")
     parser.add_argument("--consistency_rank", type=int, help="drop queries whose positives score below the text of this rank")
+    parser.add_argument("--search", choices=("exact", "faiss"), default="exact", help="of all texts, or by an index of FAISS")
     parser.add_argument("--depth", type=int, help="matches of a query to look at (default: as many as are needed)")
     parser.add_argument("--too_few", choices=("keep", "drop"), default="keep", help="rows with fewer negatives than wanted")
     parser.add_argument("--query_prompt", help="instead of the teacher's own")

@@ -76,9 +76,9 @@ def prepared_data(data_set: DataSet, on_invalid_rows: str, cache_dir: str | Path
     return PreparedData(datasets.Dataset.from_file(str(arrow)), report, content)
 
 
-def prepared_triplets(data_set: DataSet, cache_dir: str | Path | None) -> Iterator[Triplet]:
-    """Yield the triplets of a data set in their order; a row that is invalid is an error."""
-    for row in prepared_data(data_set, "error", cache_dir).rows:
+def prepared_triplets(rows: datasets.Dataset, done: int = 0) -> Iterator[Triplet]:
+    """Yield the triplets of prepared rows in their order, after the first ``done``."""
+    for row in rows.select(range(min(done, len(rows)), len(rows))):
         yield Triplet(row["query"], row["positive"], row["negatives"], row["place"], row["scores"])
 
 

@@ -16,6 +16,8 @@ import huggingface_hub
 from common.errors import UserError, nearest
 from common.files import first_line, neighbour
 from common.lines import open_regular
+from model_loaders.bundle.check import check_bundled
+from model_loaders.bundle.prepared_data import prepared_folder
 from model_loaders.hub import looks_local
 from triplets.arguments import DataArguments
 from triplets.data_sets import DataSet
@@ -90,6 +92,7 @@ def _local(path: Path, split: str) -> DataSource:
     if path.is_file() and split not in DEFAULT_SPLITS:
         raise UserError(f"{path} is one file, in which there is no split {split!r}: leave the split out")
     files = data_files(path, split)
+    check_bundled(path)
     with_names, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     for file in files:
         try:
@@ -108,6 +111,7 @@ def _local(path: Path, split: str) -> DataSource:
 def _hub(name: str, data_set: DataSet, cache_dir: str | Path | None) -> DataSource:
     """Load a data set of the hub through ``datasets``, after one quick question whether the hub knows it."""
     file, split, config = data_set.file, data_set.split, data_set.config_name
+    check_bundled(prepared_folder(name, cache_dir))
     try:
         if not datasets.config.HF_HUB_OFFLINE:
             # load_dataset alone tries six times, half a minute, before it reports that there is no network.

@@ -15,6 +15,7 @@ from comparison.claims.pairs import Pair, mean_score
 from comparison.claims.relations import withhold
 from comparison.claims.runs import difference_parts, trained_runs
 from comparison.claims.three_claims import another_run, as_published, other_tasks, these_tasks
+from comparison.disagreements.items import furthest
 from comparison.reading.families import Families
 from comparison.reading.table import Table
 from comparison.stats.effects import describe_all
@@ -110,6 +111,7 @@ class CategoryMaker:
                 checkpoint=runs[number].p is None and min(runs[number].runs) == 1,
                 second=seconds[number],
                 data=_shared_data(self.table, pair, tasks, evidence[number].unlike),
+                apart=furthest(evidence[number].apart),
             )
             contrasts.append(contrast)
         return contrasts

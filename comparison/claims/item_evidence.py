@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from comparison.claims.pairs import Pair
+from comparison.disagreements.items import ItemApart, most_apart
 from comparison.reading.item_scores import Items, read_items
 from comparison.reading.systems import Score
 from comparison.reading.table import Table
@@ -17,6 +18,7 @@ from comparison.stats.resampling import bootstrap
 from comparison.stats.within import Within, within_task
 
 OTHER_MEASURE = 1e-3  # items whose mean difference is further than this from the scores' measure something else
+MOST_PAIRS = 100  # of systems, of which the items are kept on which they differ most
 SAME_STATISTIC = 5e-4  # items whose statistic is further than this from the result file's are of another run or model
 
 
@@ -27,10 +29,12 @@ class Evidence:
     Attributes:
         within: the result within each task that has comparable items.
         unlike: tasks on which both have items, of which no comparison can be made.
+        apart: of each task the items on which the two differ most; none where there are very many pairs.
     """
 
     within: dict[str, Within] = field(default_factory=dict)
     unlike: list[str] = field(default_factory=list)
+    apart: list[ItemApart] = field(default_factory=list)
 
 
 def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[str]) -> list[Evidence]:
@@ -65,6 +69,8 @@ def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[st
                 of_pair.unlike.append(task)
                 continue
             of_pair.within[task] = within
+            if pair.groups is None and len(pairs) <= MOST_PAIRS:
+                of_pair.apart.extend(most_apart(task, _split(table, task), ours, other))
             if within.unit == "pairs" and not within.grouped:
                 ungrouped.add(task)
             if abs(within.difference - pair.differences[task]) > OTHER_MEASURE:
@@ -80,6 +86,11 @@ def compare_items(table: Table, pairs: Sequence[Pair], seed: int, notes: list[st
     }
     notes += [f"{title}: {', '.join(sorted(names))}" for title, names in sentences.items() if names]
     return evidence
+
+
+def _split(table: Table, task: str) -> str:
+    """Return the split of a task that is compared: one for all."""
+    return next(iter(table.cells[task]))[0]
 
 
 def _agrees(items: Items, score: Score, cells: Collection[tuple[str, str]], main_score: float) -> bool:

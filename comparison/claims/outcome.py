@@ -18,6 +18,7 @@ from comparison.claims.results import OtherTasks as OtherTasks
 from comparison.claims.results import TheseTasks as TheseTasks
 from comparison.claims.results import WorstGrouping as WorstGrouping
 from comparison.claims.results import is_equivalent as is_equivalent
+from comparison.disagreements.items import ItemApart
 from comparison.stats.effects import ALPHA as ALPHA
 from comparison.stats.effects import Effect, Interval
 from comparison.stats.second_opinions import SecondOpinion
@@ -84,6 +85,7 @@ class Contrast:
         without_one: a star with each family left out in turn; None without a star, and where that was not asked.
         second: a mixed model and a Bayesian estimate, this comparison alone; None below two families, and in large tables.
         data: how far the results are of the same tasks, data and items; None where no files are known.
+        apart: the items on which the two differ most, those first on which a is ahead; empty without scores item by item.
     """
 
     a: str
@@ -103,6 +105,7 @@ class Contrast:
     second: SecondOpinion | None = None
     without_one: WithoutOne | None = None
     data: SharedData | None = None
+    apart: list[ItemApart] = field(default_factory=list)
 
     @property
     def starred(self) -> bool:
@@ -162,7 +165,7 @@ class Outlook:
         sd: of differences over families.
         run_sd: of a mean score over runs; 0 where it is not known.
         power: share of such studies in which the design gets a star.
-        exaggeration: what a star says of it over the truth, on average; None where there are no stars.
+        exaggeration: what a star says of it over the truth, on average; None where hardly any study has one.
         needed: families for a power of 80 % with these runs; None where no number that was tried is enough.
     """
 

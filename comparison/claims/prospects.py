@@ -13,7 +13,9 @@ from comparison.stats.planning import Spread, families_needed, prospect
 
 MARGINS = 2  # the true difference that is asked for, in margins
 POWER = 0.8
-STUDIES = 200
+STUDIES_NOW = 2_000  # of the present size: where power is low few of them have a star
+STUDIES = 200  # of each size that is tried
+FEWEST_STARS = 20
 MOST_COMPARISONS = 100  # of a category; a table of more is no plan
 
 
@@ -65,6 +67,9 @@ def _outlook(table: Table, category: Category, difference: float, seed: int) -> 
         return None
     families = max(contrast.other_tasks.families for contrast in decidable)
     runs = max(min(contrast.another_run.runs) for contrast in decidable)
-    now = prospect(spread, difference, families, runs, STUDIES, seed)
+    now = prospect(spread, difference, families, runs, STUDIES_NOW, seed)
+    exaggeration = now.exaggeration
+    if now.power * STUDIES_NOW < FEWEST_STARS:  # too few to average
+        exaggeration = None
     needed = families_needed(spread, difference, POWER, runs, STUDIES, seed)
-    return Outlook(difference, families, runs, spread.families, spread.runs, now.power, now.exaggeration, needed)
+    return Outlook(difference, families, runs, spread.families, spread.runs, now.power, exaggeration, needed)

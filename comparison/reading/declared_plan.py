@@ -48,7 +48,7 @@ class Declaration:
         """The choices of a comparison, in words."""
         return {
             "baseline": self.baseline or "all pairs",
-            "margin": f"{100 * self.margin:g} points",
+            "margin": f"{100 * self.margin:g} point{'' if self.margin == 0.01 else 's'}",
             "file of families": (self.families or "none")[:8],
             "--unrelated": self.unrelated,
             "--same_revision": self.same_revision,
@@ -105,7 +105,6 @@ def planned(declarations: Sequence[Declaration], used: Declaration) -> str:
         sentence += f" Not planned: {', '.join(changed)}."
     later = len(declarations) - len(before)
     if later:
-        sentence += (
-            f" The study file changed {later} times after scores existed; its last hash is {declarations[-1].sha256[:12]}."
-        )
+        times = "once" if later == 1 else f"{later} times"
+        sentence += f" The study file changed {times} after scores existed; its last hash is {declarations[-1].sha256[:12]}."
     return sentence

@@ -26,6 +26,7 @@ from comparison.reading.study_folder import is_study, read_study
 from comparison.reading.systems import Reading, Score, System, SystemRun, merge
 
 EXTERNAL = "external"
+EXPERIMENTS = "experiments"  # mteb's folder, below a revision, for the same model with other settings
 # Folders that hold no result files.
 BESIDE = {"items", "recipes", "failures", "predictions", "embeddings", "adapter", "corpus", "cells"}
 MOST_NOTES = 3  # in the message of a folder without results
@@ -146,6 +147,9 @@ def _revision_folders(directory: Path, notes: list[str]) -> list[Path]:
     revisions, visited = [], set[Path]()
     for place, names, _ in os.walk(directory, onerror=unreadable, followlinks=True):
         folder = Path(place)
+        if EXPERIMENTS in names and (folder / "model_meta.json").is_file():
+            names.remove(EXPERIMENTS)
+            notes.append(f"{folder / EXPERIMENTS}: left out, the model with other settings; to compare these give that folder")
         names[:] = sorted(name for name in names if name not in BESIDE and (folder / name).resolve() not in visited)
         visited |= {(folder / name).resolve() for name in names}
         try:

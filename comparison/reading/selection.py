@@ -71,8 +71,9 @@ def _relations(tasks: Sequence[str], families: Families) -> list[str]:
     if families.unrelated:
         return [f"in no map of families, and declared to be related to no other task (--unrelated): {', '.join(nowhere)}"]
     return [
-        "in no map of families, so nobody knows to which others they are related, and their comparisons make no claim on other "
-        f"tasks: {', '.join(nowhere)}; name them in a file for --families, or declare with --unrelated that none is related"
+        "in no map of families, so it is not known to which others they are related, and their comparisons make no claim on "
+        f"other tasks: {', '.join(nowhere)}; name them in a file for --families, or declare with --unrelated that none is "
+        "related"
     ]
 
 

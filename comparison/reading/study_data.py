@@ -45,7 +45,7 @@ class _Counted:
 
 @dataclass(frozen=True)
 class CurvePoint(_Counted):
-    """One line of a run's `metrics.jsonl` that has a loss; figures that the line lacks, or that are not finite, are None.
+    """One step of a run's `metrics.jsonl` that has a loss or scores; figures that it lacks, or that are not finite, are None.
 
     Attributes:
         step: optimiser steps so far.
@@ -56,6 +56,7 @@ class CurvePoint(_Counted):
         mean_cosine: of two different queries; near 1 with `margin` near 0 the vectors have collapsed.
         margin: mean cosine of a query with its own positive minus that with others'.
         effective_rank: along how many directions the queries vary.
+        eval_mean: mean main score of the tasks that were scored while training.
     """
 
     step: int
@@ -66,6 +67,7 @@ class CurvePoint(_Counted):
     mean_cosine: float | None = None
     margin: float | None = None
     effective_rank: float | None = None
+    eval_mean: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class CellData(_Counted):
         design: such as ``model3``.
         system: the name under which it is compared; cells of one system are its runs. Empty: the design.
         folder: below ``cells/``; empty: the newest that has the cell's name.
-        kind: ``design`` or ``baseline``.
+        kind: ``design``, ``system`` (trained by a file of its own; no cell of the grid) or ``baseline``.
         attention: such as ``causal``.
         pooling: such as ``multi-layer trainable``.
         base_model: its name.
@@ -97,7 +99,7 @@ class CellData(_Counted):
     design: str
     system: str = ""
     folder: str = ""
-    kind: Literal["design", "baseline"] = "design"
+    kind: Literal["design", "system", "baseline"] = "design"
     attention: str = ""
     pooling: str = ""
     base_model: str = ""

@@ -80,8 +80,8 @@ def _read_curves(cells: object, folder: Path, path: Path) -> None:
 def _points(value: object, folder: Path, place: str) -> list[dict[str, Any]]:
     """Return the points of a curve: a list in the file itself, or the path of a `metrics.jsonl` below the study's folder.
 
-    Lines without a loss (an evaluation, the run's summary) are left out; where a run went back to a checkpoint, the lines
-    that it wrote again replace the old ones.
+    Lines without a loss and without scores (an evaluation of the loss, the run's summary) are left out; where a run went back
+    to a checkpoint, the lines that it wrote again replace the old ones.
     """
     if isinstance(value, str):
         value = _lines(value, folder, place)
@@ -90,15 +90,16 @@ def _points(value: object, folder: Path, place: str) -> list[dict[str, Any]]:
     figures = {field.name for field in fields(CurvePoint)}
     points: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(value):
-        if "loss" not in line:
+        if "loss" not in line and "eval_mean" not in line:
             continue
         step = line.get("step")
         if not isinstance(step, int) or isinstance(step, bool):
             raise ComparisonError(f"{place}[{number}]: expected a whole number as step, found {step!r}")
+        known = {} if "loss" in line else points.get(step, {})  # scores follow the line of their step
         for earlier in list(points):
             if earlier >= step:
                 del points[earlier]
-        points[step] = {key: _finite_or_none(line[key]) for key in figures & line.keys()}
+        points[step] = known | {key: _finite_or_none(line[key]) for key in figures & line.keys()}
     return list(points.values())
 
 

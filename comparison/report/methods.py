@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comparison.claims.outcome import FEWEST_FAMILIES, Category, Comparison
+from comparison.reading.families import read_families
 from comparison.report.words.names import called, listed
 from comparison.report.words.wording import count, families, margin_text, when
 from comparison.stats.exact import DRAWN, ENUMERATED
@@ -74,31 +75,44 @@ def _decidable(category: Category) -> bool:
 
 
 def _compared(comparison: Comparison) -> str:
-    against = "all pairs of them"
+    who = f"{len(comparison.systems)} systems, all pairs of them"
     if comparison.baseline is not None:
-        against = f"each with {called(comparison.baseline)}"
+        who = f"{count(len(comparison.systems) - 1, 'system', 'systems')} with {called(comparison.baseline)}"
     sizes = []
     tasks = 0
     for category in comparison.categories:
         tasks += len(category.tasks)
         sizes.append(f"{called(category.name)} {len(category.tasks)} in {families(len(category.families))}")
     return (
-        f"We compared {len(comparison.systems)} systems, {against}, on {count(tasks, 'task', 'tasks')} "
-        f"[muennighoff2023mteb], with related tasks as one family ({', '.join(sizes)})."
+        f"We compared {who}, on {count(tasks, 'task', 'tasks')}{_of_mteb(comparison, tasks)}, with related tasks as one family "
+        f"({', '.join(sizes)})."
     )
+
+
+def _of_mteb(comparison: Comparison, tasks: int) -> str:
+    """Return how many of the tasks are of mteb, with its reference; empty where none is."""
+    families = read_families()
+    known = 0
+    for category in comparison.categories:
+        known += sum(map(families.knows, category.tasks))
+    if not known:
+        return ""
+    part = when(known < tasks, f" {known}")
+    return f",{part} of MTEB [muennighoff2023mteb]" if part else " of MTEB [muennighoff2023mteb]"
 
 
 def _other_tasks(comparison: Comparison, tested: list[Category]) -> list[str]:
     numbers = sorted({category.tests or len(category.contrasts) for category in tested})
     most = max(len(category.families) for category in tested)
     drawn = when(most > ENUMERATED, f" (above {ENUMERATED} families {DRAWN:,} random patterns of signs)")
+    kinds = listed([category.name for category in tested])
     corrected = f"{numbers[0]} comparisons"
     if len(numbers) > 1:
         corrected = f"{numbers[0]} to {numbers[-1]} comparisons"
     sentences = [
-        f"For each kind of tasks the mean difference over families was tested by exact sign flips of families{drawn}, with "
-        f"p-values adjusted over the {corrected} of the kind by step-down max-T [westfall1993resampling, romano2005exact]; "
-        "intervals invert the single-step test and hold for all comparisons of a kind together (95 %)."
+        f"For {kinds} the mean difference over families was tested by exact sign flips of families{drawn}, with p-values "
+        f"adjusted over the {corrected} of the kind by step-down max-T [westfall1993resampling, romano2005exact]; intervals "
+        "invert the single-step test and hold for all comparisons of a kind together (95 %)."
     ]
     if comparison.counted > 1:
         sentences.append(
@@ -113,7 +127,10 @@ def _runs(comparison: Comparison) -> list[str]:
     repeated = [system for system in trained if comparison.systems[system] > 1]
     single = [system for system in trained if comparison.systems[system] == 1]
     if not repeated:
-        return ["Each system is one training run, so claims are of checkpoints, not of designs."]
+        what = "Each system is"
+        if comparison.as_they_are:
+            what = "Each system that was trained is"
+        return [f"{what} one training run, so claims are of checkpoints, not of designs."]
     numbers = sorted({comparison.systems[system] for system in repeated})
     runs = f"{numbers[0]} runs" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} runs"
     sentence = (

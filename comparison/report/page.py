@@ -12,11 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.printable import printable
 from comparison.claims.outcome import Comparison
+from comparison.disagreements.texts import Texts
 from comparison.findings import Finding
 from comparison.reading.systems import StudyResults
 from comparison.report.facts import facts
 from comparison.report.methods import BIBTEX, methods
 from comparison.report.plots.drawing import COLOURS, Plot, inline
+from comparison.report.tables.item_table import about_items, item_tables
 from comparison.report.tables.overall import left_out
 from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import caption, notes, published_note
@@ -35,6 +37,7 @@ SECTIONS = (
     ("forest", "Differences and their intervals"),
     ("grid", "The grid: attention and pooling"),
     ("tasks", "Task by task"),
+    ("items", "Items on which two systems differ most"),
     ("cost", "Cost against score"),
     ("training", "Training"),
     ("attention", "What the pooling looks at"),
@@ -55,6 +58,10 @@ ABSENT = {
     ),
     "grid": "The designs do not cross two attentions with two poolings or more, so there is no grid to take apart.",
     "tasks": NOTHING,
+    "items": (
+        "No two systems have scores item by item of the same items, so it is not known on which queries, pairs or texts they "
+        "differ."
+    ),
     "cost": (
         "No costs are known. In study.json, trainable_parameters, training_seconds and evaluation_texts_per_second of the "
         "cells would fill this."
@@ -132,7 +139,11 @@ def _printable_text(value: object) -> object:
 
 
 def make_page(
-    comparison: Comparison, studies: Sequence[StudyResults], illustrations: Illustrations, commands: Sequence[tuple[str, str]]
+    comparison: Comparison,
+    studies: Sequence[StudyResults],
+    illustrations: Illustrations,
+    commands: Sequence[tuple[str, str]],
+    texts: Texts,
 ) -> str:
     """Return the page.
 
@@ -141,6 +152,7 @@ def make_page(
         studies: what is known beside scores.
         illustrations: plots by section, and sentences before them.
         commands: (what, line) to make everything again.
+        texts: of items, where they are at hand.
     """
     answers = [answer.answer(category, comparison) for category in comparison.categories]
     table = make_table(comparison)
@@ -172,6 +184,7 @@ def make_page(
         "cautions": cautions.cautions(comparison, studies, comparison.notes),
         "quiet": cautions.quiet(studies),
         "scores": score_table(comparison),
+        "items": _items(comparison, texts),
         "findings": illustrations.findings,
         "gains": [study.data.gains for study in studies if study.data.gains is not None],
         "facts": facts(studies),
@@ -186,6 +199,12 @@ def _grid_texts(comparison: Comparison) -> dict[str, list[str]]:
     if comparison.grid is None:
         return {"answer": [], "gains": []}
     return {"answer": grid_answer(comparison.grid), "gains": gains_text(comparison.grid)}
+
+
+def _items(comparison: Comparison, texts: Texts) -> dict[str, object]:
+    """Return the tables of items on which two systems differ most, and what to say before and after them."""
+    tables, rest = item_tables(comparison, texts)
+    return {"tables": tables, "rest": rest, "about": about_items(comparison, texts)}
 
 
 def make_empty_page(title: str, reason: str, cells: Sequence[Sequence[str]]) -> str:

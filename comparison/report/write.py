@@ -1,4 +1,4 @@
-"""Write the report: `report.html`, `plots/` as SVG and PNG, and the table as `table.tex` and `table.csv`."""
+"""Write the report: `report.html`, `plots/` as SVG and PNG, the table as `table.tex` and `table.csv`, and `items.csv`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from comparison.claims.outcome import Category, Comparison
+from comparison.disagreements.texts import Texts
 from comparison.findings import Finding
 from comparison.reading.study_data import AttentionMass, CellData
 from comparison.reading.systems import StudyResults
@@ -28,6 +29,7 @@ from comparison.report.plots.matrix import MOST_IN_FOREST, draw_matrix
 from comparison.report.plots.mean_ranks import draw_mean_ranks
 from comparison.report.plots.overview import draw_overview
 from comparison.report.tables.files import UTF8, not_writable, write_csv
+from comparison.report.tables.item_table import item_rows
 from comparison.report.tables.paper_table import as_rows, make_table
 from comparison.report.tables.paper_text import as_latex
 from comparison.report.words.names import called, slugs
@@ -43,6 +45,7 @@ def write_report(
     folder: Path,
     command: Sequence[str] = (),
     diagrams: Sequence[str] = (),
+    texts: Texts | None = None,
     compressions: Sequence[Compression] = (),
 ) -> list[Path]:
     """Write the report into a folder, made if missing.
@@ -53,6 +56,7 @@ def write_report(
         folder: where to.
         command: the words of the command line that compared; shown last.
         diagrams: that are drawn beside the others, of `DIAGRAMS`.
+        texts: of items, where they are at hand.
         compressions: scores with fewer bytes a vector.
 
     Returns:
@@ -61,7 +65,7 @@ def write_report(
     Raises:
         ComparisonError: the folder cannot be written.
     """
-    table = make_table(comparison)
+    table, with_names = make_table(comparison), comparison
     comparison, studies = by_what_they_are(comparison, studies)
     illustrations = draw(comparison, studies, diagrams, compressions)
     commands = []
@@ -70,7 +74,8 @@ def write_report(
             commands.append((step.what, step.line))
     if command:
         commands.append(("this report", shlex.join(command)))
-    text = make_page(comparison, studies, illustrations, commands)
+    texts = texts or {}
+    text = make_page(comparison, studies, illustrations, commands, texts)
     page, tex, csv = folder / "report.html", folder / "table.tex", folder / "table.csv"
     try:
         (folder / PLOTS).mkdir(parents=True, exist_ok=True)
@@ -78,6 +83,7 @@ def write_report(
         tex.write_text(as_latex(table), **UTF8)
         write_csv(csv, as_rows(table))
         paths = [page, tex, csv]
+        write_csv(folder / "items.csv", item_rows(with_names, texts))
         for plots in illustrations.plots.values():
             for plot in plots:
                 paths += _write_plot(plot, folder / PLOTS)

@@ -44,8 +44,8 @@ def count_claims(world: World, repetitions: int, seed: int, baseline: str | None
 
     ``wrong <category>``, ``wrong *``, ``wrong **``, ``wrong overall``, ``equivalent <category>`` (wrongly), and ``found
     <category>`` (a star for model5 over the baseline) are of studies; ``covered <category>``, ``covered overall`` are of plain
-    95 % intervals, ``together <category>`` of studies in which all simultaneous ones hold. ``size <category>`` is the mean
-    difference over the true one, where there is a star for the better design.
+    95 % intervals, ``together <category>``, ``together overall`` of studies in which all simultaneous ones hold. ``size
+    <category>`` is the mean difference over the true one, where there is a star for the better design.
 
     Args:
         world: the truth.
@@ -62,10 +62,7 @@ def count_claims(world: World, repetitions: int, seed: int, baseline: str | None
         stars = _count_categories(outcome, truth, hits)
         _add(hits, "wrong *", "*" in stars or "**" in stars)
         _add(hits, "wrong **", "**" in stars)
-        wrong = False
-        for entry in outcome.overall:
-            wrong |= _wrong_overall(entry, truth, hits)
-        _add(hits, "wrong overall", wrong)
+        _count_overall(outcome, truth, hits)
     return {name: float(np.mean(of_name)) for name, of_name in hits.items()}
 
 
@@ -114,11 +111,29 @@ def _holds(interval: Interval, true: float) -> bool:
     return interval.low <= true <= interval.high
 
 
-def _wrong_overall(entry: Overall, truth: Truth, hits: Hits) -> bool:
-    """Count the interval over all categories; returns whether a claim is made that is wrong."""
+def _count_overall(outcome: Comparison, truth: Truth, hits: Hits) -> None:
+    """Count the claims and intervals over all categories."""
+    wrong, together, known = False, True, False
+    for entry in outcome.overall:
+        true = _true_overall(entry, truth)
+        wrong |= _wrong_overall(entry, true, hits)
+        if entry.simultaneous is not None:
+            known = True
+            together &= _holds(entry.simultaneous, true)
+    _add(hits, "wrong overall", wrong)
+    if known:
+        _add(hits, "together overall", together)
+
+
+def _true_overall(entry: Overall, truth: Truth) -> float:
+    """Return the true mean of the categories' a - b."""
     checkpoint = entry.p_run is None
     differences = [truth.of((entry.a, entry.b), category, checkpoint) for category in entry.categories]
-    true = float(np.mean(differences))
+    return float(np.mean(differences))
+
+
+def _wrong_overall(entry: Overall, true: float, hits: Hits) -> bool:
+    """Count the plain interval over all categories; returns whether a claim is made that is wrong."""
     if entry.interval is not None:
         _add(hits, "covered overall", _holds(entry.interval, true))
     p = entry.p if entry.p_run is None else entry.p_run

@@ -126,7 +126,7 @@ class TaskScorer:
 
     def _compute(self, spec: TaskSpec, task: AbsTask, vectors: EmbeddingFiles | None) -> TaskResult:
         """Compute the scores of a task; an older result stands until they are complete and checked."""
-        with _quiet_libraries():
+        with quiet_libraries():
             spec.load(task)
         self.model.load()
         name = spec.name
@@ -134,7 +134,7 @@ class TaskScorer:
         scratch = ResultFolder(unfinished.folder / "scored", self.model.mteb_model_meta)
         shutil.rmtree(scratch.output_dir, ignore_errors=True)  # left by a run that was killed
         store = ShardStore(self.embedding_cache or unfinished.folder)
-        with _quiet_libraries(), self.model.scoring(name, store, unfinished, vectors):
+        with quiet_libraries(), self.model.scoring(name, store, unfinished, vectors):
             began = time.monotonic()
             self._score_with_mteb(task, scratch)
             seconds = time.monotonic() - began
@@ -273,7 +273,7 @@ def check_numbers(task: AbsTask, result: TaskResult) -> None:
 
 
 @contextmanager
-def _quiet_libraries() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Silence what mteb and datasets say of each task: bars of mapped rows, superseded versions."""
     mteb_logger = logging.getLogger("mteb")
     level = mteb_logger.level

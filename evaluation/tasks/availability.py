@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 
 import datasets
-from datasets.naming import camelcase_to_snakecase
 from huggingface_hub import constants, get_session
 
 from evaluation.tasks.find import TaskSpec
 from evaluation.tasks.mteb_tasks import data_path
+from model_loaders.bundle.prepared_data import prepared_folder
 
 logger = logging.getLogger(__name__)
 SECONDS = 3.0  # to wait for the hub
@@ -90,7 +90,5 @@ def in_cache(name: str) -> bool:
     path = data_path(name)
     if path is None or Path(path).is_dir():
         return path is not None
-    *owner, last = path.split("/")
     downloaded = Path(constants.HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "snapshots"
-    prepared = Path(datasets.config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(last)])
-    return any(downloaded.glob("*/*")) or any(prepared.glob("*/*/*"))
+    return any(downloaded.glob("*/*")) or any(prepared_folder(path).glob("*/*/*"))

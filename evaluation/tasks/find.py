@@ -20,6 +20,7 @@ from evaluation.tasks.local_task import fill, local_task
 from evaluation.tasks.mteb_tasks import (
     TaskSelection,
     benchmarks,
+    data_path,
     official_names,
     official_prompt,
     official_task,
@@ -27,6 +28,8 @@ from evaluation.tasks.mteb_tasks import (
     selections,
 )
 from evaluation.tasks.schemas import MTEB_TYPES
+from model_loaders.bundle.check import check_bundled
+from model_loaders.bundle.prepared_data import prepared_folder
 
 UNKNOWN = "unknown"  # the type of a folder whose files make no task
 CLOSE = 3  # names that are suggested for one that is unknown
@@ -95,10 +98,12 @@ class TaskSpec:
             UserError: the rows are missing or malformed. Of mteb's own tasks whatever the hub's libraries raise comes through.
         """
         if self.local is not None:
+            check_bundled(self.local.path)
             fill(task, self.local.current())
         elif self.missing:
             raise UserError(self.missing)
         else:
+            check_bundled(prepared_folder(str(data_path(self.name))))
             task.load_data()
         order_by_id(task)
 

@@ -11,7 +11,7 @@ from common.json_text import parse_json
 from common.lines import read_bytes
 from model_loaders.backbone.base_files import CONFIG
 from model_loaders.backbone.wrapped import WRAPPED, part_of
-from model_loaders.hub import OWN_CODE, needs_own_code
+from model_loaders.hub import OWN_CODE, needs_own_code, split_revision
 
 
 def load_config(directory: Path) -> Any:
@@ -27,19 +27,21 @@ def read_config(name: str | Path, cache_dir: str | Path | None = None) -> Any:
     """
     from transformers import AutoConfig, PreTrainedConfig
 
+    repository, revision = split_revision(name)
+    place = {"cache_dir": cache_dir, "revision": revision or "main"}
     try:
-        content, _ = PreTrainedConfig.get_config_dict(str(name), cache_dir=cache_dir)
+        content, _ = PreTrainedConfig.get_config_dict(repository, **place)
         wrapped = WRAPPED.get(str(content.get("model_type")))
         if wrapped is None:
-            config = AutoConfig.from_pretrained(str(name), cache_dir=cache_dir, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(repository, trust_remote_code=False, **place)
         else:
             config = AutoConfig.for_model(wrapped.model_type, **part_of(content, wrapped))
     except Exception as error:  # the config classes raise whatever an odd value leads to
-        place = Path(name) / CONFIG if Path(name).is_dir() else name
+        shown = Path(name) / CONFIG if Path(name).is_dir() else name
         if needs_own_code(error) or states_own_code(Path(name)):
             raise UserError(f"the base model {name} cannot be loaded: {OWN_CODE}") from error
         what = "describes no model that transformers knows" if Path(name).is_dir() else "has no config that can be read"
-        raise UserError(f"{place} {what}: {first_line(error)}") from error
+        raise UserError(f"{shown} {what}: {first_line(error)}") from error
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
             f"the base model {name} ({config.model_type!r}) has an encoder and a decoder; the designs need a model that is a "

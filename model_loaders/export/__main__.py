@@ -38,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="such as cpu or cuda:1; the GPU where there is one")
     parser.add_argument("--results", type=Path, help="the adapter's scores in mteb's layout, for the card")
     parser.add_argument("--licence", default="", help="of the weights, for the card, by the hub's name, such as apache-2.0")
+    parser.add_argument("--data_licence", default="", help="of the training data, where their own card does not say it")
     parser.add_argument("--cache_dir", help="hub cache")
     return parser
 

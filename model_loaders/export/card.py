@@ -10,16 +10,18 @@ from pathlib import Path
 from huggingface_hub import ModelCardData
 
 from model_loaders.embed_model import EmbedModel
+from model_loaders.export.facts.eval_files import write_eval_files
+from model_loaders.export.facts.results import Score, model_index, table_of
 from model_loaders.export.limits import prefix_of
 from model_loaders.export.reader import READER, script_of
 from model_loaders.export.request import Likeness, Request
-from model_loaders.export.results import Score, model_index, table_of
 from model_loaders.hub import looks_local
 from model_loaders.layouts.manifest import library_versions
 from model_loaders.text.prompts import ROLES
 from pooling import POOLINGS, TOKEN_POOLINGS
 
 CARD = "README.md"
+PLACE = "FOLDER_OR_NAME"  # in commands: where the folder is, which only its reader knows
 ADAPTER = "adapter"  # this toolkit's own layout
 LIBRARIES = {
     "sentence-transformers": "sentence-transformers",
@@ -38,7 +40,20 @@ documents = model.encode(["Mean pooling averages the token vectors."], role="doc
 print(queries @ documents.T)
 ```
 
-The folder is an adapter of the toolkit that trained it. `python -m model_loaders.export` makes folders for other programs."""
+The folder is an adapter of the toolkit that trained it."""
+CITATION = """\
+The designs are those of this paper:
+
+```bibtex
+@misc{tang2024poolingattention,
+  title = {Pooling And Attention: What Are Effective Designs For LLM-Based Embedding Models?},
+  author = {Yixuan Tang and Yi Yang},
+  year = {2024},
+  eprint = {2409.02727},
+  archivePrefix = {arXiv},
+  url = {https://arxiv.org/abs/2409.02727}
+}
+```"""
 
 
 @dataclass(frozen=True)
@@ -48,12 +63,16 @@ class Extra:
     Attributes:
         scores: of the model, for the table and ``model-index``.
         training: a list of facts, as Markdown.
-        licence: the hub's name of it, such as ``apache-2.0``; empty where nobody said it.
+        licence: of the weights, by the hub's name, such as ``apache-2.0``; empty where nobody said it.
+        base_licence: of the base LLM; empty where it is not known.
+        data: hub names of the training data.
     """
 
     scores: Sequence[Score] = ()
     training: str = ""
     licence: str = ""
+    base_licence: str = ""
+    data: Sequence[str] = ()
 
 
 def write_card(request: Request, folder: Path, notes: list[str], likeness: Likeness | None, extra: Extra | None = None) -> None:
@@ -64,7 +83,7 @@ def write_card(request: Request, folder: Path, notes: list[str], likeness: Liken
         f"# {title(model)}",
         f"{model.design.summary}, on {base_words(request)}. Texts in, unit vectors of {model.dim} numbers out.",
         f"```\n{drawing(model)}\n```",
-        f"## Use\n\n{usage(request)}",
+        f"## Use\n\n{usage(request)}{other_ways(request)}",
         f"## What is kept\n\n{kept(model)}",
     ]
     if likeness is not None:
@@ -72,7 +91,8 @@ def write_card(request: Request, folder: Path, notes: list[str], likeness: Liken
     parts += [section for section in (scored(extra.scores), trained(extra.training)) if section]
     if notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
-    parts += [f"## Limits\n\n{limits(model)}", f"## Made with\n\n{made_with()}"]
+    parts += [f"## Limits\n\n{limits(request, extra)}", f"## Made with\n\n{made_with()}", f"## Citation\n\n{CITATION}"]
+    write_eval_files(extra.scores, folder)
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -91,21 +111,23 @@ def trained(training: str) -> str:
     return f"## Training\n\n{training}" if training else ""
 
 
-def limits(model: EmbedModel) -> str:
+def limits(request: Request, extra: Extra) -> str:
     """Return what a reader should not expect of the model."""
-    return (
-        f"Longer texts lose their end. Scores of other prompts than the ones above are not known. What the base LLM "
-        f"({model.base_model.model_type}) may be used for is said by its licence, which holds for these weights too."
-    )
+    licence = f" ({extra.base_licence})" if extra.base_licence else ", which is not known here"
+    sentences = [
+        f"Texts beyond {request.model.recipe.max_length} tokens lose their end.",
+        "Scores with other prompts than the ones above are not known.",
+        f"What the base LLM may be used for is said by its licence{licence}; it holds for these weights too.",
+    ]
+    if not extra.scores:
+        sentences.append("No scores were given for this card.")
+    return " ".join(sentences)
 
 
 def made_with() -> str:
-    """Return the versions of the libraries, and what to cite."""
+    """Return the versions of the libraries."""
     versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
-    return (
-        f"{versions}. The designs are those of [Pooling And Attention: What Are Effective Designs For LLM-Based Embedding "
-        "Models?](https://arxiv.org/abs/2409.02727); please cite the paper."
-    )
+    return f"{versions}."
 
 
 def front_matter(request: Request, extra: Extra) -> str:
@@ -118,6 +140,7 @@ def front_matter(request: Request, extra: Extra) -> str:
         base_model=base or None,
         tags=tags,
         license=extra.licence or None,
+        datasets=list(extra.data) or None,
         model_name=title(request.model) if extra.scores else None,
         eval_results=model_index(extra.scores) or None,
     )
@@ -169,10 +192,9 @@ def usage(request: Request) -> str:
     if request.format == ADAPTER:
         return OWN_USAGE
     if request.format == "sentence-transformers":
-        trust = ", trust_remote_code=True" if request.model.pooling is not None else ""
         return (
             "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
-            f'model = SentenceTransformer("FOLDER_OR_NAME"{trust})\n'
+            f'model = SentenceTransformer("FOLDER_OR_NAME"{trust_of(request)})\n'
             'queries = model.encode_query(["what is mean pooling?"])\n'
             'documents = model.encode_document(["Mean pooling averages the token vectors."])\n'
             "print(model.similarity(queries, documents))\n```\n\n"
@@ -181,6 +203,29 @@ def usage(request: Request) -> str:
         )
     alone = {"onnx": "onnxruntime", "peft": "peft and transformers"}.get(request.format, "transformers alone")
     return f"With {alone}; the folder holds this script as `{READER}`:\n\n```python\n{script_of(request)}```"
+
+
+def other_ways(request: Request) -> str:
+    """Return how else the folder is loaded: by the toolkit, on the command line, and by way of an export."""
+    if request.format == "onnx":
+        return ""
+    base = ', "FOLDER_OR_NAME_OF_THE_BASE_LLM"' if request.format == "peft" else ""
+    ways = []
+    if request.format != ADAPTER:
+        ways.append(f'from Python with the toolkit that trained it: `model_loaders.load("FOLDER_OR_NAME"{base})`')
+    if request.format != "peft":
+        ways.append("on the command line: `pooling-attention encode FOLDER_OR_NAME texts.txt vectors.npy`")
+    if request.format == ADAPTER:
+        ways.append(
+            "with sentence-transformers, after `pooling-attention export FOLDER_OR_NAME exported --format "
+            'sentence-transformers`: `SentenceTransformer("exported"' + trust_of(request) + ")`"
+        )
+    return "\n\nOther ways:\n\n" + "\n".join(f"- {way}" for way in ways)
+
+
+def trust_of(request: Request) -> str:
+    """Return the argument that lets the code of a trainable pooling run; empty where there is none."""
+    return ", trust_remote_code=True" if request.model.pooling is not None else ""
 
 
 def own_code(request: Request) -> str:
@@ -196,7 +241,8 @@ def own_code(request: Request) -> str:
 
 def kept(model: EmbedModel) -> str:
     """Return the facts that decide a vector, as a list."""
-    lines = [f"- attention: {model.design.attention}", f"- end token: {model.tokenizer.end_token or 'none'}"]
+    end = f"`{model.tokenizer.end_token}`" if model.tokenizer.end_token else "none"  # as code: it may look like a tag
+    lines = [f"- attention: {model.design.attention}", f"- end token: {end}"]
     for role in ROLES:
         prompt = prefix_of(model, role)
         words = f"prompt `{json.dumps(prompt, ensure_ascii=False)}`" if prompt else "no prompt"
@@ -210,6 +256,8 @@ def verified(request: Request, likeness: Likeness) -> str:
     """Return what was measured when the folder was made."""
     stored = "" if request.dtype == "float32" else f" and rounded to {request.dtype}"
     merged = f"LoRA was merged in float32{stored}" if request.lora == "merged" else "LoRA is not merged"
+    if not request.model.has_lora:
+        merged = f"The weights are those of the trained model{stored}"
     return (
         f"{merged}. This folder, read in a process without the training toolkit and computed in float32, gave the vectors of "
         f"the trained model for {likeness.texts} texts: smallest cosine {likeness.cosine:.7f}, largest difference of a number "

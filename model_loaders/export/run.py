@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -12,13 +13,14 @@ from common.errors import UserError
 from common.files import new_folder
 from model_loaders.backbone.load import choose_device
 from model_loaders.export.card import Extra, write_card
+from model_loaders.export.facts.licences import licence_of_base
+from model_loaders.export.facts.results import Score, read_scores
+from model_loaders.export.facts.training import hub_data, training_of
 from model_loaders.export.limits import unused_of
 from model_loaders.export.request import Likeness, Lora, Request, check_dtype
-from model_loaders.export.results import read_scores
 from model_loaders.export.table import check_held, format_named
-from model_loaders.export.training import training_of
 from model_loaders.export.verify.compare import reference_of, verify
-from model_loaders.hub import resolve
+from model_loaders.layouts.source import find_base
 from model_loaders.loading import load_model
 from model_loaders.options import LoadOptions
 
@@ -38,7 +40,8 @@ class Order:
         device: where the model computes; ``None`` for the GPU where there is one.
         cache_dir: hub cache.
         results: scores of the adapter in mteb's layout, for the card.
-        licence: for the card.
+        licence: of the weights, for the card.
+        data_licence: of the training data, for the card.
     """
 
     adapter: str
@@ -52,6 +55,7 @@ class Order:
     cache_dir: str | None = None
     results: Path | None = None
     licence: str = ""
+    data_licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,27 @@ def export(order: Order) -> Done:
         with torch.no_grad():
             check = form.write(request, folder, notes)
         likeness = verify(request, check, folder, reference)
-        write_card(request, folder, notes, likeness, extra)
+        write_card(request, folder, notes, likeness, with_base_licence(extra, request))
     return Done(likeness, notes)
 
 
 def extra_of(order: Order) -> Extra:
     """Return what the card says beside the model: scores, training, licence."""
     scores = [] if order.results is None else read_scores(order.results)
-    return Extra(scores, training_of(Path(order.adapter)), order.licence)
+    return extra_facts(Path(order.adapter), scores, order.licence, order.data_licence)
+
+
+def extra_facts(adapter: Path, scores: Sequence[Score], licence: str, data_licence: str) -> Extra:
+    """Return what the files of a run say for its card; the base LLM's licence is added when that is known."""
+    return Extra(scores, training_of(adapter, data_licence), licence, data=hub_data(adapter))
+
+
+def with_base_licence(extra: Extra, request: Request) -> Extra:
+    """Return the facts of a card with the licence of the base LLM."""
+    base = request.model.base_model
+    directory = request.base_directory if request.base_directory != Path() else None
+    name = request.base_name or base.name_or_path
+    return replace(extra, base_licence=licence_of_base(name, base.revision, directory))
 
 
 def request_of(order: Order) -> Request:
@@ -101,7 +118,7 @@ def request_of(order: Order) -> Request:
     model = load_model(None, order.base_model, order.adapter, options)
     if order.lora not in ("merged", "unmerged"):
         raise UserError(f"LoRA is merged or unmerged, not {order.lora!r}")
-    base = resolve(model.base_model.name_or_path, what="base model", cache_dir=order.cache_dir)
+    base = find_base(model.base_model.name_or_path, order.cache_dir, model.base_model.revision)
     return Request(
         model=model,
         format=order.format,

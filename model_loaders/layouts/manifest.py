@@ -84,9 +84,11 @@ class Manifest:
         lora_effect: how far LoRA moves them (``fingerprints.lora_effect``); ``None`` in older manifests.
         trained_dimensions: widths that the vectors were trained to be cut to (Matryoshka), the widest first.
         merged: adapters that were merged into the base LLM, in their order.
+        step: of the training, where the weights were chosen among several checkpoints; ``None`` for those of its end.
         begun_on: the base LLM that training began on, where it changed that LLM's own weights. The folder then holds them all
             (``config.json``, ``model.safetensors``), and ``base_model`` is the folder's own decoder.
-        base_relative: a base LLM in the user's home, from the adapter's folder; ``base_model`` names it by ``~`` then.
+        base_relative: where the base LLM lies from the adapter's folder: of one in the user's home, which ``base_model`` names
+            by ``~``, and of one in an offline bundle.
     """
 
     design: str
@@ -105,12 +107,13 @@ class Manifest:
     base_relative: str = ""
     trained_dimensions: tuple[int, ...] = ()
     merged: tuple[MergedAdapter, ...] = ()
+    step: int | None = None
     begun_on: BaseModel | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``embedder.json`` into ``directory``."""
         content = asdict(self) | {"recipe": self.recipe.to_dict()}
-        for name in ("trained_dimensions", "merged", "begun_on"):
+        for name in ("trained_dimensions", "merged", "begun_on", "step"):
             if not content[name]:
                 del content[name]
         text = json.dumps(content, indent=2, ensure_ascii=False)
@@ -134,11 +137,10 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def with_local_base(manifest: Manifest, directory: Path) -> Manifest:
-    """Return a manifest whose base LLM, named without the user's home, has the directory where it lies here."""
-    name = manifest.base_model.name_or_path
-    if not name.startswith("~"):
-        return manifest
-    places = [Path(name).expanduser()]
+    """Return a manifest whose base LLM has the directory where it lies here: in the user's home, or beside the adapter."""
+    name, places = manifest.base_model.name_or_path, []
+    if name.startswith("~"):
+        places.append(Path(name).expanduser())
     if manifest.base_relative:
         places.append(directory.resolve() / manifest.base_relative)
     for place in places:

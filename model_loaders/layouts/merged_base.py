@@ -67,7 +67,7 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
     manifest = read_manifest(adapter)
     if manifest.pooling is not None:
         raise UserError(f"{adapter} has a trainable pooling, which a merged base would lose: continue it (start: continued)")
-    directory, _ = open_base(manifest.base_model.name_or_path, cache_dir)
+    directory, _ = open_base(manifest.base_model.name_or_path, cache_dir, revision=manifest.base_model.revision)
     lora, merged = changes_of(adapter, manifest, directory)
     content = MergedFile([*merged_into(directory), merged])
     if (target / MERGED_FILE).is_file() and merged_into(target) == tuple(content.merged):

@@ -52,6 +52,7 @@ def read(directory: Path, asked: Asked) -> Source:
         end_token=manifest.end_token,
         tokenizer=directory,
         manifest=manifest,
+        revision="" if asked.base_model else manifest.base_model.revision,
     )
 
 

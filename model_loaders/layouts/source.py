@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from common.errors import UserError
 from common.files import read_json
 from model_loaders.backbone.base_config import load_config
 from model_loaders.backbone.base_files import hash_of_all, weights_hash
-from model_loaders.hub import resolve
+from model_loaders.hub import at_revision, resolve, split_revision
 from model_loaders.layouts.manifest import BaseModel, Manifest
 from model_loaders.layouts.tensors import LORA_CONFIG, LORA_WEIGHTS, read_tensors
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer, load_tokenizer
 from pooling import Sizes
 
+logger = logging.getLogger(__name__)
 Lora = tuple[dict[str, Any], dict[str, Tensor]]
 
 
@@ -58,6 +60,7 @@ class Source:
         tokenizer: folder of the tokenizer; ``None`` for the base LLM's.
         manifest: what our own layout knows of the model that was saved, to be compared with; ``None`` in the others.
         skips_pad: whether the pooling leaves out the pad token's id (published design 5).
+        revision: commit of the base LLM on the hub that the adapter was made with; empty where none is known.
         system: name of a published model or a foreign folder, for results; empty for adapters of the designs.
     """
 
@@ -72,6 +75,7 @@ class Source:
     tokenizer: Path | None = None
     manifest: Manifest | None = None
     skips_pad: bool = False
+    revision: str = ""
     system: str = ""
 
 
@@ -97,13 +101,22 @@ def read_lora(directory: Path) -> Lora:
     return read_json(directory / LORA_CONFIG), read_tensors(directory / LORA_WEIGHTS)
 
 
-def open_base(base_model: str | Path, cache_dir: str | Path | None, quantisation: str = "") -> tuple[Path, BaseModel]:
-    """Resolve a base model's name to its directory, and describe it."""
-    directory = resolve(base_model, what="base model", cache_dir=cache_dir, needs="config.json")
+def open_base(
+    base_model: str | Path, cache_dir: str | Path | None, quantisation: str = "", revision: str = ""
+) -> tuple[Path, BaseModel]:
+    """Resolve a base model's name to its directory, and describe it.
+
+    Args:
+        base_model: hub name, with or without ``@REVISION``, or directory.
+        cache_dir: hub cache; ``None`` for the default one.
+        quantisation: as in ``BaseModel``.
+        revision: commit that an adapter was made with.
+    """
+    directory = find_base(base_model, cache_dir, revision)
     config = load_config(directory)
     local = Path(base_model).expanduser()
     return directory, BaseModel(
-        name_or_path=str(local.resolve()) if local.is_dir() else str(base_model),
+        name_or_path=str(local.resolve()) if local.is_dir() else split_revision(base_model)[0],
         model_type=config.model_type,
         hidden_size=config.hidden_size,
         num_layers=config.num_hidden_layers,
@@ -111,6 +124,24 @@ def open_base(base_model: str | Path, cache_dir: str | Path | None, quantisation
         weights=weights_hash(directory),
         quantisation=quantisation,
     )
+
+
+def find_base(base_model: str | Path, cache_dir: str | Path | None, revision: str = "") -> Path:
+    """Return the directory of a base model, at the commit ``revision`` where that can be had.
+
+    Otherwise, as without a network where the cache has another commit, the one that can be had is taken: ``check_base``
+    compares its weights.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    name = at_revision(str(base_model), revision)
+    if name != str(base_model):
+        try:
+            return resolve(name, what="base model", cache_dir=cache_dir, needs="config.json")
+        except UserError as error:
+            logger.info("%s; another commit is looked for", error)
+    return resolve(base_model, what="base model", cache_dir=cache_dir, needs="config.json")
 
 
 def check_base(source: Source, base: BaseModel, directory: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import listing
-from model_loaders.hub import resolve
+from model_loaders.hub import resolve, split_revision
 from model_loaders.layouts.exported import EXPORTED
 from model_loaders.layouts.known_models import as_published, system_name, with_published_recipe
 from model_loaders.layouts.llm2vec import LLM2VEC
@@ -48,6 +48,7 @@ def read_source(asked: Asked) -> Source:
     directory, layout = open_folder(asked.name, asked.cache_dir)
     if layout is OWN:
         return layout.read(directory, asked)
+    asked = replace(asked, name=split_revision(asked.name)[0])  # a published model is known by its name
     asked, known = as_published(asked, directory)
     source = layout.read(directory, asked)
     if layout is not PUBLISHED or known is not None:

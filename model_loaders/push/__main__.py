@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry_run", action="store_true", help="print files and card, send nothing")
     parser.add_argument("--results", type=Path, help="the adapter's scores in mteb's layout, for the card")
     parser.add_argument("--licence", default="", help="of the weights, by the hub's name, such as apache-2.0")
+    parser.add_argument("--data_licence", default="", help="of the training data, where their own card does not say it")
     parser.add_argument("--base_model", help="where the base model is, if not where the adapter says")
     parser.add_argument("--base_name", default="", help="the base model's name on the hub, where the adapter names a folder")
     parser.add_argument("--lora", choices=("merged", "unmerged"), default="merged", help="as in the export")

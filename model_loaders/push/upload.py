@@ -6,6 +6,8 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from common.errors import UserError
 from common.files import first_line, read_json, write_json
 from common.words import gigabytes
 from model_loaders.backbone.base_files import CONFIG
-from model_loaders.export.card import ADAPTER, CARD, write_card
-from model_loaders.export.run import Order, export, extra_of, request_of
+from model_loaders.export.card import ADAPTER, CARD, PLACE, Extra, write_card
+from model_loaders.export.request import Request
+from model_loaders.export.run import Order, export, extra_of, request_of, with_base_licence
 from model_loaders.hub import looks_local
 from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.tensors import BASE_WEIGHTS, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS
@@ -39,10 +42,14 @@ def push(args: argparse.Namespace) -> None:
         folder = Path(scratch) / "folder"
         order = order_of(args, folder)
         if args.format == ADAPTER:
-            copy_adapter(order)
+            check_adapter(Path(order.adapter))
+            extra = extra_of(order)
+            request = request_of(order)  # loads it: what goes out is whole, and gives the vectors that it gave
+            copy_adapter(Path(order.adapter), folder, request, extra)
         else:
             for note in export(order).notes:
                 print(f"note: {note}")
+        name_in_card(folder, args.name)
         print_files(folder)
         if args.dry_run:
             print((folder / CARD).read_text(encoding="utf-8"))
@@ -59,40 +66,69 @@ def check_name(name: str) -> None:
         raise UserError(f"{name!r} is no name of a repository (OWNER/NAME): {first_line(error)}") from error
 
 
+def check_adapter(adapter: Path) -> None:
+    """Raise a UserError unless a folder holds an adapter of this toolkit."""
+    if not (adapter / MANIFEST).is_file():
+        raise UserError(f"{adapter} has no {MANIFEST}: give an adapter of this toolkit, or --format to export another folder")
+
+
 def order_of(args: argparse.Namespace, folder: Path) -> Order:
     """Return the order of the export."""
     values = vars(args) | {"output": folder}
     return Order(**{field.name: values[field.name] for field in fields(Order)})
 
 
-def copy_adapter(order: Order) -> None:
+def copy_adapter(adapter: Path, folder: Path, request: Request, extra: Extra) -> None:
     """Copy the files of an adapter that belong on the hub, without paths of this machine, and write its card.
 
+    Args:
+        adapter: its folder.
+        folder: to make.
+        request: the adapter's model, and the base LLM's name on the hub.
+        extra: facts for the card.
+
     Raises:
-        UserError: it is no adapter of this toolkit, or its base LLM is a folder of this machine.
+        UserError: its base LLM is a folder of this machine.
     """
-    adapter = Path(order.adapter)
-    if not (adapter / MANIFEST).is_file():
-        raise UserError(f"{adapter} has no {MANIFEST}: give an adapter of this toolkit, or --format to export another folder")
-    extra = extra_of(order)
-    request = request_of(order)  # loads it: what goes out is whole, and gives the vectors that it gave
     manifest = read_json(adapter / MANIFEST)
     key = "base_model" if manifest.get("begun_on") is None else "begun_on"
-    base = order.base_name or manifest[key]["name_or_path"]
-    if not order.base_name and (looks_local(base) or Path(base).expanduser().is_dir()):
-        raise UserError(
-            "the adapter names its base model by a folder of this machine, which nobody else has: give its name on the hub "
-            "(--base_name OWNER/NAME), or send a folder that holds all weights (--format sentence-transformers)"
-        )
-    order.output.mkdir()
+    base = base_of(manifest[key]["name_or_path"], request.base_name)
+    folder.mkdir()
     for pattern in SENT if key == "base_model" else (*SENT, *SENT_OF_BASE):
         for path in adapter.glob(pattern):
-            shutil.copyfile(path, order.output / path.name)
+            shutil.copyfile(path, folder / path.name)
     manifest[key]["name_or_path"], manifest["base_relative"] = base, ""
-    (order.output / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if (order.output / LORA_CONFIG).is_file():
-        write_json(read_json(adapter / LORA_CONFIG) | {"base_model_name_or_path": base}, order.output / LORA_CONFIG)
-    write_card(replace(request, base_name=base), order.output, [], None, extra)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if (folder / LORA_CONFIG).is_file():
+        write_json(read_json(adapter / LORA_CONFIG) | {"base_model_name_or_path": base}, folder / LORA_CONFIG)
+    request = replace(request, base_name=base)
+    write_card(request, folder, [], None, with_base_licence(extra, request))
+
+
+def base_of(name: str, base_name: str, flag: str = "--base_name") -> str:
+    """Return the name by which others find the base LLM.
+
+    Args:
+        name: as the adapter has it.
+        base_name: as the user gives it; empty where not.
+        flag: by which the user gives it.
+
+    Raises:
+        UserError: it is a folder of this machine, and no name was given.
+    """
+    if not base_name and (looks_local(name) or Path(name).expanduser().is_dir()):
+        raise UserError(
+            "the adapter names its base model by a folder of this machine, which nobody else has: give its name on the hub "
+            f"({flag} OWNER/NAME), or send a folder that holds all weights (python -m model_loaders.push … --format "
+            "sentence-transformers)"
+        )
+    return base_name or name
+
+
+def name_in_card(folder: Path, name: str) -> None:
+    """Put a repository's name into the commands of a card."""
+    card = folder / CARD
+    card.write_text(card.read_text(encoding="utf-8").replace(PLACE, name), encoding="utf-8")
 
 
 def print_files(folder: Path) -> None:
@@ -102,16 +138,35 @@ def print_files(folder: Path) -> None:
             print(f"  {path.relative_to(folder).as_posix():45}{gigabytes(path.stat().st_size):>12}")
 
 
+def make_repository(name: str, *, private: bool) -> str:
+    """Make a repository unless it is there; returns its whole name.
+
+    Raises:
+        UserError: the name is none, the hub refuses it or the token, or cannot be reached.
+    """
+    check_name(name)
+    with told(name):
+        made = HfApi().create_repo(name, private=private, exist_ok=True, repo_type="model")
+    return str(made.repo_id)
+
+
 def send(folder: Path, name: str, *, private: bool) -> str:
     """Send a folder in one commit, and return its address.
 
     Raises:
         UserError: the hub refuses the token or the repository, or the connection breaks.
     """
-    api = HfApi()
+    name = make_repository(name, private=private)
+    with told(name):
+        commit = HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by pooling-and-attention")
+    return str(commit.commit_url)
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Turn what the hub's client raises inside the block into a UserError that says what to do."""
     try:
-        api.create_repo(name, private=private, exist_ok=True, repo_type="model")
-        commit = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by pooling-and-attention")
+        yield
     except OfflineModeIsEnabled as error:
         raise UserError("HF_HUB_OFFLINE is set, so nothing is sent; unset it, or look with --dry_run") from error
     except HfHubHTTPError as error:
@@ -121,7 +176,6 @@ def send(folder: Path, name: str, *, private: bool) -> str:
             f"the connection to the hub broke ({first_line(error)}): the repository {name} is as it was, since all files come "
             "with one commit. Give the same command again; what was uploaded already is not sent twice."
         ) from error
-    return str(commit.commit_url)
 
 
 def refusal(error: HfHubHTTPError, name: str) -> str:

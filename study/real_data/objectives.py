@@ -15,9 +15,10 @@ from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder, list_folder
 from study.real_data.layout import mix_entry, training_files, write_mix
 from triplets.arguments import DataArguments
-from triplets.conversion.classes import by_example, read_classes
-from triplets.conversion.result import ConversionReport, Row, key_of, texts_to_leave_out, write_rows
-from triplets.conversion.similarity import read_pairs, similar
+from triplets.conversion.classes import ClassRows, Draws, read_classes
+from triplets.conversion.result import ConversionReport, GivenRows, Row, RowMaker, key_of, texts_to_leave_out, write_rows
+from triplets.conversion.similarity import Limits, SimilarRows, read_pairs
+from triplets.conversion.store import Store, working
 from triplets.read import read_triplets
 
 HIGH_SCORE, LOW_SCORE = 4.0, 2.5  # of a positive at least, of a negative at most (NV-Embed, section 4.1)
@@ -44,7 +45,9 @@ def lay_out_objectives(data: Path, output_dir: Path, most_rows: int) -> tuple[Pa
         UserError: a file cannot be read, or no task has training rows.
     """
     one_file = output_dir / "train.jsonl"
-    write_rows(triplets_of(output_dir / "mix.yaml"), one_file, ConversionReport(), {"data": str(data)})
+    facts: Row = {"data": str(data)}
+    with working(one_file, facts, [output_dir / "mix.yaml", *training_files(data)]) as store:
+        write_rows(GivenRows(triplets_of(output_dir / "mix.yaml")), store, one_file, ConversionReport(), facts)
     write_held_out(data, most_rows, output_dir / "mix.yaml", output_dir / "held_out.jsonl")
     for name in MINED:
         write_mix(output_dir / f"{name}.yaml", [{"name": str((output_dir / f"{name}.jsonl").resolve()), "label": name}])
@@ -101,18 +104,18 @@ def labelled_entry(task: LocalFolder, file: Path, folder: Path, leave_out: set[i
     """Write the triplets of a task's training rows; return their entry in the blend."""
     report, output = ConversionReport(), folder / f"{task.path.name}.jsonl"
     output.parent.mkdir(exist_ok=True)
-    write_rows(labelled_rows(task, file, report, leave_out, most_rows), output, report, {"input": str(file)})
+    facts: Row = {"input": str(file)}
+    with working(output, {**facts, "most_rows": most_rows}, [file]) as store:
+        write_rows(labelled_rows(task, store, report, leave_out, most_rows), store, output, report, facts)
     return {**mix_entry(output, most_rows), "label": task.path.name}
 
 
-def labelled_rows(
-    task: LocalFolder, file: Path, report: ConversionReport, leave_out: set[int], most_rows: int
-) -> Iterator[Row]:
-    """Yield the triplets of a task's training rows: classes by example, scored pairs in both directions."""
+def labelled_rows(task: LocalFolder, store: Store, report: ConversionReport, leave_out: set[int], most_rows: int) -> RowMaker:
+    """Return the maker of the triplets of a task's training rows: classes by example, scored pairs in both directions."""
+    file = training_file(task)
+    assert file is not None
     if task.schema.kind == "classification":
-        classes = read_classes(file, report, leave_out)
-        each = max(1, most_rows // len(classes.members))
-        yield from by_example(classes, 1, each, 0, report)
-    else:
-        pairs = read_pairs(file, report, leave_out)
-        yield from similar(pairs, positive_score=HIGH_SCORE, negative_score=LOW_SCORE, negatives=1, report=report)
+        classes = read_classes(file, store, report, leave_out)
+        each = max(1, most_rows // max(1, len(classes.names())))
+        return ClassRows(classes, Draws("example", 1, each, 0), report)
+    return SimilarRows(read_pairs(file, store, report, leave_out), Limits(HIGH_SCORE, LOW_SCORE, 1), report)

@@ -138,6 +138,11 @@ def make_table(rows: Sequence[HeadlineRow], headline: str) -> TextTable:
     return TextTable(f"Scores by task, and gains on {headline}", head, lines, notes(rows, headline))
 
 
+def best_first(rows: Sequence[HeadlineRow], headline: str) -> list[HeadlineRow]:
+    """Return the rows by their score on the headline task, of designs the trained one, the best first."""
+    return sorted(rows, key=lambda row: -row.scores.get(headline, -1.0))
+
+
 def as_markdown(table: TextTable) -> str:
     """Return the table as Markdown, its notes below it."""
     rows = list(map(markdown_row, table.rows))

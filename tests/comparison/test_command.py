@@ -374,7 +374,7 @@ def test_no_name_is_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
     assert (tmp_path / "rows.csv").read_text().splitlines() == ["system,mean", "'=HYPERLINK(1),-0.5", "a=b,0.1"]
 
 
-def test_a_large_table_is_not_printed_and_its_json_is_written_in_pieces(
+def test_a_large_table_is_not_printed_and_its_comparisons_are_packed(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write({f"o/m{number}": scores(number / 50, number) for number in range(4)})
@@ -389,6 +389,7 @@ def test_a_large_table_is_not_printed_and_its_json_is_written_in_pieces(
     assert "The 6 comparisons are too many to print; each is a row of comparison.csv." in printed and "m0 - m1" not in printed
     assert (tmp_path / "listed/comparison.csv").read_text() == (tmp_path / "whole/comparison.csv").read_text()
     pieces, whole = (tmp_path / f"{folder}/comparison.json" for folder in ("listed", "whole"))
-    assert json.loads(pieces.read_text()) == json.loads(whole.read_text())
+    assert json_file.read_json(pieces) == json_file.read_json(whole) == json.loads(whole.read_text())
+    assert json.loads(pieces.read_text())["categories"][0]["contrasts_in"] == "contrasts.jsonl.gz"
     assert len(pieces.read_text().splitlines()) < len(whole.read_text().splitlines()) / 10
     assert "too many to print" in (tmp_path / "listed/report.html").read_text()

@@ -23,6 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from model_loaders.backbone.load import train_weights
 from tests.tiny import new_model, triplets
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from trainers.step import contrastive as step_module
@@ -49,6 +50,7 @@ class Case:
         broken: a mistake to make on purpose.
         checkpointing: recompute activations.
         group_tokens: of one forward pass without gradient caching.
+        full: train all weights of the base LLM.
         distilled: kind of a distillation beside a contrastive loss with more terms; empty for none.
         widths: three of a Matryoshka loss; none for the contrastive one.
     """
@@ -65,6 +67,7 @@ class Case:
     group_tokens: int | None = None
     widths: list[int] = field(default_factory=list)
     distilled: str = ""
+    full: bool = False
 
     def joined(self) -> Case:
         """Return the same training in one process."""
@@ -89,7 +92,9 @@ class ShareTrainer(ContrastiveTrainer):
             activation_checkpointing=case.checkpointing,
             **{"use_cpu": True, "optim": "sgd", "learning_rate": 0.05, "max_grad_norm": 0.0, **arguments, **case.arguments},
         )  # fmt: skip
-        model = new_model(case.design, Path(base))
+        model = new_model(case.design, Path(base), **({"lora": None} if case.full else {}))
+        if case.full:
+            train_weights(model.backbone)
         rows = triplets(sum(map(sum, case.splits)), negatives=3)
         for index, row in enumerate(rows):
             row["negatives"] = row["negatives"][: index % 4]  # ragged

@@ -34,6 +34,8 @@ CASES = [
     Case("checkpointing", "model5", RAGGED2, 24, checkpointing=True),
     Case("adam", "model5", RAGGED2, 24, arguments=ADAM),
     Case("clipped", "model5", RAGGED2, 24, arguments={"max_grad_norm": 1.0}),
+    Case("full", "bidirectional_mean", RAGGED2, 24, arguments={"learning_rate": 1e-3}, full=True),
+    Case("full with pooling", "model3", RAGGED2, None, arguments={"learning_rate": 1e-3}, full=True),
     Case("local", "model1", RAGGED2, 24, options={"negatives_across_processes": False}),
 ]
 ACCUMULATION = Case("accumulation", "model3", [*RAGGED2, [3, 4]], 24, arguments={"gradient_accumulation_steps": 2})

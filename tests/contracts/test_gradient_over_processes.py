@@ -38,6 +38,7 @@ TWO = [
     Case("several groups at once", "model5", EMPTY2, None, group_tokens=24),
     Case("matryoshka", "model1", RAGGED2, 24, arguments={"learning_rate": 1e-4}, widths=[32, 8, 4]),
     Case("divergence", "model1", RAGGED2, 24, arguments={"learning_rate": 1e-3}, distilled="kl"),
+    Case("full", "bidirectional_mean", RAGGED2, 24, arguments={"learning_rate": 1e-3}, full=True),
     Case("accumulation", "model3", [*RAGGED2, [3, 4]], 24, arguments={"gradient_accumulation_steps": 2}),
     Case("accumulation at once", "model1", [*RAGGED2, [3, 4]], None, arguments={"gradient_accumulation_steps": 2}),
 ]

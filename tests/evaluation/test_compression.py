@@ -52,5 +52,7 @@ def test_what_makes_no_sense(base: Path, data_dir: Path, tmp_path: Path, capsys:
     command = [str(tmp_path / "adapter"), "--data_dir", str(data_dir), "--device", "cpu", "--output_dir", str(tmp_path / "out")]
     assert main([*command, "--dimensions", "64"]) == 1
     assert "have 32 numbers" in capsys.readouterr().err
+    assert main([*command, "--dimensions", "8", "--name", "cut-{dimensions}"]) == 1
+    assert "the same for two settings" in capsys.readouterr().err
     assert main([*command, "--precisions", "int4"]) == 1
     assert "precision" in capsys.readouterr().err

@@ -119,7 +119,7 @@ def test_a_mix_is_keyed_by_content(study_file: Path) -> None:
     assert len({first, second, folder()}) == 3
 
 
-STUDIES = sorted(path for path in (ROOT / "configs" / "studies").rglob("*.yaml") if path.parent.name != "stages")
+STUDIES = sorted(path for path in (ROOT / "configs" / "studies").rglob("*.yaml") if path.parent.name != "trainings")
 
 
 @pytest.mark.parametrize("path", [ROOT / "configs" / "quickstart.yaml", *STUDIES], ids=lambda path: path.stem)
@@ -153,6 +153,22 @@ def test_shipped_studies_are_valid(path: Path, tmp_path: Path, monkeypatch: pyte
     assert len(kinds) == len(config.base_models) * (len(config.designs) * len(config.recipe_names) + len(config.systems))
     for cell in kinds.values():
         assert parse(training_words(study, cell), design=cell.script_design).training.max_steps > 0
+
+
+@pytest.mark.parametrize(("name", "objective"), [("supervised", "contrastive"), ("held_out_loss", "mntp")])
+def test_trainings_beside_the_studies_of_objectives(
+    name: str, objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ROOT / "configs" / "studies" / "objectives" / "trainings" / f"{name}.yaml"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "objectives").mkdir(parents=True)
+    (tmp_path / "runs" / "objectives" / "mix.yaml").write_text("- name: some/data\n")
+    config = parse(["--config", str(file), "--output_dir", str(tmp_path / "out")], objective=objective)
+    study = read_study_config(file.parents[1] / "mntp.yaml", {})
+    common = {key: value for key, value in study.training.items() if key in yaml.safe_load(file.read_text())}
+    assert len(common) >= 7
+    for key, value in common.items():
+        assert key in ("dataset_config", "lora_dropout") or config.resolved()[key] == value, key
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from trainers.checkpoints.run_files import CONFIG_FILE, RESULT_FILE, SEAL_FILE, 
 from trainers.flags.arguments import ContrastiveArguments, ModelArguments, ObjectiveArguments
 from trainers.flags.flag import flags_of
 from trainers.flags.home import without_home
+from trainers.scoring.arguments import ScoringArguments
 
 Record = Mapping[str, Any]  # the flags of a run, as in train_config.json
 
@@ -29,6 +30,9 @@ CHANGEABLE = (
     "eval_",
     "per_device_eval_",
     "max_eval_",
+    "early_stopping_",
+    "load_best_model_at_end",
+    "metric_for_best_model",
     "dataloader_",
     "report_to",
     "run_name",
@@ -50,8 +54,11 @@ BY_CONTENT = (
     "torch_dtype",
 )
 NAMES = ("name", "file", "config_name")  # keys of a data set of which the same is true
+# Flags by which a finished run is not yet finished, where they are others than before.
+LENGTH = ("max_steps", "num_train_epochs", "early_stopping_", "load_best_model_at_end", "metric_for_best_model")
+OWN_GROUPS = (ContrastiveArguments, ObjectiveArguments, ScoringArguments)
 MODEL_FLAGS = flags_of(ModelArguments)
-DEFAULTS = flags_of(ContrastiveArguments, ObjectiveArguments) | {name: MODEL_FLAGS[name] for name in ("train", "last_layers")}
+DEFAULTS = flags_of(*OWN_GROUPS) | {name: MODEL_FLAGS[name] for name in ("train", "last_layers")}
 
 
 def check_output_dir(output_dir: Path, record: Record, *, resume: str | bool | None) -> None:
@@ -165,4 +172,4 @@ def is_finished(output_dir: Path, record: Record) -> bool:
         return False
     before = without_home(read_json(output_dir / CONFIG_FILE))
     check_same_run(before, record, output_dir)
-    return not {"max_steps", "num_train_epochs", *BY_CONTENT} & set(changes(before, record))
+    return not any(name in BY_CONTENT or name.startswith(LENGTH) for name in changes(before, record))

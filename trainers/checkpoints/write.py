@@ -23,7 +23,7 @@ from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.saving import save
 from trainers.checkpoints.read_back import check_weights, read_back
-from trainers.checkpoints.run_files import SEAL_FILE, STAGE, checkpoint_name, checkpoints
+from trainers.checkpoints.run_files import SEAL_FILE, STAGE, checkpoint_name, checkpoints, step_of
 from trainers.checkpoints.seal import RunIdentity, write_seal
 from trainers.step.distributed import first_trouble
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import TrainerState, TrainingArguments
 
     from trainers.monitor.metrics import RunningMetrics
+    from trainers.scoring.selection import Selection
 
 
 class CheckpointedTrainer(Protocol):
@@ -41,6 +42,7 @@ class CheckpointedTrainer(Protocol):
         stage: directory that Trainer's own saving writes below while it is set, instead of the output directory.
         identity: of the run.
         metrics: counts of the batches.
+        selection: the rule by which the best checkpoint is known; None for none.
     """
 
     model: EmbedModel
@@ -50,6 +52,7 @@ class CheckpointedTrainer(Protocol):
     stage: str | None
     identity: RunIdentity
     metrics: RunningMetrics
+    selection: Selection | None
 
     def save_model(self, output_dir: str | None = None) -> None:
         """Write the adapter directory; called on every process."""
@@ -58,10 +61,13 @@ class CheckpointedTrainer(Protocol):
         """Return the sums that a run which goes on needs for its figures; called on every process."""
 
 
-def save_checkpoint(model: EmbedModel, directory: Path, *, write: bool = True) -> None:
-    """Write the model as an adapter directory into ``directory``; called on every process, one of which writes."""
+def save_checkpoint(model: EmbedModel, directory: Path, *, write: bool = True, step: int | None = None) -> None:
+    """Write the model as an adapter directory into ``directory``; called on every process, one of which writes.
+
+    ``step`` is that of weights that were chosen among several checkpoints.
+    """
     training = model.training
-    save(model, directory, write=write)
+    save(model, directory, write=write, step=step)
     model.train(training)
 
 
@@ -84,7 +90,9 @@ def publish_checkpoint(trainer: CheckpointedTrainer, write: Callable[[], None]) 
         trainer.stage = None
         if trouble is not None:
             checkpoint.give_up(trouble)
-    checkpoint.drop_old(trainer.args.save_total_limit)
+    selection = trainer.selection
+    best = None if selection is None else selection.kept_step(trainer.state.log_history)
+    checkpoint.drop_old(trainer.args.save_total_limit, best)
     trainer.accelerator.wait_for_everyone()
 
 
@@ -146,15 +154,29 @@ class StagedCheckpoint:
             f"{way_on(self.output_dir)}"
         )
 
-    def drop_old(self, limit: int | None) -> None:
-        """Remove the oldest checkpoints beyond a number, and the stage."""
+    def drop_old(self, limit: int | None, best: int | None = None) -> None:
+        """Remove the oldest checkpoints beyond a number, never that of the ``best`` step, and the stage."""
         if not self.is_first:
             return
         saved = checkpoints(self.output_dir)
         if limit:
-            for old in saved[:-limit]:
+            kept = kept_checkpoints(saved, limit, best)
+            for old in (path for path in saved if path not in kept):
                 old.rename(self.stage / old.name)  # a checkpoint is never seen half-deleted
         shutil.rmtree(self.stage, ignore_errors=True)
+
+
+def kept_checkpoints(saved: list[Path], limit: int, best: int | None) -> list[Path]:
+    """Return the checkpoints that stay: the newest, by which the run goes on, and that of the best step.
+
+    Args:
+        saved: those that are there, oldest first.
+        limit: how many stay; of a limit of 1 two stay where the best is not the newest.
+        best: the best step, None where none is better than others.
+    """
+    newest = saved[-limit:]
+    best_of_old = [path for path in saved[:-limit] if step_of(path) == best]
+    return [*best_of_old, *(newest[1:] if best_of_old and limit > 1 else newest)]
 
 
 def save_final(trainer: CheckpointedTrainer, directory: Path) -> None:

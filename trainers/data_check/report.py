@@ -11,7 +11,7 @@ from common.errors import UserError
 from model_loaders.hub import resolve
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
 from model_loaders.layouts.published import PUBLISHED
-from model_loaders.layouts.source import Asked
+from model_loaders.layouts.source import Asked, find_base
 from model_loaders.layouts.source import tokenizer_and_recipe as source_parts
 from model_loaders.layouts.table import open_folder, read_source
 from model_loaders.text.recipe import Recipe
@@ -230,7 +230,7 @@ def tokenizer_and_recipe(check: DataCheck) -> tuple[TextTokenizer | None, Recipe
             return TextTokenizer.of(load_tokenizer(directory), recipe, manifest.end_token), recipe
         if layout is not PUBLISHED:  # that one has the tokenizer and, but for design 5's pad token, the recipe of its base LLM
             source = read_source(Asked(adapter, base_model=base, cache_dir=model.cache_dir))
-            place = resolve(source.base_model, what="base model", cache_dir=model.cache_dir, needs="config.json")
+            place = find_base(source.base_model, model.cache_dir, source.revision)
             tokenizer, own = source_parts(source, place)
             recipe = continued_recipe(own, model, check.data, check.explicit)
             return TextTokenizer.of(tokenizer.tokenizer, recipe, source.end_token), recipe

@@ -17,6 +17,8 @@ from model_loaders.text.named import named_recipe
 from model_loaders.text.prompts import check_task_prompts, template_named
 from model_loaders.text.recipe import Recipe
 from trainers.flags.flag import option
+from trainers.flags.inherited import HubArguments
+from trainers.scoring.arguments import ScoringArguments
 from triplets.arguments import DataArguments
 
 # Located from this file, not from the working directory: the published code read ./lora.json and broke elsewhere.
@@ -285,7 +287,8 @@ class RunArguments:
     )
 
 
-GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, ObjectiveArguments, RunArguments)
+GROUPS: tuple[type, ...] = (ModelArguments, DataArguments, ContrastiveArguments, ObjectiveArguments)
+GROUPS += (ScoringArguments, RunArguments, HubArguments)
 
 # These come with the adapter of --peft_model_name_or_path. The published layout does not hold its number of heads, so
 # --pooling_heads may be given there and is not in this list.
@@ -310,9 +313,6 @@ ADAPTER_DEFAULTS = (
 POOLING_FLAGS = tuple(
     flag.name for flag in (*fields(ModelArguments), *fields(ContrastiveArguments)) if flag.name.startswith("pooling_")
 )
-
-# Mean nothing without --eval_dataset.
-EVALUATION_FLAGS = ("eval_delay", "eval_dataset_split", "per_device_eval_batch_size")
 
 # Mean nothing to another objective than mntp.
 MASKING_FLAGS = ("mask_token", "mask_share", "masking", "block_diagonal")

@@ -5,6 +5,7 @@ The place of the next check:
 1. One field alone (a range, a list of valid values): ``__post_init__`` of its dataclass. A number: `trainers.flags.ranges`.
 2. An inherited flag that cannot be honoured: the tables of `trainers.flags.inherited`.
 3. Two flags together, a flag and the design, a flag and the machine: a function here, called by `check_flags`.
+   Those of evaluations: `trainers.scoring.checks`.
 4. The launcher's environment: `trainers.flags.launcher`.
 5. Flags together with the data or the model, once they are read: `trainers.run.preflight`.
 """
@@ -20,10 +21,11 @@ from typing import Any
 
 from common.errors import UserError
 from model_loaders.designs import DESIGNS, PUBLISHED_SIZES
-from trainers.flags.arguments import ADAPTER_FLAGS, EVALUATION_FLAGS, MASKING_FLAGS, POOLING_FLAGS, VECTOR_FLAGS
+from trainers.flags.arguments import ADAPTER_FLAGS, MASKING_FLAGS, POOLING_FLAGS, VECTOR_FLAGS
 from trainers.flags.flag import Flag, FlagValue
 from trainers.flags.inherited import REFUSED, REFUSED_VALUES, RENAMED
 from trainers.flags.ranges import check_ranges
+from trainers.scoring.checks import check_evaluation
 
 Values = Mapping[str, Any]
 
@@ -49,14 +51,22 @@ def check_flags(
     _check_quantisation(values, has_gpu=has_gpu)
     _check_train(values, typed, design)
     _check_pooling(values, typed, design)
-    _check_evaluation(values, typed)
+    check_evaluation(values, typed)
     _check_length(values)
     _check_numbers(values)
     _check_loss(values)
     _check_objective(values, typed, design)
     _check_batching(values)
+    _check_hub(values)
     if not values.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
+
+
+def _check_hub(values: Values) -> None:
+    """Refuse an upload's details without an upload."""
+    for name in ("hub_model_id", "hub_private_repo", "hub_base_name", "hub_licence"):
+        if values.get(name) and not values.get("push_to_hub"):
+            raise UserError(f"--{name} does nothing without --push_to_hub: give both, or none")
 
 
 def _check_refused(values: Values, inherited: Mapping[str, Flag]) -> None:
@@ -155,26 +165,6 @@ def _check_train(values: Values, typed: set[str], design: str) -> None:
         )
 
 
-def _check_evaluation(values: Values, typed: set[str]) -> None:
-    """Refuse an evaluation without data, and data without an evaluation."""
-    if values.get("eval_dataset") is not None:
-        if values.get("eval_strategy") == "no":
-            raise UserError("--eval_dataset would not be used with --eval_strategy no: give epoch or steps")
-        return
-    useless = [name for name in EVALUATION_FLAGS if name in typed]
-    # The published launch commands give both batch sizes as the same number, and evaluate nothing.
-    if values.get("per_device_eval_batch_size") == values.get("per_device_train_batch_size"):
-        useless = [name for name in useless if name != "per_device_eval_batch_size"]
-    if values.get("eval_on_start"):
-        useless.insert(0, "eval_on_start")
-    if values.get("eval_steps") is not None:
-        useless.insert(0, "eval_steps")
-    if values.get("eval_strategy", "no") != "no":
-        useless.insert(0, "eval_strategy")
-    if useless:
-        raise UserError(f"--{useless[0]} does nothing without --eval_dataset: give both, or none")
-
-
 def _check_length(values: Values) -> None:
     """Refuse a run without a step: Trainer looks at the limit only after the first one."""
     steps, epochs = values.get("max_steps", -1), values.get("num_train_epochs", 1.0)
@@ -247,8 +237,6 @@ def _check_richer_loss(values: Values) -> None:
             if acts(name, 1.0):
                 raise UserError(f"--{name} does nothing without --distillation: leave it out")
         return
-    if values.get("matryoshka_dims"):
-        raise UserError("--distillation has one width: leave --matryoshka_dims out")
     if distillation == "margin_mse" and acts("teacher_temperature", 1.0):
         raise UserError("--teacher_temperature is of --distillation kl: leave it out")
     if values.get("objective") == "simcse":

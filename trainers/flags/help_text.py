@@ -27,11 +27,12 @@ EVERYDAY: dict[str, str] = {
     "logging_steps": "Steps between two lines of the log.",
     "save_steps": "Steps between two checkpoints.",
     "save_total_limit": "Checkpoints to keep.",
-    "eval_strategy": "no, steps or epoch, for --eval_dataset.",
+    "eval_strategy": "no, steps or epoch, for --eval_dataset and --eval_tasks.",
+    "eval_steps": "Steps between two evaluations.",
     "per_device_eval_batch_size": "As --per_device_train_batch_size, for --eval_dataset.",
     "resume_from_checkpoint": "Go on from this checkpoint; without a value from the newest of --output_dir.",
     "seed": "Seed of initialisation, data order and dropout.",
-    "report_to": "tensorboard, wandb, ...; nothing unless asked for.",
+    "report_to": "tensorboard, wandb, trackio, ...; nothing unless asked for.",
 }
 
 

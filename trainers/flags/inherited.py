@@ -2,12 +2,29 @@
 
 A contrastive trainer with its own loss, data order and checkpoints cannot honour all of them. A flag that it cannot honour
 is refused when it is given with another value than its default, with the reason: a flag that does nothing is worse than none.
-Only tables stand here; `trainers.flags.checks` applies them.
+Tables stand here, which `trainers.flags.checks` applies, and the flags whose work the toolkit does in Trainer's place.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+from trainers.flags.flag import option
+
+
+@dataclass
+class HubArguments:
+    """The upload of the finished adapter."""
+
+    push_to_hub: bool = option(False, "After training, send the adapter to the hub with a model card, in one commit.")
+    hub_model_id: str | None = option(None, "Its repository, OWNER/NAME. Unset: of the token's owner, named as --output_dir.")
+    hub_private_repo: bool = option(False, "Make the repository private, if it is new.")
+    hub_base_name: str | None = option(
+        None, "The base LLM's name on the hub, where --model_name_or_path is a folder of this machine."
+    )
+    hub_licence: str | None = option(None, "Licence of the adapter, by the hub's name, such as apache-2.0.")
+
 
 # Where ours differ from TrainingArguments' defaults.
 DEFAULTS: dict[str, Any] = {
@@ -43,18 +60,18 @@ GONE: dict[str, tuple[str, str]] = {
     "simcse_dropout": ("", "nothing ever read it in the published scripts; dropout is --lora_dropout"),
 }
 
-_UPLOAD = "an upload is not part of training: upload the finished directory with hf upload NAME OUTPUT_DIR"
+_UPLOAD = "the finished adapter is sent once, with its newest commit: --push_to_hub, and --hub_model_id for its name"
 _COMPILE = "gradient caching and checkpointing under torch.compile are not verified to give the exact gradient"
 _LAUNCHER = "choose the engine in the launcher's file: accelerate launch --config_file configs/accelerate/..."
-_BEST = (
-    "checkpoints are not ranked during training: keep several (--save_total_limit), compare eval_loss in trainer_state.json "
-    "or score them with run_mteb.py"
-)
+_BEST = "the best checkpoint is kept beside others, by which a run goes on: give --load_best_model_at_end with --save_steps"
 _EVALUATIONS = (
     "its rates depend on evaluations, and a run that goes on may make others: take a schedule of the steps, such as cosine or "
     "warmup_stable_decay"
 )
-_LOSS_ONLY = "evaluation during training computes the loss; the evaluation scripts compute metrics"
+_LOSS_ONLY = "evaluation during training computes the loss, and with --eval_tasks the scores of tasks"
+
+# Flags of our own by the same names (`trainers.scoring.arguments`): Trainer itself is not told of them.
+OURS = ("load_best_model_at_end", "metric_for_best_model")
 
 # Given with another value than its default, each of these is an error with this reason.
 REFUSED: dict[str, str] = {
@@ -100,19 +117,14 @@ REFUSED: dict[str, str] = {
     "eval_do_concat_batches": _LOSS_ONLY,
     "eval_use_gather_object": _LOSS_ONLY,
     "eval_accumulation_steps": _LOSS_ONLY,
-    "do_eval": "give --eval_dataset, and --eval_strategy if not after each epoch",
+    "do_eval": "give --eval_dataset or --eval_tasks, and --eval_strategy if not after each epoch",
     "do_train": "training is what this command does; --dry_run tries it without leaving anything behind",
     "do_predict": "encode with EmbedModel.encode, score with run_mteb.py",
     # checkpoints
-    "load_best_model_at_end": _BEST,
-    "metric_for_best_model": _BEST,
-    "greater_is_better": _BEST,
+    "greater_is_better": "it follows from --metric_for_best_model: a loss is best low, every other figure high",
     "save_on_each_node": "the first process of the run writes the checkpoints, whole or not at all",
     "enable_jit_checkpoint": "it saves in the middle of a step, and not on all processes at the same one",
-    "push_to_hub": _UPLOAD,
-    "hub_token": _UPLOAD,
-    "hub_private_repo": _UPLOAD,
-    "hub_model_id": _UPLOAD,
+    "hub_token": "others see a command line: log in with hf auth login, or set HF_TOKEN",
     "hub_strategy": _UPLOAD,
     "hub_always_push": _UPLOAD,
     "hub_revision": _UPLOAD,

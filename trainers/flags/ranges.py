@@ -47,6 +47,7 @@ SEED = Range(0, 2**32, below=True)
 SHARE = Range(0, 1, below=True)
 
 RANGES: dict[str, Range] = {
+    "last_layers": SIZE,
     "lora_r": SIZE,
     "lora_alpha": Range(0, 2**31, above=True),
     "lora_dropout": SHARE,

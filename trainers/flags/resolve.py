@@ -15,12 +15,14 @@ from model_loaders.designs import DESIGNS, PUBLISHED_SIZES, design_name
 from trainers.flags.arguments import GROUPS, ContrastiveArguments, ModelArguments, ObjectiveArguments, RunArguments
 from trainers.flags.checks import check_flags, check_writable
 from trainers.flags.flag import FlagValue, flags_of
+from trainers.flags.inherited import HubArguments
 from trainers.flags.installed import check_installed
 from trainers.flags.launcher import check_launcher
 from trainers.flags.read_flags import DATA_FLAGS, read_flags
 from trainers.flags.stages import read_stages
 from trainers.flags.train_config import TrainConfig
 from trainers.flags.training_arguments import build_training_arguments, inherited_flags
+from trainers.scoring.arguments import ScoringArguments
 from triplets.arguments import DataArguments
 
 Group = TypeVar("Group")
@@ -49,7 +51,8 @@ def resolve(argv: Sequence[str], design: str | None, objective: str | None = Non
         chosen = design_name(stage.design) if stage.design else fallback.design(stage.values)
         config = resolve_values(stage.values, chosen, typed=stage.own)
         configs.append(replace(config, merges=stage.merges))
-    return replace(configs[-1], before=tuple(configs[:-1]))
+    earlier = [replace(config, hub=HubArguments()) for config in configs[:-1]]  # the last stage's adapter is the one to send
+    return replace(configs[-1], before=tuple(earlier))
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,18 @@ def resolve_values(values: dict[str, Any], design: str, *, typed: Mapping[str, F
     check_launcher(os.environ, values, has_accelerator=torch.accelerator.is_available())
     model, data = group_of(ModelArguments, {**published_sizes(design), **values}), group_of(DataArguments, values)
     contrastive, run = group_of(ContrastiveArguments, values), group_of(RunArguments, values)
-    learned = group_of(ObjectiveArguments, values)
+    learned, scoring = group_of(ObjectiveArguments, values), group_of(ScoringArguments, values)
 
     training_values = {name: value for name, value in values.items() if name in inherited}
-    if data.eval_dataset is not None:
+    if data.eval_dataset is not None or scoring.tasks:
         training_values.setdefault("eval_strategy", "steps" if "eval_steps" in values else "epoch")
     training_values["resume_from_checkpoint"] = checkpoint_to_resume(values.get("resume_from_checkpoint"))
     training = build_training_arguments(training_values)
     check_installed(training)
     if os.environ.get("RANK", "0") == "0":  # several would remove the directory under each other
         check_writable(training.output_dir)
-    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run, learned)
+    hub = group_of(HubArguments, values)
+    return TrainConfig(design, model, data, contrastive, training, frozenset(values), run, learned, scoring, hub)
 
 
 def group_of(kind: type[Group], values: Mapping[str, Any]) -> Group:

@@ -15,8 +15,10 @@ from trainers.flags.arguments import (
     RunArguments,
 )
 from trainers.flags.home import without_home
+from trainers.flags.inherited import HubArguments
 from trainers.flags.lora import FIELD_OF_FLAG, resolved_lora
 from trainers.flags.training_arguments import plain_training_values
+from trainers.scoring.arguments import ScoringArguments
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -39,6 +41,8 @@ class TrainConfig:
         before: the stages that come before this run, in their order.
         merges: adapter that is merged first, and the folder of the merged base LLM that this run begins on.
         run: the work of this command; not part of the record.
+        scoring: scores while training, and what is chosen by them.
+        hub: the upload of the finished adapter; not part of the record.
     """
 
     design: str
@@ -49,6 +53,8 @@ class TrainConfig:
     explicit: frozenset[str] = frozenset()
     run: RunArguments = field(default_factory=RunArguments)
     objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
+    scoring: ScoringArguments = field(default_factory=ScoringArguments)
+    hub: HubArguments = field(default_factory=HubArguments)
     before: tuple[TrainConfig, ...] = ()
     merges: tuple[str, str] | None = None
 
@@ -60,7 +66,7 @@ class TrainConfig:
         given, the settings that come from it.
         """
         values: dict[str, Any] = {"design": self.design}
-        for group in (self.model, self.data, self.contrastive, self.objective):
+        for group in (self.model, self.data, self.contrastive, self.objective, self.scoring):
             values.update(dataclasses.asdict(group))
         if self.model.peft_model_name_or_path is not None:
             for name in ADAPTER_FLAGS:

@@ -15,14 +15,14 @@ from transformers import TrainingArguments
 
 from common.errors import UserError
 from trainers.flags.flag import Flag, flags_of
-from trainers.flags.inherited import DEFAULTS, REFUSED, RENAMED
+from trainers.flags.inherited import DEFAULTS, OURS, REFUSED, RENAMED, HubArguments
 
 
 def inherited_flags() -> dict[str, Flag]:
-    """Return TrainingArguments' flags with our defaults; its deprecated aliases are left out."""
-    flags = {}
+    """Return TrainingArguments' flags with our defaults, without its deprecated aliases and flags of our own."""
+    flags, ours = {}, {*flags_of(HubArguments), *OURS}
     for name, flag in flags_of(TrainingArguments).items():
-        if name not in RENAMED:
+        if name not in RENAMED and name not in ours:
             flags[name] = dataclasses.replace(flag, default=DEFAULTS.get(name, flag.default))
     return flags
 

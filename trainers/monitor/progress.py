@@ -23,7 +23,9 @@ WIDE = 100  # columns that have room for all figures beside the bar
 SILENCE = 60.0  # seconds without a line
 
 # The figures of a log line that are shown, in this order; metrics.jsonl has everything.
-SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy")
+SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy", "eval_mean")
+EVALUATED = "eval_"  # begins the figures of an evaluation
+MOST_SHOWN = 6  # scores of tasks in a line
 
 
 def show_progress(trainer: Trainer) -> TrainingProgress:
@@ -129,6 +131,9 @@ def warn(text: str) -> None:
 def shown_figures(logs: Mapping[str, Any]) -> dict[str, str]:
     """Return the figures of a log line that are shown, by name, as text."""
     texts = {name: f"{name} {logs[name]:.3g}" for name in SHOWN if name in logs}
+    scores = [name for name in logs if name.startswith(EVALUATED) and name not in (*SHOWN, "eval_seconds")]
+    for name in scores if len(scores) <= MOST_SHOWN else ():
+        texts[name] = f"{name} {logs[name]:.3g}"
     if "tokens_per_second" in logs:
         texts["tokens_per_second"] = f"{quantity(logs['tokens_per_second'])} tokens/s"
     return texts

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 256  # rows that tokens and negatives are counted on
 NAME_WIDTH = 16
+MOST_TASKS = 6  # whose names are shown
 
 
 def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
@@ -57,6 +58,7 @@ def banner(trainer: ContrastiveTrainer, memory: str | None = None) -> str:
         *(line("recipe", text) for text in [recipe.unlike_default()] if text),
         line("loss", loss_text(trainer)),
         line("optimizer", optimizer_text(trainer)),
+        *evaluation_lines(trainer),
         line("memory", memory),
         line("engine", f"{engine_text(accelerator)}, mixed precision {precision}"),
         line("seeds", f"{args.seed}, data {data_seed}"),
@@ -199,6 +201,18 @@ def loss_text(trainer: ContrastiveTrainer) -> str:
     if chunk_tokens is not None:
         text += f", in chunks of {chunk_tokens} tokens"
     return text
+
+
+def evaluation_lines(trainer: ContrastiveTrainer) -> list[str]:
+    """Describe the tasks that are scored, and what is chosen by the evaluations."""
+    lines = []
+    if trainer.task_scores is not None:
+        names = trainer.task_scores.names
+        more = f" and {len(names) - MOST_TASKS} more" if len(names) > MOST_TASKS else ""
+        lines.append(line("scored", f"{', '.join(names[:MOST_TASKS])}{more}; results in {trainer.task_scores.folder}"))
+    if trainer.selection is not None:
+        lines.append(line("choice", str(trainer.selection)))
+    return lines
 
 
 def optimizer_text(trainer: ContrastiveTrainer) -> str:

@@ -37,6 +37,7 @@ from trainers.run.preflight import check_dropout, check_negatives, check_positio
 from trainers.run.recipe import as_the_run_began, continued_recipe, recipe_of, take_recipe
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
+from trainers.scoring.attach import attach_scoring
 from trainers.step.batch import TripletCollator
 from triplets.arguments import mixing
 from triplets.batch_plan import BatchPlan
@@ -75,6 +76,7 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
         trainer = contrastive_trainer(config, model, rows, eval_rows, start)
     check_content(trainer.identity, None if eval_rows is None else trainer.eval_dataset.content, model)
     trainer.add_callback(MetricsFile(output_dir))
+    attach_scoring(trainer, config.scoring, config.model.cache_dir, has_loss=eval_rows is not None)
     longest = longest_batch(trainer.train_dataset, trainer.data_collator, training.per_device_train_batch_size)
     memory = fit_memory(trainer, longest, contrastive.chunk_tokens)
     if trainer.is_world_process_zero():
@@ -136,6 +138,21 @@ def check_length(config: TrainConfig, rows: TripletRows) -> None:
     training = config.training
     if training.max_steps > 0:
         return
+    check_warmup(training.warmup_steps, steps_of(config, rows))
+
+
+def steps_of(config: TrainConfig, rows: TripletRows) -> int:
+    """Return the optimizer steps of a run."""
+    training = config.training
+    if training.max_steps > 0:
+        return int(training.max_steps)
+    epochs: float = training.num_train_epochs
+    return max(1, math.ceil(steps_of_epoch(config, rows) * epochs))
+
+
+def steps_of_epoch(config: TrainConfig, rows: TripletRows) -> int:
+    """Return the optimizer steps of an epoch."""
+    training = config.training
     plan = BatchPlan(
         rows.shares,
         training.per_device_train_batch_size,
@@ -143,8 +160,8 @@ def check_length(config: TrainConfig, rows: TripletRows) -> None:
         mixing=mixing(config.data.batching),
         processes=training.world_size,
     )
-    steps = math.ceil(len(plan) / training.gradient_accumulation_steps) * training.num_train_epochs
-    check_warmup(training.warmup_steps, max(1, math.ceil(steps)))
+    accumulated: int = training.gradient_accumulation_steps
+    return math.ceil(len(plan) / accumulated)
 
 
 def build_model(config: TrainConfig) -> EmbedModel:

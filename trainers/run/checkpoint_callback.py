@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from trainers.run.stopping import StopRequest
+from trainers.scoring.evaluation import was_evaluated
 from trainers.step.distributed import Largest
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
 
     Args:
         stop: set by the signal handlers.
-        evaluate: computes and logs the evaluation loss.
+        evaluate: computes and logs the figures of an evaluation.
     """
 
     def __init__(self, stop: StopRequest, evaluate: Callable[[], object]) -> None:
@@ -34,10 +35,9 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
         self.largest = Largest()
         if state.global_step > 0:
             args.eval_on_start = False  # this is no start
-        if state.global_step > 0 and evaluation_due(args, state):
-            evaluated = [line["step"] for line in state.log_history if "eval_loss" in line]
-            if state.global_step not in evaluated:
-                self.evaluate()
+        due = state.global_step > 0 and evaluation_due(args, state)
+        if due and not was_evaluated(state.log_history, state.global_step):
+            self.evaluate()
         self.stop.phase = "training"
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

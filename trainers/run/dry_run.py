@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.words import gigabytes
+from common.words import duration, gigabytes
 from model_loaders import load_design
 from model_loaders.embed_model import EmbedModel
 from model_loaders.encoding import is_sharded
@@ -42,8 +42,9 @@ from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.plan import plan_or_reason, size_of
 from trainers.monitor.progress import show_progress
-from trainers.run.build import build_trainer
+from trainers.run.build import build_trainer, steps_of, steps_of_epoch
 from trainers.run.trainer import ContrastiveTrainer
+from trainers.scoring.evaluation import evaluations_of
 from trainers.step.batch import TripletBatch
 from trainers.step.distributed import from_first
 
@@ -88,6 +89,7 @@ def dry_run(config: TrainConfig) -> None:
     try:
         trainer = build_trainer(replace(config, training=shortened(training, scratch)))
         trial = try_out(trainer, scratch)
+        trial.report.extend(scoring_cost(trainer, config))
         is_first = trainer.is_world_process_zero()
         trainer.accelerator.free_memory()
         del trainer  # or the base model would be on the device twice
@@ -123,6 +125,20 @@ def try_out(trainer: ContrastiveTrainer, scratch: Path) -> Trial:
         f"memory          peak {gigabytes(peak.size)} measured ({peak.method}); planned {planned}",
     ]
     return Trial(report, texts, vectors, tolerance_of(model, scratch))
+
+
+def scoring_cost(trainer: ContrastiveTrainer, config: TrainConfig) -> list[str]:
+    """Score the tasks once, and say what a run's evaluations cost; called on every process."""
+    if trainer.task_scores is None:
+        return []
+    began = time.monotonic()
+    trainer.task_scores.score(trainer.model, STEPS, may_stop=False)
+    seconds = time.monotonic() - began
+    rows = trainer.train_dataset
+    count = evaluations_of(config.training, steps_of(config, rows), steps_of_epoch(config, rows))
+    tasks = len(trainer.task_scores.names)
+    times = f"{count} times in this run" if count > 1 else "once in this run"
+    return [f"evaluation      {tasks} task{'s' * (tasks > 1)} scored in {seconds:.1f} s; {times}: {duration(count * seconds)}"]
 
 
 def scratch_beside(output_dir: Path) -> Path:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
     """Return the loss of the flags."""
-    loss = ContrastiveLoss(
+    plain = ContrastiveLoss(
         contrastive.loss_scale,
         mask_duplicates=contrastive.loss == "default",
         similarity_margin=contrastive.similarity_margin,
@@ -26,9 +26,10 @@ def loss_of(contrastive: ContrastiveArguments) -> VectorLoss:
         hardness=contrastive.hardness,
         hardness_of=contrastive.hardness_of,
     )
+    loss: ContrastiveLoss | DistillationLoss = plain
     if contrastive.distillation is not None:
         share, temperature = contrastive.distillation_share, contrastive.teacher_temperature
-        return DistillationLoss(loss, contrastive.distillation, share, temperature)
+        loss = DistillationLoss(plain, contrastive.distillation, share, temperature)
     if contrastive.matryoshka_dims is None:
         return loss
     return MatryoshkaLoss.of(loss, contrastive.matryoshka_dims, contrastive.matryoshka_weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -21,9 +21,6 @@ from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
 from triplets.arguments import mixing
 from triplets.batch_plan import BatchPlan
 from triplets.dataset import TripletRows
-
-if TYPE_CHECKING:
-    from transformers import TrainerControl
 
 
 class MaskedTokensTrainer(ContrastiveTrainer):
@@ -44,14 +41,11 @@ class MaskedTokensTrainer(ContrastiveTrainer):
             dim=self.model.dim,
         )
 
-    def evaluate(
-        self, eval_dataset: TripletRows | None = None, ignore_keys: None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """Compute the mean loss and accuracy of the hidden tokens of the evaluation rows, and log them.
+    def held_out(self, rows: TripletRows) -> tuple[float, float]:
+        """Return the mean loss and accuracy of the hidden tokens of evaluation rows.
 
         Every process computes the same. The masks are the same in every evaluation.
         """
-        rows: TripletRows = self.eval_dataset if eval_dataset is None else eval_dataset
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
         step: Any = self.contrastive_step
         self.model.eval()
@@ -60,10 +54,7 @@ class MaskedTokensTrainer(ContrastiveTrainer):
             result, count = step.evaluate_rows(self.model, batch)
             sums += count * torch.tensor([float(result.loss), float(result.accuracy), 1.0], dtype=torch.float64)
         count = max(1.0, float(sums[2]))
-        metrics = {f"{metric_key_prefix}_loss": float(sums[0]) / count, f"{metric_key_prefix}_accuracy": float(sums[1]) / count}
-        self.log(metrics)
-        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return float(sums[0]) / count, float(sums[1]) / count
 
 
 def masked_trainer(
@@ -78,8 +69,8 @@ def masked_trainer(
         eval_rows: to evaluate the loss on, not packed.
         start: hash of the adapter that the run starts from, empty without one.
     """
-    training, length = config.training, config.data.max_seq_length
-    directory, _ = open_base(model.base_model.name_or_path, config.model.cache_dir)
+    training, length, base = config.training, config.data.max_seq_length, model.base_model
+    directory, _ = open_base(base.name_or_path, config.model.cache_dir, revision=base.revision)
     masked = MaskedTokenModel(model, load_head(directory, model.backbone))
     trainer = MaskedTokensTrainer(
         masked,

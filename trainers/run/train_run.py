@@ -5,9 +5,11 @@ The scripts import this module after they have parsed their flags: it needs torc
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.trainer_callback import TrainerState
 
 from common.errors import DivergedError, UserError
@@ -18,6 +20,7 @@ from trainers.checkpoints.output_dir import is_finished
 from trainers.checkpoints.resuming import clear_leftovers, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
 from trainers.checkpoints.run_lock import only_run
+from trainers.checkpoints.upload import repository_of, upload
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
@@ -29,6 +32,7 @@ from trainers.run.stage_start import begin_on_merged, forget_run
 from trainers.run.stopping import Stopped, StopRequest, stop_requests
 from trainers.run.together import check_configuration, start_processes, together
 from trainers.run.trainer import ContrastiveTrainer
+from trainers.scoring.choice import EarlyEnd, EndedEarly, chosen, take_best
 from trainers.step.distributed import from_first
 
 
@@ -79,13 +83,19 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
     trainer = build_trainer(config)
     output_dir = Path(config.training.output_dir)
     checkpoint = checkpoint_of(trainer, config.training.resume_from_checkpoint)
+    if trainer.task_scores is not None:
+        trainer.task_scores.check_data(goes_on=checkpoint is not None)
+        trainer.task_scores.stop = stop
     model: EmbedModel = trainer.model
     vectors = model.fingerprints()
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         clear_leftovers(output_dir, checkpoint)
         write_json({**config.record(), "chunk_tokens": trainer.options.chunk_tokens}, output_dir / CONFIG_FILE)
+    repository = from_first(lambda: repository_of(trainer.model, config))
     trainer.add_callback(CheckpointCallback(stop, trainer.evaluate))
+    if trainer.selection is not None:
+        trainer.add_callback(EarlyEnd(trainer.selection))  # after the evaluation that a stopped run has left out
     progress = show_progress(trainer)
     try:
         steps, metrics = train_from(trainer, checkpoint)
@@ -101,6 +111,7 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
             f"after step {steps}, which is saved in {output_dir / checkpoint_name(steps)}; the same command with "
             "--resume_from_checkpoint true goes on from there",
         )
+    best = take_best(trainer)
     trained = model.fingerprints()
     if checkpoint is None and steps > 0 and (trained == vectors).all():
         raise UserError(
@@ -109,7 +120,17 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
         )
     save_final(trainer, output_dir)
     largest_change = float(1.0 - (trained * vectors).sum(axis=1).min())
-    report_end(trainer, output_dir, {"steps": steps, "largest_cosine_change_of_a_probe_text": largest_change}, metrics)
+    summary = {"steps": steps, "largest_cosine_change_of_a_probe_text": largest_change}
+    report_end(trainer, output_dir, summary | chosen(best, trainer.selection), metrics)
+    if repository:
+        from_first(lambda: upload(model, output_dir, repository, config.hub))
+
+
+def device_name() -> str:
+    """Return the name of the GPU, or of the processor."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def checkpoint_of(trainer: ContrastiveTrainer, resume: str | bool | None) -> Path | None:
@@ -138,7 +159,10 @@ def train_from(trainer: ContrastiveTrainer, checkpoint: Path | None) -> tuple[in
             trainer.state = state
             trainer._load_from_checkpoint(str(checkpoint))
             return limit, {}
-    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except EndedEarly:
+        return trainer.state.global_step, {}
     return result.global_step, result.metrics
 
 
@@ -148,15 +172,22 @@ def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str,
     Args:
         trainer: of the run.
         output_dir: of the run.
-        summary: steps and change of the probe texts.
+        summary: steps, change of the probe texts, and the best evaluation where the weights are its.
         metrics: Trainer's figures.
     """
     truncated = trainer.metrics.truncated(trainer.accelerator)
+    counts = trainer.metrics.whole(trainer.accelerator)
     if not trainer.is_world_process_zero():
         return
-    write_json({**summary, **truncated, **metrics}, output_dir / RESULT_FILE)
+    facts = {"data_rows": len(trainer.train_dataset), "data_content": trainer.identity.data, "device": device_name()}
+    facts |= {"processes": trainer.identity.processes, "tokens": None if counts is None else counts[0]}
+    write_json({**summary, **truncated, **facts, **metrics}, output_dir / RESULT_FILE)
     steps, change = summary["steps"], summary["largest_cosine_change_of_a_probe_text"]
-    text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps; "
+    text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps"
+    if "best" in summary:
+        best = summary["best"]
+        text += f", with the weights of step {best['step']}, the best by {best['metric']} ({best['value']:.4f})"
+    text += "; "
     text += f"probe texts moved by up to {change:.3f} in cosine"
     if truncated and trainer.objective == "contrastive":
         queries, documents = truncated["truncated_queries"], truncated["truncated_documents"]

@@ -30,6 +30,7 @@ from trainers.monitor.progress import warn
 from trainers.run.loader import triplet_loader
 from trainers.run.loss_sums import LossRecord, LossSums
 from trainers.run.together import Place
+from trainers.scoring.evaluation import Scores, evaluate_run
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
@@ -43,7 +44,9 @@ from triplets.mixing import Mixing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from transformers import TrainerControl, TrainingArguments
+    from transformers import TrainerState, TrainingArguments
+
+    from trainers.scoring.selection import Selection
 
 SETTLED = 10  # steps that a run may look collapsed without a warning
 
@@ -70,8 +73,7 @@ class ContrastiveOptions:
 class ContrastiveTrainer(Trainer):
     """Trains an ``EmbedModel`` on triplets.
 
-    Only the contrastive parts are overridden: the batches, the step, the optimizer's parameter groups, the evaluation's
-    loss, and the content of a checkpoint (an adapter directory, written whole).
+    Only the contrastive parts are overridden: batches, step, parameter groups, evaluations, and the content of a checkpoint.
     """
 
     objective = "contrastive"
@@ -105,7 +107,7 @@ class ContrastiveTrainer(Trainer):
             args=args,
             data_collator=collator,
             train_dataset=TripletRows.of(train_rows),
-            eval_dataset=None if eval_rows is None else TripletRows.of(eval_rows),
+            eval_dataset=TripletRows.of(eval_rows or []),  # Trainer itself does not evaluate without any
         )
         self.options = options or ContrastiveOptions()
         share = self.options.negatives_across_processes
@@ -123,6 +125,9 @@ class ContrastiveTrainer(Trainer):
         self.metrics = RunningMetrics(dimensions=widths_of(loss))
         self.loss_record = LossRecord()
         self.stage: str | None = None  # directory of a checkpoint while it is being written
+        self.task_scores: Scores | None = None
+        self.selection: Selection | None = None
+        self.chosen_step: int | None = None  # of the weights, once those of the best checkpoint are loaded
         self.warned = False
 
     # Batches
@@ -187,10 +192,7 @@ class ContrastiveTrainer(Trainer):
         if "loss" in logs and self.metrics.batches:
             figures, collapsed = self.metrics.take(self.accelerator)
             logs = logs | figures
-            warning = exclusion_warning(figures)
-            # In the first steps an untrained pooling may look collapsed.
-            if not warning and self.state.global_step > max(SETTLED, 0.1 * self.state.max_steps):
-                warning = collapsed
+            warning = warning_of(figures, collapsed, self.state)
             if warning and self.is_world_process_zero() and not self.warned:
                 self.warned = True
                 warn(warning)
@@ -211,29 +213,28 @@ class ContrastiveTrainer(Trainer):
         self.optimizer = kind(groups, **settings)
         return self.optimizer
 
-    # Evaluation of the loss
+    # Evaluation
 
     def evaluate(
         self, eval_dataset: TripletRows | None = None, ignore_keys: None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Compute the loss and accuracy of the evaluation triplets, batch by batch, and log them.
+        """Compute and log the figures of an evaluation."""
+        return evaluate_run(self, self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
+
+    def held_out(self, rows: TripletRows) -> tuple[float, float]:
+        """Return the loss and accuracy of evaluation triplets, computed batch by batch.
 
         Every process computes the same: each batch's negatives are those of the batch alone.
         """
-        rows: TripletRows = self.eval_dataset if eval_dataset is None else eval_dataset
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
-        batches = triplet_loader(rows, plan, self.data_collator, self.args)
-        loss, accuracy = evaluation_means(self.contrastive_step, self.model, batches)
-        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_accuracy": accuracy}
-        self.log(metrics)
-        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return evaluation_means(self.contrastive_step, self.model, triplet_loader(rows, plan, self.data_collator, self.args))
 
     # Checkpoints
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the adapter directory: on every process, as parameters may be sharded; the first one writes."""
-        save_checkpoint(self.model, Path(output_dir or self.args.output_dir), write=self.args.should_save)
+        folder = Path(output_dir or self.args.output_dir)
+        save_checkpoint(self.model, folder, write=self.args.should_save, step=self.chosen_step)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         assert self.optimizer is not None
@@ -268,6 +269,12 @@ class ContrastiveTrainer(Trainer):
     def sums(self) -> dict[str, Any]:
         """Return the sums that a run which goes on needs for its figures; called on every process."""
         return {"loss": dataclasses.asdict(LossSums.of(self)), "window": self.metrics.window(self.accelerator)}
+
+
+def warning_of(figures: dict[str, float], collapsed: str, state: TrainerState) -> str:
+    """Return the warning of a log line, empty for none; in the first steps an untrained pooling may look collapsed."""
+    settled = state.global_step > max(SETTLED, 0.1 * state.max_steps)
+    return exclusion_warning(figures) or (collapsed if settled else "")
 
 
 def resume_figures(trainer: ContrastiveTrainer, seal: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ The student's score is ``scale * cosine``. Only documents that came with a query
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.step.loss import ContrastiveLoss, LossBatch, LossResult
+from trainers.step.loss import ContrastiveLoss, Cut, LossBatch, LossResult
 
 Kind = Literal["kl", "margin_mse"]
 
@@ -39,17 +40,25 @@ class DistillationLoss:
 
     def __call__(self, batch: LossBatch) -> LossResult:
         """Return the loss of a batch; with no query in it, zeros."""
+        return self.of_cuts(batch, (Cut(),))
+
+    def of_cuts(self, batch: LossBatch, cuts: Sequence[Cut]) -> LossResult:
+        """Return the weighted sum of the losses of cut vectors, each made unit again, with the same teacher's scores.
+
+        It is sentence-transformers' ``MatryoshkaLoss`` around its distillation losses.
+        """
         with torch.set_grad_enabled(self.share < 1.0):
-            result = self.contrastive(batch)
+            result = self.contrastive.of_cuts(batch, cuts)
         with torch.autocast(batch.queries.device.type, enabled=False):
-            distilled = self.distilled(batch)
+            distilled = torch.stack([cut.weight * self.distilled(batch, cut.width) for cut in cuts]).sum()
         loss = distilled if self.share == 1.0 else (1.0 - self.share) * result.loss + self.share * distilled
         return LossResult(loss, result.accuracy, result.excluded)
 
-    def distilled(self, batch: LossBatch) -> Tensor:
-        """Return the distillation loss, a scalar."""
+    def distilled(self, batch: LossBatch, width: int | None = None) -> Tensor:
+        """Return the distillation loss of the vectors' first ``width`` numbers, a scalar."""
         assert batch.scores is not None and batch.owners is not None
-        queries, documents = F.normalize(batch.queries.float(), dim=-1), F.normalize(batch.documents.float(), dim=-1)
+        queries = F.normalize(batch.queries[:, :width].float(), dim=-1)
+        documents = F.normalize(batch.documents[:, :width].float(), dim=-1)
         scores = self.contrastive.scale * (queries[batch.owners] * documents).sum(dim=1)  # (documents,)
         if self.kind == "margin_mse":
             return margin_mse(scores, batch.scores.float(), batch.owners, len(queries))

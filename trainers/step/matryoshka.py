@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainers.step.distillation import DistillationLoss
 from trainers.step.loss import ContrastiveLoss, Cut, LossBatch, LossResult, VectorLoss
 
 
 @dataclass(frozen=True)
 class MatryoshkaLoss:
-    """Weighted sum of the contrastive losses of vectors that are cut to several widths, each made unit again.
+    """Weighted sum of the losses of vectors that are cut to several widths, each made unit again.
 
     The weights are taken as they are: they are not divided by their sum. The scores of a block of queries are computed at all
     widths while the block is in memory, and its masks of texts once. A similarity margin compares cosines of the same width.
@@ -21,11 +22,13 @@ class MatryoshkaLoss:
         cuts: widths and weights, the widest first.
     """
 
-    loss: ContrastiveLoss
+    loss: ContrastiveLoss | DistillationLoss
     cuts: tuple[Cut, ...]
 
     @classmethod
-    def of(cls, loss: ContrastiveLoss, dims: Sequence[int], weights: Sequence[float] | None = None) -> MatryoshkaLoss:
+    def of(
+        cls, loss: ContrastiveLoss | DistillationLoss, dims: Sequence[int], weights: Sequence[float] | None = None
+    ) -> MatryoshkaLoss:
         """Make the loss of some widths.
 
         Args:

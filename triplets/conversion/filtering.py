@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from common.errors import UserError
 from triplets.conversion.result import ConversionReport, Row, key_of
+from triplets.conversion.store import Store
 from triplets.triplet import Triplet
+
+TripletsFrom = Callable[[int], Iterable[Triplet]]
 
 
 @dataclass(frozen=True)
@@ -37,42 +41,59 @@ class FilterRules:
             raise UserError(f"--max_negatives {self.max_negatives} is below --min_negatives {self.min_negatives}")
 
 
-@dataclass
 class SeenRows:
-    """Hashes of the rows so far: eight bytes or so a row.
+    """Hashes of the rows so far, on disk."""
 
-    Attributes:
-        keys: of queries, or of pairs.
-    """
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        store.tables.execute("CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
 
-    keys: set[int | tuple[int, int]] = field(default_factory=set)
-
-    def again(self, key: int | tuple[int, int]) -> bool:
-        """Whether a key came before; from now on it did."""
-        if key in self.keys:
-            return True
-        self.keys.add(key)
-        return False
+    def again(self, *hashes: int) -> bool:
+        """Whether some hashes came before together; from now on they did."""
+        key = b"".join(number.to_bytes(8, "big", signed=True) for number in hashes)
+        return not self.store.new("INSERT OR IGNORE INTO seen VALUES (?)", key)
 
 
-def filtered(triplets: Iterable[Triplet], rules: FilterRules, report: ConversionReport) -> Iterator[Row]:
-    """Yield the rows that pass, in their order, each with the negatives that pass.
+class FilteredRows:
+    """The rows that pass, in their order, each with the negatives that pass.
 
     A positive that equals its query teaches nothing. A negative that equals the query, the positive or another negative of its
     row (case and white space aside) is none.
     """
-    seen = SeenRows()
-    for triplet in triplets:
-        report.read += 1
-        reason = reason_against(triplet, rules, seen)
-        if reason:
-            report.left_out[reason] += 1
-            continue
-        negatives = kept_negatives(triplet, rules, report)
-        if len(negatives) < rules.min_negatives:
-            report.left_out["rows with fewer than --min_negatives"] += 1
-            continue
-        yield {"query": triplet.query, "positive": triplet.positive, "negative": negatives}
+
+    def __init__(self, triplets: TripletsFrom, rules: FilterRules, store: Store, report: ConversionReport) -> None:
+        """Make the rows of some triplets.
+
+        Args:
+            triplets: yields them, after a number of them.
+            rules: that they must pass.
+            store: keeps the hashes of the rows so far.
+            report: of the command.
+        """
+        self.triplets, self.rules, self.report = triplets, rules, report
+        self.seen = SeenRows(store)
+
+    def state(self) -> object:
+        """Return the number of rows that are done."""
+        return self.report.read
+
+    def go_on(self, state: Any) -> None:
+        """Go on from a state: the report has the number of rows that are done."""
+        assert state == self.report.read
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows that follow."""
+        for triplet in self.triplets(self.report.read):
+            self.report.read += 1
+            reason = reason_against(triplet, self.rules, self.seen)
+            if reason:
+                self.report.left_out[reason] += 1
+                continue
+            negatives = kept_negatives(triplet, self.rules, self.report)
+            if len(negatives) < self.rules.min_negatives:
+                self.report.left_out["rows with fewer than --min_negatives"] += 1
+                continue
+            yield {"query": triplet.query, "positive": triplet.positive, "negative": negatives}
 
 
 def reason_against(triplet: Triplet, rules: FilterRules, seen: SeenRows) -> str:
@@ -89,7 +110,7 @@ def reason_against(triplet: Triplet, rules: FilterRules, seen: SeenRows) -> str:
         return "rows with a text that is too long"
     if rules.unique == "query" and seen.again(query):
         return "rows whose query came before"
-    if rules.unique == "pair" and seen.again((query, positive)):
+    if rules.unique == "pair" and seen.again(query, positive):
         return "rows whose query and positive came before"
     return ""
 

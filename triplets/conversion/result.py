@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from common.disk import check_writable
 from common.errors import UserError
-from common.files import replacing, write_json
+from common.files import write_json
 from common.text_hash import text_hashes
+from triplets.conversion import store as stores
+from triplets.conversion.store import Store, saved_bytes
 from triplets.formats import PlacedRow, data_files, rows
 
 Row = dict[str, object]
@@ -39,6 +42,21 @@ class ConversionReport:
     notes: Counter[str] = field(default_factory=Counter)
     sample: list[Row] = field(default_factory=list)
 
+    def counts(self) -> dict[str, object]:
+        """Return the counts as JSON values, without the sample."""
+        left_out, notes = dict(self.left_out), dict(self.notes)
+        return {"read": self.read, "written": self.written, "left_out": left_out, "notes": notes}
+
+    def state(self) -> dict[str, object]:
+        """Return what `go_on` takes."""
+        return {**self.counts(), "sample": self.sample}
+
+    def go_on(self, saved: Any) -> None:
+        """Take the counts that were saved, if any."""
+        if saved is not None:
+            self.read, self.written, self.sample = saved["read"], saved["written"], saved["sample"]
+            self.left_out, self.notes = Counter(saved["left_out"]), Counter(saved["notes"])
+
     def as_text(self) -> str:
         """Format the counts and the sample."""
         lines = [f"{self.read:,} rows read, {self.written:,} written"]
@@ -52,29 +70,69 @@ class ConversionReport:
         return "\n".join(lines)
 
 
+class RowMaker(Protocol):
+    """Makes the rows of a conversion, from where it was when it was saved."""
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows that follow."""
+
+    def state(self) -> object:
+        """Return what `go_on` needs to go on behind the last row that was yielded, as JSON values."""
+
+    def go_on(self, state: Any) -> None:
+        """Go on from a state."""
+
+
+class GivenRows:
+    """Rows that are made elsewhere, the same each time: the first ones are passed over where the command goes on."""
+
+    def __init__(self, given: Iterable[Row]) -> None:
+        self.given, self.done = given, 0
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows that follow."""
+        for row in islice(self.given, self.done, None):
+            self.done += 1
+            yield row
+
+    def state(self) -> object:
+        """Return the number of rows that are done."""
+        return self.done
+
+    def go_on(self, state: Any) -> None:
+        """Go on from a state."""
+        self.done = state
+
+
 def shown(text: object) -> str:
     """Return a text on one line, cut where it is long."""
     line = " ".join(str(text).split())
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
 
 
-def placed_rows(path: Path, report: ConversionReport) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of a file or folder with their places, and count them.
+def read_into(store: Store, path: Path, report: ConversionReport, take: Callable[[str, Row], None]) -> None:
+    """Hand the rows of a file or folder over with their places, and save now and then; saved rows are not handed over again.
 
     Raises:
         UserError: a row is no object.
     """
+    report.go_on(store.get("report"))
+    if store.get("all read", False):
+        return
+    for place, row in islice(placed_rows(path), report.read, None):
+        if not isinstance(row, dict):
+            raise UserError(f"{place}: expected an object, found {row!r:.60}")
+        report.read += 1
+        take(place, row)
+        if report.read % stores.SAVED_EVERY == 0:
+            store.save({"report": report.state()})
+    store.save({"report": report.state(), "all read": True})
+
+
+def placed_rows(path: Path) -> Iterator[PlacedRow]:
+    """Yield the rows of a file or folder with their places."""
     for file in data_files(path):
-        for place, row in tqdm(placed(file), desc=f"rows of {file.name}", unit="", disable=None):
-            if not isinstance(row, dict):
-                raise UserError(f"{place}: expected an object, found {row!r:.60}")
-            report.read += 1
-            yield place, row
-
-
-def placed(file: Path) -> Iterator[PlacedRow]:
-    """Yield the rows of one file."""
-    yield from rows(file)
+        yield from tqdm(rows(file), desc=f"rows of {file.name}", unit="", disable=None)
 
 
 def text_of(row: Row, names: Iterable[str], place: str) -> str:
@@ -110,11 +168,12 @@ def key_of(text: str) -> int:
     return int(text_hashes([text])[0])
 
 
-def write_rows(made: Iterable[Row], output: Path, report: ConversionReport, facts: Row) -> None:
+def write_rows(maker: RowMaker, store: Store, output: Path, report: ConversionReport, facts: Row) -> None:
     """Write rows as JSON lines, whole or not at all, and the report beside them.
 
     Args:
-        made: rows with query, positive and negative.
+        maker: of rows with query, positive and negative.
+        store: of the command; rows that it holds are not made again.
         output: file to write.
         report: counts; completed here.
         facts: about the command, for the report's file.
@@ -122,15 +181,21 @@ def write_rows(made: Iterable[Row], output: Path, report: ConversionReport, fact
     Raises:
         UserError: no row is left, or the file cannot be written.
     """
-    check_writable(output.parent, "output")
-    with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for row in made:
+    report.go_on(store.get("report"))
+    made = store.get("made")
+    if made is not None:
+        maker.go_on(made)
+    with store.open_rows() as file, tqdm(desc="rows written", initial=report.written, unit="", disable=None) as bar:
+        for row in maker.rows():
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             report.written += 1
+            bar.update()
             if len(report.sample) < SAMPLE:
                 report.sample.append(row)
-        if not report.written:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items()) or "the input has no rows"
-            raise UserError(f"no row is left to write: {reasons}")
-    counts = {"read": report.read, "written": report.written, "left_out": dict(report.left_out), "notes": dict(report.notes)}
-    write_json({**facts, **counts}, output.with_name(output.name + ".report.json"))
+            if report.written % stores.SAVED_EVERY == 0:
+                store.save({"bytes": saved_bytes(file), "report": report.state(), "made": maker.state()})
+    if not report.written:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items()) or "the input has no rows"
+        raise UserError(f"no row is left to write: {reasons}")
+    store.rows.replace(output)
+    write_json({**facts, **report.counts()}, output.with_name(output.name + ".report.json"))

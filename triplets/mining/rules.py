@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UsageError
 
 # Reasons of rejection, in the order in which they are checked.
 POSITIVE, OWN_TEXT, ABOVE_MARGIN, ABOVE_SCORE, BELOW_SCORE = (
@@ -59,27 +59,27 @@ class MiningRules:
         """Check the rules.
 
         Raises:
-            UserError: they leave no negative, or contradict each other.
+            UsageError: they leave no negative, or contradict each other.
         """
         if self.negatives < 1:
-            raise UserError(f"--negatives must be at least 1, got {self.negatives}")
+            raise UsageError(f"--negatives must be at least 1, got {self.negatives}")
         if self.first_rank < 0:
-            raise UserError(f"--first_rank counts from 0, got {self.first_rank}")
+            raise UsageError(f"--first_rank counts from 0, got {self.first_rank}")
         if self.last_rank is not None and self.last_rank < self.first_rank + self.negatives:
-            raise UserError(
+            raise UsageError(
                 f"--first_rank {self.first_rank} and --last_rank {self.last_rank} leave a window of "
                 f"{max(0, self.last_rank - self.first_rank)} texts for {self.negatives} negatives: widen it"
             )
         if self.sampling == "random" and self.last_rank is None:
-            raise UserError("--sampling random draws from a window: give --last_rank")
+            raise UsageError("--sampling random draws from a window: give --last_rank")
         for name in ("absolute_margin", "relative_margin"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise UserError(f"--{name} must be 0 or more, got {value}")
+                raise UsageError(f"--{name} must be 0 or more, got {value}")
         if self.min_score is not None and self.max_score is not None and not self.min_score < self.max_score:
-            raise UserError(f"--min_score {self.min_score} must be below --max_score {self.max_score}")
+            raise UsageError(f"--min_score {self.min_score} must be below --max_score {self.max_score}")
         if self.consistency_rank is not None and self.consistency_rank < 0:
-            raise UserError(f"--consistency_rank counts from 0, got {self.consistency_rank}")
+            raise UsageError(f"--consistency_rank counts from 0, got {self.consistency_rank}")
 
     @property
     def bounded(self) -> bool:

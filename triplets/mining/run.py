@@ -26,6 +26,7 @@ from triplets.formats import data_files, rows
 from triplets.mining.pool import Pool, make_pool
 from triplets.mining.rules import MiningRules
 from triplets.mining.search_all import MinedQuery, MiningReport, mine_queries, report_of
+from triplets.mining.search_index import IndexTeacher, load_faiss
 from triplets.mining.teachers import Teacher, VectorTeacher, WordTeacher
 from triplets.mining.vectors import stored_vectors
 from triplets.prepare import prepared_data
@@ -46,6 +47,7 @@ class MiningOptions:
         leave_out: files of texts that must not be mined, such as those of evaluation sets.
         query_prompt: instead of the teacher's own.
         document_prompt: instead of the teacher's own.
+        search: ``exact``, or ``faiss`` for an approximate index over the teacher's vectors.
         depth: matches of a query that are looked at; None for as many as the rules need.
         too_few: ``keep`` or ``drop`` rows with fewer negatives than wanted.
         variants: texts that differ only in case or white space count as the same.
@@ -60,6 +62,7 @@ class MiningOptions:
     leave_out: tuple[Path, ...] = ()
     query_prompt: str | None = None
     document_prompt: str | None = None
+    search: str = "exact"
     depth: int | None = None
     too_few: str = "keep"
     variants: bool = True
@@ -85,6 +88,10 @@ def mine(options: MiningOptions, rules: MiningRules) -> Mined:
     Raises:
         UserError: data, teacher or output cannot be used.
     """
+    if options.search == "faiss":
+        if options.teacher == WORDS:
+            raise UserError("--search faiss searches vectors, and --teacher bm25 has none: leave it out")
+        load_faiss()
     check_writable(options.output.parent, "output")
     work = options.output.with_name(options.output.name + ".mining")
     work.mkdir(exist_ok=True)
@@ -143,13 +150,16 @@ def _content(pool: Pool) -> str:
 
 
 def make_teacher(options: MiningOptions, pool: Pool, work: Path) -> tuple[Teacher, str]:
-    """Return the teacher and its name with version; a model encodes queries and corpus first."""
+    """Return the teacher and its name with version and search; a model encodes queries and corpus first."""
     if options.teacher == WORDS:
         return WordTeacher(pool.queries, pool.corpus), WORDS
     model = model_loaders.load(options.teacher, cache_dir=options.cache_dir)
     version = f"{options.teacher} {model.version}"
     queries = _vectors(model, pool.queries, "query", options.query_prompt, work)
     corpus = _vectors(model, pool.corpus, "document", options.document_prompt, work)
+    if options.search == "faiss":
+        path = work / f"{digest([version, options.document_prompt, pool.corpus], 16)}.faiss"
+        return IndexTeacher(queries, corpus, path), f"{version} faiss"
     return VectorTeacher(queries, corpus), version
 
 
@@ -180,6 +190,6 @@ def write_rows(
         if not written:
             raise UserError("no row is left: the rules drop all; loosen --consistency_rank, the margins or --too_few")
     report = report_of(pool, rules, list(results))
-    facts = {"teacher": options.teacher, "rules": asdict(rules), "rows": written, **asdict(report)}
+    facts = {"teacher": options.teacher, "search": options.search, "rules": asdict(rules), "rows": written, **asdict(report)}
     write_json(facts, options.output.with_name(options.output.name + ".report.json"))
     return Mined(report, written, len(triplets) - written, sample)

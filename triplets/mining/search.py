@@ -63,10 +63,10 @@ def _search(queries: Tensor, corpus: np.ndarray, count: int) -> Matches:
         scores, chosen = joined.topk(min(count, joined.shape[1]), dim=1)
         places = joined_places.gather(1, chosen)
         first += len(block)
-    return _in_order(scores.numpy(), places.numpy())
+    return in_order(scores.numpy(), places.numpy())
 
 
-def _in_order(scores: np.ndarray, places: np.ndarray) -> Matches:
+def in_order(scores: np.ndarray, places: np.ndarray) -> Matches:
     """Sort each row by score, downwards, and equal scores by place."""
     order = np.lexsort((places, -scores), axis=1)
     return Matches(np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1))

@@ -152,8 +152,10 @@ def draw_cost(comparison: Comparison, cells: Mapping[str, Sequence[CellData]], s
     lacking = ", ".join(name(entry.system) for entry in systems if entry.score is None)
     caption = (
         "The mean score is the mean over kinds of task of the means over tasks; it describes and tests nothing. Points are "
-        "means over runs, lines go from the least to the most expensive run. Times depend on the machine, which is named below."
+        "means over runs, lines go from the least to the most expensive run. Times depend on the machine"
     )
+    named = any(cell.device for of_system in cells.values() for cell in of_system)
+    caption += ", which the numbers name." if named else ", which is not known."
     caption += when(lacking, f" Without all tasks, so without a point: {lacking}.")
     too_large = [cell.name for of_system in cells.values() for cell in of_system if _is_beyond(cell)]
     caption += when(too_large, f" Costs beyond {MOST_SHOWN:g} are left out: {', '.join(map(name, too_large))}.")

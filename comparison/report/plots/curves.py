@@ -36,6 +36,7 @@ class Panel:
 PANELS = (
     Panel("loss", "loss"),
     Panel("accuracy", "positive ranked first in batch"),
+    Panel("eval_mean", "mean score of tasks"),
     Panel("mean_cosine", "mean cosine of two queries", limit=0.99),
     Panel("margin", "margin, own positive − others", limit=0.01),
     Panel("effective_rank", "effective rank of a batch", log=True, limit=2.0),

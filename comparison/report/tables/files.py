@@ -35,11 +35,11 @@ def save(comparison: Comparison, folder: Path, about: Mapping[str, Any]) -> list
         folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(as_markdown(comparison), **UTF8)
         write_csv(paths[1], _comparison_rows(comparison))
-        write_json(paths[2], about, comparison)
+        beside = write_json(paths[2], about, comparison)[1:]
         write_csv(paths[3], chain.from_iterable(map(score_rows, comparison.categories)))
     except OSError as error:
         raise not_writable(folder, error) from error
-    return paths
+    return [*paths, *beside]
 
 
 def _comparison_rows(comparison: Comparison) -> Iterator[dict[str, object]]:

@@ -44,8 +44,8 @@ def _caption_of_differences(table: PaperTable, baseline: str) -> list[str]:
     over = count(table.counted, "kind of task", "kinds of task")
     sentences = [
         f"First row: mean score of {name(baseline)} over tasks; other rows: differences from it over common tasks.",
-        "** holds on other tasks of the kind, also over the whole table; * within the kind of task only, where one "
-        "false star in twenty kinds is expected if nothing differs; o on these tasks only.",
+        "** holds on other tasks of the kind, also over the whole table; * within the kind of task only, where at most one "
+        "kind in twenty would have a false star if nothing differed; o on these tasks only.",
         f"All are corrected for the comparisons of their kind, ** also for {over}.",
     ]
     if any(cell.family for cell in table.cells):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from comparison.claims.outcome import Comparison
-from comparison.report.words.names import name
-from comparison.report.words.wording import hundredths
+from comparison.report.words.names import called, name
+from comparison.report.words.wording import DASH, count, hundredths, points
+
+MOST_UNTRAINED = 3  # columns of gains
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,38 @@ def mean_scores(comparison: Comparison) -> list[SystemScores]:
 
 
 def score_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the table, in points; none where nothing was compared."""
+    """Return head and rows of the table, in points; none where nothing was compared.
+
+    Beside what nobody trained, such as a study's untrained model, every gain over it stands: of the mean over kinds.
+    """
     kinds = [category.name for category in comparison.categories]
     if not kinds:
         return [], []
-    head = ["system", "mean over kinds", "mean over tasks", *map(name, kinds)]
+    means = {row.system: row for row in mean_scores(comparison)}
+    untrained = [system for system in means if system in comparison.as_they_are][:MOST_UNTRAINED]
+    head = ["system", "mean over kinds", "mean over tasks"]
+    if untrained:
+        head += ["training", *(f"over {called(system)}" for system in untrained)]
+    head += map(name, kinds)
     rows = []
-    for row in mean_scores(comparison):
-        means = [row.over_kinds, row.over_tasks, *row.kinds.values()]
-        rows.append([name(row.system), *map(hundredths, means)])
+    for system, row in means.items():
+        cells = [name(system), *map(hundredths, [row.over_kinds, row.over_tasks])]
+        if untrained:
+            cells.append(_training(comparison, system))
+        for other in untrained:
+            cells.append(_gain(row, means[other]))
+        rows.append([*cells, *map(hundredths, row.kinds.values())])
     return head, rows
+
+
+def _training(comparison: Comparison, system: str) -> str:
+    if system in comparison.as_they_are:
+        return "none"
+    return count(comparison.systems[system], "run", "runs")
+
+
+def _gain(row: SystemScores, other: SystemScores) -> str:
+    """Return the difference of two means over kinds; a dash for a system itself and where one is not known."""
+    if row is other or row.over_kinds is None or other.over_kinds is None:
+        return DASH
+    return points(row.over_kinds - other.over_kinds)

@@ -28,7 +28,7 @@ from comparison.report.words.relations import unknown_tasks
 from comparison.report.words.sentences import for_another_run, on_other_tasks, on_these_tasks, some
 from comparison.report.words.shared_data import data_limits
 from comparison.report.words.whose import whose as whose
-from comparison.report.words.wording import chance, comparisons, failed, points, when
+from comparison.report.words.wording import bound, chance, comparisons, failed, points, when
 
 LABELS = {
     CHOSEN: "shown",
@@ -127,9 +127,9 @@ def _largest_p(contrasts: Sequence[Contrast]) -> str:
             p = contrast.other_tasks.p
         values.append(p)
     largest = max(values)
-    if len(values) == 1 or largest < 0.0001:
+    if len(values) == 1:
         return f"p {chance(largest)}"
-    return f"p ≤ {chance(largest)}"
+    return f"p ≤ {bound(largest)}"
 
 
 def _weak(contrasts: Sequence[Contrast]) -> str:
@@ -174,13 +174,14 @@ def _settled(kind: Answer) -> str:
 def overall(comparison: Comparison) -> list[str]:
     """Return what holds over all kinds of tasks together; the largest differences where there are many comparisons."""
     shown, opposed, quiet, few = [], [], 0, 0
+    kinds = max((len(entry.categories) for entry in comparison.overall), default=0)
     for entry in sorted(comparison.overall, key=lambda entry: -abs(entry.mean)):
         if entry.opposed:
             opposed.append(
                 f"{called(entry.a)} and {called(entry.b)}: kinds of task contradict each other, so nobody is better overall."
             )
         elif entry.p <= ALPHA:
-            shown.append(_separated_overall(entry))
+            shown.append(_separated_overall(entry, kinds))
         elif entry.families < FEWEST_FAMILIES:
             few += 1
         else:
@@ -201,15 +202,19 @@ def better_overall(entry: Overall) -> tuple[str, str]:
     return entry.b, entry.a
 
 
-def _separated_overall(entry: Overall) -> str:
-    """Say who is better over all kinds, and what limits that."""
+def _on_kinds(entry: Overall, kinds: int) -> str:
+    return f" on {len(entry.categories)} of {kinds} kinds"
+
+
+def _separated_overall(entry: Overall, kinds: int) -> str:
+    """Say who is better over all kinds, and what limits that; `kinds` is how many the others have in the mean."""
     better, worse = map(called, better_overall(entry))
     if entry.p_run is not None and entry.p_run > ALPHA:
         return f"{better} is better than {worse} in these runs (p {chance(entry.p)}), but another run may say otherwise."
     subject, p = "designs", entry.p_run
     if p is None:
         subject, p = "checkpoints", entry.p
-    size = f"{abs(100 * entry.mean):.2f} points{_interval(entry)}"
+    size = f"{abs(100 * entry.mean):.2f} points{_interval(entry)}{when(len(entry.categories) < kinds, _on_kinds(entry, kinds))}"
     if not entry.carried:
         share = entry.shares[entry.mean < 0]
         return (

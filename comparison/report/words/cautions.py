@@ -74,9 +74,7 @@ def quiet(studies: Sequence[StudyResults]) -> list[str]:
     if searched and not leaks:
         sentences.append("Training texts were looked for in the test texts; none was found.")
     if not searched:
-        sentences.append(
-            "Nobody looked whether training texts stand in the tests: the field leakage of study.json would say it."
-        )
+        sentences.append("Not known: whether training texts stand in the tests; the field leakage of study.json would say it.")
     if not truncation:
         sentences.append("Not known: how many texts were cut; the field truncation of study.json would say it.")
     return sentences
@@ -110,8 +108,8 @@ def _leak(leakage: LeakedTexts) -> Caution:
         )
         return Caution("leakage", text, examples, serious=True)
     text = (
-        f"{leakage.count:,}{share} test {leakage.unit} of {task} stand in the training data {data}: its scores show memory as "
-        "well as skill."
+        f"{leakage.count:,}{share} test {leakage.unit} of {task} stand in the training data {data}: its scores may show memory "
+        "as well as skill."
     )
     return Caution("leakage", text, examples, serious=True)
 

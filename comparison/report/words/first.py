@@ -8,7 +8,7 @@ from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Comparison
 from comparison.claims.overall import Overall
 from comparison.report.words.answer import Answer, better_overall
 from comparison.report.words.choice import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE
-from comparison.report.words.marks import any_checkpoint
+from comparison.report.words.marks import any_checkpoint, any_decidable
 from comparison.report.words.names import called, listed
 from comparison.report.words.wording import points, when
 
@@ -46,7 +46,8 @@ def _over_all(comparison: Comparison) -> str:
         return f"Over {kinds} nobody is shown to be better or worse than {base}."
     if not better:
         return f"Over {kinds} nobody is shown to be better than {base}, and {_number(worse)} shown to be worse."
-    parts = [f"{called(entry.a)} by {_size(entry)}" for entry in better[:FEW]]
+    most = max(len(entry.categories) for entry in comparison.overall)
+    parts = [f"{called(entry.a)} by {_size(entry, most)}" for entry in better[:FEW]]
     more = when(len(better) > FEW, f", and {len(better) - FEW} more")
     rest = when(worse, f"; {_number(worse)} shown to be worse")
     return f"Better than {base} over {kinds}: {'; '.join(parts)}{more}{rest}."
@@ -62,12 +63,13 @@ def _kinds(comparison: Comparison) -> str:
     return "all kinds of task"
 
 
-def _size(entry: Overall) -> str:
+def _size(entry: Overall, kinds: int) -> str:
     interval = entry.simultaneous or entry.interval
     ends = ""
     if interval is not None:
         ends = f" [{points(interval.low)}, {points(interval.high)}]"
-    return f"{abs(100 * entry.mean):.2f} points{ends}"
+    part = when(len(entry.categories) < kinds, f" on {len(entry.categories)} of {kinds} kinds")
+    return f"{abs(100 * entry.mean):.2f} points{ends}{part}"
 
 
 def _number(entries: Sequence[Overall]) -> str:
@@ -123,6 +125,8 @@ def _how_sure(comparison: Comparison) -> str:
     contrasts = []
     for category in comparison.categories:
         contrasts += category.contrasts
+    if not any_decidable(contrasts):
+        return "Nothing is claimed of other tasks; what holds on these tasks alone is said below."
     if not any_checkpoint(contrasts):
         return "Training was repeated, so this speaks of designs, on other tasks of these kinds and in other training runs."
     if all(contrast.checkpoint or contrast.another_run.p is None for contrast in contrasts):

@@ -22,9 +22,9 @@ def disagreements(category: Category) -> list[str]:
         assert second is not None
         if _doubted(contrast, p):
             sign = max(second.p_positive, 1 - second.p_positive)
-            doubted.append(f"{_pair(contrast)} (mixed model p {chance(p)}, probability of the sign {sign:.0%})")
+            doubted.append(f"{_pair(contrast)} (mixed model p {chance(p)} by Holm, probability of the sign {_share(sign)})")
         elif not contrast.starred and p <= ALPHA:
-            missed.append(f"{_pair(contrast)} (p {chance(p)})")
+            missed.append(f"{_pair(contrast)} (p {chance(p)} by Holm)")
     sentences = []
     if doubted:
         sentences.append(f"Second opinions do not support what is said of {_list(doubted)}.")
@@ -42,6 +42,13 @@ def _doubted(contrast: Contrast, p: float) -> bool:
     if contrast.starred:
         return p > ALPHA or max(second.p_positive, 1 - second.p_positive) < SURE
     return contrast.equivalent and second.p_equal < EQUAL
+
+
+def _share(probability: float) -> str:
+    """Return a probability in per cent; one that is not certain is not shown as certain."""
+    if probability > 0.99:
+        return "over 99%"
+    return f"{probability:.0%}"
 
 
 def _pair(contrast: Contrast) -> str:

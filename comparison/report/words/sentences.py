@@ -12,6 +12,7 @@ from comparison.report.words.second_opinions import disagreements
 from comparison.report.words.shared_data import data_limits, item_limits
 from comparison.report.words.wording import (
     another_run_interval,
+    bound,
     chance,
     comparisons,
     converged,
@@ -26,6 +27,7 @@ from comparison.report.words.wording import (
     why_undecided,
 )
 from comparison.stats.effects import Interval
+from comparison.stats.planning import MOST as MOST_TRIED
 
 MOST = 8  # comparisons in one sentence
 
@@ -113,9 +115,13 @@ def outlook(category: Category) -> list[str]:
     size = (
         f"{families(seen.families)} and {runs} each, where differences vary by {100 * seen.sd:.2f} points over families{noise}"
     )
-    sentence = f"With {size}, a true difference of {points_of_difference} gets a star in {seen.power:.0%} of studies"
-    if seen.needed is None:
-        sentence += "; with so few runs no number of tasks makes that 80%."
+    sentence = (
+        f"With {size}, a true difference of {points_of_difference} gets a star in {_power(seen.power)} of simulated studies"
+    )
+    if seen.needed is None and seen.runs > 1 and seen.run_sd:
+        sentence += f"; with this noise between runs {MOST_TRIED} unrelated tasks do not make that 80%."
+    elif seen.needed is None:
+        sentence += f"; {MOST_TRIED} unrelated tasks do not make that 80%."
     elif seen.needed > seen.families:
         sentence += f"; about {seen.needed} unrelated tasks would make that 80%."
     else:
@@ -124,6 +130,11 @@ def outlook(category: Category) -> list[str]:
         return [sentence]
     times = f"{seen.exaggeration:.1f} times the truth"
     return [sentence, f"A star at this size exaggerates: of such a difference it says {times} on average."]
+
+
+def _power(power: float) -> str:
+    """Return a power in per cent; one that was never seen is not shown as none."""
+    return f"{power:.0%}" if power >= 0.005 else "under 1%"
 
 
 def _other_sentence(contrast: Contrast) -> str:
@@ -150,8 +161,7 @@ def without_one(contrast: Contrast) -> str:
     if worst.families < FEWEST_FAMILIES:
         return f"; without one of its families {families(worst.families)} are left, too few to decide"
     if worst.p <= ALPHA:
-        largest = f"≤ {chance(worst.p)}".replace("≤ <", "<")
-        return f"; it stands without any one family (p {largest})"
+        return f"; it stands without any one family (p ≤ {bound(worst.p)})"
     return f"; it rests on {listed(worst.family)}, without which p is {chance(worst.p)}"
 
 

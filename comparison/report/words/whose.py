@@ -38,9 +38,10 @@ def _subject(comparison: Comparison) -> str:
     repeated = [system for system in comparison.systems if runs.get(system, 0) > 1]
     single = [system for system in comparison.systems if runs.get(system) == 1 and system not in comparison.as_they_are]
     if not repeated:
+        trained = when(comparison.as_they_are, " system that was trained")
         return (
-            "One run of each is known. Everything below speaks of checkpoints, the files that came out, and not of "
-            f"designs: how much another training run would differ is unknown.{limit}"
+            f"One run of each{trained} is known. Everything below speaks of checkpoints, the files that came out, and not of "
+            f"designs: how much another training run would differ is unknown.{_taken_as_they_are(comparison)}{limit}"
         )
     return (
         f"Training was repeated for {listed(repeated)}: what is shown between them speaks of designs. Of {listed(single)} one "

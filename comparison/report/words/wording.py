@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -70,6 +71,16 @@ def chance(p: float | None) -> str:
     if p < 0.01:
         return f"{p:.4f}".removeprefix("0")
     return f"{p:.3f}".removeprefix("0")
+
+
+def bound(p: float) -> str:
+    """Return a p-value with the digits that matter, rounded up, so that it is no larger than what is said.
+
+    >>> bound(0.0231), bound(0.000244), bound(0.00001)
+    ('.024', '.0003', '.0001')
+    """
+    digits = 4 if p < 0.01 else 3
+    return f"{math.ceil(round(p * 10**digits, 6)) / 10**digits:.{digits}f}".removeprefix("0")
 
 
 def count(number: int, singular: str, plural: str) -> str:

@@ -51,6 +51,20 @@ def test_a_run_that_went_back_and_one_that_diverged(tmp_path: Path) -> None:
     found = read_study_file(save(tmp_path, cells=[{**CELL, "curve": curve, "status": "diverged", "reason": "loss is NaN"}]))
     assert found is not None
     assert [(point.step, point.loss) for point in found.cells[0].curve] == [(1, 5.0), (2, 3.9), (3, None)]
+
+
+def test_scores_while_training_belong_to_their_step(tmp_path: Path) -> None:
+    lines = [
+        {"step": 0, "eval_mean": 0.1},
+        {"step": 2, "loss": 4.0},
+        {"step": 2, "eval_mean": 0.2},
+        {"step": 3, "eval_loss": 1.0},
+    ]
+    again = [{"step": 2, "loss": 3.9}, {"step": 2, "eval_mean": 0.3}]
+    for curve, expected in ((lines, 0.2), ([*lines, *again], 0.3)):
+        found = read_study_file(save(tmp_path, cells=[{**CELL, "curve": curve}]))
+        points = [(point.step, point.loss, point.eval_mean) for point in found.cells[0].curve]
+        assert points == [(0, None, 0.1), (2, 4.0 if expected == 0.2 else 3.9, expected)]
     assert found.leakage is None, "nobody looked"
 
 
@@ -117,6 +131,6 @@ def test_a_comparison_says_what_was_planned(write_study: Write, tmp_path: Path, 
     (study / "declared_plan.json").write_text(json.dumps({"format": 1, "declarations": [plan]}))
     assert main([str(study), "--baseline", "model2", "--output_dir", str(tmp_path / "out")]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Planned, by s.yaml (SHA-256 abababababab) on 2026-11-29, before a score existed: margin 1 points" in printed
+    assert "Planned, by s.yaml (SHA-256 abababababab) on 2026-11-29, before a score existed: margin 1 point," in printed
     assert "Not planned: baseline model2 (planned: model1)." in printed
     assert "Not planned: baseline model2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -129,12 +129,15 @@ def test_what_would_be_needed_and_by_how_much_a_star_exaggerates() -> None:
     found = compared({"maybe": (0.003, 1)}, noise=0.02)
     kind = replace(found.categories[0], outlook=outlook)
     said = " ".join(dict(answer(kind, found).claims)["On other tasks of this kind"])
-    assert (
-        "a true difference of 2.00 points gets a star in 34% of studies; about 31 unrelated tasks would make that 80%." in said
-    )
+    assert "a true difference of 2.00 points gets a star in 34% of simulated studies" in said
+    assert "; about 31 unrelated tasks would make that 80%." in said
     assert "A star at this size exaggerates: of such a difference it says 1.4 times the truth on average." in said
     never = replace(kind, outlook=replace(outlook, runs=3, run_sd=0.02, needed=None))
-    assert "with so few runs no number of tasks makes that 80%" in " ".join(answer(never, found).claims[1][1])
+    assert "; with this noise between runs 256 unrelated tasks do not make that 80%." in " ".join(
+        answer(never, found).claims[1][1]
+    )
+    large = replace(kind, outlook=replace(outlook, power=0.0, sd=0.3, needed=None))
+    assert "star in under 1% of simulated studies; 256 unrelated tasks do not" in " ".join(answer(large, found).claims[1][1])
     one = contrast(found, "maybe")
     assert "families would show 2 points)" in verdict(one, 0.01, 4) and "would show" not in verdict(one, 0.01)
 

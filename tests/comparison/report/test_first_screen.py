@@ -95,7 +95,7 @@ def test_mean_scores_are_sorted_and_only_of_complete_systems() -> None:
 
 def test_methods_have_the_numbers_and_cite_what_stands_below() -> None:
     text = " ".join(methods(made_up({"good": 0.03, "same": 0.0}, kinds=2)))
-    assert "We compared 3 systems, each with base, on 20 tasks" in text and "Kind 10 in 10 families" in text
+    assert "We compared 2 systems with base, on 20 tasks" in text and "Kind 10 in 10 families" in text
     assert "over the 2 comparisons of the kind" in text and "multiplies p by 2" in text and "one training run" in text
     repeated = " ".join(methods(made_up({"good": 0.03}, runs=3)))
     assert "With 3 runs of each design" in repeated and "checkpoints" not in repeated
@@ -144,3 +144,13 @@ def test_the_first_sentence_names_the_kinds_that_are_left_out() -> None:
     assert sentences(replace(found, overall=left))[0].startswith("Better than base over all kinds of task but Kind2: good")
     same = made_up({"same": 0.0}, kinds=2, baseline=None)
     assert sentences(same)[0] == "Over all kinds of task no two systems are shown to differ."
+
+
+def test_gains_over_what_nobody_trained_stand_beside_the_scores() -> None:
+    trained = made_up({"good": 0.03, "bad": -0.02}, kinds=2)
+    head, rows = score_table(replace(trained, as_they_are=["base"]))
+    assert head[3:5] == ["training", "over base"]
+    assert [row[0] for row in rows] == ["good", "base", "bad"]
+    gain = float(rows[0][1]) - float(rows[1][1])
+    assert rows[0][3:5] == ["1 run", f"{gain:+.2f}"] and rows[1][3:5] == ["none", "–"] and rows[2][4].startswith("-")
+    assert score_table(trained)[0][3] == "Kind", "without such a system there is no such column"

@@ -146,7 +146,7 @@ def test_a_whole_study_prints_on_few_pages(browser: Browser, report: Path, tmp_p
     browser.open(report, DESKTOP)
     browser.print(tmp_path / "report.pdf")
     pages = re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes())
-    assert 5 < len(pages) <= 14, "two more than with plain names: these have up to two hundred characters"
+    assert 5 < len(pages) <= 12
     shown = browser.value("[...document.querySelectorAll('header svg.plot')].map(svg => svg.getBoundingClientRect().bottom)")
     assert len(shown) == 1 and shown[0] < 900, "the picture stands in the first screen"
 

@@ -236,7 +236,7 @@ def test_classes_of_leakage_are_told_apart() -> None:
 
 def test_what_was_looked_for_and_not_found_is_told() -> None:
     assert "none was found" in quiet([StudyResults(StudyData(leakage=[]), ROOT)])[0]
-    assert "Nobody looked" in quiet([StudyResults(StudyData(), ROOT)])[0]
+    assert "whether training texts stand in the tests" in quiet([StudyResults(StudyData(), ROOT)])[0]
 
 
 def test_cells_and_cuts_are_told_serious_ones_first() -> None:

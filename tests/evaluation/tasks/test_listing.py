@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from common.errors import UserError
@@ -16,7 +18,7 @@ def test_all_there_is(data_dir, capsys):
     assert "TinyClassification  Classification      accuracy" in text and "Odd" in text
     assert "paper/Retrieval          14  ArguAna" in text and "MTEB(eng, v2);" in text
     assert "MIEB(eng)" in text and "MIEB(Img)" not in text and "ViDoRe(v1)" not in text
-    assert "\n(15 benchmarks without a task of texts are left out)\n" in text
+    assert re.search(r"\n\(1\d benchmarks without a task of texts are left out\)\n", text)  # more with each mteb
     assert "BIOSSES-VN" not in text and "tasks of texts: --list PATTERN" in text
     assert max(map(len, text.splitlines())) <= 100
 

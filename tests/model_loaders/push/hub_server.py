@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+import yaml
+
+FIRST = 0x0123456789ABCDEF0123456789ABCDEF01234567
+COMMITS = ".commits"  # folder in a repository's: its files at each commit
 TOKEN = "good"
 
 
@@ -20,7 +24,7 @@ class Hub(ThreadingHTTPServer):
     """The server.
 
     Attributes:
-        root: holds a folder for each repository.
+        root: holds a folder for each repository; those of data sets are in `datasets/`.
         breaks: whether uploads of large files are cut off.
         private: names of repositories that were made private.
     """
@@ -36,8 +40,29 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def files(self, name: str) -> list[Path]:
-        folder = self.root / name
-        return sorted(path for path in folder.rglob("*") if path.is_file())
+        return sorted(path for path in (self.root / name).rglob("*") if path.is_file() and COMMITS not in path.parts)
+
+    def keep(self, name: str, commit: str = "") -> str:
+        """Keep the files of a repository as they are as its newest commit; returns that."""
+        commits = self.root / name / COMMITS
+        commit = commit or f"{FIRST + len(self.commits(name)):040x}"
+        for path in self.files(name):
+            target = commits / commit / path.relative_to(self.root / name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        return commit
+
+    def commits(self, name: str) -> list[str]:
+        folder = self.root / name / COMMITS
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def at(self, name: str, revision: str = "main") -> tuple[str, Path] | None:
+        """A commit and the folder of its files; what tests wrote into the repository's folder is its first one."""
+        if not (self.root / name).is_dir():
+            return None
+        commits = self.commits(name) or [self.keep(name)]
+        commit = commits[-1] if revision in ("main", "None") else revision
+        return (commit, self.root / name / COMMITS / commit) if commit in commits else None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -83,6 +108,8 @@ class Handler(BaseHTTPRequestHandler):
             self.create(json.loads(body))
         elif self.path == "/api/validate-yaml":
             self.answer({"errors": [], "warnings": []})
+        elif "paths-info" in parts:
+            self.paths_info(repository(parts), parts[parts.index("paths-info") + 1], body)
         elif "preupload" in parts:
             files = json.loads(body)["files"]
             modes = ["lfs" if file["path"].endswith((".safetensors", ".onnx")) else "regular" for file in files]
@@ -131,8 +158,9 @@ class Handler(BaseHTTPRequestHandler):
                 place.write_bytes(base64.b64decode(value["content"]))
             else:
                 place.write_bytes((self.server.root / ".lfs" / value["oid"]).read_bytes())
-        url = f"{self.server.url}/{name}/commit/{COMMIT}"
-        self.answer({"success": True, "commitUrl": url, "commitOid": COMMIT, "hookOutput": ""})
+        commit = self.server.keep(name)
+        url = f"{self.server.url}/{name}/commit/{commit}"
+        self.answer({"success": True, "commitUrl": url, "commitOid": commit, "hookOutput": ""})
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
@@ -140,36 +168,58 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/whoami-v2":
             if not self.refused():
                 self.answer({"name": "me", "type": "user", "orgs": [], "auth": {"accessToken": {"role": "write"}}})
-        elif parts[:2] == ["api", "models"]:
-            self.about("/".join(parts[2:4]), tree="tree" in parts)
+        elif parts[:2] in (["api", "models"], ["api", "datasets"]):
+            revision = parts[5] if len(parts) > 5 and parts[4] in ("revision", "tree") else "main"
+            self.about(repository(parts), revision, tree="tree" in parts)
         elif "resolve" in parts:
-            self.resolve("/".join(parts[:2]), "/".join(parts[4:]))
+            place = parts.index("resolve")
+            self.resolve("/".join(parts[:place]), parts[place + 1], "/".join(parts[place + 2 :]))
         else:
             self.answer({"error": "not found"}, 404, X_Error_Code="RepoNotFound")
 
     do_HEAD = do_GET
 
-    def about(self, name: str, *, tree: bool) -> None:
-        folder = self.server.root / name
-        if not folder.is_dir():
-            self.answer({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound")
+    def about(self, name: str, revision: str, *, tree: bool) -> None:
+        known = self.server.at(name, revision)
+        if known is None:
+            kind = "RevisionNotFound" if (self.server.root / name).is_dir() else "RepoNotFound"
+            self.answer({"error": "not found"}, 404, X_Error_Code=kind)
             return
-        names = [path.relative_to(folder).as_posix() for path in self.server.files(name)]
+        commit, folder = known
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         if tree:
-            entries = [{"type": "file", "path": n, "size": (folder / n).stat().st_size, "oid": n} for n in names]
-            self.answer(entries)
+            self.answer([entry(folder, name) for name in names])
             return
-        self.answer({"id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [], "downloads": 0,
-                     "likes": 0, "siblings": [{"rfilename": n} for n in names]})  # fmt: skip
+        card = folder / "README.md"
+        data = yaml.safe_load(card.read_text().split("---")[1]) if card.is_file() and card.read_text()[:3] == "---" else {}
+        about = {"id": name.removeprefix("datasets/"), "sha": commit, "private": False, "tags": [], "downloads": 0, "likes": 0}
+        self.answer(about | {"siblings": [{"rfilename": file} for file in names], "cardData": data})
 
-    def resolve(self, name: str, file: str) -> None:
-        place = self.server.root / name / file
-        if not place.is_file():
-            self.answer({"error": "Entry not found"}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
+    def paths_info(self, name: str, revision: str, body: bytes) -> None:
+        known = self.server.at(name, revision)
+        wanted = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
+        found = [] if known is None else [entry(known[1], path) for path in wanted if (known[1] / path).is_file()]
+        self.answer(found)
+
+    def resolve(self, name: str, revision: str, file: str) -> None:
+        known = self.server.at(name, revision)
+        if known is None or not (known[1] / file).is_file():
+            commit = {"X_Repo_Commit": known[0]} if known else {}
+            self.answer({"error": "Entry not found"}, 404, X_Error_Code="EntryNotFound", **commit)
             return
-        content = place.read_bytes()
-        etag = hashlib.sha256(content).hexdigest()
-        self.answer(content, ETag=f'"{etag}"', X_Repo_Commit=COMMIT)
+        content = (known[1] / file).read_bytes()
+        self.answer(content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', X_Repo_Commit=known[0])
+
+
+def repository(parts: list[str]) -> str:
+    """The name of the repository in a path /api/models/OWNER/NAME/… or /api/datasets/…."""
+    name = "/".join(parts[2:4])
+    return f"datasets/{name}" if parts[1] == "datasets" else name
+
+
+def entry(folder: Path, name: str) -> dict[str, Any]:
+    content = (folder / name).read_bytes()
+    return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
 
 @contextmanager

@@ -31,6 +31,9 @@ def adapter(base: Path, tmp_path: Path) -> Path:
     save(new_model("model3", base, recipe=RECIPE), tmp_path / "adapter")
     config = {"dataset_name": str(tmp_path / "secret" / "mine.jsonl"), "learning_rate": 1e-4, "max_steps": 10}
     (tmp_path / "adapter" / "train_config.json").write_text(json.dumps(config))
+    result = {"steps": 10, "tokens": 12345, "train_runtime": 120.0, "device": "GPU", "processes": 2}
+    result |= {"data_rows": 1660, "data_content": "abc", "train_loss": 0.5}
+    (tmp_path / "adapter" / "train_result.json").write_text(json.dumps(result))
     return tmp_path / "adapter"
 
 
@@ -63,6 +66,14 @@ def test_a_dry_run_sends_nothing(adapter: Path, tmp_path: Path, capsys: pytest.C
     assert entry["metrics"][0]["value"] == 0.5 and entry["dataset"]["type"] == "mteb/task0"
     assert "| Task0Retrieval | default | test | ndcg_at_10 | 0.5000 | [0.3040, 0.6960] over 2 items |" in body
     assert "mine.jsonl" in body and "secret" not in output and str(tmp_path) not in output
+    assert ".eval_results/Task0Retrieval.yaml" in output and 'model_loaders.load("me/model3")' in body
+    assert (
+        "licence: not stated" in body
+        and "1,660 rows, content hash `abc`" in body
+        and "12,345 tokens, 2 min" in body
+        and "on 2 × GPU" in body
+    )
+    assert "`</s>`" in body and "bibtex" in body
     assert "pooling.safetensors" in output and "train_config" not in output and "nothing was sent" in output
 
 

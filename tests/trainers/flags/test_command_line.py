@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainers.flags.arguments import EVALUATION_FLAGS, GROUPS, MASKING_FLAGS, POOLING_FLAGS
+from trainers.flags.arguments import GROUPS, MASKING_FLAGS, POOLING_FLAGS
 from trainers.flags.command_line import parse
 from trainers.flags.flag import Flag, flags_of
 from trainers.flags.inherited import GONE, REFUSED, REFUSED_VALUES, RENAMED
@@ -21,6 +21,7 @@ from trainers.flags.lora import lora_options
 from trainers.flags.read_flags import SYNONYMS
 from trainers.flags.train_config import TrainConfig
 from trainers.flags.training_arguments import build_training_arguments, inherited_flags
+from trainers.scoring.arguments import CHOICE_FLAGS, EVALUATION_FLAGS
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = flags_of(*GROUPS)
@@ -121,12 +122,20 @@ def test_own_flag_reaches_the_configuration(
     flag = OWN[name]
     needs_evaluation = name in ("eval_dataset_split", "eval_dataset_config_name", "max_eval_samples")
     extra = ["--eval_dataset", "e"] if needs_evaluation else []
+    if name in CHOICE_FLAGS:
+        extra = ["--eval_dataset", "e", "--save_strategy", "epoch", "--early_stopping_patience", "2"]
+    if name == "early_stopping_patience":
+        extra = ["--eval_dataset", "e"]
     if name == "matryoshka_weights":
         extra = ["--matryoshka_dims", "8"]
     if name in ("distillation_share", "teacher_temperature"):
         extra = ["--distillation", "kl"]
     if name == "hardness_of":
         extra = ["--hardness", "1"]
+    if name.startswith("hub_"):
+        extra = ["--push_to_hub"]
+    if name == "last_layers":
+        extra = ["--train", "full"]
     if name in MASKING_FLAGS:
         extra = ["--objective", "mntp"]
     design = "bidirectional_mean" if extra == ["--objective", "mntp"] else "model3"
@@ -147,9 +156,8 @@ def test_own_flag_reaches_the_configuration(
     if name == "dataset_config":
         assert [entry["name"] for entry in config.data.dataset_config] == ["some/data", "other/data"]
         return
-    group = next(
-        part for part in (config.model, config.data, config.contrastive, config.objective, config.run) if hasattr(part, name)
-    )
+    groups = (config.model, config.data, config.contrastive, config.objective, config.scoring, config.run, config.hub)
+    group = next(part for part in groups if hasattr(part, name))
     assert getattr(group, name) == flag.convert(value, "")
     assert getattr(group, name) != flag.default
     assert name in config.explicit

@@ -17,7 +17,9 @@ import model_loaders
 from common.errors import UserError
 from model_loaders.backbone.load import train_weights
 from model_loaders.create import create
+from model_loaders.export.run import Order, export
 from model_loaders.layouts.merged_base import merge_adapter
+from model_loaders.loading import plan_loading
 from model_loaders.options import LoadOptions
 from tests.tiny import write_base
 from tests.trainers.conftest import Command
@@ -143,6 +145,19 @@ def test_a_merged_stage_begins_on_it(full_run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "base" / "embedder.json").exists()
     again = create("bidirectional_mean", tmp_path / "base", lora=None, options=CPU).eval()
     assert np.abs(again.encode(TEXTS) - model_loaders.load(full_run, device="cpu").encode(TEXTS)).max() <= 1e-6
+
+
+@pytest.mark.slow
+def test_exported_and_evaluated(full_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The export is verified by itself; an evaluation knows the model by its weights, wherever it lies."""
+    output = tmp_path / "exported"
+    done = export(Order(str(full_run), output, "sentence-transformers", device="cpu"))
+    assert done.likeness.cosine > 0.99999 and "The weights are those of the trained model" in (output / "README.md").read_text()
+    plans = [plan_loading(None, None, folder, CPU) for folder in (full_run, shutil.copytree(full_run, tmp_path / "copy"))]
+    versions = {plan.version() for plan in plans}
+    assert versions == {model_loaders.load(full_run, device="cpu").version}
+    with pytest.raises(UserError, match="has no LoRA"):
+        export(Order(str(full_run), tmp_path / "peft", "peft", device="cpu"))
 
 
 def test_dry_run(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,9 @@ from tests.contracts.gradients import batch_of, engine, gradients, relative, row
 from tests.tiny import SHARED, new_model
 from tests.trainers.step.test_loss import IN_BATCH, make_batch
 from trainers.monitor.collapse import collapse_figures, figures_by_width
+from trainers.step.batch import TripletBatch
 from trainers.step.contrastive import ContrastiveStep
+from trainers.step.gather import BatchShare, join_batch
 from trainers.step.loss import ContrastiveLoss, LossBatch
 from trainers.step.matryoshka import MatryoshkaLoss, widths_of
 
@@ -55,6 +57,42 @@ def test_equals_the_public_loss(case: dict[str, Any]) -> None:
         for side, leaf in (("q", queries), ("p", documents)):
             golden = torch.tensor(arrays[f"{case['key']}_grad_{side}"])
             assert float((leaf.grad - golden).norm()) <= 1e-4 * float(golden.norm()) + 1e-6
+
+
+@pytest.mark.skipif(not KALM.is_dir(), reason="numbers of the public loss are not here")
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_equals_the_public_loss_over_devices(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The golden batch, shared among processes: each one's gradient of its own vectors is its part of the whole one."""
+    arrays = np.load(KALM / "golden_loss.npz")
+    own, group = len(arrays["x_q"]) // ranks, 3
+
+    def part(rank: int, suffix: str) -> Tensor:
+        """A process's rows in the order of a batch: queries, positives, negatives."""
+        queries, documents = torch.tensor(arrays[f"x_{suffix}q"]), torch.tensor(arrays[f"x_{suffix}p"])
+        rows = torch.arange(rank * own, (rank + 1) * own)
+        hard = (rows[:, None] * group + torch.arange(1, group)).flatten()
+        return torch.cat([queries[rows], documents[rows * group], documents[hard]])
+
+    blocks = [part(rank, "") for rank in range(ranks)]
+    facts = TripletBatch(
+        ids=[[0]] * len(blocks[0]), queries=own, hashes=torch.arange(len(blocks[0])), texts=[""] * own,
+        negatives=torch.full((own,), group - 1), in_batch=torch.ones(own, dtype=torch.bool),
+    )  # fmt: skip
+    shares = [BatchShare(own, len(blocks[0]), 1, 0, 0)] * ranks
+
+    def gather(mine: Tensor, rows: list[int], rank: int) -> list[Tensor]:
+        others = blocks if mine.is_floating_point() else [mine] * ranks
+        return [*others[:rank], mine, *others[rank + 1 :]]
+
+    monkeypatch.setattr("trainers.step.gather.gather_blocks", gather)
+    loss = MatryoshkaLoss.of(ContrastiveLoss(100.0, mask_duplicates=False), [64, 32, 16, 8], [1, 0.3, 0.2, 0.1])
+    for rank, block in enumerate(blocks):
+        leaf = block.clone().requires_grad_()
+        result = loss(join_batch(leaf, facts, shares, rank)).loss
+        assert result.item() == pytest.approx(float(arrays["x_full"]), rel=1e-5)
+        (gradient,) = torch.autograd.grad(result, leaf)
+        golden = part(rank, "full_grad_")
+        assert float((gradient - golden).norm()) <= 1e-4 * float(golden.norm())
 
 
 def cut(batch: LossBatch, width: int) -> LossBatch:

@@ -100,6 +100,27 @@ def test_margins_equal_sentence_transformers() -> None:
     same_as(ours, expected, columns)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
+@pytest.mark.parametrize("kind", ["kl", "margin_mse"])
+def test_cut_vectors_learn_the_same_scores(kind: Any, share: float) -> None:
+    """As sentence-transformers' MatryoshkaLoss does: cut, unit again, the teacher's scores as they are; summed with weights."""
+    losses = pytest.importorskip("sentence_transformers.losses")
+    batch, columns = even_batch(scores=True)
+    assert batch.scores is not None
+    teacher = torch.cat([batch.scores[:B, None], batch.scores[B:].reshape(B, NEGATIVES)], dim=1)
+    scale, widths, weights = 5.0 if kind == "kl" else 1.0, (DIM, 4, 2), (1.0, 0.5, 0.25)
+    theirs = losses.DistillKLDivLoss(None, student_temperature=1 / scale) if kind == "kl" else losses.MarginMSELoss(None)
+    plain = ContrastiveLoss(scale, mask_duplicates=False)
+    expected = torch.zeros(())
+    for width, weight in zip(widths, weights, strict=True):
+        unit = unit_columns([column[:, :width] for column in columns])
+        distilled = theirs.compute_loss_from_embeddings(unit, teacher) * (scale**2 if kind == "kl" else 1.0)
+        narrow = replace(batch, queries=batch.queries[:, :width], documents=batch.documents[:, :width])
+        expected = expected + weight * (share * distilled + (1 - share) * plain(narrow).loss)
+    ours = MatryoshkaLoss.of(DistillationLoss(plain, kind, share), widths, weights)(batch).loss
+    same_as(ours, expected, columns)
+
+
 def test_a_share_mixes_both_losses() -> None:
     batch, _ = even_batch(scores=True)
     plain = ContrastiveLoss(mask_duplicates=False)

@@ -12,9 +12,12 @@ import pytest
 from common.errors import UserError
 from tests.tiny import SHARED
 from triplets.arguments import DataArguments
-from triplets.conversion.classes import by_example, by_label, read_classes
+from triplets.conversion import classes, entailment, result, similarity
+from triplets.conversion import store as stores
+from triplets.conversion.classes import ClassRows, Draws, read_classes
 from triplets.conversion.result import ConversionReport, key_of
-from triplets.conversion.similarity import directions, near, read_pairs
+from triplets.conversion.similarity import Limits, near, read_pairs
+from triplets.conversion.store import Store
 from triplets.convert import main
 from triplets.mining.teachers import WordTeacher
 from triplets.read import read_triplets
@@ -37,20 +40,18 @@ def read(path: Path) -> list[dict[str, Any]]:
 @WITHOUT
 def test_scored_pairs_are_the_golden_ones(tmp_path: Path) -> None:
     golden = json.loads(GOLDEN.read_text())
-    pairs = read_pairs(write(tmp_path / "sts.jsonl", golden["sts"]), ConversionReport(), set())
-    assert pairs.pool == golden["pool"]
-    ours = [(pairs.pool[query], pairs.pool[positive]) for query, positive in directions(pairs, 4.0)]
+    pairs = read_pairs(write(tmp_path / "sts.jsonl", golden["sts"]), Store(tmp_path), ConversionReport(), set())
+    pool = pairs.pool
+    assert pool == golden["pool"]
+    ours = [(pool[query], pool[positive]) for query, positive in pairs.directions(4.0)]
     assert ours == [(entry["query"], entry["positive"]) for entry in golden["positives"]]
     pytest.importorskip("bm25s")
-    teacher = WordTeacher(pairs.pool, pairs.pool)
-    scores: dict[int, dict[int, float]] = {}
-    for first, second, score in pairs.pairs:
-        scores.setdefault(first, {})[second] = scores.setdefault(second, {})[first] = score
+    teacher = WordTeacher(pool, pool)
     for query, expected in zip(golden["queries"], golden["bm25_scores"], strict=True):
-        place = pairs.pool.index(query)
-        assert teacher.scores(place, range(len(pairs.pool))) == pytest.approx(expected, abs=2e-6)
-        chosen = near(teacher, place, scores.get(place, {}), (4.0, 2.5), 7)
-        theirs = [pairs.pool.index(text) for text in golden["negatives"][query]]
+        place = pool.index(query)
+        assert teacher.scores(place, range(len(pool))) == pytest.approx(expected, abs=2e-6)
+        chosen = near(teacher, place, pairs.known(place), Limits())
+        theirs = [pool.index(text) for text in golden["negatives"][query]]
         assert in_order(chosen, expected) == in_order(theirs, expected)
 
 
@@ -94,9 +95,8 @@ def check_classes(given: list[tuple[str, str]], by: str, negatives: int, folder:
         labels.setdefault(key_of(text), set()).add(label)
     source = write(folder / "classes.jsonl", [{"text": text, "label": label} for text, label in given])
     report = ConversionReport()
-    classes = read_classes(source, report, set())
-    make = by_label if by == "label" else by_example
-    rows = list(make(classes, negatives, None, 0, report))
+    labelled = read_classes(source, Store(folder), report, set())
+    rows = list(ClassRows(labelled, Draws(by, negatives), report).rows())
     sizes = Counter(label for own in labels.values() for label in own)
     lonely = 0 if by == "label" else sum(size == 1 for size in sizes.values())
     assert len(rows) == sum(sizes.values()) - lonely
@@ -149,6 +149,83 @@ def test_entailment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(rows) == 2
 
 
+def inputs_of(kind: str, folder: Path) -> list[str]:
+    """Write rows of a kind, and return the words of the command."""
+    if kind == "classes":
+        rows = [{"text": f"text {k % 37}", "label": f"label {k % 5 + k // 37}"} for k in range(80)]
+        return [kind, str(write(folder / "rows.jsonl", rows)), "--each_label", "9", "--negatives", "3"]
+    if kind == "labels":
+        rows = [{"text": f"text {k}", "label": f"label {k % 6}"} for k in range(40)]
+        return ["classes", str(write(folder / "rows.jsonl", rows)), "--by", "label", "--each_label", "5"]
+    if kind == "sts":
+        words = ["sun moon", "sun star", "moon star sky", "sea sun", "sea moon", "sky"]
+        rows = [{"text1": f"{words[k % 6]} {k // 3}", "text2": words[(k + 1) % 6], "score": k % 6} for k in range(60)]
+        return [kind, str(write(folder / "rows.jsonl", rows))]
+    rows = [{"premise": f"p{k // 4}", "hypothesis": f"h{k} {k % 3}", "label": k % 3} for k in range(60)]
+    return [kind, str(write(folder / "rows.jsonl", rows))]
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "nli", "sts"])
+def test_a_killed_command_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """Killed while it reads and while it writes; what was saved is not done again, and nothing is left behind."""
+    if kind == "sts":
+        pytest.importorskip("bm25s")
+    monkeypatch.setattr(stores, "SAVED_EVERY", 4)
+    words = inputs_of(kind, tmp_path)
+    assert main([*words[:2], str(tmp_path / "whole"), *words[2:]]) == 0
+    said = capsys.readouterr().out
+    calls = Killed(monkeypatch)
+    output = tmp_path / "killed"
+    for point in (10, 11, 7, 9, None):
+        calls.left = point
+        assert main([*words[:2], str(output), *words[2:]]) == (0 if point is None else 130)
+        assert point is None or (not output.exists() and output.with_name("killed.making").is_dir())
+    assert output.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert capsys.readouterr().out.replace("killed", "whole") == said
+    assert not output.with_name("killed.making").exists()
+    counts = [json.loads((tmp_path / f"{name}.report.json").read_text()) for name in ("whole", "killed")]
+    assert {**counts[0], "output": ""} == {**counts[1], "output": ""}
+
+
+class Killed:
+    """Interrupts a command after so many rows read or written together; None for never."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: int | None = None
+        for name in ("text_of", "dumps"):
+            module = {"text_of": result, "dumps": result.json}[name]
+            self.patch(monkeypatch, module, name)
+        for module in (classes, entailment, similarity):
+            monkeypatch.setattr(module, "text_of", result.text_of)
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+        original = getattr(module, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            if self.left is not None:
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counted)
+
+
+def test_another_input_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "SAVED_EVERY", 4)
+    words = inputs_of("nli", tmp_path)
+    calls = Killed(monkeypatch)
+    calls.left = 30
+    assert main([*words, str(tmp_path / "out")]) == 130
+    calls.left = None
+    rows = [{"premise": "p", "hypothesis": "h", "label": 0}]
+    write(tmp_path / "rows.jsonl", rows)
+    assert main([*words, str(tmp_path / "out")]) == 0
+    assert read(tmp_path / "out") == [{"query": "p", "positive": "h", "negative": []}]
+
+
 @pytest.mark.parametrize(
     ("kind", "row", "told"),
     [
@@ -167,4 +244,4 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str,
 
 def test_no_object_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rows.jsonl:1: expected an object"):
-        read_classes(write(tmp_path / "rows.jsonl", ["text"]), ConversionReport(), set())
+        read_classes(write(tmp_path / "rows.jsonl", ["text"]), Store(tmp_path), ConversionReport(), set())

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from triplets.conversion import filtering
+from triplets.conversion import store as stores
 from triplets.filter import main
 
 ROWS: list[dict[str, Any]] = [
@@ -67,3 +69,30 @@ def test_nothing_left_and_wrong_rules(source: Path, capsys: pytest.CaptureFixtur
     assert "no row is left to write" in capsys.readouterr().err and not source.with_name("no.jsonl").exists()
     assert main([*argv, "--min_characters", "5", "--max_characters", "2"]) == 1
     assert "--max_characters 2 is below" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unique", ["pair", "query"])
+def test_a_killed_command_goes_on_to_the_same_bytes(source: Path, monkeypatch: pytest.MonkeyPatch, unique: str) -> None:
+    monkeypatch.setattr(stores, "SAVED_EVERY", 2)
+    rows = [{"query": f"q{k % 7}", "positive": f"p{k % 5}", "negative": [f"n{k}"]} for k in range(60)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [str(source), "--cache_dir", str(source.parent / "cache"), "--unique", unique]
+    whole, killed = source.with_name("whole"), source.with_name("killed")
+    assert main([*words, str(whole)]) == 0
+    original = filtering.kept_negatives
+    for stop in (5, 3, 4, None):
+        left = [stop]
+
+        def counted(*arguments: Any, left: list[int | None] = left) -> Any:
+            if left[0] is not None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+            return original(*arguments)
+
+        monkeypatch.setattr(filtering, "kept_negatives", counted)
+        status = main([*words, str(killed)])
+        assert status in (0, 130)
+    assert killed.read_bytes() == whole.read_bytes() and not killed.with_name("killed.making").exists()
+    reports = [json.loads(path.with_name(f"{path.name}.report.json").read_text()) for path in (whole, killed)]
+    assert {**reports[0], "output": ""} == {**reports[1], "output": ""}

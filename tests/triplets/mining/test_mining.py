@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from triplets.mining.pool import make_pool
 from triplets.mining.rules import ABOVE_MARGIN, OWN_TEXT, POSITIVE, MiningRules
 from triplets.mining.search import best_matches
 from triplets.mining.search_all import mine_queries
+from triplets.mining.search_index import IndexTeacher
 from triplets.mining.teachers import VectorTeacher
 from triplets.mining.vectors import stored_vectors
 from triplets.triplet import Triplet
@@ -184,3 +186,44 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(data), out, "--teacher", "bm25", "--corpus", str(corpus), *cache]) == 1
     assert "corpus.jsonl:1" in capsys.readouterr().err
     assert not (tmp_path / "mined.jsonl").exists()
+
+
+def clustered(rows: int, dim: int, seed: int) -> np.ndarray:
+    """Unit vectors around a hundred centres, as texts of a hundred topics have."""
+    centres = unit(100, dim, seed=9)
+    generator = np.random.default_rng(seed)
+    vectors = centres[generator.integers(100, size=rows)] + 0.15 * generator.normal(size=(rows, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_an_index_finds_nearly_all_and_scores_exactly(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    queries, corpus = clustered(100, 32, seed=1), clustered(8000, 32, seed=2)
+    teacher = IndexTeacher(queries, corpus, tmp_path / "index")
+    matches, exact = teacher.matches(range(100), 20), best_matches(queries, corpus, 20)
+    hits = [len(set(ours) & set(all_of)) for ours, all_of in zip(matches.places, exact.places, strict=True)]
+    assert sum(hits) >= 0.95 * 20 * 100
+    np.testing.assert_allclose(matches.scores, np.take_along_axis(queries @ corpus.T, matches.places, 1), atol=1e-6)
+    assert (np.diff(matches.scores, axis=1) <= 0).all()
+    again = IndexTeacher(queries, corpus, tmp_path / "index").matches(range(100), 20)  # read from the file
+    np.testing.assert_array_equal(again.places, matches.places)
+    whole = teacher.matches([3], 8000)  # too many: searched exactly
+    np.testing.assert_array_equal(whole.places, best_matches(queries[3:4], corpus, 8000).places)
+
+
+def test_an_index_that_finds_too_few_asks_the_exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("triplets.mining.search_index.PROBED", 1e-9)  # one list, of some forty texts
+    corpus = clustered(4000, 16, seed=2)
+    matches = IndexTeacher(corpus, corpus).matches([0, 1], 900)
+    np.testing.assert_array_equal(matches.places, best_matches(corpus[:2], corpus, 900).places)
+
+
+def test_a_search_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(tmp_path / "x.jsonl"), str(tmp_path / "out.jsonl"), "--search", "faiss"]
+    assert main([*words, "--teacher", "bm25"]) == 1
+    assert "searches vectors, and --teacher bm25 has none" in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "faiss", None)
+        assert main([*words, "--teacher", "runs/model1"]) == 1
+    assert "needs faiss-cpu: pip install faiss-cpu" in capsys.readouterr().err

@@ -35,6 +35,7 @@ class Score:
         revision: of the data.
         half: half the width of the 95 % interval over items; ``None`` where the score is no mean of items.
         items: how many.
+        mteb: version that scored; empty where it is not known.
     """
 
     task: str
@@ -47,6 +48,7 @@ class Score:
     revision: str
     half: float | None = None
     items: int = 0
+    mteb: str = ""
 
 
 def read_scores(place: Path) -> list[Score]:
@@ -100,6 +102,7 @@ def scores_of(path: Path) -> list[Score]:
                     revision=str(content.get("dataset_revision") or ""),
                     half=half,
                     items=count,
+                    mteb=str(content.get("mteb_version") or ""),
                 )
             )
     return scores

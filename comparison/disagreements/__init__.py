@@ -1,0 +1,1 @@
+"""The items on which two systems differ most, and their texts."""

@@ -1,0 +1,1 @@
+"""Facts of a card that do not come from the model: scores, training, licences."""

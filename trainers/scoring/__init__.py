@@ -1,0 +1,1 @@
+"""Scores of tasks while a run trains: measured, logged, drawn; the best checkpoint and an early end are chosen by them."""
