@@ -2,7 +2,7 @@
 
     python benchmarks/training_step.py --triplets FILE.jsonl[.gz] [--design model1] [--batch 256] [--pairs 3] [--threads 1]
     python benchmarks/training_step.py --triplets FILE --base DIRECTORY --dtype bfloat16 --batch 16
-    python benchmarks/training_step.py --triplets FILE --shape medium --batch 32    # hidden size 768, 12 layers, random weights
+    python benchmarks/training_step.py --triplets FILE --shape medium --batch 32    # hidden size 768, 12 layers
 
 A step is forward, loss, backward and AdamW with LoRA (no dropout unless ``--dropout``), from token ids. The published loop is
 written out here: queries, positives and negatives each in one pass, padded to the longest multiple of eight, all hidden states

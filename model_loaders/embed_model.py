@@ -125,8 +125,7 @@ class EmbedModel(nn.Module):
                 token that is read can see padding (see ``read_states``).
             pool_mask: ``(batch, tokens)``; tokens that the pooling reads. ``None`` for the attended ones without the recipe's
                 ``unpooled_token_ids``.
-            token_places: int64 ``(real tokens,)``, ``places`` of `Batch`: the base LLM computes these alone, in one row.
-                Padding must be on the right, and `backbone.packing.longest_packed` not less than the texts' tokens.
+            token_places: ``places`` of `Batch`: the base LLM computes these tokens alone (`backbone.packing`).
 
         Returns:
             Unit vectors ``(batch, dim)`` in fp32.

@@ -181,9 +181,7 @@ class ContrastiveArguments:
     )
 
     packing: Literal["auto", "off"] = option(
-        "auto",
-        "Compute the texts of a batch in one row without padding, attention text by text. auto: on a CPU, where the base LLM "
-        "can; off: in padded groups. The gradient is the same.",
+        "auto", "auto: no padding but in attention and pooling, on a CPU where the base LLM can; off: padded groups."
     )
 
     @property
@@ -275,13 +273,12 @@ class RunArguments:
     """The work of this command."""
 
     dry_run: bool = option(
-        False,
-        "Two steps on the longest batch, save, load, encode and compare; print the peak memory, leave nothing behind.",
+        False, "Two steps on the longest batch, save, load, encode and compare; print the peak memory, leave nothing behind."
     )
     stages: str | list[dict[str, Any]] | None = field(
         default=None,
         metadata={
-            "help": "Several trainings, one after the other, each from the weights of the one before: a YAML list of flags "
+            "help": "Trainings one after the other, each from the weights of the one before: a YAML list of flags "
             "(docs/objectives.md). The flags here are those of every stage."
         },
     )

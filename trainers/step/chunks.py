@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_loaders.text.tokenizer import Batch, TextTokenizer
+from model_loaders.text.batch import Batch
+from model_loaders.text.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from model_loaders.backbone.launch_cost import launch_tokens
 from model_loaders.backbone.lora_training import trained_lora
 from model_loaders.backbone.packing import longest_packed
 from model_loaders.embed_model import EmbedModel
-from model_loaders.text.tokenizer import Batch
+from model_loaders.text.batch import Batch
 from trainers.step.batch import TripletBatch
 from trainers.step.chunks import CPU_GROUPING, Chunker, PaddedChunks, gpu_grouping, with_zero_rows
 from trainers.step.engines import Engine
