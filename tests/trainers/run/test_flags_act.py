@@ -77,6 +77,7 @@ def observe(argv: list[str]) -> dict[str, Any]:
         "recipe": model.recipe,
         "dtype": model.dtype,
         "kernel": model.backbone.config._attn_implementation,
+        "packs": trainer.contrastive_step.chunker.packs_up_to,
         "rates": sorted({group["lr"] for group in optimizer.param_groups}),
     }
 
@@ -122,6 +123,7 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "both_directions": ["--both_directions"],
         "pooling_learning_rate": ["--pooling_learning_rate", "0.5"],
         "chunk_tokens": ["--chunk_tokens", "24"],
+        "packing": ["--packing", "off"],
         "extra_terms": ["--extra_terms", "query_query", "document_document"],
         "hardness": ["--hardness", "5"],
         "hardness_of": ["--hardness", "0.001", "--hardness_of", "all"],
