@@ -155,6 +155,17 @@ ELSEWHERE = {
     "mask_share",
     "masking",
     "block_diagonal",
+    "last_layers",  # test_train_full.py
+    "eval_tasks",  # tests/trainers/scoring, as the next four
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "early_stopping_patience",
+    "early_stopping_threshold",
+    "push_to_hub",  # test_upload.py, as the next four
+    "hub_model_id",
+    "hub_private_repo",
+    "hub_base_name",
+    "hub_licence",
 }
 
 
