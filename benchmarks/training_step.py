@@ -1,7 +1,8 @@
 """One training step: the trainer's own against the published loop and sentence-transformers, on the same weights and texts.
 
     python benchmarks/training_step.py --triplets FILE.jsonl[.gz] [--design model1] [--batch 256] [--pairs 3] [--threads 1]
-    python benchmarks/training_step.py --triplets FILE --shape medium --batch 32    # hidden size 768, 12 layers, random weights
+    python benchmarks/training_step.py --triplets FILE --base DIRECTORY --dtype bfloat16 --batch 16
+    python benchmarks/training_step.py --triplets FILE --shape medium --batch 32    # hidden size 768, 12 layers
 
 A step is forward, loss, backward and AdamW with LoRA (no dropout unless ``--dropout``), from token ids. The published loop is
 written out here: queries, positives and negatives each in one pass, padded to the longest multiple of eight, all hidden states
@@ -65,13 +66,11 @@ def first(texts: str | list[str]) -> str:
     return texts if isinstance(texts, str) else texts[0]
 
 
-def tiny_model(design: str, dropout: float, sizes: dict[str, int], max_length: int) -> EmbedModel:
-    """Load the quickstart's base with LoRA whose second matrices are not 0."""
+def loaded_model(base: Path, dtype: str, design: str, dropout: float, sizes: dict[str, int], max_length: int) -> EmbedModel:
+    """Load a base with LoRA whose second matrices are not 0."""
     lora = json.loads((ROOT / "configs" / "lora.json").read_text()) | {"lora_dropout": dropout}
     recipe = Recipe(max_length=max_length)
-    model = create(
-        design, TINY_BASE, lora=lora, pooling_sizes=sizes, recipe=recipe, options=LoadOptions(device="cpu", dtype="float32")
-    )
+    model = create(design, base, lora=lora, pooling_sizes=sizes, recipe=recipe, options=LoadOptions(device="cpu", dtype=dtype))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.01)
@@ -238,6 +237,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.0, help="of LoRA; above 0 gradients are not compared")
     parser.add_argument("--chunk_tokens", type=int, help="gradient caching of the own step")
     parser.add_argument("--shape", choices=list(SHAPES), help="a base of this shape with random weights, not the quickstart's")
+    parser.add_argument("--base", type=Path, default=TINY_BASE, help="directory of the base LLM (default: the quickstart's)")
+    parser.add_argument("--dtype", default="float32", help="of the base LLM (default: %(default)s)")
     parser.add_argument("--latents", type=int, default=64)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -285,14 +286,19 @@ def main() -> None:
     if args.shape:
         model = random_model(args.design, args.shape, dropout=args.dropout, pooling_sizes=sizes, max_length=args.max_length)
     else:
-        model = tiny_model(args.design, args.dropout, sizes, args.max_length)
+        model = loaded_model(args.base, args.dtype, args.design, args.dropout, sizes, args.max_length)
     model.train()
     peer = Peer(model) if model.pooling is None and model.design.tokens == "last" else None
     batch = TripletCollator(model.tokenizer, model.recipe)(read_triplets(args.triplets, args.batch))
     loss = ContrastiveLoss(scale=SCALE, mask_duplicates=False)  # the others do not mask them
-    step = ContrastiveStep.of(model, Engine(Accelerator(cpu=True)), loss=loss, chunk_tokens=args.chunk_tokens)
+    engine = Engine(Accelerator(cpu=True))
+    step = ContrastiveStep.of(model, engine, loss=loss, chunk_tokens=args.chunk_tokens, packing=True)
+    groups = ContrastiveStep.of(model, engine, loss=loss, chunk_tokens=args.chunk_tokens)
     steps = Steps(model)
-    sides: dict[str, Callable[[], float]] = {"ours": lambda: float(step(model, batch).loss)}
+    sides: dict[str, Callable[[], float]] = {
+        "ours": lambda: float(step(model, batch).loss),
+        "ours in padded groups": lambda: float(groups(model, batch).loss),
+    }
     if not args.only_ours:
         sides["published"] = backward(lambda: published_loss(model, batch))
         if peer is not None:

@@ -110,7 +110,13 @@ class EmbedModel(nn.Module):
         tensors = trained_tensors(self.backbone, self.pooling)
         return hash_of(self.design_name, self.base_model, self.recipe, dtype, self.tokenizer.digest, lora, pooling, tensors)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        pool_mask: Tensor | None = None,
+        token_places: Tensor | None = None,
+    ) -> Tensor:
         """Encode tokenised texts.
 
         Args:
@@ -119,6 +125,7 @@ class EmbedModel(nn.Module):
                 token that is read can see padding (see ``read_states``).
             pool_mask: ``(batch, tokens)``; tokens that the pooling reads. ``None`` for the attended ones without the recipe's
                 ``unpooled_token_ids``.
+            token_places: ``places`` of `Batch`: the base LLM computes these tokens alone (`backbone.packing`).
 
         Returns:
             Unit vectors ``(batch, dim)`` in fp32.
@@ -131,7 +138,7 @@ class EmbedModel(nn.Module):
                 raise ValueError(f"the recipe pools {self.recipe.pooled}: give the pool_mask that tokenizer.pad returns")
             real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pool_mask = self.tokenizer.pool_mask(input_ids, real)
-        states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask)
+        states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask, token_places)
         vectors = states[:, 0] if self.pooling is None else pool(self.pooling, states, state_mask, input_ids.numel())
         return F.normalize(vectors.float()[:, : self.dim], dim=-1)
 

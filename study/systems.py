@@ -20,8 +20,8 @@ from model_loaders.designs import design_name
 from study.config import OF_THE_CELL, StudyConfig, find_path
 from trainers.flags.resolve import STANDARD_DESIGN
 
-# Keys of a system's file that the study sets; `training_flags` leaves them out.
-OF_THE_STUDY = (*OF_THE_CELL, "dataset_config", "design")
+# Keys of a system's file that the study sets.
+OF_THE_STUDY = (*OF_THE_CELL, "dataset_config")
 # Flags in the study's ``training`` that say which rows are read: they hold for systems too, and go before a file's own.
 OF_THE_ROWS = ("dataset_config_name", "dataset_split", "max_train_samples", "on_invalid_rows", "cache_dir")
 
@@ -33,7 +33,8 @@ class System:
     Attributes:
         file: of the trainers' ``--config``.
         design: of its last stage, which is what is scored.
-        flags: in the file, without those that the study sets; and those of the study's ``training`` on rows.
+        flags: in the file, without those that the study sets; and those of the study's ``training`` on rows. The file's design
+            is among them where it is another than the last stage's.
     """
 
     file: str
@@ -59,7 +60,10 @@ def find_systems(config: StudyConfig, study_file: Path) -> dict[str, System]:
         if not isinstance(content, dict):
             raise UserError(f"{where}: {file} holds no keys; see configs/systems/README.md")
         flags = {key: value for key, value in content.items() if key not in OF_THE_STUDY}
-        systems[name] = System(file, last_design(content, f"{where}: {file}"), {**flags, **flags_of_rows(config)})
+        design = last_design(content, f"{where}: {file}")
+        if flags.get("design") == design:
+            del flags["design"]  # it is known without
+        systems[name] = System(file, design, {**flags, **flags_of_rows(config)})
     return systems
 
 

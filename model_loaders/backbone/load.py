@@ -17,12 +17,12 @@ from common.files import first_line, listing
 from model_loaders.backbone.attention import probe_attention, set_attention
 from model_loaders.backbone.base_config import read_config, text_config
 from model_loaders.backbone.base_files import loaded_files
-from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.rope import separate_rows
 from model_loaders.backbone.states import decoder_layers
 from model_loaders.backbone.wrapped import wrapped_in
 from model_loaders.designs import Design
 from model_loaders.hub import OWN_CODE, needs_own_code
+from model_loaders.options import quiet
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from common.files import first_line
 from common.printable import shown
 from model_loaders.backbone.lora_named import check_acting_patterns, check_blocks, nothing_there
 from model_loaders.backbone.lora_targets import Continued, fitted, fused_experts, is_part, linear_names, never_called
-from model_loaders.backbone.quiet import quiet
 from model_loaders.backbone.states import decoder_layers
+from model_loaders.options import quiet
 
 if TYPE_CHECKING:
     from peft import LoraConfig

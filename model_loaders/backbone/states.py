@@ -15,15 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from model_loaders.backbone.packing import make_packing, packed
 from model_loaders.backbone.rope import rows_of
 from model_loaders.designs import Design
 from pooling import TOKEN_POOLINGS
 
 Reduce = Callable[[Tensor, Tensor], Tensor]
+Pad = Callable[[Tensor], Tensor]
 
 
 def read_states(
-    backbone: nn.Module, design: Design, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor
+    backbone: nn.Module,
+    design: Design,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    pool_mask: Tensor,
+    places: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Run the backbone and return what the design's pooling reads.
 
@@ -34,11 +41,16 @@ def read_states(
         attention_mask: ``(batch, tokens)``; padding may be on either side. ``None`` where nothing needs hiding: without any
             padding, and in a causal design with padding on the right, which no real token sees.
         pool_mask: ``(batch, tokens)``; the tokens that the pooling may read.
+        places: ``(real tokens,)`` in the batch, where these alone are computed, in one row (`backbone.packing`).
 
     Returns:
         The states ``(batch, items, hidden)`` and their mask ``(batch, items)``; the mask is ``None`` where every item is
         real. Items are tokens for ``tokens="all"``, else layers (one for ``layers="last"``).
     """
+    if places is not None:
+        packing = make_packing(places, input_ids.shape, design.attention == "causal", backbone)
+        with packed(backbone, packing):
+            return states_of(backbone, design, packing.inputs_of(input_ids), pool_mask, packing.pad)
     with rows_of(backbone, attention_mask, pool_mask):
         return states_of(backbone, design, inputs_of(input_ids, attention_mask), pool_mask)
 
@@ -71,11 +83,17 @@ def read_layers(
     return torch.stack([*states, last], dim=1)
 
 
-def states_of(backbone: nn.Module, design: Design, inputs: dict[str, Any], pool_mask: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Run the backbone on ``inputs`` and return what `read_states` returns."""
+def states_of(
+    backbone: nn.Module, design: Design, inputs: dict[str, Any], pool_mask: Tensor, pad: Pad = lambda states: states
+) -> tuple[Tensor, Tensor | None]:
+    """Run the backbone and return what `read_states` returns; ``pad`` makes its states ``(batch, tokens, hidden)``."""
     if design.tokens == "all":
-        return backbone(**inputs).last_hidden_state, pool_mask
-    reduce = TOKEN_POOLINGS[design.tokens].reduce
+        return pad(backbone(**inputs).last_hidden_state), pool_mask
+    of_tokens = TOKEN_POOLINGS[design.tokens].reduce
+
+    def reduce(states: Tensor, mask: Tensor) -> Tensor:
+        return of_tokens(pad(states), mask)
+
     if design.layers == "last":
         return reduce(backbone(**inputs).last_hidden_state, pool_mask)[:, None], None  # (batch, 1, hidden)
     with inner_states(backbone, reduce, pool_mask) as states:

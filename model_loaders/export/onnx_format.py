@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 from common.files import write_json
-from model_loaders.backbone.quiet import quiet
 from model_loaders.embed_model import EmbedModel
 from model_loaders.export.limits import refused_model, refused_pooling, refused_recipe
 from model_loaders.export.reader import module_at, write_about
@@ -26,6 +25,7 @@ from model_loaders.export.tokenizer_files import write_tokenizer
 from model_loaders.export.trainable_pooling import StatePooling
 from model_loaders.export.verify.probes import probe_texts
 from model_loaders.export.weights import pooling_config
+from model_loaders.options import quiet
 from pooling import TOKEN_POOLINGS
 
 GRAPH, SMALL_GRAPH = "onnx/model.onnx", "onnx/model_int8.onnx"

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from common.files import read_json, write_json
-from model_loaders.backbone.quiet import quiet
 from model_loaders.embed_model import EmbedModel
 from model_loaders.export.limits import is_bidirectional
 from model_loaders.export.request import Request
 from model_loaders.layouts.exported import CONFIG, WEIGHTS
 from model_loaders.layouts.tensors import whole, write_tensors
+from model_loaders.options import quiet
 
 # Families for which servers other than transformers read ``use_bidirectional_attention``, and transformers does not. For
 # Gemma it does, and changes the attention window by it.

@@ -91,7 +91,13 @@ def test_what_decides_its_weights(study_file: Path) -> None:
     write_system(study_file, stages=STAGES)
     staged = system_cell(study_file).folder.name
     write_system(study_file, stages=[{**STAGES[0], "max_steps": 5}, STAGES[1]])
-    assert len({before, staged, system_cell(study_file).folder.name}) == 3
+    longer = system_cell(study_file).folder.name
+    stages = [{key: value for key, value in STAGES[0].items() if key != "design"}, STAGES[1]]
+    folders = set()
+    for design in ("bidirectional_mean", "bidirectional_max"):  # of the first stage
+        write_system(study_file, stages=stages, design=design)
+        folders.add(system_cell(study_file).folder.name)
+    assert len({before, staged, longer, *folders}) == 5
 
 
 @pytest.mark.parametrize(

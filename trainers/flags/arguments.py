@@ -180,6 +180,10 @@ class ContrastiveArguments:
         "of the whole batch. auto: those of the whole batch if they fit, else as many as fit; none: of the whole batch.",
     )
 
+    packing: Literal["auto", "off"] = option(
+        "auto", "auto: no padding but in attention and pooling, on a CPU where the base LLM can; off: padded groups."
+    )
+
     @property
     def terms(self) -> tuple[str, ...]:
         """The names in ``--extra_terms``."""
@@ -269,13 +273,12 @@ class RunArguments:
     """The work of this command."""
 
     dry_run: bool = option(
-        False,
-        "Two steps on the longest batch, save, load, encode and compare; print the peak memory, leave nothing behind.",
+        False, "Two steps on the longest batch, save, load, encode and compare; print the peak memory, leave nothing behind."
     )
     stages: str | list[dict[str, Any]] | None = field(
         default=None,
         metadata={
-            "help": "Several trainings, one after the other, each from the weights of the one before: a YAML list of flags "
+            "help": "Trainings one after the other, each from the weights of the one before: a YAML list of flags "
             "(docs/objectives.md). The flags here are those of every stage."
         },
     )
@@ -313,5 +316,5 @@ MASKING_FLAGS = ("mask_token", "mask_share", "masking", "block_diagonal")
 
 # Mean nothing to mntp, which has no vectors and no pairs.
 VECTOR_FLAGS = tuple(
-    flag.name for flag in fields(ContrastiveArguments) if flag.name not in ("chunk_tokens", "pooling_learning_rate")
+    flag.name for flag in fields(ContrastiveArguments) if flag.name not in ("chunk_tokens", "packing", "pooling_learning_rate")
 )

@@ -58,7 +58,9 @@ class PeakChunkEncoder(nn.Module):
         self.bytes_a_token = 0.0
         self.anchor = nn.Parameter(next(model.parameters()).new_zeros((), dtype=torch.float32))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor, token_places: Tensor | None = None
+    ) -> Tensor:
         """Return vectors ``(batch, dim)``, real ones or placeholders."""
         with_graph = torch.is_grad_enabled()
         number = self.calls[with_graph]
@@ -71,7 +73,7 @@ class PeakChunkEncoder(nn.Module):
             placeholder: Tensor = PlaceholderVectors.apply(self.anchor, block, shape)
             return placeholder
         before = self.live.live
-        vectors: Tensor = self.model(input_ids, attention_mask, pool_mask)
+        vectors: Tensor = self.model(input_ids, attention_mask, pool_mask, token_places)
         if with_graph and number == 0:
             self.bytes_a_token = (self.live.live - before) / input_ids.numel()
         return vectors

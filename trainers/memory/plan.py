@@ -103,7 +103,8 @@ def plan_step(
     existing = [*fake.parameters(), *fake.buffers()]
     lengths = [len(ids) for ids in batch.ids]
     sizes = padded_sizes(lengths, step.groups(lengths))
-    single = replace(step, engine=SingleProcessEngine(), processes=ProcessGroup())
+    padded = replace(step.chunker, packs_up_to=0)  # of packed texts the greatest case: all are as long as the longest
+    single = replace(step, chunker=padded, engine=SingleProcessEngine(), processes=ProcessGroup())
     with mode, LiveBytes(existing) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):

@@ -146,10 +146,11 @@ def batch_lines(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]
         size += f" x {accumulated} batches an optimizer step"
     tokens, padding = tokens_of(trainer, sample)
     sharing = queries if step.processes.share_negatives else own
+    packed = ", left out of all but attention and pooling" if step.chunker.packs_up_to else ""
     return [
         line("batch", size),
         line("negatives", negatives_text(sample, sharing)),
-        line("tokens", f"about {quantity(tokens * queries * accumulated)} a step, and {padding:.0%} padding"),
+        line("tokens", f"about {quantity(tokens * queries * accumulated)} a step, and {padding:.0%} padding{packed}"),
     ]
 
 

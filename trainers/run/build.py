@@ -107,21 +107,30 @@ def contrastive_trainer(
             chunk_tokens=contrastive.token_budget,
             negatives_across_processes=contrastive.negatives_across_processes,
             pooling_learning_rate=contrastive.pooling_learning_rate,
+            packing=contrastive.packing == "auto",
         ),
         start=start,
     )
 
 
 def with_saved_budget(config: TrainConfig) -> TrainConfig:
-    """Return a configuration with the chunks that were chosen when the run began, if it goes on: its numbers stay the same."""
+    """Return a configuration with the chunks that were chosen when the run began, if it goes on: its numbers stay the same.
+
+    A run that an older version began has padded groups to its end.
+    """
     resume = config.training.resume_from_checkpoint
-    if not resume or config.contrastive.chunk_tokens != "auto":
+    if not resume:
         return config
     folder = Path(resume).parent if isinstance(resume, str) else Path(config.training.output_dir)
     if not (folder / CONFIG_FILE).is_file():
         return config
-    saved = read_json(folder / CONFIG_FILE).get("chunk_tokens")
-    return dataclasses.replace(config, contrastive=dataclasses.replace(config.contrastive, chunk_tokens=saved))
+    saved = read_json(folder / CONFIG_FILE)
+    changes: dict[str, Any] = {}
+    if config.contrastive.chunk_tokens == "auto":
+        changes["chunk_tokens"] = saved.get("chunk_tokens")
+    if "packing" not in saved:
+        changes["packing"] = "off"
+    return dataclasses.replace(config, contrastive=dataclasses.replace(config.contrastive, **changes))
 
 
 def check_length(config: TrainConfig, rows: TripletRows) -> None:

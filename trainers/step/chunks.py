@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_loaders.text.tokenizer import Batch, TextTokenizer
+from model_loaders.text.batch import Batch
+from model_loaders.text.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Grouping:
     overhead: int
 
 
+LEAST_PADDING = 0.03  # of a group, that packing pays for (docs/performance.md)
 CPU_GROUPING = Grouping(tokens=2048, overhead=128)  # larger groups leave the cache (docs/performance.md)
 
 
@@ -68,12 +70,15 @@ class Chunker:
         chunk_tokens: padded tokens whose graph is kept at once (gradient caching), or ``None`` for all.
         causal: whether attention is causal, so that padding needs no mask.
         grouping: the size of the groups.
+        packs_up_to: tokens of a text that the base LLM computes in one row with others, without padding
+            (`model_loaders.backbone.packing`); 0 for padded groups.
     """
 
     tokenizer: TextTokenizer
     chunk_tokens: int | None = None
     causal: bool = False
     grouping: Grouping = CPU_GROUPING
+    packs_up_to: int = 0
 
     def groups(self, lengths: Sequence[int], *, costly_passes: bool = False) -> list[list[int]]:
         """Group texts of these lengths for the forward passes.
@@ -127,7 +132,10 @@ class Chunker:
         return PaddedChunks(chunks, torch.tensor(order, device=device))
 
     def _chunk(self, rows: list[list[int]], pooled: list[Sequence[int]] | None, device: torch.device) -> Batch:
-        return self.tokenizer.pad(rows, pooled).lean(self.causal).to(device)
+        batch = self.tokenizer.pad(rows, pooled)
+        if len(rows[0]) <= self.packs_up_to:
+            batch = batch.packed(LEAST_PADDING)
+        return batch.lean(self.causal).to(device)
 
 
 def padded_sizes(lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[int]:

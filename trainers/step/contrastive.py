@@ -31,8 +31,9 @@ from torch.nn import functional as F
 
 from model_loaders.backbone.launch_cost import launch_tokens
 from model_loaders.backbone.lora_training import trained_lora
+from model_loaders.backbone.packing import longest_packed
 from model_loaders.embed_model import EmbedModel
-from model_loaders.text.tokenizer import Batch
+from model_loaders.text.batch import Batch
 from trainers.step.batch import TripletBatch
 from trainers.step.chunks import CPU_GROUPING, Chunker, PaddedChunks, gpu_grouping, with_zero_rows
 from trainers.step.engines import Engine
@@ -109,6 +110,7 @@ class ContrastiveStep:
         chunk_tokens: int | None = None,
         loss: VectorLoss | None = None,
         processes: ProcessGroup | None = None,
+        packing: bool = False,
     ) -> ContrastiveStep:
         """Make the step of a model.
 
@@ -119,10 +121,13 @@ class ContrastiveStep:
             chunk_tokens: see `Chunker`.
             loss: None for the contrastive one with its defaults.
             processes: None for one.
+            packing: let the base LLM compute real tokens alone, where that can be done and is known to be faster: on a CPU.
         """
         on_cpu = torch.device(device or model.device).type == "cpu"
         grouping = CPU_GROUPING if on_cpu else gpu_grouping(launch_tokens(model.backbone))
-        chunker = Chunker(model.tokenizer, chunk_tokens, model.design.attention == "causal", grouping)
+        causal = model.design.attention == "causal"
+        up_to = longest_packed(model.backbone, causal) if packing and on_cpu else 0
+        chunker = Chunker(model.tokenizer, chunk_tokens, causal, grouping, up_to)
         return cls(chunker, engine, loss or ContrastiveLoss(), processes or ProcessGroup())
 
     def __call__(self, model: nn.Module, batch: TripletBatch, weight: float = 1.0) -> StepResult:
@@ -241,7 +246,7 @@ def step_result(result: LossResult, joined: LossBatch, vectors: Tensor) -> StepR
 
 def encode_chunk(model: nn.Module, chunk: Batch) -> Tensor:
     """Encode one padded chunk; returns ``(texts, dim)``."""
-    vectors: Tensor = model(chunk.input_ids, chunk.attention_mask, chunk.pool_mask)
+    vectors: Tensor = model(chunk.input_ids, chunk.attention_mask, chunk.pool_mask, chunk.places)
     return vectors
 
 

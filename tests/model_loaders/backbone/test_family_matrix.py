@@ -16,9 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model_loaders import LoadOptions, UserError, load
 from model_loaders.backbone.lora_targets import left_out, targets_of
+from model_loaders.backbone.packing import longest_packed
 from model_loaders.create import create
 from model_loaders.saving import save
 from tests.contracts.test_text_alone import check_text_alone, worst
+from tests.model_loaders.backbone.test_packing import in_both_ways
 from tests.model_loaders.decoders import DECODERS
 from tests.tiny import ROOT, WORDS
 
@@ -132,6 +134,9 @@ def test_a_family(make_base: Callable[..., Path], family: str, kernel: str, atte
     check_lora(base, model, kernel, attention, decoder.left_out)
     check_direction(model.backbone, attention)
     check_text_alone(model, 0.99999)
+    if longest_packed(model.backbone, attention == "causal") >= 6:
+        padded, packed = in_both_ways(model, (3, 6, 5, 1))
+        assert float((padded - packed).abs().max()) < 1e-5
 
 
 @pytest.mark.slow

@@ -77,6 +77,7 @@ def observe(argv: list[str]) -> dict[str, Any]:
         "recipe": model.recipe,
         "dtype": model.dtype,
         "kernel": model.backbone.config._attn_implementation,
+        "packs": trainer.contrastive_step.chunker.packs_up_to,
         "rates": sorted({group["lr"] for group in optimizer.param_groups}),
     }
 
@@ -122,6 +123,7 @@ def changes(world: dict[str, Path]) -> dict[str, list[str]]:
         "both_directions": ["--both_directions"],
         "pooling_learning_rate": ["--pooling_learning_rate", "0.5"],
         "chunk_tokens": ["--chunk_tokens", "24"],
+        "packing": ["--packing", "off"],
         "extra_terms": ["--extra_terms", "query_query", "document_document"],
         "hardness": ["--hardness", "5"],
         "hardness_of": ["--hardness", "0.001", "--hardness_of", "all"],
@@ -153,6 +155,17 @@ ELSEWHERE = {
     "mask_share",
     "masking",
     "block_diagonal",
+    "last_layers",  # test_train_full.py
+    "eval_tasks",  # tests/trainers/scoring, as the next four
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "early_stopping_patience",
+    "early_stopping_threshold",
+    "push_to_hub",  # test_upload.py, as the next four
+    "hub_model_id",
+    "hub_private_repo",
+    "hub_base_name",
+    "hub_licence",
 }
 
 

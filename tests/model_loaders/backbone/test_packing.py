@@ -1,0 +1,108 @@
+"""Texts of a batch in one row without padding: the states, vectors and gradients that they have in a padded batch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_loaders.backbone.packing import NAME, longest_packed
+from tests.contracts.gradients import batch_of, engine, gradients, relative, rows_with
+from tests.tiny import new_model, write_base
+from trainers.step.contrastive import ContrastiveStep
+
+KERNELS = ("sdpa", "eager")
+
+
+def in_both_ways(model: Any, lengths: tuple[int, ...] = (3, 12, 7, 1)) -> tuple[Tensor, Tensor]:
+    """Return the vectors of texts of these lengths, padded and packed."""
+    batch = model.tokenizer.pad([[4 + (7 * row + 3 * place) % 50 for place in range(n)] for row, n in enumerate(lengths)])
+    packed = batch.packed(0.0).lean(model.design.attention == "causal")
+    assert packed.places is not None and len(packed.places) == sum(lengths)
+    with torch.no_grad():
+        padded = model(batch.input_ids, batch.attention_mask, batch.pool_mask)
+        return padded, model(packed.input_ids, packed.attention_mask, packed.pool_mask, packed.places)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("design", ["model1", "model2", "model3", "model4", "model5", "causal_mean"])
+def test_vectors_are_those_of_the_padded_batch(design: str, kernel: str, base: Path) -> None:
+    model = new_model(design, base, attn_implementation=kernel)
+    assert longest_packed(model.backbone, model.design.attention == "causal") >= 512
+    padded, packed = in_both_ways(model)
+    assert float((padded - packed).abs().max()) < 1e-6
+    assert model.attn_implementation == kernel != NAME, "the kernel is the base LLM's own again"
+
+
+def test_vectors_in_bfloat16(base: Path) -> None:
+    model = new_model("model4", base, dtype="bfloat16")
+    assert longest_packed(model.backbone, False) > 0
+    padded, packed = in_both_ways(model)
+    assert float((1 - (padded * packed).sum(dim=1)).max()) < 1e-3
+
+
+@pytest.mark.parametrize("chunk_tokens", [None, 30])
+@pytest.mark.parametrize("design", ["model1", "model5"])
+def test_the_gradient_is_that_of_padded_groups(design: str, chunk_tokens: int | None, base: Path) -> None:
+    model = new_model(design, base)
+    batch = batch_of(model, rows_with(2))
+    results = []
+    for packing in (False, True):
+        step = ContrastiveStep.of(model, engine(), chunk_tokens=chunk_tokens, packing=packing)
+        results.append((float(step(model, batch).loss), gradients(model)))
+    (loss, padded), (other_loss, packed) = results
+    assert abs(loss - other_loss) < 1e-6 and relative(packed, padded) < 1e-5
+
+
+def test_a_batch_without_padding_is_not_packed(base: Path) -> None:
+    model = new_model("model1", base)
+    full = model.tokenizer.pad([[5, 6, 7], [8, 9, 4]])
+    assert full.packed(0.03).places is None
+    assert model.tokenizer.pad([[5, 6, 7], [8]]).packed(0.03).places is not None
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma3_text"])
+def test_other_families(family: str, tmp_path: Path) -> None:
+    for design in ("model1", "model4"):
+        model = new_model(design, write_base(tmp_path / f"{family}-{design}", family))
+        assert longest_packed(model.backbone, model.design.attention == "causal") > 0
+        padded, packed = in_both_ways(model)
+        assert float((padded - packed).abs().max()) < 1e-6
+
+
+def test_texts_beyond_the_window_are_padded(tmp_path: Path) -> None:
+    """A causal window is part of the mask that packed texts have none of; bidirectional designs lift it."""
+    base = write_base(tmp_path / "base", sliding_window=8)
+    causal, both = new_model("model1", base), new_model("model4", base)
+    assert longest_packed(causal.backbone, True) == 8
+    assert longest_packed(both.backbone, False) == sys.maxsize
+    step = ContrastiveStep.of(causal, engine(), packing=True)
+    chunks = step.chunker.pad([[5] * 9, [6] * 3, [7] * 8, [8]], [[0, 1], [2, 3]], torch.device("cpu")).chunks
+    assert [chunk.places is None for chunk in chunks] == [True, False]
+
+
+def test_a_state_that_runs_along_the_row_is_found_by_trying(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", "mamba", state_size=4, without=("num_attention_heads",))
+    assert longest_packed(new_model("model1", base, lora=None).backbone, True) == 0
+
+
+def test_attention_that_does_not_ask_for_its_kernel_is_found_by_trying(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.mistral import modeling_mistral
+
+    model = new_model("model1", base, attn_implementation="eager")
+    plain = modeling_mistral.MistralAttention.forward
+
+    def stubborn(self: Any, hidden_states: Tensor, *args: Any, **options: Any) -> Any:
+        name = self.config._attn_implementation
+        self.config._attn_implementation = "eager"
+        try:
+            return plain(self, hidden_states, *args, **options)
+        finally:
+            self.config._attn_implementation = name
+
+    monkeypatch.setattr(modeling_mistral.MistralAttention, "forward", stubborn)
+    assert longest_packed(model.backbone, True) == 0
