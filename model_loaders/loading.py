@@ -210,6 +210,6 @@ def assemble(source: Source, backbone: nn.Module, base: BaseModel, base_director
     tokenizer.check_rows(embedding_rows(backbone))
     model = EmbedModel(source.design_name, backbone, pooling, tokenizer, recipe, base)
     model.system = source.system
-    if source.manifest is not None:
-        model.trained_dimensions = source.manifest.trained_dimensions
+    said = source if source.manifest is None else source.manifest
+    model.trained_dimensions = said.trained_dimensions
     return model

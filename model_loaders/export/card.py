@@ -249,6 +249,9 @@ def kept(model: EmbedModel) -> str:
         lines.append(f"- {role}: {words}, at most {model.recipe.length(role)} tokens")
     dimensions = f"the first {model.dim} of {model.base_model.hidden_size}" if model.recipe.dimensions else f"{model.dim}"
     lines.append(f"- dimensions: {dimensions}; scores are cosines")
+    if model.trained_dimensions:
+        widths = ", ".join(str(width) for width in model.trained_dimensions)
+        lines.append(f"- trained to be cut to the first {widths} numbers, made unit again; other widths are in no loss")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from common.files import write_json
 from model_loaders.embed_model import EmbedModel
 from model_loaders.export.limits import prefix_of
 from model_loaders.export.request import Request
-from model_loaders.layouts.exported import ABOUT, FORMAT, POOLING_FOLDER
+from model_loaders.layouts.exported import ABOUT, FORMAT, POOLING_FOLDER, TRAINED_DIMENSIONS
 from model_loaders.text.prompts import ROLES
 
 READER = "read_model.py"
@@ -113,6 +113,8 @@ def about_of(model: EmbedModel) -> dict[str, Any]:
         content[role] = {"prompt": prefix_of(model, role), "max_length": model.recipe.length(role)}
     content["recipe"] = model.recipe.to_dict()
     content["end_token"] = model.tokenizer.end_token
+    if model.trained_dimensions:
+        content[TRAINED_DIMENSIONS] = list(model.trained_dimensions)
     return content
 
 

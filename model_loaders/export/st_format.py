@@ -21,7 +21,7 @@ from model_loaders.export.peft_format import relinked, write_adapter
 from model_loaders.export.request import Check, Format, Request
 from model_loaders.export.tokenizer_files import write_tokenizer
 from model_loaders.export.weights import write_merged, write_pooling
-from model_loaders.layouts.exported import OWN_POOLING
+from model_loaders.layouts.exported import OWN_POOLING, TRAINED_DIMENSIONS
 from model_loaders.layouts.st_modules import MODULES, OLD_POOLINGS, SETTINGS, TRANSFORMER_SETTINGS
 
 OWN_FOLDER = "1_TrainablePooling"
@@ -121,6 +121,8 @@ def settings_of(model: EmbedModel) -> dict[str, Any]:
     }
     if model.recipe.dimensions:
         settings["truncate_dim"] = model.recipe.dimensions
+    if model.trained_dimensions:
+        settings[TRAINED_DIMENSIONS] = list(model.trained_dimensions)  # read by this toolkit alone
     return settings
 
 

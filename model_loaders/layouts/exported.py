@@ -28,6 +28,7 @@ ABOUT, POOLING_FOLDER = "embedding.json", "pooling"
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 OWN_POOLING = "trainable_pooling.TrainablePooling"  # the module's name in modules.json
+TRAINED_DIMENSIONS = "trained_dimensions"  # widths, the widest first; left out where the vectors were trained whole alone
 KEYS = {"kind", "layers", "tokens", "sizes", "unpooled_token_ids"}
 
 
@@ -119,7 +120,20 @@ def read(directory: Path, asked: Asked) -> Source:
         pooling_file=None if pooling is None else pooling.file,
         end_token=about["end_token"] or None,
         tokenizer=directory,
+        trained_dimensions=trained_dimensions(directory / ABOUT, about),
     )
+
+
+def trained_dimensions(place: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the widths that vectors were trained to be cut to, as the file ``place`` says them; empty where it says none.
+
+    Raises:
+        UserError: they are no widths.
+    """
+    widths = content.get(TRAINED_DIMENSIONS, [])
+    if not isinstance(widths, list) or not all(type(width) is int and width > 0 for width in widths):
+        raise UserError(f"{place}: {TRAINED_DIMENSIONS} are {widths!r}, not a list of widths; take a fresh copy")
+    return tuple(widths)
 
 
 def said(place: Path, about: Mapping[str, Any]) -> tuple[str, Recipe]:

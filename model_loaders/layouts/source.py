@@ -62,6 +62,8 @@ class Source:
         skips_pad: whether the pooling leaves out the pad token's id (published design 5).
         revision: commit of the base LLM on the hub that the adapter was made with; empty where none is known.
         system: name of a published model or a foreign folder, for results; empty for adapters of the designs.
+        trained_dimensions: widths that an exported folder says its vectors were trained to be cut to; our own layout has them
+            in its manifest.
     """
 
     directory: Path
@@ -77,6 +79,7 @@ class Source:
     skips_pad: bool = False
     revision: str = ""
     system: str = ""
+    trained_dimensions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

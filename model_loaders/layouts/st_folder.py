@@ -23,7 +23,7 @@ from common.files import read_json
 from model_loaders.backbone.base_config import load_config, states_own_code
 from model_loaders.designs import design_name, get_design
 from model_loaders.hub import resolve
-from model_loaders.layouts.exported import read_exported_pooling
+from model_loaders.layouts.exported import read_exported_pooling, trained_dimensions
 from model_loaders.layouts.source import Asked, Layout, Lora, Source, read_lora
 from model_loaders.layouts.st_modules import (
     MODULES,
@@ -79,6 +79,7 @@ def read(directory: Path, asked: Asked) -> Source:
         recipe=read_recipe(folder, base_directory, mode, leaves_out_prompt),
         lora=lora,
         tokenizer=folder.transformer,
+        trained_dimensions=trained_dimensions(folder.directory / SETTINGS, settings_of_model(folder)),
     )
 
 
@@ -102,6 +103,7 @@ def exported_source(folder: Folder, base: str, base_directory: Path, lora: Lora 
         pooling=(pooling.sizes, pooling.tensors),
         pooling_file=pooling.file,
         tokenizer=folder.transformer,
+        trained_dimensions=trained_dimensions(folder.directory / SETTINGS, settings_of_model(folder)),
     )
 
 
@@ -147,7 +149,7 @@ def design_of(folder: Folder, base_directory: Path, mode: str, asked: str | None
 def read_recipe(folder: Folder, base_directory: Path, mode: str, leaves_out_prompt: bool) -> Recipe:
     """Return how texts become vectors: tokens as the folder's tokenizer has them, prompts, length, dimensions."""
     settings = transformer_settings(folder.transformer)
-    whole = read_json(folder.directory / SETTINGS) if (folder.directory / SETTINGS).is_file() else {}
+    whole = settings_of_model(folder)
     prompts = whole.get("prompts") or {}
     if not isinstance(prompts, dict):
         raise UserError(f"{folder.directory / SETTINGS}: prompts are {prompts!r}, not an object")
@@ -171,6 +173,12 @@ def read_recipe(folder: Folder, base_directory: Path, mode: str, leaves_out_prom
         pooled="after_prompt" if leaves_out_prompt and mode != "lasttoken" else "all",
         dimensions=dimensions,
     )
+
+
+def settings_of_model(folder: Folder) -> dict[str, Any]:
+    """Return the settings of the whole model, empty where there are none."""
+    path = folder.directory / SETTINGS
+    return read_json(path) if path.is_file() else {}
 
 
 def tokenizer_settings(directory: Path) -> dict[str, Any]:

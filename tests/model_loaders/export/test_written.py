@@ -17,6 +17,7 @@ from common.errors import UserError
 from model_loaders import load
 from model_loaders.export import onnx_format
 from model_loaders.export.__main__ import main
+from model_loaders.export.card import kept
 from model_loaders.export.request import Request
 from model_loaders.export.table import FORMATS, check_held, listed
 from model_loaders.export.tokenizer_files import write_tokenizer
@@ -109,6 +110,21 @@ def test_dimensions_are_kept(base: Path, tmp_path: Path) -> None:
     for name in ("st", "merged"):
         again = load(tmp_path / name, device="cpu")
         assert again.dim == 12 and np.abs(again.encode(TEXTS) - expected).max() <= 2e-6
+
+
+def test_trained_widths_are_kept(base: Path, tmp_path: Path) -> None:
+    """Folder and card say the widths of Matryoshka training."""
+    for format in ("sentence-transformers", "merged", "peft"):
+        model = new_model("causal_mean", base, recipe=RECIPE)
+        model.trained_dimensions = (16, 8)
+        assert "first 16, 8 numbers" in kept(model)
+        written(model, format, tmp_path / format)
+        again = load(tmp_path / format, base if format == "peft" else None, device="cpu")
+        assert again.trained_dimensions == (16, 8), format
+    about = tmp_path / "merged" / "embedding.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "trained_dimensions": ["x"]}))
+    with pytest.raises(UserError, match="not a list of widths"):
+        load(tmp_path / "merged", device="cpu")
 
 
 @pytest.mark.parametrize("appends_eos", [False, True])
