@@ -40,6 +40,7 @@ COMMANDS = {
     "compare": Command("comparison.__main__", "compare studies and results in mteb's layout → a report"),
     "study": Command("run_study", "train, score and compare what a study file names"),
     "export": Command("model_loaders.export.__main__", "turn an adapter into a folder that other programs load"),
+    "search": Command("evaluation.search.__main__", "search a file of texts, on the terminal or in a page"),
     "push": Command("model_loaders.push.__main__", "send an adapter, or an export of it, to a hub"),
     "prefetch": Command("study.prefetch.__main__", "put models, data and tasks into a folder for a machine without a network"),
     "convert": Command("model_loaders.convert", "turn an adapter in the published layout into ours"),

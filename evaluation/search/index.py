@@ -106,8 +106,10 @@ def build(model: EmbedModel, name: str, documents: Sequence[Document], folder: P
     texts = [document.whole for document in documents]
     key = digest([model.version, texts], digits=16)
     place = None if folder is None else folder / f"{key}.npy"
-    if place is not None and place.is_file() and read_json_or_empty(place.with_suffix(".json")).get("key") == key:
-        return Index(model, name, documents, np.load(place))
+    if place is not None and read_json_or_empty(place.with_suffix(".json")).get("key") == key:
+        kept = kept_vectors(place, (len(texts), model.dim))
+        if kept is not None:
+            return Index(model, name, documents, kept)
     vectors = model.encode(texts, "document", show_progress=bar)
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +117,16 @@ def build(model: EmbedModel, name: str, documents: Sequence[Document], folder: P
             np.save(file, vectors)
         write_json({"key": key, "model": name, "documents": len(texts)}, place.with_suffix(".json"))  # last: it is whole
     return Index(model, name, documents, vectors)
+
+
+def kept_vectors(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Read vectors that an earlier start left; ``None`` where the file is missing, damaged, or of another shape."""
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = isinstance(vectors, np.ndarray) and vectors.shape == shape and vectors.dtype == np.float32
+    return vectors if whole and np.isfinite(vectors).all() else None
 
 
 def read_corpus(path: Path) -> list[Document]:
@@ -144,5 +156,9 @@ def document_of(row: dict[str, Any], place: str, number: int) -> Document:
     text, title = row.get("text"), row.get("title") or ""
     if not isinstance(text, str) or not isinstance(title, str):
         raise UserError(f"{place}: a document has a text under the key 'text', and may have a title; found {', '.join(row)}")
-    own = row.get("id", row.get("_id", number))
-    return Document(str(own), title, text)
+    try:
+        (title + text).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{place}: the document has half a character (a lone surrogate)") from None
+    own = [row[key] for key in ("id", "_id") if row.get(key) is not None]
+    return Document(str(own[0] if own else number), title, text)

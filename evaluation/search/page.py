@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from urllib.parse import parse_qs, urlsplit
 
+from common.printable import printable
 from evaluation.search.answers import Answer, answers_of, place_words, shared
 from evaluation.search.index import Document, Index
 
@@ -122,17 +123,22 @@ def form(query: str) -> str:
     return f'<form action="/" method="get">{field}<button>Search</button></form>'
 
 
+def shown(text: str) -> str:
+    """Return a document's words as HTML text, without signs that turn the direction of what stands beside them."""
+    return escape(printable(text))
+
+
 def column(answer: Answer, other: Answer | None, documents: Sequence[Document]) -> str:
     """Return the documents of one system."""
     items = []
     for place, hit in enumerate(answer.hits, start=1):
         document = documents[hit.document]
-        facts = [f"{place}", f"cosine {hit.score:.3f}", escape(document.id)]
+        facts = [f"{place}", f"cosine {hit.score:.3f}", shown(document.id)]
         alone = other is not None and other.place(hit.document) is None
         if other is not None:
             facts.append(escape(place_words(other, hit.document)))
-        title = f"<strong>{escape(document.title)}</strong> " if document.title else ""
-        text = escape(document.text[:SHOWN]) + (" …" if len(document.text) > SHOWN else "")
+        title = f"<strong>{shown(document.title)}</strong> " if document.title else ""
+        text = shown(document.text[:SHOWN]) + (" …" if len(document.text) > SHOWN else "")
         kind = ' class="alone"' if alone else ""
         items.append(f'<li{kind}><div class="facts">{" · ".join(facts)}</div>{title}{text}</li>')
     return f"<section><h2>{escape(answer.name)}</h2><ol>{''.join(items)}</ol></section>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from common.errors import UserError
@@ -42,6 +43,8 @@ def start(args: argparse.Namespace) -> None:
 def ask(indexes: Sequence[Index], top: int) -> None:
     """Answer the lines of standard input; an empty one ends."""
     interactive = sys.stdin.isatty()
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # of a terminal that does not write UTF-8
     while True:
         if interactive:
             print("query> ", end="", flush=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from common.disk import as_os_error, unwritable
 from common.errors import UserError
 from common.files import new_folder
 from model_loaders.backbone.load import choose_device
@@ -75,7 +77,8 @@ def export(order: Order) -> Done:
     """Load an adapter, write it in another format, and verify the folder before it takes its place.
 
     Raises:
-        UserError: the format cannot hold the model, the folder is there already, or it does not give the model's vectors.
+        UserError: the format cannot hold the model, the folder is there already or has no room, or it does not give the
+            model's vectors.
     """
     form = format_named(order.format)
     check_dtype(order.dtype)
@@ -85,11 +88,25 @@ def export(order: Order) -> Done:
         check_held(request)
         notes = said_of(request)
         reference = reference_of(request.model)
-        with torch.no_grad():
+        with torch.no_grad(), told_if_full(order.output.parent):
             check = form.write(request, folder, notes)
         likeness = verify(request, check, folder, reference)
         write_card(request, folder, notes, likeness, with_base_licence(extra, request))
     return Done(likeness, notes)
+
+
+@contextmanager
+def told_if_full(parent: Path) -> Iterator[None]:
+    """Turn the error of a full disk, which each library raises as a kind of its own, into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        why = unwritable(error, [parent]) or unwritable(as_os_error(error), [parent])
+        if not why:
+            raise
+        raise UserError(f"{why}; nothing was left: make room, or give another folder") from error
 
 
 def extra_of(order: Order) -> Extra:

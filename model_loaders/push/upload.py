@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import get_session, validate_repo_id
 
 from common.errors import UserError
 from common.files import first_line, read_json, write_json
@@ -29,6 +29,7 @@ from model_loaders.layouts.tensors import BASE_WEIGHTS, LORA_CONFIG, LORA_WEIGHT
 # Of an adapter's folder these go to the hub: not checkpoints, logs and flags, which name places of the trainer's machine.
 SENT = (MANIFEST, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS, "tokenizer*", "special_tokens_map.json")
 SENT_OF_BASE = (CONFIG, BASE_WEIGHTS)  # of a checkpoint that is its own base
+ANSWER_SECONDS = 30.0  # in which a hub must answer a request without content
 
 
 def push(args: argparse.Namespace) -> None:
@@ -146,8 +147,19 @@ def make_repository(name: str, *, private: bool) -> str:
     """
     check_name(name)
     with told(name):
+        check_answers()
         made = HfApi().create_repo(name, private=private, exist_ok=True, repo_type="model")
     return str(made.repo_id)
+
+
+def check_answers() -> None:
+    """Ask the hub for anything: its client waits for ever for a server that takes the connection and says nothing.
+
+    Raises:
+        HTTPError: it does not answer in time.
+        OfflineModeIsEnabled: the client may not ask.
+    """
+    get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS, follow_redirects=False)  # of any status
 
 
 def send(folder: Path, name: str, *, private: bool) -> str:
@@ -173,8 +185,8 @@ def told(name: str) -> Iterator[None]:
         raise UserError(refusal(error, name)) from error
     except (HTTPError, OSError, RuntimeError) as error:
         raise UserError(
-            f"the connection to the hub broke ({first_line(error)}): the repository {name} is as it was, since all files come "
-            "with one commit. Give the same command again; what was uploaded already is not sent twice."
+            f"the connection to the hub {constants.ENDPOINT} broke ({first_line(error)}): the repository {name} is as it was, "
+            "since all files come with one commit. Give the same command again; what was uploaded already is not sent twice."
         ) from error
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from common.errors import UserError
 from evaluation.search.__main__ import main
-from evaluation.search.index import Document, Index, build, read_corpus
-from evaluation.search.page import Server
+from evaluation.search.answers import Answer
+from evaluation.search.index import Document, Hit, Index, build, read_corpus
+from evaluation.search.page import Server, column
 from model_loaders.saving import save
 from tests.tiny import WORDS, new_model
 
@@ -48,6 +49,20 @@ def test_the_search_is_exact(base: Path, corpus: Path, tmp_path: Path) -> None:
         build(model, "name", documents[:-1], tmp_path / "index", bar=False)
 
 
+@pytest.mark.parametrize("damage", ["cut", "other shape", "not finite"])
+def test_damaged_vectors_are_made_again(base: Path, corpus: Path, tmp_path: Path, damage: str) -> None:
+    model, documents = new_model("causal_mean", base), read_corpus(corpus)
+    expected = build(model, "name", documents, tmp_path / "index", bar=False).find("word3", 20)
+    (file,) = (tmp_path / "index").glob("*.npy")
+    vectors = np.load(file)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:90])
+    else:
+        np.save(file, vectors[:-1] if damage == "other shape" else vectors * np.float32("nan"))
+    assert build(model, "name", documents, tmp_path / "index", bar=False).find("word3", 20) == expected
+    assert np.array_equal(np.load(file), vectors)
+
+
 def test_the_terminal(
     adapters: tuple[str, str], corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +74,14 @@ def test_the_terminal(
     names = [line for line in lines if line.endswith(":")]
     assert names == ["causal_mean:", "bidirectional_mean:"]
     assert sum("place" in line or "only here" in line for line in lines) == 6
+
+
+def test_a_terminal_that_does_not_write_utf8(
+    adapters: tuple[str, str], corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"word3 caf\xe9\n"), encoding="utf-8"))
+    assert main([adapters[0], "--corpus", str(corpus), "--top", "3", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.startswith("causal_mean:")
 
 
 @pytest.fixture
@@ -99,11 +122,23 @@ def test_the_page_takes_nothing_literally(server: Server) -> None:
     assert get(server, "/?q=%00%ff")[0] == 200
 
 
+def test_documents_cannot_turn_the_page() -> None:
+    documents = [Document("<i>", "", "\u202eabc \x1b[31m<img src=x>")]
+    text = column(Answer("name", [Hit(0, 0.5)]), None, documents)
+    assert "&lt;i&gt;" in text and "abc \ufffd[31m&lt;img src=x&gt;" in text and "\u202e" not in text
+
+
 def test_what_cannot_be_searched(adapters: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "a"}\n{"body": "b"}\n')
     assert main([adapters[0], "--corpus", str(bad)]) == 1
     assert f"{bad}:2" in capsys.readouterr().err
+    half = tmp_path / "half.jsonl"
+    half.write_text('{"id": null, "text": "a"}\n')
+    assert read_corpus(half)[0].id == "0"
+    half.write_text('{"text": "\\ud800"}\n')
+    with pytest.raises(UserError, match="half a character"):
+        read_corpus(half)
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(UserError, match="no documents"):
         read_corpus(tmp_path / "empty.txt")

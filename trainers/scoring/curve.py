@@ -45,7 +45,8 @@ def draw(log: Log, tasks: Sequence[str], selection: Selection | None, path: Path
     line(losses, log, "loss", label="training loss")
     line(losses, log, f"{PREFIX}loss", label="held-out loss", marker="o")
     losses.set_ylabel("loss")
-    losses.legend()
+    if losses.lines:  # an evaluation may come before the first loss is logged
+        losses.legend()
     if 1 < len(tasks) <= MOST_TASKS:
         for task in tasks:
             line(scores, log, PREFIX + task, label=task, marker=".", linewidth=0.8)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from common.errors import UserError
 from model_loaders import load
@@ -19,6 +20,7 @@ from model_loaders.export import onnx_format
 from model_loaders.export.__main__ import main
 from model_loaders.export.card import kept
 from model_loaders.export.request import Request
+from model_loaders.export.run import Order, export
 from model_loaders.export.table import FORMATS, check_held, listed
 from model_loaders.export.tokenizer_files import write_tokenizer
 from model_loaders.export.trainable_pooling import StatePooling
@@ -211,6 +213,19 @@ def test_other_vectors_are_an_error(base: Path, tmp_path: Path, monkeypatch: pyt
         answer({**same, "query": np.full_like(reference.queries, np.nan)})
     with pytest.raises(UserError, match="vectors"):
         answer({**same, "query": reference.queries[:, :4]})
+
+
+def test_a_full_disk_is_said_in_a_line(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """safetensors raises an error of its own, with the system's number in its text."""
+    save(new_model("causal_mean", base), tmp_path / "adapter")
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", refuse)
+    with pytest.raises(UserError, match=r"cannot write.*No space left on device; nothing was left"):
+        export(Order(str(tmp_path / "adapter"), tmp_path / "out", "merged", device="cpu"))
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter"}
 
 
 def test_the_ranking_is_compared() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 import yaml
 
+from common.errors import UserError
 from model_loaders import load
 from model_loaders.push.__main__ import main
+from model_loaders.push.upload import make_repository
 from model_loaders.saving import save
 from model_loaders.text.recipe import Recipe
 from tests.comparison.conftest import write_items, write_result
@@ -86,6 +89,16 @@ def test_what_cannot_be_sent(adapter: Path, tmp_path: Path, capsys: pytest.Captu
     assert "embedder.json" in capsys.readouterr().err
     assert main([str(adapter), "me/model3", "--dry_run", "--results", str(tmp_path / "none")]) == 1
     assert "model_meta.json" in capsys.readouterr().err
+
+
+def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("model_loaders.push.upload.ANSWER_SECONDS", 0.2)
+        with pytest.raises(UserError, match=f"{address} broke"):
+            make_repository("me/model3", private=True)
 
 
 def run_push(server: Hub, *arguments: object, token: str = TOKEN) -> subprocess.CompletedProcess[str]:

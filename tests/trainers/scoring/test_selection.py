@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import UserError
 from trainers.checkpoints.write import kept_checkpoints
+from trainers.scoring.curve import draw
 from trainers.scoring.evaluation import was_evaluated
 from trainers.scoring.selection import Evaluated, Selection, metric_named
 
@@ -89,3 +90,8 @@ def test_the_figure_to_choose_by() -> None:
 def test_the_best_checkpoint_stays(limit: int, best: int | None, kept: list[int]) -> None:
     saved = [Path(f"checkpoint-{step}") for step in (10, 20, 30, 40)]
     assert [int(path.name[11:]) for path in kept_checkpoints(saved, limit, best)] == kept
+
+
+def test_a_curve_before_the_first_loss(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    draw([{"step": 2, "eval_mean": 0.5}], ["Task"], None, tmp_path / "curve.svg")
+    assert (tmp_path / "curve.svg").is_file() and not list(recwarn)
