@@ -29,13 +29,15 @@ class Curve:
         """Check the lengths.
 
         Raises:
-            ValueError: as many places as estimates are needed, and one or three numbers an estimate, all finite.
+            ValueError: as many places as estimates are needed, and one or three numbers an estimate, all finite, low first.
         """
         if len(self.x) != len(self.estimates):
             raise ValueError(f"x has {len(self.x)} places, estimates has {len(self.estimates)}")
         for number, estimate in enumerate(self.estimates):
             if len(estimate) not in (1, 3):
                 raise ValueError(f"estimates[{number}]: expected [value] or [value, low, high], found {len(estimate)} numbers")
+            if len(estimate) == 3 and estimate[1] > estimate[2]:
+                raise ValueError(f"estimates[{number}]: low {estimate[1]} is above high {estimate[2]}")
         if not all(map(math.isfinite, chain(self.x, *self.estimates))):
             raise ValueError("x and estimates must be finite: leave the others out")
         if self.marked is not None and not 0 <= self.marked < len(self.x):
@@ -63,13 +65,16 @@ class Panel:
     ticks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check the places of a logarithmic axis.
+        """Check the places of an axis that is logarithmic or named.
 
         Raises:
-            ValueError: one is not positive.
+            ValueError: one is not positive, or has no name.
         """
-        if self.logarithmic and min(chain([1.0], *(curve.x for curve in self.curves))) <= 0:
+        places = list(chain.from_iterable(curve.x for curve in self.curves))
+        if self.logarithmic and min(places, default=1.0) <= 0:
             raise ValueError("logarithmic: all x must be positive")
+        if self.ticks and not 0 <= min(places, default=0) <= max(places, default=0) <= len(self.ticks) - 1:
+            raise ValueError(f"ticks: x must be within 0 and {len(self.ticks) - 1}, the places that have names")
 
 
 @dataclass(frozen=True)

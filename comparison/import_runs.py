@@ -50,12 +50,15 @@ def import_files(args: argparse.Namespace) -> list[str]:
     """Score each system's file, then write all results; returns a line for each.
 
     Raises:
-        ComparisonError: a file cannot be read or scored, or a name is none.
+        ComparisonError: a file cannot be read, scored or written, or a name is none.
     """
     check_measure(args.metric)
-    if not is_below(args.task) or "/" in args.task:
+    if not args.task or not is_below(args.task) or "/" in args.task:
         raise ComparisonError(f"--task {args.task!r} is no name of a task")
     judgements, gold = {}, []
+    truth = args.qrels or args.gold
+    if not truth.exists() or truth.is_dir():
+        raise ComparisonError(f"there is no file {truth}")
     if args.qrels is not None:
         judgements = read_judgements(args.qrels)
     else:
@@ -73,7 +76,10 @@ def import_files(args: argparse.Namespace) -> list[str]:
     lines = []
     for name, imported in scored.items():
         folder = args.output_dir / name.replace("/", "__") / REVISION
-        path = write_result(folder, args.task, imported, (args.split, args.subset))
+        try:
+            path = write_result(folder, args.task, imported, (args.split, args.subset))
+        except OSError as error:
+            raise ComparisonError(f"--output_dir {args.output_dir} cannot be written: {error.strerror}") from error
         line = f"{name}: {imported.main} {imported.scores[imported.main]:.4f} over {len(imported.rows)} items, {path}"
         if imported.lacking:
             line += f"; {imported.lacking} queries that the run lacks count as 0"
@@ -86,7 +92,7 @@ def _named_file(words: str) -> tuple[str, Path]:
     name, sign, file = words.partition("=")
     if not sign:
         name, file = Path(words).name.split(".")[0], words
-    if not is_below(name.replace("/", "__")):
+    if not name or not is_below(name.replace("/", "__")):
         raise ComparisonError(f"{words!r}: {name!r} is no name of a system")
     path = Path(file)
     if not path.is_file():

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from comparison.__main__ import FAILED, ComparisonParser
-from comparison.claims.outcome import Category
+from comparison.claims.outcome import Category, Comparison
 from comparison.claims.prospects import spread_of
 from comparison.compare import Options, compare
-from comparison.errors import ComparisonError
+from comparison.errors import ComparisonError, nearest
 from comparison.reading.families import read_families
 from comparison.reading.results_folder import read
 from comparison.reading.selection import select
@@ -73,6 +73,21 @@ def print_plan(table: Table, category: Category, args: argparse.Namespace) -> No
     print("\n".join(markdown_table(head, rows)))
 
 
+def _check_categories(comparison: Comparison, chosen: Sequence[str]) -> None:
+    """Check that there is something to plan, and that the chosen kinds of tasks are among it.
+
+    Raises:
+        ComparisonError: there is not, or a kind is none of the results'.
+    """
+    names = [category.name for category in comparison.categories]
+    if not names:
+        reasons = "; ".join(comparison.notes[:1])
+        raise ComparisonError(f"no two systems have scores on a common task, so there is no spread to plan from ({reasons})")
+    for name in chosen:
+        if name not in names:
+            raise ComparisonError(f"--categories {name}: the results have {', '.join(names)}{nearest(name, names)}")
+
+
 def run(args: argparse.Namespace) -> int:
     """Read the pilot and print the plan of each kind of tasks.
 
@@ -84,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     baseline = choose_baseline(reading, args.baseline)
     table = select(reading, families)
     comparison = compare(table, families, Options(baseline))
+    _check_categories(comparison, args.categories or [])
     print(f"# Plan: a difference of {hundredths(args.difference)} points, power {args.power:.0%}")
     for category in comparison.categories:
         if args.categories and category.name not in args.categories:

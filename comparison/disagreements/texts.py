@@ -32,23 +32,36 @@ def read_texts(items: Iterable[ItemApart], folders: Iterable[Path], notes: list[
     Args:
         items: the items.
         folders: with a folder for each task.
-        notes: gets a sentence for each task folder that cannot be read.
+        notes: gets a sentence for each task folder that cannot be read, and on tasks whose texts are absent or others.
     """
     wanted: dict[tuple[str, str, str], list[ItemApart]] = {}
     for item in items:
         wanted.setdefault((item.task, item.split, item.subset), []).append(item)
     texts: Texts = {}
+    places = list(folders)
+    absent, other = dict[str, None](), dict[str, None]()
     for (task, split, subset), of_task in wanted.items():
-        folder = _folder(task, folders)
+        folder = _folder(task, places)
         if folder is None:
+            absent[task] = None
             continue
+        by_name = {item.item: item for item in of_task}
         try:
-            by_id = _of_task(folder, split, subset, {item.item: item for item in of_task})
+            by_id = _of_task(folder, split, subset, by_name)
         except (UserError, *DAMAGED, ValueError, TypeError, KeyError) as error:
             notes.append(f"{folder}: its texts cannot be read, so items of {task} stand with their ids ({error})")
             continue
         for name, parts in by_id.items():
             texts[task, subset, name] = parts
+        if len(by_id) < len(by_name):
+            other[task] = None
+    if places and absent:
+        notes.append(f"--texts has no folder of these tasks, so their items stand with their ids: {', '.join(absent)}")
+    if other:
+        notes.append(
+            "--texts has other texts of these tasks (another number of rows, other ids or other gold), so items of them stand "
+            f"with their ids: {', '.join(other)}"
+        )
     return texts
 
 

@@ -116,8 +116,8 @@ def _other_tasks(comparison: Comparison, tested: list[Category]) -> list[str]:
     ]
     if comparison.counted > 1:
         sentences.append(
-            f"A claim over the whole table (**) multiplies p by {comparison.counted}, the kinds that could reach .05 "
-            "[tarone1990modified]."
+            f"A claim over the whole table (**) multiplies p by {comparison.counted}, the number of kinds that a correction "
+            "must count, since no more could reach .05 by it [tarone1990modified]."
         )
     return sentences
 

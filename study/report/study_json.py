@@ -41,7 +41,7 @@ from study.tuning.table import tuning_finding
 from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 
 FORMAT = 1
-FEW_SEEDS = {1: "one training run", 2: "two training runs"}
+FEW_SEEDS = {1: ("one training run", "unknown"), 2: ("two training runs", "hardly known")}
 Sides = dict[str, dict[str, Any]]  # what evaluation recorded by task and side
 
 
@@ -223,8 +223,8 @@ def warnings(study: Study) -> list[str]:
     """Return what a reader should know beside the numbers."""
     sentences = []
     if len(study.config.seeds) in FEW_SEEDS:
-        runs = FEW_SEEDS[len(study.config.seeds)]
-        sentences.append(f"{runs} of each design: how much another one would differ is hardly known")
+        runs, known = FEW_SEEDS[len(study.config.seeds)]
+        sentences.append(f"{runs} of each design: how much another one would differ is {known}")
     shares: dict[str, float] = {}
     names: dict[str, list[str]] = {}
     for cell in study.cells:

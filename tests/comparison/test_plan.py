@@ -49,3 +49,11 @@ def test_mistakes_are_told(pilot: Path, flags: list[str], said: str, capsys: pyt
     with pytest.raises(SystemExit) as status:
         main([str(pilot), *flags])
     assert status.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_nothing_is_not_planned_in_silence(pilot: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(pilot), "--categories", "Retreival"]) == 1
+    assert "--categories Retreival: the results have Retrieval (did you mean 'Retrieval'?)" in capsys.readouterr().err
+    root = write({"o/a": {"NQ": 0.5}, "o/b": {"NFCorpus": 0.5}}, root="apart")
+    assert main([str(root)]) == 1
+    assert "no two systems have scores on a common task" in capsys.readouterr().err

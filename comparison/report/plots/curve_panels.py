@@ -39,7 +39,7 @@ def draw_curve_panels(cells: Mapping[str, Sequence[CellData]], stem: str, series
     figure = Figure(figsize=(COLUMNS * WIDTH, rows * HEIGHT + 0.3), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
     medians = {system: middle(of_system) for system, of_system in lines.items()}
-    labels = short_names(list(lines), 34)
+    labels = short_names(list(lines), 28)
     low, high = _limits(list(medians.values()))
     for axes, system in zip(grid, lines, strict=False):
         for other, points in medians.items():

@@ -13,19 +13,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from comparison.claims.outcome import Category, Comparison
+from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
+from comparison.claims.overall import Overall
 from comparison.claims.ranks import Ranks
 from comparison.report.plots.drawing import COLOURS, Plot, Series, render, series_of
 from comparison.report.words.first import shown_overall
-from comparison.report.words.marks import solid
+from comparison.report.words.marks import fragile, solid
 from comparison.report.words.names import name, short_names, shorten
-from comparison.report.words.wording import DASH, margin_text, points, span
+from comparison.report.words.wording import DASH, margin_text, points, span, when
 from comparison.stats.effects import Interval
 
 ALL = "All kinds"
 ROW, PANEL, LABELS = 0.24, 1.15, 2.8  # inches
 MOST = 30  # systems; more are too small to read at a glance
 SHOWN, OPEN, UNDECIDED = "shown", "not separated", "cannot be decided"
+SCORED, EQUAL, OPPOSED = "only in what was scored", "equivalent", "kinds contradict each other"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Cell:
         high: the other end.
         state: `SHOWN`, `OPEN` or `UNDECIDED`.
         text: the number in the table.
+        said: what a hollow point stands for where that is not "not separated".
     """
 
     value: float
@@ -45,6 +48,7 @@ class Cell:
     high: float | None
     state: str
     text: str
+    said: str = ""
 
 
 Panel = dict[str, Cell]  # by system
@@ -73,7 +77,7 @@ def draw_overview(comparison: Comparison, stem: str) -> Plot | None:
     rows = []
     for system in systems:
         rows.append([name(system), *(panel[system].text if system in panel else DASH for panel in panels.values())])
-    return Plot(stem, "At a glance", _alt(comparison, panels), _caption(comparison), svg, png, head, rows)
+    return Plot(stem, "At a glance", _alt(comparison, panels), _caption(comparison, panels), svg, png, head, rows)
 
 
 def _panels(comparison: Comparison) -> dict[str, Panel]:
@@ -88,7 +92,8 @@ def _panels(comparison: Comparison) -> dict[str, Panel]:
         panels[ALL] = {}
         for entry in comparison.overall:
             state = SHOWN if shown_overall(entry) else OPEN
-            panels[ALL][entry.a] = _difference(entry.mean, entry.simultaneous or entry.interval, state)
+            said = _said_overall(entry)
+            panels[ALL][entry.a] = _difference(entry.mean, entry.simultaneous or entry.interval, state, said)
     for category in comparison.categories:
         panel: Panel = {}
         for contrast in category.contrasts:
@@ -97,19 +102,38 @@ def _panels(comparison: Comparison) -> dict[str, Panel]:
                 state = SHOWN
             elif not contrast.other_tasks.decidable:
                 state, interval = UNDECIDED, None
-            panel[contrast.a] = _difference(contrast.by_family.mean, interval, state)
+            panel[contrast.a] = _difference(contrast.by_family.mean, interval, state, _said(contrast))
         panels[category.name] = panel
     return panels
 
 
-def _difference(mean: float, interval: Interval | None, state: str) -> Cell:
+def _said(contrast: Contrast) -> str:
+    """Return what is known of a comparison that is neither shown nor just not separated; empty otherwise."""
+    if fragile(contrast):
+        return SCORED
+    if contrast.other_tasks.decidable and contrast.equivalent and not contrast.starred:
+        return EQUAL
+    return ""
+
+
+def _said_overall(entry: Overall) -> str:
+    """Return what is known of a comparison over all kinds that is neither shown nor just not separated; empty otherwise."""
+    if entry.opposed:
+        return OPPOSED
+    p = entry.p if entry.p_run is None else entry.p_run
+    if p <= ALPHA and not entry.carried:
+        return SCORED
+    return ""
+
+
+def _difference(mean: float, interval: Interval | None, state: str, said: str) -> Cell:
     low = high = None
     if interval is not None:
         low, high = 100 * interval.low, 100 * interval.high
     text = points(mean)
     if interval is not None:
         text += f" {span(interval)}"
-    return Cell(100 * mean, low, high, state, f"{text}, {state}")
+    return Cell(100 * mean, low, high, state, f"{text}, {said or state}", said)
 
 
 def _ranks(category: Category, ranks: Ranks) -> Panel:
@@ -163,16 +187,20 @@ def _draw_panel(axes: Axes, systems: Sequence[str], panel: Panel, looks: dict[st
     axes.spines["left"].set_visible(False)
 
 
-def _caption(comparison: Comparison) -> str:
+def _caption(comparison: Comparison, panels: dict[str, Panel]) -> str:
     if comparison.baseline is None:
         return (
             "Ranks, 1 the best: the point is the rank of the mean score, the line the ranks that the data allow on other tasks "
             "of the kind, for all systems together (95 %). Filled: one rank is left. Small and grey: any rank is possible."
         )
+    said: dict[str, None] = {}
+    for panel in panels.values():
+        said |= dict.fromkeys(cell.said for cell in panel.values() if cell.said)
+    others = when(said, f", or, where the numbers say so, {' or '.join(said)}")
     return (
         f"Differences from {name(comparison.baseline)} in points, with intervals for all comparisons of a kind together "
         "(95 %). Filled, with a thick line: shown to differ on other tasks. Hollow: not separated, which is not the "
-        "same as equal. Small and grey, without a line: cannot be decided. The band is within "
+        f"same as equal{others}. Small and grey, without a line: cannot be decided. The band is within "
         f"{margin_text(comparison.margin)}."
     )
 

@@ -44,7 +44,7 @@ from comparison.stats.within import Within
 
 LEGEND = (
     "Differences are a - b in points (hundredths of the score), tests two-sided. Marks, p-values and the intervals beside them "
-    "are for all comparisons of the category together: an interval reaches zero exactly where there is no mark of its claim. "
+    "are for all comparisons of the category together: zero is inside an interval exactly where its claim has no mark. "
     "Intervals of one comparison alone (95 %) stand in the files. Three claims are kept apart:",
     "",
     "- **these tasks** `o`: other queries, pairs or texts of the same tasks. Units are resampled within tasks; p by Holm over "
@@ -83,13 +83,14 @@ def as_markdown(comparison: Comparison, whole: bool = True) -> str:
 
 
 def _systems(comparison: Comparison) -> str:
-    systems = []
-    for name, runs in comparison.systems.items():
-        systems.append(escape(name) + when(runs > 1, f" ({runs} runs)"))
-    against = "all pairs"
-    if comparison.baseline is not None:
-        against = f"each with {escape(comparison.baseline)}"
-    return f"{len(systems)} systems, {against}: {', '.join(systems)}."
+    """Say who is compared with whom, and how often each was trained."""
+    systems = {name: escape(name) + when(runs > 1, f" ({runs} runs)") for name, runs in comparison.systems.items()}
+    if comparison.baseline is None:
+        return f"{len(systems)} systems, all pairs: {', '.join(systems.values())}."
+    baseline = systems.pop(comparison.baseline)
+    if len(systems) == 1:
+        return f"{', '.join(systems.values())} compared with {baseline}."
+    return f"{len(systems)} systems compared with {baseline}: {', '.join(systems.values())}."
 
 
 def _claimable(category: Category) -> bool:
@@ -135,7 +136,7 @@ def _footnotes(contrast: Contrast) -> list[str]:
     if failures:
         lines.append(
             f"- {pair} with {losses(failures)} counted as losses ({failures.failed_a} and {failures.failed_b}): "
-            f"mean {points(failures.mean)}, other tasks p {chance(failures.p)}"
+            f"mean over families {points(failures.mean_families)}, other tasks p {chance(failures.p)}"
         )
     if contrast.missing:
         lacking = [f"{escape(task)}: {escape(name)}" for task, name in contrast.missing.items()]

@@ -42,8 +42,10 @@ def _caption_of_letters(table: PaperTable) -> list[str]:
 
 def _caption_of_differences(table: PaperTable, baseline: str) -> list[str]:
     over = count(table.counted, "kind of task", "kinds of task")
-    sentences = [
-        f"First row: mean score of {name(baseline)} over tasks; other rows: differences from it over common tasks.",
+    sentences = [f"First row: mean score of {name(baseline)} over tasks; other rows: differences from it over common tasks."]
+    if not any(cell.decidable and cell.signed for cell in table.cells):
+        return [*sentences, "o: holds on these tasks only, corrected for the comparisons of their kind; no star can be had."]
+    sentences += [
         "** holds on other tasks of the kind, also over the whole table; * within the kind of task only, where at most one "
         "kind in twenty would have a false star if nothing differed; o on these tasks only.",
         f"All are corrected for the comparisons of their kind, ** also for {over}.",

@@ -187,7 +187,7 @@ def overall(comparison: Comparison) -> list[str]:
         else:
             quiet += 1
     every = len(comparison.overall)
-    sentences = [*_unbeaten(comparison), *some(shown), *opposed]
+    sentences = [*_unbeaten(comparison), *some(shown, "comparison.json"), *opposed]
     if quiet:
         sentences.append(f"Not separated over all kinds: {comparisons(quiet)} of {every}.")
     if few:
@@ -218,8 +218,8 @@ def _separated_overall(entry: Overall, kinds: int) -> str:
     if not entry.carried:
         share = entry.shares[entry.mean < 0]
         return (
-            f"{better} leads {worse} by {size}, p {chance(p)}, in what was scored; {share:.0%} of its runs failed or are "
-            f"absent. With these counted as losses {called(entry.a)} − {called(entry.b)} is "
+            f"{better} leads {worse} by {size}, p {chance(p)}, in what was scored; on average over these kinds {share:.0%} of "
+            f"its runs failed or are absent. With these counted as losses {called(entry.a)} − {called(entry.b)} is "
             f"{points(entry.mean_failures)}, p {chance(entry.p_failures)}, so it is not called better."
         )
     limit = when(entry.p_failures is not None, ", in what was scored")

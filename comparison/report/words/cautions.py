@@ -147,8 +147,8 @@ def _failures(comparison: Comparison) -> list[Caution]:
 
 def _change(category: Category, contrast: Contrast, failures: Sensitivity) -> str:
     return (
-        f"{name(category.name)}: {failures.failed_a} and {failures.failed_b} failed or are absent; mean "
-        f"{points(failures.mean)} instead of {points(contrast.by_task.mean)}, "
+        f"{name(category.name)}: {failures.failed_a} and {failures.failed_b} failed or are absent; "
+        f"mean over families {points(failures.mean_families)} instead of {points(contrast.by_family.mean)}, "
         f"p for other tasks {chance(failures.p)} instead of {chance(contrast.other_tasks.p)}"
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from comparison.claims.grid import ATTENTION, INTERACTION, POOLING
-from comparison.claims.outcome import Category, Contrast, Grid
+from comparison.claims.outcome import FEWEST_FAMILIES, Category, Contrast, Grid
 from comparison.claims.overall import Overall
 from comparison.report.words.cells import other_p
+from comparison.report.words.marks import any_decidable
 from comparison.report.words.names import called, listed
 from comparison.report.words.wording import another_run_interval, chance, families, other_tasks_interval, points, span, when
 from comparison.stats.effects import ALPHA, Interval
@@ -140,11 +141,23 @@ def grid_answer(grid: Grid) -> list[str]:
     for row in shown:
         where = when(row.kind != ALL, f"{called(row.kind)}: ")
         sentences.append(f"{where}{row.sentence}")
-    if not shown:
+    if not shown and not _any_decidable(grid):
+        sentences.append(
+            "Effects of attention and of pooling, and whether one depends on the other, cannot be decided on other tasks: too "
+            "few unrelated tasks, or their relations are unknown."
+        )
+    elif not shown:
         sentences.append("Neither an effect of attention, nor one of pooling, nor an interaction is shown on other tasks.")
     elif not any(row.effect == INTERACTION for row in shown):
         sentences.append("That the effect of attention depends on the pooling is not shown.")
     return sentences
+
+
+def _any_decidable(grid: Grid) -> bool:
+    """Return whether a claim on other tasks could be made of any contrast, of a kind or over all kinds."""
+    if any(entry.families >= FEWEST_FAMILIES for entry in grid.overall):
+        return True
+    return any(any_decidable(category.contrasts) for category in grid.categories)
 
 
 def gains_text(grid: Grid) -> list[str]:
@@ -167,5 +180,17 @@ def about_grid(grid: Grid) -> str:
         f"{len(grid.poolings)} poolings ({listed(grid.poolings)}) with {first} and {second} attention, taken as a grid: the "
         f"effect of attention is a mean over poolings, that of a pooling (against {reference}) a mean over attentions, and an "
         f"interaction is how much more one attention gains with one pooling than with {reference}. These {len(grid.effects)} "
-        "contrasts of a kind of tasks are corrected together, and all runs of all designs are in their errors."
+        f"contrasts of a kind of tasks are corrected together, and {_runs(grid)}."
     )
+
+
+def _runs(grid: Grid) -> str:
+    """Say whether the noise between training runs is in the errors."""
+    repeated = []
+    for category in grid.categories:
+        repeated += [not contrast.checkpoint for contrast in category.contrasts]
+    if all(repeated):
+        return "all runs of all designs are in their errors"
+    if not any(repeated):
+        return "not every design was trained several times, so the noise between runs is not in their errors"
+    return "the noise between runs is in the errors of those whose designs were all trained several times"

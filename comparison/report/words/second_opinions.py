@@ -27,7 +27,7 @@ def disagreements(category: Category) -> list[str]:
             missed.append(f"{_pair(contrast)} (p {chance(p)} by Holm)")
     sentences = []
     if doubted:
-        sentences.append(f"Second opinions do not support what is said of {_list(doubted)}.")
+        sentences.append(f"Second opinions do not both support what is said of {_list(doubted)}.")
     if missed:
         sentences.append(
             f"A mixed model, which assumes normal differences, would also separate {_list(missed)}; sign flips do not."

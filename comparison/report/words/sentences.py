@@ -285,13 +285,13 @@ def _list(parts: Sequence[str]) -> str:
     """Return the first parts of a sentence that lists, and how many are left out."""
     listing = "; ".join(parts[:MOST])
     if len(parts) > MOST:
-        listing += f"; and {len(parts) - MOST} more, in the tables below"
+        listing += f"; and {len(parts) - MOST} more, in comparison.csv"
     return listing
 
 
-def some(sentences: Sequence[str]) -> list[str]:
-    """Return the first sentences, and how many are left out."""
+def some(sentences: Sequence[str], where: str = "comparison.csv") -> list[str]:
+    """Return the first sentences, and how many are left out; `where` is the file that has all."""
     first = list(sentences[:MOST])
     if len(sentences) > MOST:
-        first.append(f"And {len(sentences) - MOST} more, in the tables below.")
+        first.append(f"And {len(sentences) - MOST} more, in {where}.")
     return first

@@ -13,7 +13,7 @@ from comparison.reading.table import Table
 from comparison.report.plots.drawing import style
 from comparison.report.plots.grid import draw_grid
 from comparison.report.tables.markdown import as_markdown
-from comparison.report.words.grid import gains_text, grid_answer, grid_rows
+from comparison.report.words.grid import about_grid, gains_text, grid_answer, grid_rows
 from comparison.stats.crossed import JointError
 from comparison.stats.effects import combine
 
@@ -111,6 +111,14 @@ def test_no_interaction_is_said_too() -> None:
     assert "depends on the pooling is not shown" in said
     quiet = " ".join(grid_answer(grid_of(made_up(interaction=0.0, noise=0.02))))
     assert quiet.startswith("Neither an effect of attention")
+
+
+def test_what_cannot_be_decided_is_not_said_to_be_looked_for_in_vain() -> None:
+    assert "all runs of all designs are in their errors" in about_grid(grid_of(made_up()))
+    single = made_up(runs=1)
+    assert "the noise between runs is not in their errors" in about_grid(grid_of(single))
+    single.categories["Kind0"] = single.categories["Kind0"][:3]
+    assert grid_answer(grid_of(single))[0].endswith("too few unrelated tasks, or their relations are unknown.")
 
 
 def test_designs_that_do_not_cross_have_no_grid() -> None:

@@ -116,7 +116,9 @@ def test_a_row_is_an_items_only_if_number_and_gold_agree(rows: list[object], exp
     folder.mkdir()
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     item = ItemApart("STS12", "test", "default", "1", 3, "correlation", 1.0, 0.0, 0.5)
-    assert read_texts([item], [tmp_path], []) == expected
+    notes: list[str] = []
+    assert read_texts([item], [tmp_path], notes) == expected
+    assert bool(expected) is not any("other texts of these tasks" in note and "STS12" in note for note in notes)
 
 
 def test_a_damaged_file_is_noted(tmp_path: Path) -> None:
@@ -127,3 +129,10 @@ def test_a_damaged_file_is_noted(tmp_path: Path) -> None:
     assert read_texts([item], [tmp_path], notes) == {}
     assert "STS12" in notes[0]
     assert read_texts([ItemApart("../STS12", "test", "default", "1", 3, "queries", 1.0, 0.0)], [tmp_path], notes) == {}
+
+
+def test_a_task_without_a_folder_is_noted(tmp_path: Path) -> None:
+    notes: list[str] = []
+    item = ItemApart("STS12", "test", "default", "1", 3, "correlation", 1.0, 0.0, 0.5)
+    assert read_texts([item], [], notes) == {} and not notes, "nobody gave a folder"
+    assert read_texts([item], [tmp_path], notes) == {} and "no folder of these tasks" in notes[0]

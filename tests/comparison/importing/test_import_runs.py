@@ -120,6 +120,8 @@ def test_mtebs_predictions_of_queries_and_of_pairs(tmp_path: Path) -> None:
         ("q Q0 d 1 0.5 t\n", "q 0 d one\n", [], "'one' is no whole number"),
         ("q Q0 d 1 0.5 t\n", "other 0 d 1\n", [], "none of the 1 queries with judgements"),
         ("q Q0 d 1 0.5 t\n", "q 0 d 1\n", ["--task", "../up"], "no name of a task"),
+        ("q Q0 d 1 0.5 t\n", "q 0 d 1\n", ["--qrels", "nowhere.txt"], "there is no file nowhere.txt"),
+        ("q Q0 d 1 0.5 t\n", "q 0 d 1\n", ["--task", ""], "no name of a task"),
     ],
 )
 def test_mistakes_are_told(
@@ -130,3 +132,13 @@ def test_mistakes_are_told(
     words = [str(tmp_path / "run.txt"), "--task", "NFCorpus", "--qrels", str(tmp_path / "qrels.txt"), *flags]
     assert main([*words, "--output_dir", str(tmp_path / "out")]) == 1
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_file_without_a_name_is_no_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.txt").write_text("q Q0 d 1 0.5 t\n")
+    (tmp_path / "qrels.txt").write_text("q 0 d 1\n")
+    words = ["--task", "NFCorpus", "--qrels", str(tmp_path / "qrels.txt"), "--output_dir"]
+    assert main([f"={tmp_path / 'run.txt'}", *words, str(tmp_path / "out")]) == 1
+    assert "'' is no name of a system" in capsys.readouterr().err
+    assert main([f"a={tmp_path / 'run.txt'}", *words, str(tmp_path / "run.txt" / "out")]) == 1
+    assert "cannot be written" in capsys.readouterr().err

@@ -146,6 +146,7 @@ def test_the_table_has_marks_and_notes() -> None:
     assert r"name\_with\_\$" in text and r"\textsuperscript{{*}{*}c}" in text and "c: speaks of checkpoints" in text
     few = make_table(made_up({"good": 0.2}, tasks=5))
     assert notes(few.rows[1].cells[0], 5) == "‡" and few.rows[1].cells[0].mark == "" and "‡: too few families" in caption(few)
+    assert "no star can be had" in caption(few) and "**" not in caption(few) and "**" in caption(make_table(found))
 
 
 def test_a_design_of_which_most_runs_diverged_is_not_chosen() -> None:
@@ -261,4 +262,4 @@ def test_equivalence_speaks_of_designs_only_with_runs() -> None:
 def test_many_comparisons_stay_readable(systems: int, tmp_path: Path) -> None:
     found = made_up({f"good{number}": 0.02 + 0.01 * number for number in range(systems * 2)})
     sentences = answer(found.categories[0], found).claims[1][1]
-    assert len(sentences) <= 9 and (systems == 2 or sentences[8] == "And 6 more, in the tables below.")
+    assert len(sentences) <= 9 and (systems == 2 or sentences[8] == "And 6 more, in comparison.csv.")

@@ -49,5 +49,9 @@ def test_marks_and_places_that_are_not_there() -> None:
         Curve("a", [0.0], [[0.5]], marked=2)
     with pytest.raises(ValueError, match="positive"):
         Panel("", "x", "y", [Curve("a", [0.0], [[0.5]])], logarithmic=True)
+    with pytest.raises(ValueError, match="is above high"):
+        Curve("a", [0.0], [[0.5, 0.9, 0.1]])
+    with pytest.raises(ValueError, match="x must be within 0 and 1"):
+        Panel("", "x", "y", [Curve("a", [2.0], [[0.5]])], ticks=["low", "high"])
     with pytest.raises(ValueError, match="1 texts for 2 columns"):
         Finding("A table", head=["a", "b"], rows=[["1"]])

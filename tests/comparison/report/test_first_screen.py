@@ -79,9 +79,19 @@ def test_the_picture_shows_what_is_decided() -> None:
         assert draw_overview(made_up({f"m{number}": 0.0 for number in range(40)}), "overview") is None
     assert plot is not None and [row[0] for row in plot.rows] == ["good", "same", "bad"], "the best first"
     assert plot.head == ["system", "All kinds", "Kind", "Kind1"]
-    assert plot.rows[0][1].endswith("shown") and plot.rows[1][2].endswith("not separated")
+    assert plot.rows[0][1].endswith("shown") and plot.rows[1][1].endswith("not separated")
     assert "Decided: All kinds 2 of 3" in plot.alt
     assert ranks is not None and ranks.rows[0][1] == "1 [1, 1]"
+
+
+def test_the_picture_tells_what_is_hollow_apart() -> None:
+    half = made_up({"good": 0.03, "same": 0.0}, kinds=2, without={"good": ["T1", "T2", "T3"]})
+    alike = made_up({"same": 0.0}, noise=0.002)
+    with style():
+        picture, equal = draw_overview(half, "overview"), draw_overview(alike, "overview")
+    assert picture is not None and picture.rows[0][2].endswith("only in what was scored")
+    assert "or, where the numbers say so, only in what was scored" in picture.caption
+    assert equal is not None and equal.rows[0][1].endswith(", equivalent"), "not said to be just not separated"
 
 
 def test_mean_scores_are_sorted_and_only_of_complete_systems() -> None:
