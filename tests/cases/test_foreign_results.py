@@ -160,7 +160,8 @@ def test_formulas_reach_no_csv_of_a_comparison(results: Path) -> None:
         with path.open(newline="") as stream:
             for row in csv.reader(stream):
                 assert not any(cell.startswith(("=", "@", "-2", "+2")) for cell in row), path
-        assert "'-2+3" in path.read_text()
+        if path.name != "items.csv":  # these results have no items
+            assert "'-2+3" in path.read_text()
 
 
 def test_a_full_disk_leaves_the_old_report(

@@ -85,6 +85,8 @@ RANGES: dict[str, Range] = {
     "save_steps": INTERVAL,
     "eval_delay": Range(0, 1e9),
     "save_total_limit": Range(1, 1e9),
+    "early_stopping_patience": COUNT,
+    "early_stopping_threshold": Range(0, 1e9),
     "seed": SEED,
     "data_seed": SEED,
     "dataloader_num_workers": Range(0, 1024),

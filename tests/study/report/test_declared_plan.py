@@ -38,12 +38,12 @@ PLAN = Declaration("2026-11-29T20:15:00+00:00", "study.yaml", "ab" * 32, 0, "mod
 def test_what_was_planned_is_said() -> None:
     assert planned([PLAN], replace(PLAN, date="")) == (
         "Planned, by study.yaml (SHA-256 abababababab) on 2026-11-29T20:15:00+00:00, before a score existed: baseline model1, "
-        "margin 1 points, file of families none, --unrelated False, --same_revision False."
+        "margin 1 point, file of families none, --unrelated False, --same_revision False."
     )
     other = planned([PLAN], replace(PLAN, baseline="model2", margin=0.02))
-    assert "Not planned: baseline model2 (planned: model1), margin 2 points (planned: 1 points)." in other
+    assert "Not planned: baseline model2 (planned: model1), margin 2 points (planned: 1 point)." in other
     late = replace(PLAN, cells_with_scores=3, sha256="cd" * 32)
-    assert "changed 1 times after scores existed; its last hash is cdcdcdcdcdcd" in planned([PLAN, late], PLAN)
+    assert "changed once after scores existed; its last hash is cdcdcdcdcdcd" in planned([PLAN, late], PLAN)
     assert planned([late], PLAN).startswith("No plan was kept before scores existed") and planned([], PLAN) == planned(
         [late], PLAN
     )
