@@ -143,11 +143,25 @@ def write_graph(pipeline: Pipeline, path: Path) -> None:
     program.save(str(path))
     import onnx
 
-    graph = onnx.load(str(path), load_external_data=False).graph
-    for value in graph.input:
+    whole = onnx.load(str(path), load_external_data=False)
+    for part in (whole.graph, *whole.functions):
+        drop_traces(part.node)
+    path.write_bytes(whole.SerializeToString())
+    for value in whole.graph.input:
         sizes = [axis.dim_param for axis in value.type.tensor_type.shape.dim]
         if "" in sizes:
             raise UserError(f"the exporter fixed a size of {value.name} in the graph; this decoder cannot be exported to ONNX")
+
+
+def drop_traces(nodes: Any) -> None:
+    """Drop where in the code a node came from: the exporter writes tracebacks with paths of this machine into each."""
+    for node in nodes:
+        others = [entry for entry in node.metadata_props if not entry.key.endswith("stack_trace")]
+        del node.metadata_props[:]
+        node.metadata_props.extend(others)
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                drop_traces(graph.node)
 
 
 def write_small_graph(graph: Path, small: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import huggingface_hub
 
+from common.disk import unwritable
 from common.errors import UserError
 from common.files import first_line, read_json, write_json
 from evaluation.tasks.find import TaskSpec, find_tasks
@@ -196,8 +197,11 @@ def main(order: Path, answer: Path) -> None:
     """Fetch what ``order`` says, and write the entries or the error into ``answer``."""
     try:
         content: dict[str, Any] = {"entries": [asdict(entry) for entry in fetch(read_json(order))]}
-    except UserError as error:
-        content = {"error": str(error)}
+    except shutil.Error as error:  # of copying a folder: each file with its reason
+        file, _, why = error.args[0][0]
+        content = {"error": f"{file} cannot be copied: {why}"}
+    except (UserError, OSError) as error:
+        content = {"error": unwritable(error, [Path(read_json(order)["folder"])]) or str(error)}
     write_json(content, answer)
 
 

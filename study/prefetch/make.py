@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,8 @@ def make_bundle(args: argparse.Namespace) -> int:
         size = sum(path.stat().st_size for path in hashes)
         Bundle(entries, files, library_versions()).write(folder)
     print(f"wrote {args.bundle}: {len(files)} files, {gigabytes(size)}")
-    print(f"without a network: HF_HOME={args.bundle.absolute()} HF_HUB_OFFLINE=1 before a command, and the names above in it")
+    home = shlex.quote(str(args.bundle.absolute()))
+    print(f"without a network: HF_HOME={home} HF_HUB_OFFLINE=1 before a command, and the names above in it")
     copies = sorted({entry.path.split("/")[0] for entry in entries if entry.path == entry.name})
     if copies:
         print(f"copies of local files are paths below {args.bundle.absolute()}: {', '.join(copies)}")

@@ -19,6 +19,7 @@ from model_loaders import load
 from model_loaders.bundle.check import BUNDLE, Bundle, Entry, bundle_above, check_bundled, listed_files
 from model_loaders.hub import resolve
 from model_loaders.saving import save
+from study.prefetch import fetch
 from study.prefetch.__main__ import main
 from tests.evaluation.conftest import make_tasks
 from tests.model_loaders.push.hub_server import Hub, hub
@@ -175,3 +176,15 @@ def test_local_things_are_copied(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert (load(tmp_path / "bundle" / "models" / "adapter", device="cpu").encode(["word1"]) == expected).all()
     assert main([str(tmp_path / "other"), *words]) == 1
     assert "adapter" in capfd.readouterr().err and not (tmp_path / "other").exists()
+
+
+def test_a_file_that_cannot_be_copied_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "bundle").mkdir()
+    asked, answer = tmp_path / "order.json", tmp_path / "answer.json"
+    order = {"folder": str(tmp_path / "bundle"), "models": [], "data": [str(tmp_path / "data")], "tasks": [], "data_dir": None}
+    asked.write_text(json.dumps(order))
+    fetch.main(asked, answer)
+    error = json.loads(answer.read_text())["error"]
+    assert "gone.jsonl cannot be copied" in error and "No such file" in error

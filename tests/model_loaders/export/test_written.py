@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -193,6 +194,24 @@ def test_onnx_says_what_is_missing(base: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(onnx_format, "NEEDED", ("no_such_package",))
     with pytest.raises(UserError, match=r"no_such_package: pip install -e '\.\[onnx\]'"):
         FORMATS["onnx"].write(Request(new_model("model1", base, recipe=RECIPE), "onnx"), tmp_path, [])
+
+
+def test_no_traceback_in_a_graph() -> None:
+    """Nodes of a graph and of the graphs in it, as onnx has them."""
+
+    def node(*inner: Any) -> Any:
+        props = [
+            SimpleNamespace(key="pkg.torch.onnx.stack_trace", value='File "/home"'),
+            SimpleNamespace(key="namespace", value=""),
+        ]
+        attribute = SimpleNamespace(g=SimpleNamespace(node=list(inner)), graphs=[])
+        return SimpleNamespace(metadata_props=props, attribute=[attribute])
+
+    inside = node()
+    outside = node(inside)
+    onnx_format.drop_traces([outside])
+    for each in (outside, inside):
+        assert [entry.key for entry in each.metadata_props] == ["namespace"]
 
 
 def test_other_vectors_are_an_error(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
