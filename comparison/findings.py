@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -103,6 +104,11 @@ class Finding:
         Raises:
             ValueError: a row has more or fewer texts than there are columns.
         """
-        for number, row in enumerate(self.rows):
-            if len(row) != len(self.head):
-                raise ValueError(f"rows[{number}]: {len(row)} texts for {len(self.head)} columns")
+        check_rows(self.head, self.rows)
+
+
+def check_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Raise a ValueError where a row of a table has more or fewer texts than there are columns."""
+    for number, row in enumerate(rows):
+        if len(row) != len(head):
+            raise ValueError(f"rows[{number}]: {len(row)} texts for {len(head)} columns")

@@ -16,22 +16,18 @@ Equal data give equal files.
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
-import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from common.errors import UserError, exit_status
 from common.files import new_folder
-from evaluation.tasks.local_files import iter_rows
+from evaluation.tasks.local_files import iter_rows, stem, write_rows
 from evaluation.tasks.schemas import SCHEMAS, TaskRow
 from evaluation.tasks.smaller import drawn, make_smaller
-from study.real_data.layout import CLUSTERINGS, MOST_ROWS, WITHOUT, make_clustering
+from study.real_data.layout import CLUSTERINGS, MOST_ROWS, make_clustering, mix_entry, training_files, write_mix
 
 ROWS, QUERIES = 700, 300
 # Clusterings that are classification tasks too: fewer than eight have sources of their own.
@@ -82,15 +78,15 @@ def lay_out(data: Path, output_dir: Path) -> Layout:
             make_classification(aside / "eval" / name, data / "eval" / source)
         _make_development(aside / "development", data)
         held_out = _make_retrieval(aside / "development" / "SquadSentences", questions)
-        _write(aside / "train" / f"{QUESTIONS}.jsonl.gz", _without(questions, held_out))
+        write_rows(aside / "train" / f"{QUESTIONS}.jsonl.gz", _without(questions, held_out))
     layout = Layout(output_dir / "eval", output_dir / "development", output_dir / "train", output_dir / "mix.yaml")
-    layout.mix.write_text(yaml.safe_dump(_mix(data, layout.training), sort_keys=False), encoding="utf-8")
+    write_mix(layout.mix, _mix(data, layout.training))
     return layout
 
 
 def _training_file(data: Path, label: str) -> Path:
-    for file in sorted((data / "train").glob("*.jsonl*")):
-        if file.name.partition(".")[0] == label:
+    for file in training_files(data):
+        if stem(file) == label:
             return file
     raise UserError(f"{data}/train has no {label}.jsonl(.gz): questions with the sentences that answer them")
 
@@ -101,18 +97,18 @@ def make_classification(folder: Path, source: Path) -> None:
     for row in iter_rows(source / "test.jsonl.gz", SCHEMAS["clustering"].columns):
         is_even = hashlib.sha256(row["sentence"].encode()).digest()[0] % 2 == 0
         halves["test" if is_even else "train"].append({"text": row["sentence"], "label": row["label"]})
-    _write(folder / "train.jsonl.gz", halves["train"])
-    _write(folder / "test.jsonl.gz", drawn(halves["test"], ROWS))
+    write_rows(folder / "train.jsonl.gz", halves["train"])
+    write_rows(folder / "test.jsonl.gz", drawn(halves["test"], ROWS))
 
 
 def _make_development(folder: Path, data: Path) -> None:
     """Write the tasks of pairs and of labelled texts."""
     name, split = PAIRS
     pairs = iter_rows(data / "eval" / name / f"{split}.jsonl.gz", SCHEMAS["pair"].columns)
-    _write(folder / name / "test.jsonl.gz", drawn(pairs, ROWS))
+    write_rows(folder / name / "test.jsonl.gz", drawn(pairs, ROWS))
     labelled = iter_rows(data / "eval" / LABELLED / "test.jsonl.gz", SCHEMAS["classification"].columns)
     sentences = [{"sentence": row["text"], "label": row["label"]} for row in drawn(labelled, ROWS)]
-    _write(folder / "Banking77Clustering" / "test.jsonl.gz", sentences)
+    write_rows(folder / "Banking77Clustering" / "test.jsonl.gz", sentences)
 
 
 def _make_retrieval(folder: Path, questions: Path) -> set[str]:
@@ -124,9 +120,9 @@ def _make_retrieval(folder: Path, questions: Path) -> set[str]:
     judgements = []
     for place, row in enumerate(asked[:QUERIES]):
         judgements.append({"query-id": f"q{place}", "corpus-id": f"d{sentences.index(row['positive'])}", "score": 1})
-    _write(folder / "corpus.jsonl.gz", documents)
-    _write(folder / "queries.jsonl.gz", queries)
-    _write(folder / "qrels.test.jsonl.gz", judgements)
+    write_rows(folder / "corpus.jsonl.gz", documents)
+    write_rows(folder / "queries.jsonl.gz", queries)
+    write_rows(folder / "qrels.test.jsonl.gz", judgements)
     return set(sentences)
 
 
@@ -140,24 +136,13 @@ def _without(questions: Path, held_out: set[str]) -> list[TaskRow]:
 
 
 def _mix(data: Path, training: Path) -> list[dict[str, object]]:
-    """Return the entries of the mix: short texts, one negative each."""
-    entries: list[dict[str, object]] = []
-    for file in sorted((data / "train").glob("*.jsonl*")):
-        label = file.name.partition(".")[0]
-        if label in (*WITHOUT, *LONG):
-            continue
-        path = training / f"{label}.jsonl.gz" if label == QUESTIONS else file
-        entries.append({"name": str(path.resolve()), "label": label, "max_train_samples": MOST_ROWS, "max_negatives": 1})
+    """Return the entries of the mix: short texts, and the questions without those that are held out."""
+    entries = []
+    for file in training_files(data):
+        if stem(file) not in LONG:
+            without_held_out = training / f"{QUESTIONS}.jsonl.gz"
+            entries.append(mix_entry(without_held_out if stem(file) == QUESTIONS else file, MOST_ROWS))
     return entries
-
-
-def _write(path: Path, rows: Iterable[TaskRow]) -> None:
-    """Write rows as compressed JSON lines; equal rows make equal bytes."""
-    text = ""
-    for row in rows:
-        text += json.dumps(row, ensure_ascii=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from comparison.findings import Finding
+from comparison.findings import Finding, check_rows
 
 DONE, FAILED, DIVERGED, UNFINISHED = "done", "failed", "diverged", "unfinished"
 TOLERANCE = 0.01  # of the sum of a row of attention mass
@@ -243,9 +243,7 @@ class TextTable:
         Raises:
             ValueError: a row has more or fewer texts than there are columns.
         """
-        for number, row in enumerate(self.rows):
-            if len(row) != len(self.head):
-                raise ValueError(f"rows[{number}]: {len(row)} texts for {len(self.head)} columns")
+        check_rows(self.head, self.rows)
 
 
 @dataclass(frozen=True)

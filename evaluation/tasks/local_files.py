@@ -1,13 +1,14 @@
-"""The files of local task folders: which of them hold data, and their rows, checked line by line.
+"""The files of local task folders: which of them hold data, and their rows, checked line by line when they are read.
 
 What a folder may hold is said in `evaluation/tasks/schemas.py`.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -32,6 +33,15 @@ def data_files(folder: Path) -> list[Path]:
     """Return the data files of a task folder, `qrels/*.tsv` included, sorted by path."""
     candidates = [*folder.glob("*.jsonl*"), *folder.glob("qrels/*.tsv")]
     return sorted(path for path in candidates if path.is_file() and stem(path))
+
+
+def write_rows(path: Path, rows: Iterable[TaskRow]) -> None:
+    """Write rows as compressed JSON lines into a folder that is made if missing; equal rows make equal bytes."""
+    text = ""
+    for row in rows:
+        text += json.dumps(row, ensure_ascii=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def iter_rows(path: Path, columns: Sequence[FileColumn] = ()) -> Iterator[TaskRow]:

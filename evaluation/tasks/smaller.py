@@ -12,7 +12,6 @@ easier. A copy has other content and so another revision in results, and is neve
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from common.errors import UserError, exit_status
 from common.files import new_folder
-from evaluation.tasks.local_files import iter_rows, stem
+from evaluation.tasks.local_files import iter_rows, stem, write_rows
 from evaluation.tasks.local_folder import SETTINGS_FILE, LocalFolder, list_folder
 from evaluation.tasks.schemas import DOCUMENT, JUDGEMENT, QUERY, SPLITS, TRAIN, Layout, TaskRow
 
@@ -48,7 +47,7 @@ def make_smaller(source: Path, target: Path, rows: int, queries: int) -> None:
         else:
             for path in folder.files:
                 most = None if TRAIN in stem(path).split(".") else rows
-                _write(aside / path.relative_to(source), drawn(iter_rows(path, folder.schema.columns), most))
+                write_rows(_packed(aside / path.relative_to(source)), drawn(iter_rows(path, folder.schema.columns), most))
         if folder.path / SETTINGS_FILE in folder.content:
             (aside / SETTINGS_FILE).write_bytes((source / SETTINGS_FILE).read_bytes())
 
@@ -85,26 +84,21 @@ def _shrink_retrieval(folder: LocalFolder, target: Path, rows: int, queries: int
             asked = [row for row in iter_rows(path, QUERY) if row["id"] in answered]
             chosen = drawn(asked, queries)
             kept.update(row["id"] for row in chosen)
-            _write(target / path.relative_to(folder.path), chosen)
+            write_rows(_packed(target / path.relative_to(folder.path)), chosen)
     of_kept = [row for row in judged if row["query-id"] in kept]
     answers = {row["corpus-id"] for row in of_kept if float(row["score"]) > 0}
     documents = drawn(iter_rows(folder.file("corpus"), DOCUMENT), rows, lambda row: row["id"] in answers)
     present = {row["id"] for row in documents}
-    _write(target / "corpus.jsonl.gz", documents)
+    write_rows(target / "corpus.jsonl.gz", documents)
     for path in judgements:
         split = next(word for word in stem(path).split(".") if word in SPLITS)
         of_file = [row for row in iter_rows(path, JUDGEMENT) if row["query-id"] in kept and row["corpus-id"] in present]
-        _write(target / f"qrels.{split}.jsonl.gz", of_file)
+        write_rows(target / f"qrels.{split}.jsonl.gz", of_file)
 
 
-def _write(path: Path, rows: Iterable[TaskRow]) -> None:
-    """Write rows as compressed JSON lines; equal rows make equal bytes."""
-    text = ""
-    for row in rows:
-        text += json.dumps(row, ensure_ascii=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = f"{stem(path)}.jsonl.gz"
-    path.with_name(name).write_bytes(gzip.compress(text.encode(), mtime=0))
+def _packed(path: Path) -> Path:
+    """Return the path of a data file's compressed copy."""
+    return path.with_name(f"{stem(path)}.jsonl.gz")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,5 +3,6 @@
 ``python -m study.probes ADAPTER … --corpus FILE --output_dir OUT`` is the command line.
 """
 
-# In the order in which they run; `study.probes.run.PROBES` has a row for each.
+# In the order in which they run; `OF_VECTORS` and `OF_LAYERS` of `study.probes.run` have a row for each.
 NAMES = ("position", "dilution", "word_order", "geometry", "compression", "layers", "massive")
+FEWEST_TEXTS = 20  # of a probe: intervals over fewer say nothing

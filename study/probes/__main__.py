@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import exit_status
-from study.probes import NAMES
+from study.probes import FEWEST_TEXTS, NAMES
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the probes; returns the exit status."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    if args.texts < 20:
-        parser.error("--texts must be at least 20: intervals over fewer texts say nothing")
+    if args.texts < FEWEST_TEXTS:
+        parser.error(f"--texts must be at least {FEWEST_TEXTS}: intervals over fewer texts say nothing")
     if args.max_length is not None and args.max_length < 1:
         parser.error("--max_length must be at least 1")
 

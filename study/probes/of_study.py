@@ -12,18 +12,15 @@ from common.files import read_json_or_empty
 from common.hashes import digest
 from evaluation.encode.rank import launched
 from model_loaders import LoadOptions
-from model_loaders.layouts.manifest import library_versions
 from study.cells import Cell
 from study.config import find_path
 from study.probes.models import Asked
 from study.probes.output import LAST, probe_findings, save
-from study.probes.run import Settings, chosen_probes, run
+from study.probes.run import Settings, chosen_probes, corpus_for, facts_of, run
 from study.probes.settings import Probing
-from study.probes.texts import read_corpus
 from study.study import Study
 
 FOLDER = "probes"  # below the study's
-CORPUS_TIMES = 20  # as many texts as a probe has are read at most: the others give sentences to put around
 
 
 def corpus_of(study: Study, probing: Probing) -> Path:
@@ -58,12 +55,11 @@ def probe_study(study: Study, probing: Probing) -> list[Path]:
     if not first:
         return []
     corpus_file, folder, flags = corpus_of(study, probing), study.output_dir / FOLDER, study.config.training
-    corpus_hash = file_hash(corpus_file)
     folders = [cell.folder.name for cell in first.values()]  # whose names have the hash of what decides the weights
-    key = digest([folders, corpus_hash, {**asdict(probing), "corpus": ""}], 16)
+    key = digest([folders, file_hash(corpus_file), {**asdict(probing), "corpus": ""}], 16)
     if read_json_or_empty(folder / LAST).get("key") == key:
         return [folder / LAST]
-    corpus = read_corpus(corpus_file, probing.key, CORPUS_TIMES * probing.texts)
+    corpus = corpus_for(corpus_file, probing.key, probing.texts)
     options = LoadOptions(dtype=flags.get("torch_dtype"), attn_implementation=flags.get("attn_implementation"))
     adapters = [str(cell.adapter) for cell in first.values()]
     bases = {study.inputs.bases[cell.base] for cell in first.values()}
@@ -73,15 +69,7 @@ def probe_study(study: Study, probing: Probing) -> list[Path]:
     outcomes = run(asked, corpus, settings, launched())
     if all(outcome.result is None for outcome in outcomes):
         raise UserError(f"probes: none could be made: {outcomes[0].failure}")
-    facts = {
-        "key": key,
-        "corpus": {"file": corpus_file.name, "hash": corpus_hash, "texts": len(corpus.texts)},
-        "seed": probing.seed,
-        "texts": probing.texts,
-        "max_length": probing.max_length,
-        "versions": library_versions(),
-        "findings": probe_findings(outcomes),
-    }
+    facts = {"key": key, **facts_of(settings, corpus_file, corpus), "findings": probe_findings(outcomes)}
     return save(outcomes, facts, folder)
 
 

@@ -10,12 +10,16 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from common.errors import UserError, nearest
+from common.file_hashes import file_hash
 from evaluation.encode.distributed import Processes
 from evaluation.encode.rank import Rank
 from evaluation.encode.sharded_encoder import Encode, TextEncoder, encode_here
 from model_loaders.embed_model import EmbedModel
+from model_loaders.layouts.manifest import library_versions
 from study.probes import NAMES
 from study.probes.encoder import Probed
 from study.probes.kinds.compression import compression
@@ -27,9 +31,10 @@ from study.probes.kinds.position import position
 from study.probes.kinds.word_order import word_order
 from study.probes.models import Asked, free_memory, max_length
 from study.probes.result import Cost, ProbeResult
-from study.probes.texts import Corpus
+from study.probes.texts import Corpus, read_corpus
 from study.probes.token_states import LayerReader, Layers, split
 
+CORPUS_TIMES = 20  # as many texts as a probe has are read at most: the others give sentences to put around
 OfVectors = Callable[[Probed, Corpus, int, int], ProbeResult]
 OfLayers = Callable[[Probed, EmbedModel, Corpus, int, int], ProbeResult]
 
@@ -49,6 +54,22 @@ class Settings:
     texts: int
     seed: int
     max_length: int | None
+
+
+def corpus_for(file: Path, key: str, texts: int) -> Corpus:
+    """Read a corpus for probes of so many texts: some more, whose sentences stand around those of the probes."""
+    return read_corpus(file, key, CORPUS_TIMES * texts)
+
+
+def facts_of(settings: Settings, file: Path, corpus: Corpus) -> dict[str, Any]:
+    """Return the facts of a run that stand beside its results: corpus, settings, versions."""
+    return {
+        "corpus": {"file": file.name, "hash": file_hash(file), "texts": len(corpus.texts)},
+        "seed": settings.seed,
+        "texts": settings.texts,
+        "max_length": settings.max_length,
+        "versions": library_versions(),
+    }
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from common.errors import UserError, nearest
-from study.probes import NAMES
-
-FEWEST_TEXTS = 20
+from study.probes import FEWEST_TEXTS, NAMES
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from common.errors import UserError
 from evaluation.encode_file import read_texts
+from study.probes import FEWEST_TEXTS
 from triplets.formats import is_data_file, rows
 
 FEWEST_WORDS, MOST_WORDS = 4, 60  # of a sentence that is put among others
-FEWEST_TEXTS = 20
 # Behind the end of a sentence: white space, or nothing in scripts that have none.
 END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 

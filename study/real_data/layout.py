@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from common.errors import UserError
-from evaluation.tasks.local_files import iter_rows, stem
+from evaluation.tasks.local_files import iter_rows, stem, write_rows
 from evaluation.tasks.local_folder import list_folder
 from evaluation.tasks.schemas import SCHEMAS, Layout, TaskRow
 
@@ -88,16 +85,7 @@ def make_clustering(folder: Path, source: Path) -> None:
     rows: list[TaskRow] = []
     for row in iter_rows(source / "test.jsonl.gz", SCHEMAS["classification"].columns):
         rows.append({"sentence": row["text"], "label": row["label"]})
-    folder.mkdir(exist_ok=True)
     write_rows(folder / "test.jsonl.gz", rows)
-
-
-def write_rows(path: Path, rows: Iterable[TaskRow]) -> None:
-    """Write packed JSON lines; equal rows make equal bytes."""
-    text = ""
-    for row in rows:
-        text += json.dumps(row, ensure_ascii=False) + "\n"
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def shorten(folder: Path, most_texts: int) -> None:

@@ -11,10 +11,11 @@ import random
 import numpy as np
 
 from common.errors import UserError
+from study.probes import FEWEST_TEXTS
 from study.probes.encoder import Probed, cosines, cut_of
 from study.probes.intervals import bootstrap, means
 from study.probes.result import Curve, Figure, Panel, ProbeResult
-from study.probes.texts import FEWEST_TEXTS, Corpus
+from study.probes.texts import Corpus
 
 FILLERS = 16
 PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
