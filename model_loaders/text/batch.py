@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,13 +27,15 @@ class Batch:
     pool_mask: Tensor
     places: Tensor | None = None
 
-    def packed(self, least: float) -> Batch:
-        """Let the base LLM compute real tokens alone, where padding is at least this share of the batch."""
-        assert self.attention_mask is not None
-        places = self.attention_mask.flatten().nonzero()[:, 0]
-        if len(places) > (1 - least) * self.attention_mask.numel():
-            return self
-        return replace(self, places=places)
+    def packed(self, lengths: Sequence[int]) -> Batch:
+        """Let the base LLM compute real tokens alone.
+
+        Args:
+            lengths: real tokens of each row, which stand at its left. The mask says the same, but has no values where a step is
+                planned without memory.
+        """
+        real = np.arange(self.input_ids.shape[1]) < np.array(lengths)[:, None]
+        return replace(self, places=torch.from_numpy(np.flatnonzero(real)))
 
     def lean(self, causal: bool) -> Batch:
         """Leave out an attention mask that hides nothing: attention kernels are faster without.

@@ -103,6 +103,19 @@ class Chunker:
         """Whether the texts exceed the budget; a single group never does, as one text at least is encoded at once."""
         return self.chunk_tokens is not None and len(groups) > 1 and sum(padded_sizes(lengths, groups)) > self.chunk_tokens
 
+    def packs(self, lengths: Sequence[int]) -> bool:
+        """Whether the base LLM computes a group of texts of these lengths, the longest first, without padding."""
+        padded = lengths[0] * len(lengths)
+        return lengths[0] <= self.packs_up_to and sum(lengths) <= (1 - LEAST_PADDING) * padded
+
+    def computed_tokens(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[int]:
+        """Return the tokens of each group that the base LLM computes: with padding, unless it packs the group."""
+        sizes = []
+        for group in groups:
+            of_group = [lengths[index] for index in group]
+            sizes.append(sum(of_group) if self.packs(of_group) else of_group[0] * len(group))
+        return sizes
+
     def pad(
         self,
         ids: list[list[int]],
@@ -133,8 +146,9 @@ class Chunker:
 
     def _chunk(self, rows: list[list[int]], pooled: list[Sequence[int]] | None, device: torch.device) -> Batch:
         batch = self.tokenizer.pad(rows, pooled)
-        if len(rows[0]) <= self.packs_up_to:
-            batch = batch.packed(LEAST_PADDING)
+        lengths = [len(row) for row in rows]
+        if self.packs(lengths):
+            batch = batch.packed(lengths)
         return batch.lean(self.causal).to(device)
 
 

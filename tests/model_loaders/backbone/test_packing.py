@@ -21,7 +21,7 @@ KERNELS = ("sdpa", "eager")
 def in_both_ways(model: Any, lengths: tuple[int, ...] = (3, 12, 7, 1)) -> tuple[Tensor, Tensor]:
     """Return the vectors of texts of these lengths, padded and packed."""
     batch = model.tokenizer.pad([[4 + (7 * row + 3 * place) % 50 for place in range(n)] for row, n in enumerate(lengths)])
-    packed = batch.packed(0.0).lean(model.design.attention == "causal")
+    packed = batch.packed(lengths).lean(model.design.attention == "causal")
     assert packed.places is not None and len(packed.places) == sum(lengths)
     with torch.no_grad():
         padded = model(batch.input_ids, batch.attention_mask, batch.pool_mask)
@@ -60,9 +60,11 @@ def test_the_gradient_is_that_of_padded_groups(design: str, chunk_tokens: int | 
 
 def test_a_batch_without_padding_is_not_packed(base: Path) -> None:
     model = new_model("model1", base)
-    full = model.tokenizer.pad([[5, 6, 7], [8, 9, 4]])
-    assert full.packed(0.03).places is None
-    assert model.tokenizer.pad([[5, 6, 7], [8]]).packed(0.03).places is not None
+    step = ContrastiveStep.of(model, engine(), packing=True)
+    for rows, packed in (([[5, 6, 7], [8, 9, 4]], False), ([[5, 6, 7], [8]], True)):
+        chunk = step.chunker.pad(rows, [[0, 1]], model.device).chunks[0]
+        assert (chunk.places is not None) == packed
+        assert step.chunker.computed_tokens([3, len(rows[1])], [[0, 1]]) == [4 if packed else 6]
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma3_text"])
