@@ -9,6 +9,19 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Row:
+    """The real tokens of a batch in one row, where the base LLM is to compute these alone (``backbone.packing``).
+
+    Attributes:
+        places: int64 ``(real tokens,)``: of each of them in the batch, counted text by text.
+        sizes: the number of texts in each part; those of a part stand together and attend padded to the longest of them.
+    """
+
+    places: Tensor
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Token ids and masks of one forward pass, each ``(batch, tokens)``.
 
@@ -16,22 +29,26 @@ class Batch:
         input_ids: int64.
         attention_mask: 1 where attention may look, or ``None`` where it may look everywhere.
         pool_mask: 1 where pooling may look.
-        places: int64 ``(real tokens,)``: of each real token in the batch, counted row by row, where the base LLM is to compute
-            these alone (``backbone.packing``); ``None`` for the padding, too.
+        row: its real tokens alone; ``None`` where the base LLM is to compute the padding, too.
     """
 
     input_ids: Tensor
     attention_mask: Tensor | None
     pool_mask: Tensor
-    places: Tensor | None = None
+    row: Row | None = None
 
-    def packed(self, least: float) -> Batch:
-        """Let the base LLM compute real tokens alone, where padding is at least this share of the batch."""
+    def packed(self, least: float, sizes: tuple[int, ...] = ()) -> Batch:
+        """Let the base LLM compute real tokens alone, where padding is at least this share of the batch.
+
+        Args:
+            least: share of padding.
+            sizes: of `Row`; empty for one part.
+        """
         assert self.attention_mask is not None
         places = self.attention_mask.flatten().nonzero()[:, 0]
         if len(places) > (1 - least) * self.attention_mask.numel():
             return self
-        return replace(self, places=places)
+        return replace(self, row=Row(places, sizes or (len(self.input_ids),)))
 
     def lean(self, causal: bool) -> Batch:
         """Leave out an attention mask that hides nothing: attention kernels are faster without.
@@ -50,7 +67,8 @@ class Batch:
         same = self.pool_mask is self.attention_mask
         ids, pool_mask = (move(one, device) for one in (self.input_ids, self.pool_mask))
         mask = pool_mask if same else None if self.attention_mask is None else move(self.attention_mask, device)
-        return Batch(ids, mask, pool_mask, None if self.places is None else move(self.places, device))
+        row = None if self.row is None else replace(self.row, places=move(self.row.places, device))
+        return Batch(ids, mask, pool_mask, row)
 
 
 def last_places(mask: Tensor) -> Tensor:
