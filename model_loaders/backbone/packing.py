@@ -16,8 +16,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -118,19 +119,30 @@ def make_packing(row: Row, shape: Sequence[int], causal: bool, backbone: nn.Modu
         causal: whether a token sees no later one.
         backbone: the base LLM, whose kernel attends.
     """
+    model: Any = backbone
+    kernel, dtype, device = model.config._attn_implementation, model.dtype, model.device
     texts, longest = shape
-    places, model = row.places, cast(Any, backbone)
-    kernel, dtype = model.config._attn_implementation, model.dtype
-    lengths = torch.bincount(places // longest, minlength=texts)
-    parts, text, token = [], 0, 0
-    for size, of_part in zip(row.sizes, lengths.split(list(row.sizes)), strict=True):
-        count, width = int(of_part.sum()), int(of_part.max())
-        real = torch.arange(width, device=places.device) < of_part[:, None]  # (texts, longest of them)
-        inner = None if count == size * width else real.flatten().nonzero()[:, 0]
-        mask = mask_of(real, causal, kernel, dtype)
-        parts.append(Part(slice(token, token + count), inner, slice(text, text + size), width, mask))
+    parts: list[Part] = []
+    text = token = 0
+    for size in row.sizes:
+        real = real_tokens(row.lengths[text : text + size])
+        count, width = int(real.sum()), real.shape[1]
+        places = None if count == real.size else places_of(real, device)
+        mask = mask_of(torch.from_numpy(real).to(device), causal, kernel, dtype)
+        parts.append(Part(slice(token, token + count), places, slice(text, text + size), width, mask))
         text, token = text + size, token + count
-    return Packing(places, texts, longest, tuple(parts), kernel)
+    return Packing(places_of(real_tokens(row.lengths, longest), device), texts, longest, tuple(parts), kernel)
+
+
+def real_tokens(lengths: Sequence[int], longest: int = 0) -> np.ndarray:
+    """Return bool ``(texts, longest)``, true for real tokens; of numpy, as a planned step has tensors without values."""
+    real: np.ndarray = np.arange(longest or max(lengths)) < np.array(lengths)[:, None]
+    return real
+
+
+def places_of(real: np.ndarray, device: torch.device) -> Tensor:
+    """Return int64 ``(real tokens,)``: of each of them in ``(texts, longest)``, counted text by text."""
+    return torch.from_numpy(np.flatnonzero(real)).to(device)
 
 
 def mask_of(real: Tensor, causal: bool, kernel: str, dtype: torch.dtype) -> Tensor | None:
@@ -194,8 +206,7 @@ def same_states(backbone: nn.Module, causal: bool) -> bool:
     device, vocabulary = next(backbone.parameters()).device, int(config.get_text_config(decoder=True).vocab_size)
     lengths = (2, 7, 5)
     ids = (torch.arange(3 * max(lengths), device=device) * 7919 % vocabulary).unflatten(0, (3, max(lengths)))
-    real = torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
-    packing = make_packing(Row(real.flatten().nonzero()[:, 0], (1, 2)), ids.shape, causal, backbone)
+    packing = make_packing(Row(lengths, (1, 2)), ids.shape, causal, backbone)
     was_training = backbone.training
     backbone.eval()
     try:

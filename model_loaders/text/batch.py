@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,14 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Row:
-    """The real tokens of a batch in one row, where the base LLM is to compute these alone (``backbone.packing``).
+    """How the real tokens of a batch stand in one row, where the base LLM is to compute these alone (``backbone.packing``).
 
     Attributes:
-        places: int64 ``(real tokens,)``: of each of them in the batch, counted text by text.
+        lengths: real tokens of each text.
         sizes: the number of texts in each part; those of a part stand together and attend padded to the longest of them.
     """
 
-    places: Tensor
+    lengths: tuple[int, ...]
     sizes: tuple[int, ...]
 
 
@@ -37,18 +38,15 @@ class Batch:
     pool_mask: Tensor
     row: Row | None = None
 
-    def packed(self, least: float, sizes: tuple[int, ...] = ()) -> Batch:
-        """Let the base LLM compute real tokens alone, where padding is at least this share of the batch.
+    def packed(self, lengths: Sequence[int], sizes: Sequence[int] = ()) -> Batch:
+        """Let the base LLM compute real tokens alone.
 
         Args:
-            least: share of padding.
+            lengths: real tokens of each text, at its left. The mask says the same, but has no values where a step is
+                planned without memory.
             sizes: of `Row`; empty for one part.
         """
-        assert self.attention_mask is not None
-        places = self.attention_mask.flatten().nonzero()[:, 0]
-        if len(places) > (1 - least) * self.attention_mask.numel():
-            return self
-        return replace(self, row=Row(places, sizes or (len(self.input_ids),)))
+        return replace(self, row=Row(tuple(lengths), tuple(sizes) or (len(lengths),)))
 
     def lean(self, causal: bool) -> Batch:
         """Leave out an attention mask that hides nothing: attention kernels are faster without.
@@ -67,8 +65,7 @@ class Batch:
         same = self.pool_mask is self.attention_mask
         ids, pool_mask = (move(one, device) for one in (self.input_ids, self.pool_mask))
         mask = pool_mask if same else None if self.attention_mask is None else move(self.attention_mask, device)
-        row = None if self.row is None else replace(self.row, places=move(self.row.places, device))
-        return Batch(ids, mask, pool_mask, row)
+        return Batch(ids, mask, pool_mask, self.row)
 
 
 def last_places(mask: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def chunks_at_peak(sizes: Sequence[int]) -> set[int]:
     ones the last has the peak. A larger one before it may have it instead, if its temporary tensors outweigh those kept.
 
     Args:
-        sizes: padded tokens of each chunk, in the order of the forward pass.
+        sizes: tokens of each chunk that are computed, in the order of the forward pass.
     """
     chunks = {number for number in range(len(sizes)) if number < EDGE or number >= len(sizes) - EDGE}
     largest = 0.0
@@ -46,7 +46,7 @@ class PeakChunkEncoder(nn.Module):
 
     Args:
         model: encodes.
-        sizes: padded tokens of the chunks that there will be.
+        sizes: tokens of the chunks that there will be, as many as are computed.
         live: counts the memory that the first chunk keeps.
     """
 
@@ -65,16 +65,17 @@ class PeakChunkEncoder(nn.Module):
         number = self.calls[with_graph]
         self.calls[with_graph] += 1
         shape = (len(input_ids), self.dim)
+        tokens = input_ids.numel() if row is None else sum(row.lengths)
         if not with_graph and number > 0:
             return input_ids.new_zeros(shape, dtype=torch.float32)
         if with_graph and number % self.chunks not in self.at_peak:
-            block = input_ids.new_empty(int(self.bytes_a_token * input_ids.numel()), dtype=torch.uint8)
+            block = input_ids.new_empty(int(self.bytes_a_token * tokens), dtype=torch.uint8)
             placeholder: Tensor = PlaceholderVectors.apply(self.anchor, block, shape)
             return placeholder
         before = self.live.live
         vectors: Tensor = self.model(input_ids, attention_mask, pool_mask, row)
         if with_graph and number == 0:
-            self.bytes_a_token = (self.live.live - before) / input_ids.numel()
+            self.bytes_a_token = (self.live.live - before) / tokens
         return vectors
 
 

@@ -105,6 +105,19 @@ class Chunker:
         """Whether the texts exceed the budget; a single group never does, as one text at least is encoded at once."""
         return self.chunk_tokens is not None and len(groups) > 1 and sum(padded_sizes(lengths, groups)) > self.chunk_tokens
 
+    def packs(self, lengths: Sequence[int]) -> bool:
+        """Whether the base LLM computes a group of texts of these lengths, the longest first, without padding."""
+        padded = lengths[0] * len(lengths)
+        return lengths[0] <= self.packs_up_to and sum(lengths) <= (1 - LEAST_PADDING) * padded
+
+    def computed_tokens(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[int]:
+        """Return the tokens of each chunk that the base LLM computes: with padding, unless it packs the chunk."""
+        sizes = []
+        for parts in self._joined(lengths, groups):
+            of_chunk = [lengths[index] for part in parts for index in part]
+            sizes.append(sum(of_chunk) if self.packs(of_chunk) else of_chunk[0] * len(of_chunk))
+        return sizes
+
     def pad(
         self,
         ids: list[list[int]],
@@ -135,9 +148,9 @@ class Chunker:
             order.append(len(order))
         return PaddedChunks(chunks, torch.tensor(order, device=device))
 
-    def _joined(self, lengths: Sequence[int], groups: list[list[int]]) -> list[list[list[int]]]:
+    def _joined(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
         """Join neighbouring groups that are packed into one row; returns the groups of each row."""
-        rows: list[list[list[int]]] = []
+        rows: list[list[Sequence[int]]] = []
         most = min(self.chunk_tokens or self.row_tokens, self.row_tokens)
         space = 0  # that is left in the last row
         for group, size in zip(groups, padded_sizes(lengths, groups), strict=True):
@@ -153,8 +166,9 @@ class Chunker:
         self, rows: list[list[int]], sizes: tuple[int, ...], pooled: list[Sequence[int]] | None, device: torch.device
     ) -> Batch:
         batch = self.tokenizer.pad(rows, pooled)
-        if len(rows[0]) <= self.packs_up_to:
-            batch = batch.packed(LEAST_PADDING, sizes)
+        lengths = [len(row) for row in rows]
+        if self.packs(lengths):
+            batch = batch.packed(lengths, sizes)
         return batch.lean(self.causal).to(device)
 
 

@@ -22,8 +22,8 @@ KERNELS = ("sdpa", "eager")
 def in_both_ways(model: Any, lengths: tuple[int, ...] = (3, 12, 7, 1)) -> tuple[Tensor, Tensor]:
     """Return the vectors of texts of these lengths, padded, and packed in two parts."""
     batch = model.tokenizer.pad([[4 + (7 * row + 3 * place) % 50 for place in range(n)] for row, n in enumerate(lengths)])
-    packed = batch.packed(0.0, (1, len(lengths) - 1)).lean(model.design.attention == "causal")
-    assert packed.row is not None and len(packed.row.places) == sum(lengths)
+    packed = batch.packed(lengths, (1, len(lengths) - 1)).lean(model.design.attention == "causal")
+    assert packed.row is not None and len(packed.row.lengths) == len(lengths)
     with torch.no_grad():
         padded = model(batch.input_ids, batch.attention_mask, batch.pool_mask)
         return padded, model(packed.input_ids, packed.attention_mask, packed.pool_mask, packed.row)
@@ -80,9 +80,11 @@ def test_groups_share_a_row_within_the_budget(base: Path) -> None:
 
 def test_a_batch_without_padding_is_not_packed(base: Path) -> None:
     model = new_model("model1", base)
-    full = model.tokenizer.pad([[5, 6, 7], [8, 9, 4]])
-    assert full.packed(0.03).row is None
-    assert model.tokenizer.pad([[5, 6, 7], [8]]).packed(0.03).row is not None
+    step = ContrastiveStep.of(model, engine(), packing=True)
+    for rows, packed in (([[5, 6, 7], [8, 9, 4]], False), ([[5, 6, 7], [8]], True)):
+        chunk = step.chunker.pad(rows, [[0, 1]], model.device).chunks[0]
+        assert (chunk.row is not None) == packed
+        assert step.chunker.computed_tokens([3, len(rows[1])], [[0, 1]]) == [4 if packed else 6]
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma3_text"])

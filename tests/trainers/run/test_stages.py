@@ -182,6 +182,32 @@ def test_stages_in_a_config_file(tmp_path: Path) -> None:
     assert config.model.model_name_or_path == config.merges[1]
 
 
+def test_data_of_a_later_stage_are_read_before_the_first(
+    base: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump([*STAGES[:1], {"name": "last", "dataset_name": "gone.jsonl"}]))
+    argv = argv_of(base, {**files, "stages": tmp_path / "stages.yaml"}, tmp_path / "run")
+    assert main(argv) == 1
+    assert f"the stage in {tmp_path / 'run'}: there is no data file or folder gone.jsonl" in capsys.readouterr().err
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["dataset_name", "dataset_config"])
+def test_a_stages_own_data_take_the_place_of_the_others(name: str, tmp_path: Path) -> None:
+    """Whichever flag names either: the file of several data sets would be refused beside one of another stage."""
+    for data in ("a.jsonl", "b.jsonl"):
+        (tmp_path / data).write_text('{"query": "word1", "positive": "word2"}\n')
+    (tmp_path / "mix.yaml").write_text(yaml.safe_dump([{"name": "b.jsonl"}]))
+    values = {"dataset_name": str(tmp_path / "a.jsonl"), "dataset_config": str(tmp_path / "mix.yaml")}
+    (other,) = values.keys() - {name}
+    stages = [{"name": "first"}, {"name": "second", other: values[other]}]
+    content = {"output_dir": str(tmp_path / "run"), "model_name_or_path": "base", "stages": stages, name: values[name]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**content, "use_cpu": True}))
+    config = parse(["--config", str(tmp_path / "config.yaml"), "--design", "model1"])
+    names = [stage.data.dataset_name or stage.data.dataset_config[0]["name"] for stage in (*config.before, config)]
+    assert sorted(Path(data).name for data in names) == ["a.jsonl", "b.jsonl"]
+
+
 @pytest.mark.slow
 def test_on_two_processes(base: Path, files: dict[str, Path], tmp_path: Path, warm: Warm) -> None:
     """One launcher runs all stages, each on both processes."""
