@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 
 import model_loaders
 from common.errors import UserError
 from model_loaders.layouts.merged_base import MERGED_FILE, merge_adapter
+from model_loaders.saving import save
 from tests.contracts.warm import Warm
 from tests.tiny import WORDS, new_model, triplets
 from trainers.flags.command_line import parse
@@ -121,7 +123,6 @@ def test_dry_run(base: Path, files: dict[str, Path], tmp_path: Path, capsys: pyt
 def test_merging_gives_the_adapters_vectors(base: Path, tmp_path: Path) -> None:
     from model_loaders.create import create
     from model_loaders.options import LoadOptions
-    from model_loaders.saving import save
 
     model = new_model("bidirectional_mean", base)
     save(model, tmp_path / "adapter")
@@ -140,9 +141,23 @@ def test_merging_gives_the_adapters_vectors(base: Path, tmp_path: Path) -> None:
     assert (tmp_path / "merged" / MERGED_FILE).read_text() != before
 
 
-def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:
-    from model_loaders.saving import save
+def test_a_full_disk_while_merging(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says where and what to do, and nothing of the merged base is left; then it is made."""
+    save(new_model("bidirectional_mean", base), tmp_path / "adapter")
 
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model_loaders.layouts.merged_base.save_file", full)
+        with pytest.raises(UserError, match=r"could not be made in .*base.*No space left .*--resume_from_checkpoint true"):
+            merge_adapter(tmp_path / "adapter", tmp_path / "stages" / "2-base")
+    assert list((tmp_path / "stages").iterdir()) == []
+    merge_adapter(tmp_path / "adapter", tmp_path / "stages" / "2-base")
+    assert (tmp_path / "stages" / "2-base" / MERGED_FILE).is_file()
+
+
+def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:
     save(new_model("model4", base), tmp_path / "adapter")
     with pytest.raises(UserError, match="trainable pooling, which a merged base would lose"):
         merge_adapter(tmp_path / "adapter", tmp_path / "merged")
