@@ -25,6 +25,7 @@ from quickstart.docstrings.split import LeakageError
 from study.config import ROOT, StudyConfig, find_path
 from study.published import content_key, find_published
 from study.systems import System, find_systems
+from trainers.flags.stages import stage_entries
 from triplets.arguments import DataArguments
 
 # Flags that do not affect the trained weights.
@@ -297,19 +298,17 @@ def stages_key(stages: object) -> list[Any]:
     Raises:
         UserError: the file of stages cannot be read.
     """
-    content: Any = stages
-    if isinstance(stages, str):
-        content = read_yaml(Path(stages), "training: stages")
-        if isinstance(content, dict):
-            content = content.get("stages")
-    if not isinstance(content, list) or not all(isinstance(stage, dict) for stage in content):
-        raise UserError(f"training: stages: {stages} holds no list of stages; see docs/objectives.md")
+    place, content = stage_entries(stages)
+    if not all(isinstance(stage, dict) for stage in content):
+        raise UserError(f"{place} holds no list of stages; see docs/objectives.md")
     key = []
     for stage in content:
         facts = dict(stage)
         data, mix = facts.get("dataset_name"), facts.get("dataset_config")
         if isinstance(data, str) and Path(data).is_file():
             facts["dataset_name"] = file_hash(Path(data))
+        elif isinstance(data, str) and Path(data).is_dir():
+            facts["dataset_name"] = FileHashes().hash_of(Path(data))
         if isinstance(mix, str) and Path(mix).is_file():
             facts["dataset_config"] = hash_mix(mix, FileHashes())[1]
         key.append(facts)

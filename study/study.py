@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from study.config import StudyConfig, flags_of, read_study_config
 from study.inputs import Inputs, prepare
 from study.tuning.choice import choose
 from study.tuning.settings import TuneConfig, check_different
+from trainers.flags.home import with_home
+from trainers.flags.read_flags import DATA_FLAGS
+from trainers.flags.stages import stage_entries, without_data
 from triplets.arguments import DataArguments
 from triplets.dataset import TripletRows
 from triplets.read import read_triplets
@@ -140,7 +143,34 @@ def training_rows(study: Study, recipe: str) -> TripletRows:
     Raises:
         UserError: they cannot be read, as training would say.
     """
-    flags = study.config.flags(recipe)
+    return read_rows(study.config.flags(recipe), study.inputs.train[recipe])
+
+
+def staged_trainings(study: Study) -> list[tuple[str, dict[str, Any]]]:
+    """Return the flags of each recipe and system that trains in stages, with the name under which its data are kept."""
+    trainings = [(recipe, study.config.flags(recipe)) for recipe in study.config.data_names]
+    trainings += [("", dict(system.flags)) for system in study.inputs.systems.values()]
+    return [(name, flags) for name, flags in trainings if flags.get("stages")]
+
+
+def rows_of_stages(study: Study) -> Iterator[TripletRows]:
+    """Yield the triplets of each stage that has flags of its own on data, of recipes and of systems.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    for recipe, flags in staged_trainings(study):
+        for entry in stage_entries(flags["stages"])[1]:
+            own = {name: with_home(value) for name, value in entry.items() if name in TRAINING_FLAGS}
+            if any(name in own for name in DATA_FLAGS):
+                yield read_rows({**without_data(flags, own), **own})
+            elif own:
+                yield read_rows({**flags, **own}, study.inputs.train[recipe])
+
+
+def read_rows(flags: Mapping[str, Any], place: str | None = None) -> TripletRows:
+    """Return the triplets that a training with these flags reads; of ``place``, the study's data, unless it is None."""
     arguments = {name: value for name, value in flags.items() if name in TRAINING_FLAGS}
-    arguments["dataset_config" if "dataset_config" in arguments else "dataset_name"] = study.inputs.train[recipe]
+    if place is not None:
+        arguments["dataset_config" if "dataset_config" in arguments else "dataset_name"] = place
     return read_triplets(DataArguments(**arguments), cache_dir=flags.get("cache_dir"))

@@ -7,7 +7,8 @@
     python trainers/check_data.py --run runs/model3
 
 It takes the whole command line of a training run, ``--config`` too: flags that decide the batches count, the others do nothing
-here. It reports and does not judge: rows that are invalid and files that are damaged are reported, and the others are
+here. A training of several stages (``stages:``) is reported stage by stage. It reports and does not judge: rows that are
+invalid and files that are damaged are reported, and the others are
 read. The exit status is 0, unless training would stop at such data (1) or the arguments are wrong (2).
 """
 
@@ -33,26 +34,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "-h" in words or "--help" in words:
         print(usage())
         return 0
-    from trainers.data_check.report import as_text, data_report, parse_check  # after --help: imports torch and transformers
+    from trainers.data_check.report import as_text, data_report, parse_checks  # after --help: imports torch and transformers
 
     try:
-        check = parse_check(words)
+        checks = parse_checks(words)
     except UserError as error:
         print(f"check_data.py: error: {error}", file=sys.stderr)
         return 2
+    reports = []
     try:
-        report = data_report(check)
-        if check.own.json is not None:
-            write_json(report, Path(check.own.json))
+        for number, check in enumerate(checks, start=1):
+            reports.append(data_report(check))
+            heading = f"Stage {number} of {len(checks)}\n\n" if len(checks) > 1 else ""
+            end = "\n\n" if number < len(checks) else "\n"
+            print(heading + as_text(reports[-1]), end=end, flush=True)
+        output = checks[0].own.json
+        if output is not None:
+            write_json(reports[0] if len(reports) == 1 else {"stages": reports}, Path(output))
     except KeyboardInterrupt:
         return 130
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(as_text(report), flush=True)
-    for problem in report["problems"]:
+    problems = [problem for report in reports for problem in report["problems"]]
+    for problem in dict.fromkeys(problems):  # stages may share data
         print(f"error: {problem}", file=sys.stderr)
-    return 1 if report["problems"] else 0
+    return 1 if problems else 0
 
 
 def usage() -> str:

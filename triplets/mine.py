@@ -8,9 +8,10 @@ r"""Mine hard negatives: for each query, texts that a teacher finds near it and 
         --sampling random --consistency_rank 50
 
 The corpus is every positive and negative of the triplets, and the texts of --corpus. A known positive of a query, its own text,
-and texts that differ from those only in case or white space are never mined. The negatives that a row has are candidates like
-all others. The search is exact; --search faiss looks through a part of a large corpus for each query and may miss a match. A
-killed run continues with the same command. BM25 needs bm25s, --search faiss needs faiss-cpu.
+and texts that differ from those only in case or white space are never mined. BM25 finds texts with a word of the query alone.
+The negatives that a row has are candidates like all others. The search is exact; --search faiss looks through a part of a large
+corpus for each query and may miss a match. A killed run continues with the same command. BM25 needs bm25s, --search faiss needs
+faiss-cpu.
 """
 
 from __future__ import annotations
@@ -107,6 +108,12 @@ def as_text(mined: Mined) -> str:
         lines.append(f"dropped by --consistency_rank: {report.dropped:,} queries")
     short = sum(count for number, count in report.by_number.items() if number < report.wanted)
     lines.append(f"queries with fewer than {report.wanted} negatives: {short:,}")
+    if report.positives_apart:
+        lines.append(
+            f"queries that share no word with a positive, so that a margin leaves them none: {report.positives_apart:,}"
+        )
+    if report.negatives_apart:
+        lines.append(f"negatives drawn that share no word with their query: {report.negatives_apart:,}")
     lines.append("rejected: " + (", ".join(f"{count:,} {reason}" for reason, count in report.rejected.items()) or "none"))
     lines.append("scores              least    10%    25% median    75%    90%   most")
     for name, values in (("of positives", report.positive_scores), ("of negatives", report.negative_scores)):

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from common.build import build
+from common.disk import as_os_error, unwritable
 from common.errors import UserError
 from common.file_hashes import file_hash
-from common.files import read_json, write_json
+from common.files import first_line, read_json, write_json
 from model_loaders.backbone.base_files import CONFIG, weight_files, weights_hash
 from model_loaders.layouts.manifest import Manifest, MergedAdapter, read_manifest
 from model_loaders.layouts.source import Lora, open_base, read_lora
@@ -73,15 +74,42 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
     if (target / MERGED_FILE).is_file() and merged_into(target) == tuple(content.merged):
         return
     maps = {} if lora is None else maps_of(lora, adapter)
+    places = places_of(maps, names_in(weight_files(directory)), directory)
     stage = target.with_name(f".{target.name}.partial")
     shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
+    try:
+        stage.mkdir(parents=True)
+        write_merged(directory, places, COPIED if lora is not None else COPIED_OF_OURS, stage)
+        write_json({"merged": [vars(entry) for entry in content.merged]}, stage / MERGED_FILE)
+        shutil.rmtree(target, ignore_errors=True)
+        stage.rename(target)
+    except (OSError, SafetensorError) as error:
+        reason = unwritable(error if isinstance(error, OSError) else as_os_error(error), [target.parent])
+        raise UserError(
+            f"the base LLM with {adapter} merged into it could not be made in {target}: {reason or first_line(error)}. Once "
+            "the cause is gone (a full disk: make room), the same command with --resume_from_checkpoint true goes on from here"
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def write_merged(directory: Path, places: Mapping[str, Map], copied: Sequence[str], stage: Path) -> None:
+    """Write a base LLM's files with LoRA merged into its tensors.
+
+    Args:
+        directory: of the base LLM.
+        places: each LoRA by the name of the tensor that it changes.
+        copied: patterns of the files beside the weights that are copied.
+        stage: folder to write into.
+
+    Raises:
+        UserError: weights that are no safetensors, or no config.
+    """
     files = weight_files(directory)
-    for pattern in COPIED if lora is not None else COPIED_OF_OURS:
+    for pattern in copied:
         for file in directory.glob(pattern):
             if file not in files or file.suffix == ".json":
                 shutil.copyfile(file, stage / file.name)
-    places = places_of(maps, names_in(files), directory)
     for file in files:
         if file.suffix == ".safetensors":
             save_file(merged_tensors(file, places), str(stage / file.name), metadata={"format": "pt"})
@@ -89,9 +117,6 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
             raise UserError(f"{file} is no safetensors: merging reads and writes safetensors alone")
     if not (stage / CONFIG).is_file():
         raise UserError(f"{directory} has no {CONFIG}")
-    write_json({"merged": [vars(entry) for entry in content.merged]}, stage / MERGED_FILE)
-    shutil.rmtree(target, ignore_errors=True)
-    stage.rename(target)
 
 
 def changes_of(adapter: Path, manifest: Manifest, base: Path) -> tuple[Lora | None, MergedAdapter]:

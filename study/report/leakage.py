@@ -23,8 +23,9 @@ from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder
 from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
 from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
+from study.inputs import stages_key
 from study.report.shared_sequences import LEAST_SHARE, SequenceIndex, same_source
-from study.study import Study, training_rows
+from study.study import Study, rows_of_stages, staged_trainings, training_rows
 from triplets.check.scan import columns
 from triplets.check.text_index import TextIndex
 from triplets.dataset import LoadedDataSet
@@ -148,7 +149,8 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
         Entries of ``study.json``, and the tasks whose data are not here and were not looked at.
     """
     path = study.output_dir / "leakage.json"
-    key = digest([FORMAT, study.inputs.train_keys, study.inputs.tasks])
+    staged = [stages_key(flags["stages"]) for _, flags in staged_trainings(study)]
+    key = digest([FORMAT, study.inputs.train_keys, study.inputs.tasks, *staged])
     specs = find_tasks(study.config.tasks, study.inputs.eval_dir)
     unseen = [spec.name for spec in specs if spec.folder is None]
     content = read_json_or_empty(path)
@@ -172,10 +174,11 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def data_sets(study: Study) -> Iterator[LoadedDataSet]:
-    """Yield each training data set of the study once."""
+    """Yield each training data set of the study once, those that only a later stage reads included."""
     seen: set[str] = set()
-    for recipe in study.config.data_names:
-        for part in training_rows(study, recipe).parts:
+    of_trainings = (training_rows(study, recipe) for recipe in study.config.data_names)
+    for rows in itertools.chain(of_trainings, rows_of_stages(study)):
+        for part in rows.parts:
             content = part.content or part.label
             if content not in seen:
                 seen.add(content)

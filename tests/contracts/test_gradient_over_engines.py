@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_loaders import load_design
+from model_loaders import load, load_design
 from tests.contracts.gradients import relative
 from tests.contracts.ranks import Case, job_of
 from tests.contracts.test_gradient_over_processes import ADAM, EMPTY2, EVEN2, NOISE, RAGGED2, check, launch, reference
@@ -83,32 +83,50 @@ def test_lora_on_experts_equals_one_process(make_base: Callable[..., Path], tmp_
         check(ranks, reference(case, base), 1e-5)
 
 
-@pytest.mark.parametrize("design", ["model1", "model3"])
-def test_a_run_goes_on_to_the_same_weights(engine: str, base: Path, tmp_path: Path, design: str) -> None:
-    """The command line of a trainer, from the checkpoint of step 2; and the checkpoint does not hold the base LLM."""
+LORA_FLAGS = ["--lora_dropout", "0.1"]
+POOLING_FLAGS = [
+    "--pooling_latents",
+    "6",
+    "--pooling_heads",
+    "2",
+    "--pooling_head_dim",
+    "4",
+    "--pooling_learning_rate",
+    "0.002",
+]
+FULL_FLAGS = ["--train", "full", "--attention_dropout", "0.1"]
+LORA_FILES, FULL_FILES, POOLING_FILES = ["adapter_model.safetensors"], ["model.safetensors"], ["pooling.safetensors"]
+# design, flags, files of weights, and parts of the names of all tensors that are trained
+RUNS: dict[str, tuple[str, list[str], list[str], tuple[str, ...]]] = {
+    "lora": ("model1", LORA_FLAGS, LORA_FILES, ("lora_",)),
+    "lora and pooling": ("model3", [*LORA_FLAGS, *POOLING_FLAGS], [*LORA_FILES, *POOLING_FILES], ("lora_", "pooling.")),
+    "full": ("bidirectional_mean", FULL_FLAGS, FULL_FILES, ("backbone.",)),
+    "full and pooling": (
+        "model3",
+        ["--train", "full", *POOLING_FLAGS],
+        [*FULL_FILES, *POOLING_FILES],
+        ("backbone.", "pooling."),
+    ),
+    "last layers": ("model1", [*FULL_FLAGS, "--last_layers", "1"], FULL_FILES, (".layers.2.", ".norm.")),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_goes_on_to_the_same_weights(engine: str, base: Path, tmp_path: Path, name: str) -> None:
+    """The command line of a trainer, from the checkpoint of step 2; the checkpoint holds no tensor that is frozen."""
+    design, flags, files, trained = RUNS[name]
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({**row, "negative": row.pop("negatives")}) + "\n" for row in triplets(20, negatives=2)))
     out = tmp_path / "out"
     argv = ["--model_name_or_path", str(base), "--dataset_name", str(rows), "--output_dir", str(out), "--max_steps", "5",
             "--per_device_train_batch_size", "3", "--save_steps", "2", "--learning_rate", "0.001", "--chunk_tokens", "24",
-            "--lora_dropout", "0.1", "--warmup_steps", "2", "--cache_dir", str(tmp_path / "cache"),
-            "--resume_from_checkpoint", "true"]  # fmt: skip
-    if design == "model3":
-        argv += [
-            "--pooling_latents",
-            "6",
-            "--pooling_heads",
-            "2",
-            "--pooling_head_dim",
-            "4",
-            "--pooling_learning_rate",
-            "0.002",
-        ]
+            "--warmup_steps", "2", "--cache_dir", str(tmp_path / "cache"), "--resume_from_checkpoint", "true",
+            *flags]  # fmt: skip
     job = {"world": 2, "engine": engine, "argv": argv, "design": design}
     launch([job], tmp_path)
-    files = [name for name in ("adapter_model.safetensors", "pooling.safetensors") if (out / name).is_file()]
-    assert len(files) == (2 if design == "model3" else 1)
-    undisturbed = {name: (out / name).read_bytes() for name in files}
+    written = [file for file in (*LORA_FILES, *FULL_FILES, *POOLING_FILES) if (out / file).is_file()]
+    assert written == files
+    undisturbed = {file: (out / file).read_bytes() for file in files}
     for path in out.iterdir():
         if path.is_file() and path.name not in ("train_config.json", "metrics.jsonl"):
             path.unlink()
@@ -116,9 +134,12 @@ def test_a_run_goes_on_to_the_same_weights(engine: str, base: Path, tmp_path: Pa
             shutil.rmtree(path)
     assert (out / "checkpoint-2").is_dir()
     launch([job], tmp_path)
-    assert {name: (out / name).read_bytes() for name in files} == undisturbed
+    assert {file: (out / file).read_bytes() for file in files} == undisturbed
     for path in (out / "checkpoint-4").rglob("*_model_states.pt"):
         held = torch.load(path, weights_only=False)["module"]
-        assert held and all("lora_" in name or name.startswith("pooling.") for name in held)
+        assert held and all(any(part in key for part in trained) for key in held)
     assert not list((out / "checkpoint-4").glob("pytorch_model*"))
-    load_design(design, base, out, device="cpu")  # with its fingerprints
+    if files[:1] == LORA_FILES:
+        load_design(design, base, out, device="cpu")  # with its fingerprints
+    else:
+        load(out, device="cpu")

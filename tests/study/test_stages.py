@@ -10,8 +10,10 @@ import yaml
 
 from study.estimate import estimate
 from study.inputs import stages_key
+from study.report.leakage import find_leakage
 from study.study import read_study
-from tests.study.tiny_study import Main, change
+from tests.study.tiny_study import Main, change, write_lines
+from tests.tiny import triplets
 
 
 def write_stages(folder: Path, **last: object) -> Path:
@@ -31,6 +33,22 @@ def test_the_key_is_of_flags_and_data(tmp_path: Path) -> None:
     assert before == stages_key(str(path)) and len(before[0]["dataset_name"]) == 64
     (tmp_path / "texts.jsonl").write_text('{"text": "other"}\n')
     assert stages_key(str(path)) != before
+
+
+def test_leakage_is_looked_for_in_the_data_of_every_stage(study_file: Path, tmp_path: Path) -> None:
+    """A test text that only a later stage trains on: of a recipe, of a system, in other rows of the study's own data."""
+    stages = write_stages(tmp_path, dataset_name=str(tmp_path / "later.jsonl"))
+    rows = triplets(40)
+    write_lines(tmp_path / "later.jsonl", [{"query": rows[30]["query"], "positive": "words that no test has"}])
+    own = [{"name": "first"}, {"name": "second", "dataset_name": str(tmp_path / "of_system.jsonl")}]
+    write_lines(tmp_path / "of_system.jsonl", [{"query": "nor these", "positive": rows[31]["positive"]}])
+    (study_file.parent / "own.yaml").write_text(yaml.safe_dump({"design": "model1", "stages": own}))
+    change(study_file, recipes={"plain": {}, "staged": {"stages": str(stages)}}, systems={"own": "own.yaml"})
+    entries, _ = find_leakage(read_study(study_file))
+    assert {(entry["training_file"], entry["count"]) for entry in entries} == {("later", 1), ("of_system", 1)}
+    write_lines(tmp_path / "later.jsonl", [{"query": "other words", "positive": "words that no test has"}])
+    entries, _ = find_leakage(read_study(study_file))
+    assert [entry["training_file"] for entry in entries] == ["of_system"], "the data of a stage have changed"
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from trainers.checkpoints.run_files import CONFIG_FILE, checkpoints
 from trainers.checkpoints.seal import read_seal
 from trainers.data_check.arguments import CheckArguments
 from trainers.flags.arguments import GROUPS, ModelArguments
-from trainers.flags.flag import flags_of
+from trainers.flags.flag import Flag, flags_of
 from trainers.flags.read_flags import read_flags
 from trainers.flags.resolve import group_of
+from trainers.flags.stages import STAGES_FOLDER, read_stages
 from trainers.flags.training_arguments import inherited_flags
 from trainers.run.recipe import continued_recipe, recipe_of
 from triplets.arguments import DataArguments, mixing
@@ -34,7 +35,7 @@ from triplets.check.overlap import TrainingTexts, evaluation_files, overlap
 from triplets.dataset import LoadedDataSet, TripletRows
 from triplets.read import CheckedData, read_for_check
 
-__all__ = ["DataCheck", "as_text", "data_report", "last_checkpoint", "parse_check"]
+__all__ = ["DataCheck", "as_text", "data_report", "last_checkpoint", "parse_checks"]
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,51 @@ class DataCheck:
     epochs: float
 
 
-def parse_check(argv: Sequence[str]) -> DataCheck:
-    """Read a command line.
+def parse_checks(argv: Sequence[str]) -> list[DataCheck]:
+    """Read a command line; returns a check for each stage of the training, or of the run's, in their order.
 
     Raises:
         UserError: a mistake in it, or in the file behind ``--dataset_config``.
     """
     flags = {**flags_of(*GROUPS), **inherited_flags(), **flags_of(CheckArguments)}
     # A run's record is a file of flags like any other: the flags of this command line override it.
-    run = read_flags(argv, flags, with_design=True).values.get("run")
-    if run is not None:
-        record = Path(run) / CONFIG_FILE
-        if "--config" in argv:
-            raise UserError("--run brings the run's own configuration: leave --config out")
-        if not record.is_file():
-            raise UserError(f"--run {run}: there is no {CONFIG_FILE}; give the output directory of a run")
-        argv = ["--config", str(record), *argv]
-    values = read_flags(argv, flags, with_design=True).values
+    given = read_flags(argv, flags, with_design=True).values
+    run = given.get("run")
+    if run is None:
+        return checks_of(given, flags)
+    if "--config" in argv:
+        raise UserError("--run brings the run's own configuration: leave --config out")
+    checks = []
+    for folder in runs_of(Path(run)):
+        values = read_flags(["--config", str(folder / CONFIG_FILE), *argv], flags, with_design=True).values
+        checks += checks_of({**values, "run": str(folder)}, flags)
+    return checks
+
+
+def runs_of(directory: Path) -> list[Path]:
+    """Return the output directories of a run's stages in their order; the last one is the run's own.
+
+    Raises:
+        UserError: it holds no run.
+    """
+    if not (directory / CONFIG_FILE).is_file():
+        raise UserError(f"--run {directory}: there is no {CONFIG_FILE}; give the output directory of a run")
+    earlier = [record.parent for record in (directory / STAGES_FOLDER).glob(f"*-*/{CONFIG_FILE}")]
+    return [*sorted(earlier, key=lambda folder: int(folder.name.partition("-")[0])), directory]
+
+
+def checks_of(values: dict[str, Any], flags: Mapping[str, Flag]) -> list[DataCheck]:
+    """Return the check of each stage that a training with these values of flags has."""
+    stages = values.get("stages")
+    if stages is None:
+        return [check_of(values, flags)]
+    # As in a dry run: the adapter and the merged base LLM of the stage before need not be there.
+    common = {"output_dir": "run", **values, "dry_run": True}
+    return [check_of(stage.values, flags) for stage in read_stages(stages, common, flags)]
+
+
+def check_of(values: dict[str, Any], flags: Mapping[str, Flag]) -> DataCheck:
+    """Return the check of one run."""
 
     def value_of(name: str) -> Any:
         return values.get(name, flags[name].default)

@@ -27,6 +27,11 @@ NO_CAST = (
     "mixed_precision: 'no' in the launcher's file and leave --bf16 and --fp16 out; --torch_dtype bfloat16 keeps the frozen "
     "base LLM in half precision"
 )
+NO_CAST_FULL = (
+    "it would cast the weights that are trained to half precision, which must stay in fp32: set mixed_precision: 'no' in the "
+    "launcher's file and leave --bf16 and --fp16 out; or train with DDP, where --bf16 computes in bfloat16 on fp32 weights: "
+    "accelerate launch --config_file accelerate_config.yaml"
+)
 # FSDP's settings: the value that is verified (also the one where it is not set), and the advice for any other.
 FSDP_SETTINGS: dict[str, tuple[str, str, str]] = {
     "FSDP_VERSION": ("2", "1", f"FSDP 1 is {NOT_EXACT}: set fsdp_version: 2 in the launcher's file"),
@@ -90,7 +95,8 @@ def _check_engine(engine: str, environment: Environment, values: Values, *, has_
         )
     launched = environment.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
     if launched or values.get("bf16") or values.get("fp16"):
-        raise UserError(f"{engine} with mixed precision cannot be honoured: {NO_CAST}")
+        advice = NO_CAST_FULL if values.get("train") == "full" else NO_CAST
+        raise UserError(f"{engine} with mixed precision cannot be honoured: {advice}")
     if values.get("load_in_4bit") or values.get("load_in_8bit"):
         raise UserError(f"{engine} with a quantised base LLM is {NOT_EXACT}. {USE_DDP}")
 

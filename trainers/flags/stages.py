@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from common.yaml_files import read_yaml
 from trainers.flags.arguments import ADAPTER_FLAGS
 from trainers.flags.flag import Flag, FlagValue
 from trainers.flags.home import with_home
-from trainers.flags.read_flags import converted, known_flag
+from trainers.flags.read_flags import DATA_FLAGS, converted, known_flag
 
 STARTS = ("continued", "merged")
 STAGES_FOLDER = "stages"  # of the earlier stages, in the output directory of the last one
@@ -53,14 +53,7 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
     Raises:
         UserError: naming the stage and the key.
     """
-    place = "stages"
-    content: Any = stages
-    if isinstance(stages, str):
-        place, content = stages, read_yaml(Path(stages).expanduser(), "--stages")
-        if isinstance(content, Mapping):
-            content = content.get("stages")
-    if not isinstance(content, list) or not content:
-        raise UserError(f"{place}: expected a list of stages, each with flags; see docs/objectives.md")
+    place, content = stage_entries(stages)
     if not common.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
     result: list[Stage] = []
@@ -77,7 +70,7 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
         if start == "continued":  # these come with the adapter; in the stage's own entry they are refused later
             values = {key: value for key, value in values.items() if key not in ADAPTER_FLAGS}
         design = str(own.pop("design", FlagValue("", where)).value)
-        values |= converted(own, flags)
+        values = {**without_data(values, own), **converted(own, flags)}
         merges = None
         if start == "merged":
             base = str(Path(common["output_dir"]) / STAGES_FOLDER / f"{number}-base")
@@ -93,6 +86,32 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
         result.append(Stage(values, own, design, merges))
         before = str(folder)
     return result
+
+
+def stage_entries(stages: object) -> tuple[str, list[Any]]:
+    """Return the place and the entries of a list of stages, given as in `read_stages`; an entry is not checked.
+
+    Raises:
+        UserError: the file cannot be read, or there is no list.
+    """
+    place, content = "stages", stages
+    if isinstance(stages, str):
+        place, content = stages, read_yaml(Path(stages).expanduser(), "--stages")
+        if isinstance(content, Mapping):
+            content = content.get("stages")
+    if not isinstance(content, list) or not content:
+        raise UserError(f"{place}: expected a list of stages, each with flags; see docs/objectives.md")
+    return place, content
+
+
+def without_data(values: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """Return the flags of every stage without those on data, if a stage's ``own`` name data that take their place."""
+    if not any(name in own for name in DATA_FLAGS):
+        return dict(values)
+    replaced = {*DATA_FLAGS, "dataset_file_path"}
+    if "dataset_config" in own:
+        replaced.add("dataset_config_name")
+    return {name: value for name, value in values.items() if name not in replaced}
 
 
 def read_stage(entry: object, flags: Mapping[str, Flag], where: str, *, first: bool) -> tuple[str, str, dict[str, FlagValue]]:

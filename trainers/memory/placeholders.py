@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from model_loaders.text.batch import Row
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
 from trainers.memory.live_bytes import LiveBytes
@@ -29,7 +30,7 @@ def chunks_at_peak(sizes: Sequence[int]) -> set[int]:
     ones the last has the peak. A larger one before it may have it instead, if its temporary tensors outweigh those kept.
 
     Args:
-        sizes: padded tokens of each chunk, in the order of the forward pass.
+        sizes: tokens of each chunk that are computed, in the order of the forward pass.
     """
     chunks = {number for number in range(len(sizes)) if number < EDGE or number >= len(sizes) - EDGE}
     largest = 0.0
@@ -45,7 +46,7 @@ class PeakChunkEncoder(nn.Module):
 
     Args:
         model: encodes.
-        sizes: padded tokens of the chunks that there will be.
+        sizes: tokens of the chunks that there will be, as many as are computed.
         live: counts the memory that the first chunk keeps.
     """
 
@@ -58,24 +59,23 @@ class PeakChunkEncoder(nn.Module):
         self.bytes_a_token = 0.0
         self.anchor = nn.Parameter(next(model.parameters()).new_zeros((), dtype=torch.float32))
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor, token_places: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor, row: Row | None = None) -> Tensor:
         """Return vectors ``(batch, dim)``, real ones or placeholders."""
         with_graph = torch.is_grad_enabled()
         number = self.calls[with_graph]
         self.calls[with_graph] += 1
         shape = (len(input_ids), self.dim)
+        tokens = input_ids.numel() if row is None else sum(row.lengths)
         if not with_graph and number > 0:
             return input_ids.new_zeros(shape, dtype=torch.float32)
         if with_graph and number % self.chunks not in self.at_peak:
-            block = input_ids.new_empty(int(self.bytes_a_token * input_ids.numel()), dtype=torch.uint8)
+            block = input_ids.new_empty(int(self.bytes_a_token * tokens), dtype=torch.uint8)
             placeholder: Tensor = PlaceholderVectors.apply(self.anchor, block, shape)
             return placeholder
         before = self.live.live
-        vectors: Tensor = self.model(input_ids, attention_mask, pool_mask, token_places)
+        vectors: Tensor = self.model(input_ids, attention_mask, pool_mask, row)
         if with_graph and number == 0:
-            self.bytes_a_token = (self.live.live - before) / input_ids.numel()
+            self.bytes_a_token = (self.live.live - before) / tokens
         return vectors
 
 

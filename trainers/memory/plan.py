@@ -15,7 +15,6 @@ from common.words import gigabytes
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.placeholders import PeakChunkEncoder
 from trainers.step.batch import TripletBatch
-from trainers.step.chunks import padded_sizes
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import Engine, SingleProcessEngine
 from trainers.step.gather import ProcessGroup
@@ -102,9 +101,8 @@ def plan_step(
     trainable = [parameter for parameter in fake.parameters() if parameter.requires_grad]
     existing = [*fake.parameters(), *fake.buffers()]
     lengths = [len(ids) for ids in batch.ids]
-    sizes = padded_sizes(lengths, step.groups(lengths))
-    padded = replace(step.chunker, packs_up_to=0)  # of packed texts the greatest case: all are as long as the longest
-    single = replace(step, chunker=padded, engine=SingleProcessEngine(), processes=ProcessGroup())
+    sizes = step.chunker.computed_tokens(lengths, step.groups(lengths))
+    single = replace(step, engine=SingleProcessEngine(), processes=ProcessGroup())
     with mode, LiveBytes(existing) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):

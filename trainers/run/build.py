@@ -47,6 +47,23 @@ if TYPE_CHECKING:
     from triplets.dataset import TripletRows
 
 
+def read_data(config: TrainConfig) -> tuple[TripletRows, TripletRows | None]:
+    """Return the rows of a run, and those to evaluate its loss on.
+
+    Raises:
+        UserError: they cannot be read, or the run cannot train on them.
+    """
+    rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
+    check_texts(rows, config.objective.objective)
+    if config.objective.objective != "mntp":
+        training = config.training
+        sharing = training.world_size if config.contrastive.negatives_across_processes else 1
+        queries = training.per_device_train_batch_size * sharing
+        check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
+        check_length(config, rows)
+    return rows, read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
+
+
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     """Build model, data and trainer; cheap checks come first."""
     training, contrastive = config.training, config.contrastive
@@ -54,15 +71,8 @@ def build_trainer(config: TrainConfig) -> ContrastiveTrainer:
     check_processes(training.world_size, os.environ)
     check_gpus(training.n_gpu)
     check_output_dir(output_dir, config.record(), resume=training.resume_from_checkpoint)
-    rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
-    check_texts(rows, config.objective.objective)
+    rows, eval_rows = read_data(config)
     masked = config.objective.objective == "mntp"
-    if not masked:
-        sharing = training.world_size if contrastive.negatives_across_processes else 1
-        queries = training.per_device_train_batch_size * sharing
-        check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
-        check_length(config, rows)
-    eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
     model = build_model(config)
     check_positions(model)
     if config.model.attention_dropout is not None:

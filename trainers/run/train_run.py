@@ -6,6 +6,7 @@ The scripts import this module after they have parsed their flags: it needs torc
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
 from trainers.monitor.progress import show_progress, warn
-from trainers.run.build import build_trainer, with_saved_budget
+from trainers.run.build import build_trainer, read_data, with_saved_budget
 from trainers.run.checkpoint_callback import CheckpointCallback
 from trainers.run.dry_run import dry_run
 from trainers.run.stage_start import begin_on_merged, forget_run
@@ -43,14 +44,15 @@ def train(config: TrainConfig) -> None:
         UserError: the run cannot start, go on or be written.
         Stopped: a signal asked for it; the steps so far are in a checkpoint.
     """
-    for stage in config.before:
-        train_one(stage)
-        forget_run()
-    train_one(config)
+    stages = [*config.before, config]
+    for number, stage in enumerate(stages, start=1):
+        train_one(stage, stages[number:])
+        if stage is not config:
+            forget_run()
 
 
-def train_one(config: TrainConfig) -> None:
-    """Run one training, of one stage where there are several."""
+def train_one(config: TrainConfig, later: Sequence[TrainConfig] = ()) -> None:
+    """Run one training, of one stage where there are several; the data of ``later`` ones are read before it begins."""
     with stop_requests() as stop:
         start_processes(config.training)
         with together(config.training):
@@ -62,7 +64,21 @@ def train_one(config: TrainConfig) -> None:
             begin_on_merged(config)
             with only_run(Path(config.training.output_dir)):
                 if not ended_before(config):
+                    check_data_of(later)
                     _train(config, stop)
+
+
+def check_data_of(stages: Sequence[TrainConfig]) -> None:
+    """Read the data of stages that begin when others have ended, hours from now.
+
+    Raises:
+        UserError: they cannot be read; the message names the stage by its output directory.
+    """
+    for stage in stages:
+        try:
+            read_data(stage)
+        except UserError as error:
+            raise UserError(f"the stage in {stage.training.output_dir}: {error}") from error
 
 
 def ended_before(config: TrainConfig) -> bool:

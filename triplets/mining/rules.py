@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,12 +12,13 @@ import numpy as np
 from common.errors import UsageError
 
 # Reasons of rejection, in the order in which they are checked.
-POSITIVE, OWN_TEXT, ABOVE_MARGIN, ABOVE_SCORE, BELOW_SCORE = (
+POSITIVE, OWN_TEXT, ABOVE_MARGIN, ABOVE_SCORE, BELOW_SCORE, APART = (
     "a known positive",
     "the query's own text",
     "too near the positive",
     "above --max_score",
     "below --min_score",
+    "without a word of the query",
 )
 
 
@@ -124,11 +126,14 @@ class Query:
         number: among the queries; it enters a random draw.
         positives: ``(positives,)`` scores of its known positives.
         excluded: places of the corpus that must not be its negatives, with the reason.
+        apart: score of a text that the teacher does not find at all. Its rank is that of its place in the corpus, so it is no
+            hard negative; a random draw may take it.
     """
 
     number: int
     positives: np.ndarray
     excluded: dict[int, str]
+    apart: float = -math.inf
 
 
 @dataclass
@@ -171,7 +176,7 @@ def choose(query: Query, places: np.ndarray, scores: np.ndarray, rules: MiningRu
         rejected[reason] += int(failing.sum())
         open_places &= ~fails
     survivors = np.flatnonzero(open_places)
-    decided = _is_decided(scores, len(survivors), rules)
+    decided = _is_decided(query, scores, len(survivors), rules)
     if rules.window == "survivors":
         survivors = survivors[rules.first_rank : rules.last_rank]
     chosen = _drawn(survivors, query, rules)
@@ -188,15 +193,19 @@ def _score_rules(query: Query, scores: np.ndarray, rules: MiningRules) -> list[t
         fails.append((ABOVE_SCORE, scores > rules.max_score))
     if rules.min_score is not None:
         fails.append((BELOW_SCORE, scores < rules.min_score))
+    if rules.sampling == "first" and query.apart > -math.inf:
+        fails.append((APART, scores <= query.apart))
     return fails
 
 
-def _is_decided(scores: np.ndarray, survivors: int, rules: MiningRules) -> bool:
+def _is_decided(query: Query, scores: np.ndarray, survivors: int, rules: MiningRules) -> bool:
     """Return whether more matches would change nothing."""
     if rules.bounded and rules.last_rank is not None:
         return len(scores) >= rules.last_rank
     if rules.min_score is not None and len(scores) > 0 and scores[-1] < rules.min_score:
         return True  # all that follow score less
+    if rules.sampling == "first" and len(scores) > 0 and scores[-1] <= query.apart:
+        return True
     return survivors >= rules.survivors_needed
 
 

@@ -113,7 +113,7 @@ def _mine(options: MiningOptions, rules: MiningRules, work: Path) -> Mined:
     folder.mkdir(exist_ok=True)
     with tqdm(total=len(pool.queries), desc="queries searched", unit="", file=sys.stderr, disable=None) as bar:
         results = list(mine_queries(pool, teacher, rules, depth=options.depth, folder=folder, on_block=bar.update))
-    return write_rows(options, rules, pool, triplets, results)
+    return write_rows(options, rules, pool, triplets, results, apart=teacher.apart)
 
 
 def texts_of(path: Path) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _content(pool: Pool) -> str:
 def make_teacher(options: MiningOptions, pool: Pool, work: Path) -> tuple[Teacher, str]:
     """Return the teacher and its name with version and search; a model encodes queries and corpus first."""
     if options.teacher == WORDS:
-        return WordTeacher(pool.queries, pool.corpus), WORDS
+        return WordTeacher(pool.queries, pool.corpus), f"{WORDS}, texts with a common word"
     model = model_loaders.load(options.teacher, cache_dir=options.cache_dir)
     version = f"{options.teacher} {model.version}"
     queries = _vectors(model, pool.queries, "query", options.query_prompt, work)
@@ -171,7 +171,13 @@ def _vectors(model: EmbedModel, texts: list[str], role: Role, prompt: str | None
 
 
 def write_rows(
-    options: MiningOptions, rules: MiningRules, pool: Pool, triplets: Sequence[Triplet], results: Sequence[MinedQuery]
+    options: MiningOptions,
+    rules: MiningRules,
+    pool: Pool,
+    triplets: Sequence[Triplet],
+    results: Sequence[MinedQuery],
+    *,
+    apart: float,
 ) -> Mined:
     """Write the rows with their negatives, in their order, whole or not at all; and the report beside them."""
     sample: list[dict[str, object]] = []
@@ -189,7 +195,7 @@ def write_rows(
                 sample.append(row)
         if not written:
             raise UserError("no row is left: the rules drop all; loosen --consistency_rank, the margins or --too_few")
-    report = report_of(pool, rules, list(results))
+    report = report_of(pool, rules, list(results), apart)
     facts = {"teacher": options.teacher, "search": options.search, "rules": asdict(rules), "rows": written, **asdict(report)}
     write_json(facts, options.output.with_name(options.output.name + ".report.json"))
     return Mined(report, written, len(triplets) - written, sample)

@@ -94,7 +94,7 @@ def _mine_one(
 ) -> tuple[MinedQuery, bool]:
     """Return the result of a query, and whether more matches would change nothing."""
     positive_scores = _positive_scores(pool.positives[number], teacher, number, places, scores)
-    query = Query(number, positive_scores, pool.excluded[number])
+    query = Query(number, positive_scores, pool.excluded[number], teacher.apart)
     choice: Choice = choose(query, places, scores, rules)
     consistent = is_consistent(float(positive_scores.max()), scores, rules)
     result = MinedQuery(choice.places, choice.scores, positive_scores.tolist(), dict(choice.rejected), consistent)
@@ -133,6 +133,8 @@ class MiningReport:
         rejected: matches that a rule kept out, by reason.
         positive_scores: quantiles 0, .1, .25, .5, .75, .9, 1 of the scores of positives.
         negative_scores: the same of negatives.
+        positives_apart: queries with a positive that has nothing in common with them, by the teacher.
+        negatives_apart: negatives that have nothing in common with their query, which a random draw may take.
     """
 
     queries: int
@@ -143,13 +145,15 @@ class MiningReport:
     rejected: dict[str, int]
     positive_scores: list[float]
     negative_scores: list[float]
+    positives_apart: int = 0
+    negatives_apart: int = 0
 
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-def report_of(pool: Pool, rules: MiningRules, results: list[MinedQuery]) -> MiningReport:
-    """Count what a mining found."""
+def report_of(pool: Pool, rules: MiningRules, results: list[MinedQuery], apart: float) -> MiningReport:
+    """Count what a mining found; ``apart`` is the teacher's."""
     kept = [result for result in results if result.consistent]
     rejected: Counter[str] = Counter()
     for result in results:
@@ -164,6 +168,8 @@ def report_of(pool: Pool, rules: MiningRules, results: list[MinedQuery]) -> Mini
         rejected=dict(rejected.most_common()),
         positive_scores=_quantiles([result.positives for result in kept]),
         negative_scores=_quantiles([result.scores for result in kept]),
+        positives_apart=sum(min(result.positives) <= apart for result in kept),
+        negatives_apart=sum(score <= apart for result in kept for score in result.scores),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,7 +13,13 @@ from triplets.mining.search import Matches, best_matches
 
 
 class Teacher(Protocol):
-    """Scores queries against the corpus."""
+    """Scores queries against the corpus.
+
+    Attributes:
+        apart: score of a text that has nothing in common with a query; minus infinity where every score says something.
+    """
+
+    apart: float
 
     def matches(self, numbers: Sequence[int], count: int) -> Matches:
         """Return the best matches of some queries."""
@@ -28,6 +35,8 @@ class VectorTeacher:
         queries: ``(queries, dim)`` float32, may be mapped from a file.
         corpus: ``(texts, dim)`` float32, may be mapped from a file.
     """
+
+    apart = -math.inf
 
     def __init__(self, queries: np.ndarray, corpus: np.ndarray) -> None:
         self.queries, self.corpus = queries, corpus
@@ -52,6 +61,8 @@ class WordTeacher:
     Raises:
         UserError: bm25s is not installed.
     """
+
+    apart = 0.0  # no word in common
 
     def __init__(self, queries: Sequence[str], corpus: Sequence[str]) -> None:
         try:

@@ -43,6 +43,7 @@ def test_what_is_exact_is_accepted(environment: dict[str, str], values: dict[str
         (FSDP | {"FSDP_VERSION": "1"}, {}, "fsdp_version: 2"),
         (FSDP | {"ACCELERATE_MIXED_PRECISION": "bf16"}, {}, "mixed_precision: 'no'"),
         (FSDP, {"bf16": True}, "mixed_precision: 'no'"),
+        (FSDP, {"bf16": True, "train": "full"}, "weights that are trained"),
         (FSDP, {"load_in_4bit": True}, "quantised"),
         (FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, {}, "fsdp_offload_params"),
         (FSDP | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, {}, "fsdp_cpu_ram_efficient_loading"),

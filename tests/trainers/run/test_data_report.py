@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.model_loaders.layouts.write_layouts import write_first, write_second
 from tests.trainers.conftest import Command
 from trainers.check_data import main
 from trainers.checkpoints.run_files import SEAL_FILE
 from trainers.checkpoints.seal import RunIdentity, write_seal
-from trainers.data_check.report import last_checkpoint, parse_check
+from trainers.data_check.report import last_checkpoint, parse_checks
 from triplets.batch_plan import BatchPlan, EpochShare
 from triplets.check.exposure import steps_of, times_seen
 from triplets.check.overlap import is_identifier, text_fields
@@ -222,7 +223,26 @@ def test_help_names_every_flag_of_its_own(capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     for name in ("against", "seen_after", "run", "processes", "examples", "token_rows", "json", "dataset_config"):
         assert f"--{name} " in out
-    assert parse_check(["--dataset_name", "d", "--seen_after", "5"]).own.seen_after == ["5"]
+    (check,) = parse_checks(["--dataset_name", "d", "--seen_after", "5"])
+    assert check.own.seen_after == ["5"]
+
+
+def test_the_data_of_every_stage(check: Any, tmp_path: Path) -> None:
+    """Of a file, and of a run: what only one stage reads is compared with the evaluation data, too."""
+    first, second = write(tmp_path / "first.jsonl", ROWS[:3]), write(tmp_path / "second.jsonl", ROWS[3:])
+    test = write(tmp_path / "test" / "t.jsonl", [{"query": "SAME"}])
+    config = {"design": "model1", "dataset_name": str(first), "max_steps": 2}
+    entries = [{"objective": "mntp", "design": "bidirectional_mean"}, {"start": "merged", "dataset_name": str(second)}]
+    (tmp_path / "staged.yaml").write_text(yaml.safe_dump({**config, "stages": entries}))
+    report = check("--config", tmp_path / "staged.yaml", "--against", test)
+    assert [stage["data sets"][0]["label"] for stage in report["stages"]] == ["first", "second"]
+    assert [stage["overlap"][0]["shared_rows"] for stage in report["stages"]] == [0, 1]
+    assert "Stage 2 of 2\n" in check.text
+    for folder, path in ((tmp_path / "run" / "stages" / "1-mntp", first), (tmp_path / "run", second)):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "train_config.json").write_text(json.dumps({"dataset_name": str(path), "max_steps": 2}))
+    of_run = check("--run", tmp_path / "run", "--against", test)
+    assert [stage["overlap"] for stage in of_run["stages"]] == [stage["overlap"] for stage in report["stages"]]
 
 
 def test_an_llm2vec_adapter_brings_its_recipe(check: Any, base: Path, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 
 import model_loaders
 from common.errors import UserError
 from model_loaders.layouts.merged_base import MERGED_FILE, merge_adapter
+from model_loaders.saving import save
 from tests.contracts.warm import Warm
 from tests.tiny import WORDS, new_model, triplets
 from trainers.flags.command_line import parse
@@ -121,7 +123,6 @@ def test_dry_run(base: Path, files: dict[str, Path], tmp_path: Path, capsys: pyt
 def test_merging_gives_the_adapters_vectors(base: Path, tmp_path: Path) -> None:
     from model_loaders.create import create
     from model_loaders.options import LoadOptions
-    from model_loaders.saving import save
 
     model = new_model("bidirectional_mean", base)
     save(model, tmp_path / "adapter")
@@ -140,9 +141,23 @@ def test_merging_gives_the_adapters_vectors(base: Path, tmp_path: Path) -> None:
     assert (tmp_path / "merged" / MERGED_FILE).read_text() != before
 
 
-def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:
-    from model_loaders.saving import save
+def test_a_full_disk_while_merging(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says where and what to do, and nothing of the merged base is left; then it is made."""
+    save(new_model("bidirectional_mean", base), tmp_path / "adapter")
 
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model_loaders.layouts.merged_base.save_file", full)
+        with pytest.raises(UserError, match=r"could not be made in .*base.*No space left .*--resume_from_checkpoint true"):
+            merge_adapter(tmp_path / "adapter", tmp_path / "stages" / "2-base")
+    assert list((tmp_path / "stages").iterdir()) == []
+    merge_adapter(tmp_path / "adapter", tmp_path / "stages" / "2-base")
+    assert (tmp_path / "stages" / "2-base" / MERGED_FILE).is_file()
+
+
+def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:
     save(new_model("model4", base), tmp_path / "adapter")
     with pytest.raises(UserError, match="trainable pooling, which a merged base would lose"):
         merge_adapter(tmp_path / "adapter", tmp_path / "merged")
@@ -180,6 +195,32 @@ def test_stages_in_a_config_file(tmp_path: Path) -> None:
     assert (first.design, first.training.max_steps, config.design) == ("model1", 3, "causal_mean")
     assert config.merges == (str(tmp_path / "o" / "stages" / "1-contrastive"), str(tmp_path / "o" / "stages" / "2-base"))
     assert config.model.model_name_or_path == config.merges[1]
+
+
+def test_data_of_a_later_stage_are_read_before_the_first(
+    base: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump([*STAGES[:1], {"name": "last", "dataset_name": "gone.jsonl"}]))
+    argv = argv_of(base, {**files, "stages": tmp_path / "stages.yaml"}, tmp_path / "run")
+    assert main(argv) == 1
+    assert f"the stage in {tmp_path / 'run'}: there is no data file or folder gone.jsonl" in capsys.readouterr().err
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["dataset_name", "dataset_config"])
+def test_a_stages_own_data_take_the_place_of_the_others(name: str, tmp_path: Path) -> None:
+    """Whichever flag names either: the file of several data sets would be refused beside one of another stage."""
+    for data in ("a.jsonl", "b.jsonl"):
+        (tmp_path / data).write_text('{"query": "word1", "positive": "word2"}\n')
+    (tmp_path / "mix.yaml").write_text(yaml.safe_dump([{"name": "b.jsonl"}]))
+    values = {"dataset_name": str(tmp_path / "a.jsonl"), "dataset_config": str(tmp_path / "mix.yaml")}
+    (other,) = values.keys() - {name}
+    stages = [{"name": "first"}, {"name": "second", other: values[other]}]
+    content = {"output_dir": str(tmp_path / "run"), "model_name_or_path": "base", "stages": stages, name: values[name]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**content, "use_cpu": True}))
+    config = parse(["--config", str(tmp_path / "config.yaml"), "--design", "model1"])
+    names = [stage.data.dataset_name or stage.data.dataset_config[0]["name"] for stage in (*config.before, config)]
+    assert sorted(Path(data).name for data in names) == ["a.jsonl", "b.jsonl"]
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from transformers import AutoModel
 
 import model_loaders
 from common.errors import UserError
+from evaluation.cli import main as score
 from model_loaders.backbone.load import train_weights
 from model_loaders.create import create
 from model_loaders.export.run import Order, export
@@ -158,6 +159,26 @@ def test_exported_and_evaluated(full_run: Path, tmp_path: Path, capsys: pytest.C
     assert versions == {model_loaders.load(full_run, device="cpu").version}
     with pytest.raises(UserError, match="has no LoRA"):
         export(Order(str(full_run), tmp_path / "peft", "peft", device="cpu"))
+
+
+@pytest.mark.slow
+def test_run_mteb_scores_a_checkpoint_as_its_copy(full_run: Path, tmp_path: Path) -> None:
+    """A checkpoint with optimizer states is a model like the final one; where it lies does not matter."""
+    rows = [{"sentence1": f"word{k} word{k + 1}", "sentence2": f"word{k + k % 4} word2", "score": k % 4} for k in range(12)]
+    task = tmp_path / "tasks" / "Pairs"
+    task.mkdir(parents=True)
+    (task / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = []
+    for number, folder in enumerate(
+        (full_run / "checkpoint-2", shutil.copytree(full_run / "checkpoint-2", tmp_path / "moved"))
+    ):
+        output = tmp_path / f"results-{number}"
+        words = ["--adapter_path", str(folder), "--data_dir", str(tmp_path / "tasks"), "--output_dir", str(output)]
+        arguments = [*words, "--device", "cpu"]
+        assert score("test", loader=model_loaders.load, paper_tasks=[], arguments=arguments) == 0
+        (result,) = output.glob("results/*/*/Pairs.json")
+        scores.append((result.parent.name, json.loads(result.read_text())["scores"]["test"][0]["main_score"]))
+    assert scores[0] == scores[1] and np.isfinite(scores[0][1])
 
 
 def test_dry_run(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

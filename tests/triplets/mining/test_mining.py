@@ -174,6 +174,28 @@ def test_the_command_with_words(tmp_path: Path) -> None:
     assert rows[1]["negative"] == ["word0 word1"]  # the only other text with the word of the query
 
 
+def test_words_find_no_text_without_one_of_the_query(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their order is that of the corpus. Below a positive without a common word there are no others; a draw may take them."""
+    pytest.importorskip("bm25s")
+    rows = [("red car", "a car"), ("blue sky", "weather"), ("green tree", "a tree"), ("old tree", "oak")]
+    data = tmp_path / "triplets.jsonl"
+    data.write_text("".join(json.dumps({"query": query, "positive": positive}) + "\n" for query, positive in rows))
+    words = ["--teacher", "bm25", "--negatives", "2", "--cache_dir", str(tmp_path / "cache")]
+
+    def mined(*more: str) -> list[list[str]]:
+        assert main([str(data), str(tmp_path / "mined.jsonl"), *words, *more]) == 0
+        return [json.loads(line)["negative"] for line in (tmp_path / "mined.jsonl").read_text().splitlines()]
+
+    assert mined() == [[], [], [], ["a tree"]]
+    out = capsys.readouterr().out
+    assert "without a word of the query" in out and "share no word with a positive, so that a margin leaves them none: 2" in out
+    assert mined("--relative_margin", "0.05") == [[], [], [], []]
+    drawn = mined("--sampling", "random", "--last_rank", "4")
+    assert [len(negatives) for negatives in drawn] == [2, 2, 2, 2]
+    apart = 8 - drawn[3].count("a tree")  # the one text with a word of a query that is not its positive
+    assert f"negatives drawn that share no word with their query: {apart}" in capsys.readouterr().out
+
+
 def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "mined.jsonl")
     assert main([str(tmp_path / "nothing.jsonl"), out, "--teacher", "bm25"]) == 1
