@@ -34,9 +34,9 @@ def scores_by_step(cells: Sequence[Cell]) -> list[Finding]:
     curves, table = [], []
     steps = sorted({step for runs in systems.values() for scores in runs for step in scores})
     for system, runs in systems.items():
-        scores = joined(runs)
-        curves.append(Curve(system, [float(step) for step in scores], [estimate(values) for values in scores.values()]))
-        table.append([system, str(len(runs)), *(shown(scores.get(step, [])) for step in steps)])
+        together = joined(runs)
+        curves.append(Curve(system, [float(step) for step in together], [estimate(values) for values in together.values()]))
+        table.append([system, str(len(runs)), *(shown(together.get(step, [])) for step in steps)])
     caption = "Mean score over the tasks of eval_tasks by optimizer step: the mean of the runs, and the lowest and highest."
     sentences = [
         "While a run trained, it was scored on the tasks of eval_tasks. These scores enter no test, and other systems may have "
