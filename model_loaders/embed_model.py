@@ -17,6 +17,7 @@ from model_loaders.designs import Design, get_design
 from model_loaders.encoding import Encoded, OnBatch, encode_texts
 from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel
 from model_loaders.layouts.tensors import trained_tensors
+from model_loaders.text.batch import Row
 from model_loaders.text.prompts import Role
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
@@ -115,7 +116,7 @@ class EmbedModel(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None,
         pool_mask: Tensor | None = None,
-        token_places: Tensor | None = None,
+        row: Row | None = None,
     ) -> Tensor:
         """Encode tokenised texts.
 
@@ -125,7 +126,7 @@ class EmbedModel(nn.Module):
                 token that is read can see padding (see ``read_states``).
             pool_mask: ``(batch, tokens)``; tokens that the pooling reads. ``None`` for the attended ones without the recipe's
                 ``unpooled_token_ids``.
-            token_places: ``places`` of `Batch`: the base LLM computes these tokens alone (`backbone.packing`).
+            row: of the batch's real tokens: the base LLM computes these alone (`backbone.packing`).
 
         Returns:
             Unit vectors ``(batch, dim)`` in fp32.
@@ -138,7 +139,7 @@ class EmbedModel(nn.Module):
                 raise ValueError(f"the recipe pools {self.recipe.pooled}: give the pool_mask that tokenizer.pad returns")
             real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pool_mask = self.tokenizer.pool_mask(input_ids, real)
-        states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask, token_places)
+        states, state_mask = read_states(self.backbone, self.design, input_ids, attention_mask, pool_mask, row)
         vectors = states[:, 0] if self.pooling is None else pool(self.pooling, states, state_mask, input_ids.numel())
         return F.normalize(vectors.float()[:, : self.dim], dim=-1)
 

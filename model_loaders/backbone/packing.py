@@ -5,6 +5,9 @@ activations work token by token, so they give the same numbers and do no work fo
 its queries, keys and values are put back into ``(texts, heads, longest, head)``, where the base LLM's own kernel computes them
 with the mask of the padded batch. Positions begin anew with each text. Padding costs what it costs in attention alone, which is
 a few per cent of a short text's work.
+
+Attention takes the texts in parts of similar length, each padded to its own longest, and the rest of a layer takes the whole
+row: a pass through the layers has a fixed cost, so one long row is cheaper than a short one for each length.
 """
 
 from __future__ import annotations
@@ -15,16 +18,52 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from model_loaders.backbone.rope import PLAIN
+from model_loaders.text.batch import Row
 
 NAME = "packed_texts"
 KERNELS = ("sdpa", "eager")
 # Relative difference of two states below which they are the same: sums of other lengths round differently.
 SAME = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}
 Kernel = Callable[..., tuple[Tensor, Tensor | None]]
+Reduce = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring texts of a row that attend together, padded to the longest of them.
+
+    Attributes:
+        tokens: of the row, those of these texts.
+        places: ``(real tokens,)`` int64, of each of them in the padded texts; ``None`` where all texts are as long.
+        rows: of the batch, these texts.
+        longest: tokens of the longest one.
+        mask: of attention, ``(texts, 1, longest, longest)``: for eager added to the scores, for sdpa true where a token may
+            look; ``None`` for sdpa's own causal mask.
+    """
+
+    tokens: slice
+    places: Tensor | None
+    rows: slice
+    longest: int
+    mask: Tensor | None
+
+    def pad(self, row: Tensor) -> Tensor:
+        """Return ``(texts, longest, …)`` of a row ``(all tokens, …)``, zeros where a text has ended."""
+        texts, own = self.rows.stop - self.rows.start, row[self.tokens]
+        flat = own
+        if self.places is not None:
+            flat = own.new_zeros((texts * self.longest, *own.shape[1:])).index_copy(0, self.places, own)
+        return flat.view(texts, self.longest, *own.shape[1:])
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """Return the real tokens ``(tokens, …)`` of ``(texts, longest, …)``."""
+        flat = padded.flatten(0, 1)
+        return flat if self.places is None else flat.index_select(0, self.places)
 
 
 @dataclass(frozen=True)
@@ -35,26 +74,21 @@ class Packing:
         places: ``(tokens,)`` int64, of each token of the row in the padded batch, counted text by text.
         texts: number of texts.
         longest: tokens of the longest one.
-        mask: of attention, ``(texts, 1, longest, longest)``: for eager added to the scores, for sdpa true where a token may
-            look; ``None`` for sdpa's own causal mask.
-        kernel: name of the base LLM's own.
+        parts: texts that attend together.
+        kernel: name of the base LLM's own attention.
     """
 
     places: Tensor
     texts: int
     longest: int
-    mask: Tensor | None
+    parts: tuple[Part, ...]
     kernel: str
 
     def inputs_of(self, input_ids: Tensor) -> dict[str, Any]:
         """Return the arguments of the backbone for ``(texts, longest)`` ids; positions begin anew with each text."""
         positions = self.places % self.longest
-        return {"input_ids": self.pack(input_ids), "position_ids": positions[None], "use_cache": False}
-
-    def pack(self, padded: Tensor) -> Tensor:
-        """Return the real tokens ``(1, tokens, …)`` of ``(texts, longest, …)``."""
-        row: Tensor = padded.flatten(0, 1).index_select(0, self.places)[None]
-        return row
+        row = input_ids.flatten().index_select(0, self.places)
+        return {"input_ids": row[None], "position_ids": positions[None], "use_cache": False}
 
     def pad(self, row: Tensor) -> Tensor:
         """Return ``(texts, longest, …)`` of real tokens ``(1, tokens, …)``, zeros elsewhere."""
@@ -62,32 +96,66 @@ class Packing:
         padded: Tensor = flat.index_copy(0, self.places, row[0]).unflatten(0, (self.texts, self.longest))
         return padded
 
+    def reduce(self, of_tokens: Reduce, row: Tensor, mask: Tensor) -> Tensor:
+        """Return what ``of_tokens`` makes of each text, ``(texts, …)``.
+
+        Args:
+            of_tokens: takes padded states ``(texts, longest, hidden)`` and their mask.
+            row: states ``(1, tokens, hidden)``.
+            mask: ``(texts, longest)``, of the batch.
+        """
+        return torch.cat([of_tokens(part.pad(row[0]), mask[part.rows, : part.longest]) for part in self.parts])
+
 
 _current: list[Packing] = []  # of the forward pass that runs; a pass that packs is one of training, in one thread
 
 
-def make_packing(places: Tensor, shape: Sequence[int], causal: bool, backbone: nn.Module) -> Packing:
+def make_packing(row: Row, shape: Sequence[int], causal: bool, backbone: nn.Module) -> Packing:
     """Describe a padded batch.
 
     Args:
-        places: ``(tokens,)`` int64, of the real tokens, which stand at the left of their rows.
+        row: its real tokens, which stand at the left of their rows.
         shape: ``(texts, longest)``.
         causal: whether a token sees no later one.
         backbone: the base LLM, whose kernel attends.
     """
-    texts, longest = shape
     model: Any = backbone
-    kernel, dtype = model.config._attn_implementation, model.dtype
+    kernel, dtype, device = model.config._attn_implementation, model.dtype, model.device
+    texts, longest = shape
+    parts: list[Part] = []
+    text = token = 0
+    for size in row.sizes:
+        real = real_tokens(row.lengths[text : text + size])
+        count, width = int(real.sum()), real.shape[1]
+        places = None if count == real.size else places_of(real, device)
+        mask = mask_of(torch.from_numpy(real).to(device), causal, kernel, dtype)
+        parts.append(Part(slice(token, token + count), places, slice(text, text + size), width, mask))
+        text, token = text + size, token + count
+    return Packing(places_of(real_tokens(row.lengths, longest), device), texts, longest, tuple(parts), kernel)
+
+
+def real_tokens(lengths: Sequence[int], longest: int = 0) -> np.ndarray:
+    """Return bool ``(texts, longest)``, true for real tokens; of numpy, as a planned step has tensors without values."""
+    real: np.ndarray = np.arange(longest or max(lengths)) < np.array(lengths)[:, None]
+    return real
+
+
+def places_of(real: np.ndarray, device: torch.device) -> Tensor:
+    """Return int64 ``(real tokens,)``: of each of them in ``(texts, longest)``, counted text by text."""
+    return torch.from_numpy(np.flatnonzero(real)).to(device)
+
+
+def mask_of(real: Tensor, causal: bool, kernel: str, dtype: torch.dtype) -> Tensor | None:
+    """Return the mask of `Part` for the real tokens ``(texts, longest)`` of a padded batch."""
     if kernel == "sdpa" and causal:
-        return Packing(places, texts, longest, None, kernel)  # padding is behind every token
-    real = places.new_zeros(texts * longest, dtype=torch.bool).index_fill(0, places, True).unflatten(0, (texts, longest))
+        return None  # padding is behind every token
+    texts, longest = real.shape
     allowed = real[:, None, None, :].expand(texts, 1, longest, longest)
     if causal:
-        allowed = allowed & torch.ones(longest, longest, dtype=torch.bool, device=places.device).tril()
+        allowed = allowed & torch.ones(longest, longest, dtype=torch.bool, device=real.device).tril()
     if kernel == "eager":
-        mask = torch.zeros(allowed.shape, dtype=dtype, device=places.device).masked_fill_(~allowed, torch.finfo(dtype).min)
-        return Packing(places, texts, longest, mask, kernel)
-    return Packing(places, texts, longest, allowed, kernel)
+        return torch.zeros(allowed.shape, dtype=dtype, device=real.device).masked_fill_(~allowed, torch.finfo(dtype).min)
+    return allowed
 
 
 def attend(
@@ -95,9 +163,13 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attend text by text: queries, keys and values are ``(1, heads, tokens, head)``; returns ``(1, tokens, heads, head)``."""
     packing = _current[-1]
-    states = [packing.pad(part.transpose(1, 2)).transpose(1, 2) for part in (query, key, value)]
-    output, _ = kernel_of(module, packing.kernel)(module, *states, packing.mask, **options)
-    return packing.pack(output), None
+    kernel = kernel_of(module, packing.kernel)
+    rows = [states[0].transpose(0, 1) for states in (query, key, value)]  # (tokens, heads, head)
+    outputs = []
+    for part in packing.parts:
+        states = [part.pad(row).transpose(1, 2) for row in rows]
+        outputs.append(part.pack(kernel(module, *states, part.mask, **options)[0]))
+    return torch.cat(outputs)[None], None
 
 
 def kernel_of(module: nn.Module, name: str) -> Kernel:
@@ -134,8 +206,7 @@ def same_states(backbone: nn.Module, causal: bool) -> bool:
     device, vocabulary = next(backbone.parameters()).device, int(config.get_text_config(decoder=True).vocab_size)
     lengths = (2, 7, 5)
     ids = (torch.arange(3 * max(lengths), device=device) * 7919 % vocabulary).unflatten(0, (3, max(lengths)))
-    real = torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
-    packing = make_packing(real.flatten().nonzero()[:, 0], ids.shape, causal, backbone)
+    packing = make_packing(Row(lengths, (1, 2)), ids.shape, causal, backbone)
     was_training = backbone.training
     backbone.eval()
     try:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from model_loaders.backbone.packing import make_packing, packed
+from model_loaders.backbone.packing import Packing, make_packing, packed
 from model_loaders.backbone.rope import rows_of
 from model_loaders.designs import Design
+from model_loaders.text.batch import Row
 from pooling import TOKEN_POOLINGS
 
 Reduce = Callable[[Tensor, Tensor], Tensor]
-Pad = Callable[[Tensor], Tensor]
 
 
 def read_states(
@@ -30,7 +30,7 @@ def read_states(
     input_ids: Tensor,
     attention_mask: Tensor | None,
     pool_mask: Tensor,
-    places: Tensor | None = None,
+    row: Row | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Run the backbone and return what the design's pooling reads.
 
@@ -41,16 +41,16 @@ def read_states(
         attention_mask: ``(batch, tokens)``; padding may be on either side. ``None`` where nothing needs hiding: without any
             padding, and in a causal design with padding on the right, which no real token sees.
         pool_mask: ``(batch, tokens)``; the tokens that the pooling may read.
-        places: ``(real tokens,)`` in the batch, where these alone are computed, in one row (`backbone.packing`).
+        row: the real tokens, where these alone are computed (`backbone.packing`).
 
     Returns:
         The states ``(batch, items, hidden)`` and their mask ``(batch, items)``; the mask is ``None`` where every item is
         real. Items are tokens for ``tokens="all"``, else layers (one for ``layers="last"``).
     """
-    if places is not None:
-        packing = make_packing(places, input_ids.shape, design.attention == "causal", backbone)
+    if row is not None:
+        packing = make_packing(row, input_ids.shape, design.attention == "causal", backbone)
         with packed(backbone, packing):
-            return states_of(backbone, design, packing.inputs_of(input_ids), pool_mask, packing.pad)
+            return states_of(backbone, design, packing.inputs_of(input_ids), pool_mask, packing)
     with rows_of(backbone, attention_mask, pool_mask):
         return states_of(backbone, design, inputs_of(input_ids, attention_mask), pool_mask)
 
@@ -84,15 +84,16 @@ def read_layers(
 
 
 def states_of(
-    backbone: nn.Module, design: Design, inputs: dict[str, Any], pool_mask: Tensor, pad: Pad = lambda states: states
+    backbone: nn.Module, design: Design, inputs: dict[str, Any], pool_mask: Tensor, packing: Packing | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Run the backbone and return what `read_states` returns; ``pad`` makes its states ``(batch, tokens, hidden)``."""
+    """Run the backbone and return what `read_states` returns; ``packing`` says how the ``inputs`` are packed."""
     if design.tokens == "all":
-        return pad(backbone(**inputs).last_hidden_state), pool_mask
+        states = backbone(**inputs).last_hidden_state
+        return states if packing is None else packing.pad(states), pool_mask
     of_tokens = TOKEN_POOLINGS[design.tokens].reduce
 
     def reduce(states: Tensor, mask: Tensor) -> Tensor:
-        return of_tokens(pad(states), mask)
+        return of_tokens(states, mask) if packing is None else packing.reduce(of_tokens, states, mask)
 
     if design.layers == "last":
         return reduce(backbone(**inputs).last_hidden_state, pool_mask)[:, None], None  # (batch, 1, hidden)

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Row:
+    """How the real tokens of a batch stand in one row, where the base LLM is to compute these alone (``backbone.packing``).
+
+    Attributes:
+        lengths: real tokens of each text.
+        sizes: the number of texts in each part; those of a part stand together and attend padded to the longest of them.
+    """
+
+    lengths: tuple[int, ...]
+    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -18,24 +30,23 @@ class Batch:
         input_ids: int64.
         attention_mask: 1 where attention may look, or ``None`` where it may look everywhere.
         pool_mask: 1 where pooling may look.
-        places: int64 ``(real tokens,)``: of each real token in the batch, counted row by row, where the base LLM is to compute
-            these alone (``backbone.packing``); ``None`` for the padding, too.
+        row: its real tokens alone; ``None`` where the base LLM is to compute the padding, too.
     """
 
     input_ids: Tensor
     attention_mask: Tensor | None
     pool_mask: Tensor
-    places: Tensor | None = None
+    row: Row | None = None
 
-    def packed(self, lengths: Sequence[int]) -> Batch:
+    def packed(self, lengths: Sequence[int], sizes: Sequence[int] = ()) -> Batch:
         """Let the base LLM compute real tokens alone.
 
         Args:
-            lengths: real tokens of each row, which stand at its left. The mask says the same, but has no values where a step is
+            lengths: real tokens of each text, at its left. The mask says the same, but has no values where a step is
                 planned without memory.
+            sizes: of `Row`; empty for one part.
         """
-        real = np.arange(self.input_ids.shape[1]) < np.array(lengths)[:, None]
-        return replace(self, places=torch.from_numpy(np.flatnonzero(real)))
+        return replace(self, row=Row(tuple(lengths), tuple(sizes) or (len(lengths),)))
 
     def lean(self, causal: bool) -> Batch:
         """Leave out an attention mask that hides nothing: attention kernels are faster without.
@@ -54,7 +65,7 @@ class Batch:
         same = self.pool_mask is self.attention_mask
         ids, pool_mask = (move(one, device) for one in (self.input_ids, self.pool_mask))
         mask = pool_mask if same else None if self.attention_mask is None else move(self.attention_mask, device)
-        return Batch(ids, mask, pool_mask, None if self.places is None else move(self.places, device))
+        return Batch(ids, mask, pool_mask, self.row)
 
 
 def last_places(mask: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from common.errors import UserError
 from model_loaders.backbone.head import LanguageModelHead
 from model_loaders.backbone.rope import rows_of
 from model_loaders.embed_model import EmbedModel
+from model_loaders.text.batch import Row
 
 SCORES_AT_ONCE = 2**26  # fp32 numbers; more are computed in blocks of tokens, and again for the gradient
 
@@ -45,7 +46,7 @@ class MaskedTokenModel(EmbedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None,
         pool_mask: Tensor | None = None,
-        token_places: Tensor | None = None,
+        row: Row | None = None,
         *,
         places: Tensor | None = None,
         targets: Tensor | None = None,
@@ -57,7 +58,7 @@ class MaskedTokenModel(EmbedModel):
             input_ids: ``(batch, tokens)``, no padding where ``places`` are given and no ``attention_mask`` is.
             attention_mask: ``(batch, tokens)`` or ``None``.
             pool_mask: for vectors alone.
-            token_places: for vectors alone.
+            row: for vectors alone.
             places: int64 ``(hidden tokens,)``: numbers of the states that predict them, counted through the rows.
             targets: int64 ``(hidden tokens,)``: their ids.
             texts: int64 ``(batch, tokens)``: number of the text that each token belongs to; attention then stays within a
@@ -67,7 +68,7 @@ class MaskedTokenModel(EmbedModel):
             Two fp32 numbers: the sum of the cross-entropies, and how many tokens scored highest.
         """
         if places is None:
-            return super().forward(input_ids, attention_mask, pool_mask, token_places)
+            return super().forward(input_ids, attention_mask, pool_mask, row)
         assert targets is not None
         inputs: dict[str, Any] = {"input_ids": input_ids, "use_cache": False}
         if texts is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from model_loaders.text.batch import Row
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.tokenizer import TextTokenizer
 from trainers.memory.live_bytes import LiveBytes
@@ -58,15 +59,13 @@ class PeakChunkEncoder(nn.Module):
         self.bytes_a_token = 0.0
         self.anchor = nn.Parameter(next(model.parameters()).new_zeros((), dtype=torch.float32))
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor, token_places: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pool_mask: Tensor, row: Row | None = None) -> Tensor:
         """Return vectors ``(batch, dim)``, real ones or placeholders."""
         with_graph = torch.is_grad_enabled()
         number = self.calls[with_graph]
         self.calls[with_graph] += 1
         shape = (len(input_ids), self.dim)
-        tokens = input_ids.numel() if token_places is None else len(token_places)
+        tokens = input_ids.numel() if row is None else sum(row.lengths)
         if not with_graph and number > 0:
             return input_ids.new_zeros(shape, dtype=torch.float32)
         if with_graph and number % self.chunks not in self.at_peak:
@@ -74,7 +73,7 @@ class PeakChunkEncoder(nn.Module):
             placeholder: Tensor = PlaceholderVectors.apply(self.anchor, block, shape)
             return placeholder
         before = self.live.live
-        vectors: Tensor = self.model(input_ids, attention_mask, pool_mask, token_places)
+        vectors: Tensor = self.model(input_ids, attention_mask, pool_mask, row)
         if with_graph and number == 0:
             self.bytes_a_token = (self.live.live - before) / tokens
         return vectors

@@ -72,6 +72,7 @@ class Chunker:
         grouping: the size of the groups.
         packs_up_to: tokens of a text that the base LLM computes in one row with others, without padding
             (`model_loaders.backbone.packing`); 0 for padded groups.
+        row_tokens: padded tokens of the groups that are packed into one row at most; 0 for a row of each group.
     """
 
     tokenizer: TextTokenizer
@@ -79,6 +80,7 @@ class Chunker:
     causal: bool = False
     grouping: Grouping = CPU_GROUPING
     packs_up_to: int = 0
+    row_tokens: int = 0
 
     def groups(self, lengths: Sequence[int], *, costly_passes: bool = False) -> list[list[int]]:
         """Group texts of these lengths for the forward passes.
@@ -109,11 +111,11 @@ class Chunker:
         return lengths[0] <= self.packs_up_to and sum(lengths) <= (1 - LEAST_PADDING) * padded
 
     def computed_tokens(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[int]:
-        """Return the tokens of each group that the base LLM computes: with padding, unless it packs the group."""
+        """Return the tokens of each chunk that the base LLM computes: with padding, unless it packs the chunk."""
         sizes = []
-        for group in groups:
-            of_group = [lengths[index] for index in group]
-            sizes.append(sum(of_group) if self.packs(of_group) else of_group[0] * len(group))
+        for parts in self._joined(lengths, groups):
+            of_chunk = [lengths[index] for part in parts for index in part]
+            sizes.append(sum(of_chunk) if self.packs(of_chunk) else of_chunk[0] * len(of_chunk))
         return sizes
 
     def pad(
@@ -125,7 +127,7 @@ class Chunker:
         pooled: list[Sequence[int]] | None = None,
         at_least: int = 1,
     ) -> PaddedChunks:
-        """Pad each group of texts to a chunk.
+        """Pad each group of texts, or some that are packed together, to a chunk.
 
         Args:
             ids: token ids of the texts.
@@ -135,20 +137,38 @@ class Chunker:
             at_least: number of chunks to make; those beyond ``groups`` hold one dummy text each, numbered after the texts.
         """
         chunks, order = [], []
-        for group in groups:
+        for parts in self._joined([len(row) for row in ids], groups):
+            group = [index for part in parts for index in part]
             places = None if pooled is None else [pooled[index] for index in group]
-            chunks.append(self._chunk([ids[index] for index in group], places, device))
+            sizes = tuple(map(len, parts))
+            chunks.append(self._chunk([ids[index] for index in group], sizes, places, device))
             order += group
         while len(chunks) < at_least:
-            chunks.append(self._chunk([[self.tokenizer.end_token_id]], None, device))
+            chunks.append(self._chunk([[self.tokenizer.end_token_id]], (1,), None, device))
             order.append(len(order))
         return PaddedChunks(chunks, torch.tensor(order, device=device))
 
-    def _chunk(self, rows: list[list[int]], pooled: list[Sequence[int]] | None, device: torch.device) -> Batch:
+    def _joined(self, lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
+        """Join neighbouring groups that are packed into one row; returns the groups of each row."""
+        rows: list[list[Sequence[int]]] = []
+        most = min(self.chunk_tokens or self.row_tokens, self.row_tokens)
+        space = 0  # that is left in the last row
+        for group, size in zip(groups, padded_sizes(lengths, groups), strict=True):
+            if rows and size <= space and lengths[rows[-1][0][0]] <= self.packs_up_to:
+                rows[-1].append(group)
+                space -= size
+            else:
+                rows.append([group])
+                space = most - size
+        return rows
+
+    def _chunk(
+        self, rows: list[list[int]], sizes: tuple[int, ...], pooled: list[Sequence[int]] | None, device: torch.device
+    ) -> Batch:
         batch = self.tokenizer.pad(rows, pooled)
         lengths = [len(row) for row in rows]
         if self.packs(lengths):
-            batch = batch.packed(lengths)
+            batch = batch.packed(lengths, sizes)
         return batch.lean(self.causal).to(device)
 
 

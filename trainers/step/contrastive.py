@@ -127,7 +127,9 @@ class ContrastiveStep:
         grouping = CPU_GROUPING if on_cpu else gpu_grouping(launch_tokens(model.backbone))
         causal = model.design.attention == "causal"
         up_to = longest_packed(model.backbone, causal) if packing and on_cpu else 0
-        chunker = Chunker(model.tokenizer, chunk_tokens, causal, grouping, up_to)
+        # A trainable pooling that reads tokens computes what is padded, so that its texts stay in groups of similar length.
+        row_tokens = grouping.tokens if up_to and model.design.tokens != "all" else 0
+        chunker = Chunker(model.tokenizer, chunk_tokens, causal, grouping, up_to, row_tokens)
         return cls(chunker, engine, loss or ContrastiveLoss(), processes or ProcessGroup())
 
     def __call__(self, model: nn.Module, batch: TripletBatch, weight: float = 1.0) -> StepResult:
@@ -246,7 +248,7 @@ def step_result(result: LossResult, joined: LossBatch, vectors: Tensor) -> StepR
 
 def encode_chunk(model: nn.Module, chunk: Batch) -> Tensor:
     """Encode one padded chunk; returns ``(texts, dim)``."""
-    vectors: Tensor = model(chunk.input_ids, chunk.attention_mask, chunk.pool_mask, chunk.places)
+    vectors: Tensor = model(chunk.input_ids, chunk.attention_mask, chunk.pool_mask, chunk.row)
     return vectors
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ KERNELS = ("sdpa", "eager")
 
 
 def in_both_ways(model: Any, lengths: tuple[int, ...] = (3, 12, 7, 1)) -> tuple[Tensor, Tensor]:
-    """Return the vectors of texts of these lengths, padded and packed."""
+    """Return the vectors of texts of these lengths, padded, and packed in two parts."""
     batch = model.tokenizer.pad([[4 + (7 * row + 3 * place) % 50 for place in range(n)] for row, n in enumerate(lengths)])
-    packed = batch.packed(lengths).lean(model.design.attention == "causal")
-    assert packed.places is not None and len(packed.places) == sum(lengths)
+    packed = batch.packed(lengths, (1, len(lengths) - 1)).lean(model.design.attention == "causal")
+    assert packed.row is not None and len(packed.row.lengths) == len(lengths)
     with torch.no_grad():
         padded = model(batch.input_ids, batch.attention_mask, batch.pool_mask)
-        return padded, model(packed.input_ids, packed.attention_mask, packed.pool_mask, packed.places)
+        return padded, model(packed.input_ids, packed.attention_mask, packed.pool_mask, packed.row)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -58,12 +59,31 @@ def test_the_gradient_is_that_of_padded_groups(design: str, chunk_tokens: int | 
     assert abs(loss - other_loss) < 1e-6 and relative(packed, padded) < 1e-5
 
 
+def test_groups_share_a_row_within_the_budget(base: Path) -> None:
+    """Texts that the base LLM cannot pack stand alone, and a pooling that reads tokens keeps its groups."""
+    model = new_model("model1", base)
+    ids, groups = [[5] * 9, [6] * 9, [7] * 4, [8] * 3, [9]], [[0, 1], [2, 3], [4]]
+
+    def sizes(**changes: int) -> list[Any]:
+        chunker = replace(ContrastiveStep.of(model, engine(), packing=True).chunker, **changes)
+        padded = chunker.pad(ids, groups, torch.device("cpu"))
+        assert padded.restore(torch.cat([chunk.input_ids[:, 0] for chunk in padded.chunks])).tolist() == [5, 6, 7, 8, 9]
+        return [chunk.row and chunk.row.sizes for chunk in padded.chunks]
+
+    assert sizes() == [(2, 2, 1)]
+    assert sizes(row_tokens=26) == [(2, 2), None]
+    assert sizes(chunk_tokens=9) == [None, (2, 1)]
+    assert sizes(packs_up_to=8) == [None, (2, 1)]
+    assert sizes(row_tokens=0) == [None, (2,), None]
+    assert ContrastiveStep.of(new_model("model4", base), engine(), packing=True).chunker.row_tokens == 0
+
+
 def test_a_batch_without_padding_is_not_packed(base: Path) -> None:
     model = new_model("model1", base)
     step = ContrastiveStep.of(model, engine(), packing=True)
     for rows, packed in (([[5, 6, 7], [8, 9, 4]], False), ([[5, 6, 7], [8]], True)):
         chunk = step.chunker.pad(rows, [[0, 1]], model.device).chunks[0]
-        assert (chunk.places is not None) == packed
+        assert (chunk.row is not None) == packed
         assert step.chunker.computed_tokens([3, len(rows[1])], [[0, 1]]) == [4 if packed else 6]
 
 
@@ -84,7 +104,7 @@ def test_texts_beyond_the_window_are_padded(tmp_path: Path) -> None:
     assert longest_packed(both.backbone, False) == sys.maxsize
     step = ContrastiveStep.of(causal, engine(), packing=True)
     chunks = step.chunker.pad([[5] * 9, [6] * 3, [7] * 8, [8]], [[0, 1], [2, 3]], torch.device("cpu")).chunks
-    assert [chunk.places is None for chunk in chunks] == [True, False]
+    assert [chunk.row is None for chunk in chunks] == [True, False]
 
 
 def test_a_state_that_runs_along_the_row_is_found_by_trying(tmp_path: Path) -> None:
