@@ -34,8 +34,9 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.clock import Measured, Run, measure
+from benchmarks.peer_step import SCALE, backward
 from benchmarks.random_models import ROOT, TINY_BASE
-from benchmarks.training_step import SCALE, Steps, backward, published_loss
+from benchmarks.training_step import Steps, published_loss
 from common.files import read_json, write_json
 from model_loaders import LoadOptions
 from model_loaders.backbone.lora_training import torch_masks
