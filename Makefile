@@ -4,10 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-lowest test-newest bench lint types docs setup clean
+.PHONY: quickstart study-smollm2 test test-slow test-lowest test-newest bench lint types docs setup clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python run_study.py configs/quickstart.yaml
+
+# The same with a real base LLM, which is downloaded. BASE=DIRECTORY takes a copy of it, ARGS=--plan shows the hours.
+study-smollm2: $(VENV)/.installed
+	$(BIN)/python run_study.py configs/studies/smollm2-docstrings.yaml $(if $(BASE),--base_model $(BASE)) $(ARGS)
 
 # Two at a time, whole files to each: several make models or start processes that all their tests share.
 test: lint types

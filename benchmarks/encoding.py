@@ -120,11 +120,17 @@ def matmul_rate() -> float:
 
 
 def operations(model: Any, lengths: np.ndarray) -> float:
-    """Return the operations of the products of real tokens: linear layers without LoRA's, and causal attention."""
-    config = model.backbone.config
-    inner, layers = config.num_attention_heads * config.head_dim, config.num_hidden_layers
+    """Return the operations of the products of real tokens: linear layers without LoRA's, and attention."""
     linear = sum(p.numel() for name, p in model.backbone.named_parameters() if name.endswith("base_layer.weight"))
-    return float(2 * linear * lengths.sum() + layers * 2 * inner * (lengths.astype(float) * (lengths + 1)).sum())
+    return float(2 * linear * lengths.sum() + attention_operations(model, lengths))
+
+
+def attention_operations(model: Any, lengths: np.ndarray) -> float:
+    """Return the operations of scores and values: of half the square and its diagonal where attention is causal."""
+    config = model.backbone.config
+    inner, squares = config.num_attention_heads * config.head_dim, lengths.astype(float) ** 2
+    pairs = (squares + lengths) / 2 if model.design.attention == "causal" else squares
+    return float(config.num_hidden_layers * 4 * inner * pairs.sum())
 
 
 def compare(design: str, name: str, texts: list[str], max_length: int, pairs: int) -> dict[str, float]:

@@ -8,66 +8,34 @@ Each ratio is the seconds of another way over those of ours (or of the dearer se
 in one process, in processor seconds of one thread, so that a busy machine slows both; the value is the ratio of the medians.
 Noise is counted twice: the scatter of the rounds' own ratios in this run, and the ``noise`` of the expected value, the share by
 which ratios of whole runs differ. A ratio fell where even its upper end is below the expected value less its noise. The range
-of commits is from the one that expected.json was measured at to the present one.
+of commits is from the one that the expected value was measured at to the present one. A ratio without an expected value is
+printed and not judged.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import math
-import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.clock import Measured, Run, measure
-from benchmarks.peer_step import SCALE, backward
+from benchmarks.clock import Measured, measure
+from benchmarks.guard_cases import CASES, USUAL, Settings
 from benchmarks.random_models import ROOT, TINY_BASE
-from benchmarks.training_step import Steps, published_loss
-from common.files import read_json, write_json
-from model_loaders import LoadOptions
-from model_loaders.backbone.lora_training import torch_masks
-from model_loaders.create import create
-from model_loaders.embed_model import EmbedModel
-from model_loaders.text.recipe import Recipe
-from trainers.step import contrastive
-from trainers.step.batch import TripletBatch, TripletCollator
-from trainers.step.contrastive import ContrastiveStep
-from trainers.step.engines import SingleProcessEngine
-from trainers.step.loss import ContrastiveLoss
+from common.files import read_json, read_json_or_empty, write_json
 
 EXPECTED = Path(__file__).with_name("expected.json")
 NOISE = 0.08  # share by which ratios of whole runs differ on a busy machine
 ERRORS = 3.0  # standard errors of a median
-WORDS = ("the", "of", "river", "theory", "light", "city", "measure", "early", "cell", "number", "house", "village", "species")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all ratios are measured on.
-
-    Attributes:
-        base: folder of a base LLM.
-        dtype: of its weights; bfloat16 trains under autocast.
-        triplets: of a batch.
-    """
-
-    base: Path = TINY_BASE
-    dtype: str = "float32"
-    triplets: int = 64
 
 
 @dataclass(frozen=True)
@@ -77,129 +45,12 @@ class Expected:
     Attributes:
         ratio: of the medians.
         noise: share of it by which runs differ.
+        commit: that it was measured at; empty where that is not known.
     """
 
     ratio: float
     noise: float = NOISE
-
-
-class Bench:
-    """A model, a batch and its step.
-
-    Args:
-        settings: base LLM and size.
-        dropout: of LoRA.
-    """
-
-    def __init__(self, settings: Settings, dropout: float = 0.0) -> None:
-        lora = json.loads((ROOT / "configs" / "lora.json").read_text()) | {"lora_dropout": dropout}
-        options = LoadOptions(device="cpu", dtype=settings.dtype)
-        torch.manual_seed(0)
-        self.model = create(
-            "model1", settings.base, lora=lora, pooling_sizes={}, recipe=Recipe(max_length=512), options=options
-        ).train()
-        for name, parameter in self.model.named_parameters():
-            if "lora_B" in name:  # it starts at 0, and half of all gradients with it
-                torch.nn.init.normal_(parameter, std=0.01)
-        self.rows = texts(settings.triplets)
-        self.batch: TripletBatch = TripletCollator(self.model.tokenizer, self.model.recipe)(self.rows)
-        loss = ContrastiveLoss(scale=SCALE, mask_duplicates=False)
-        self.contrastive = ContrastiveStep.of(self.model, SingleProcessEngine(), loss=loss)
-        self.steps = Steps(self.model)
-        self.autocast = settings.dtype == "bfloat16"
-
-    def step(self) -> float:
-        """Make one step of training."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            return self.steps.timed(lambda: float(self.contrastive(self.model, self.batch).loss))
-
-    def without_dropout(self) -> float:
-        """Make one step in which nothing is dropped."""
-        dropouts = [module for module in self.model.modules() if isinstance(module, nn.Dropout)]
-        for module in dropouts:
-            module.eval()
-        seconds = self.step()
-        for module in dropouts:
-            module.train()
-        return seconds
-
-
-def texts(count: int) -> list[dict[str, Any]]:
-    """Make triplets of random words, with lengths like those of SQuAD's questions and sentences; the same each time."""
-    numbers = random.Random(0)
-
-    def words(median: float) -> str:
-        length = max(3, round(numbers.lognormvariate(math.log(median), 0.5)))
-        return " ".join(numbers.choices(WORDS, k=length))
-
-    rows = []
-    for _ in range(count):
-        rows.append({"query": words(11), "positive": words(24), "negatives": [words(24)]})
-    return rows
-
-
-def lora_case(settings: Settings) -> tuple[Run, Run]:
-    """A step with LoRA as peft computes it, and with ours."""
-    bench = Bench(settings)
-
-    def pefts() -> float:
-        with mock.patch.object(contrastive, "trained_lora", lambda _: nullcontext()):
-            return bench.step()
-
-    return pefts, bench.step
-
-
-def dropout_case(settings: Settings) -> tuple[Run, Run]:
-    """A step without LoRA's dropout, and with 0.1: 1 where dropout costs nothing."""
-    bench = Bench(settings, dropout=0.1)
-    return bench.without_dropout, bench.step
-
-
-def masks_case(settings: Settings) -> tuple[Run, Run]:
-    """A step with 0.1 of LoRA's dropout in masks of torch, and in ours."""
-    bench = Bench(settings, dropout=0.1)
-
-    def torchs() -> float:
-        with torch_masks():
-            return bench.step()
-
-    return torchs, bench.step
-
-
-def loop_case(settings: Settings) -> tuple[Run, Run]:
-    """A step of the published loop, and ours."""
-    bench = Bench(settings)
-    run = backward(lambda: published_loss(bench.model, bench.batch))
-    return lambda: bench.steps.timed(run), bench.step
-
-
-def encoding_case(settings: Settings) -> tuple[Run, Run]:
-    """Encoding in batches of 64 in the given order with LoRA by peft, as the published evaluation does, and ours."""
-    bench = Bench(dataclasses.replace(settings, triplets=6 * settings.triplets))
-    model = bench.model.eval()
-    documents = [row["positive"] for row in bench.rows]
-    return lambda: published_encoding(model, documents), lambda: model.encode(documents)
-
-
-@torch.inference_mode()
-def published_encoding(model: EmbedModel, documents: Sequence[str]) -> None:
-    """Encode in batches of 64 texts, padded to the longest, with a mask."""
-    for start in range(0, len(documents), 64):
-        batch = model.tokenizer.pad(model.tokenizer.ids(list(documents[start : start + 64]), 512))
-        model.backbone(input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)
-
-
-def dtype_case(settings: Settings) -> tuple[Run, Run]:
-    """A step in fp32, and in bf16 under autocast."""
-    wide, narrow = (Bench(dataclasses.replace(settings, dtype=dtype)) for dtype in ("float32", "bfloat16"))
-    return wide.step, narrow.step
-
-
-CASES: dict[str, Callable[[Settings], tuple[Run, Run]]] = {
-    "lora": lora_case, "dropout": dropout_case, "masks": masks_case, "loop": loop_case, "encoding": encoding_case,
-    "bf16": dtype_case,
-}  # fmt: skip
-USUAL = ("lora", "dropout", "masks", "loop", "encoding")
+    commit: str = ""
 
 
 def fallen(measured: Mapping[str, Measured], expected: Mapping[str, Expected]) -> list[str]:
@@ -276,9 +127,12 @@ def measure_all(names: Sequence[str], settings: Settings, rounds: int) -> dict[s
 
 
 def write(measured: Mapping[str, Measured], path: Path) -> None:
-    """Keep ratios as the expected ones, with where they were measured."""
-    ratios = {name: {"ratio": round(now.ratio, 3), "noise": NOISE} for name, now in measured.items()}
-    write_json({"commit": commit(), "processor": processor(), "ratios": ratios}, path)
+    """Keep ratios as the expected ones; others of the same processor stay as they are."""
+    kept: Mapping[str, Any] = read_json_or_empty(path)
+    ratios = dict(kept["ratios"]) if kept.get("processor") == processor() else {}
+    for name, now in measured.items():
+        ratios[name] = {"ratio": round(now.ratio, 3), "noise": NOISE, "commit": commit()}
+    write_json({"processor": processor(), "ratios": ratios}, path)
     print(f"written to {path}")
 
 
@@ -289,14 +143,14 @@ def judge(measured: Mapping[str, Measured], path: Path) -> int:
     if kept["processor"] != processor():
         print(f"note: expected were measured on {kept['processor']}; this is {processor()}: write your own with --write")
     for name in sorted(set(measured) - set(expected)):
-        print(f"{name}: nothing is expected yet; --write keeps it")
-    names = fallen(measured, expected)
+        print(f"{name}: not judged, nothing is expected yet; --write keeps it")
+    names, judged = fallen(measured, expected), len(set(measured) & set(expected))
     for name in names:
         now, before = measured[name], expected[name]
         lost = 1.0 - now.ratio / before.ratio
-        print(f"{name} FELL by {lost:.0%}, from {before.ratio:.2f} to {now.ratio:.2f}, in {commits_since(kept['commit'])}")
+        print(f"{name} FELL by {lost:.0%}, from {before.ratio:.2f} to {now.ratio:.2f}, in {commits_since(before.commit)}")
     if not names:
-        print(f"no ratio of {len(measured)} fell since {kept['commit'] or 'they were written down'}")
+        print(f"no ratio fell, of {judged} that were judged; {len(measured) - judged} were not")
     return 1 if names else 0
 
 

@@ -18,11 +18,15 @@ from study.systems import flags_of_rows
 def flag_words(flags: Mapping[str, Any]) -> list[str]:
     """Return flags as words of a command line: a list's members one by one, a mapping as JSON.
 
-    >>> flag_words({"seeds": [1, 2], "lora_config": {"r": 4}})
+    A flag with no value, or an empty list, is left out: so a setting takes back what the common flags say.
+
+    >>> flag_words({"seeds": [1, 2], "lora_config": {"r": 4}, "eval_tasks": []})
     ['--seeds', '1', '2', '--lora_config', '{"r": 4}']
     """
     words = []
     for name, value in flags.items():
+        if value is None or value == []:
+            continue
         words.append(f"--{name}")
         if isinstance(value, list):
             words += map(str, value)

@@ -29,7 +29,7 @@ from evaluation.tasks.schemas import SCHEMAS, TaskRow
 from evaluation.tasks.smaller import drawn, make_smaller
 from study.real_data.layout import CLUSTERINGS, MOST_ROWS, make_clustering, mix_entry, training_files, write_mix
 
-ROWS, QUERIES = 700, 300
+ROWS, QUERIES = 300, 100
 # Clusterings that are classification tasks too: fewer than eight have sources of their own.
 CLASSIFICATIONS = {
     "FewRelClassification": "FewRelClustering",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import clock, guard
+from benchmarks import clock, guard, guard_cases
 from benchmarks.clock import Measured, measure, of_rounds
 from benchmarks.guard import Expected, fallen, judge
 from common.errors import UserError
+from model_loaders.embed_model import EmbedModel
 
 
 def test_the_ratio_is_that_of_the_medians_and_outliers_do_not_count() -> None:
@@ -60,13 +63,20 @@ def test_a_fall_is_named_with_the_commits(
     path = tmp_path / "expected.json"
     guard.write({"step": Measured(2.0, 0.01), "dropout": Measured(0.9, 0.01)}, path)
     kept = json.loads(path.read_text())
-    assert kept["commit"] == "bbbb" and kept["ratios"]["step"] == {"ratio": 2.0, "noise": guard.NOISE}
-    path.write_text(json.dumps({**kept, "commit": "aaaa"}))
+    assert kept["ratios"]["step"] == {"ratio": 2.0, "noise": guard.NOISE, "commit": "bbbb"}
+    kept["ratios"]["step"]["commit"] = "aaaa"
+    path.write_text(json.dumps(kept))
     capsys.readouterr()
     assert judge({"step": Measured(1.0, 0.01), "dropout": Measured(0.9, 0.01)}, path) == 1
     assert capsys.readouterr().out == "step FELL by 50%, from 2.00 to 1.00, in aaaa..bbbb (2 commits)\n"
     assert judge({"step": Measured(2.0, 0.01)}, path) == 0
-    assert "no ratio of 1 fell since aaaa" in capsys.readouterr().out
+    assert capsys.readouterr().out == "no ratio fell, of 1 that were judged; 0 were not\n"
+    guard.write({"dropout": Measured(0.8, 0.01)}, path)  # one alone: the other stays, with its commit
+    kept = json.loads(path.read_text())["ratios"]
+    assert kept["step"]["commit"] == "aaaa" and kept["dropout"] == {"ratio": 0.8, "noise": guard.NOISE, "commit": "bbbb"}
+    monkeypatch.setattr(guard, "processor", lambda: "another")
+    guard.write({"step": Measured(1.0, 0.01)}, path)
+    assert set(json.loads(path.read_text())["ratios"]) == {"step"}
 
 
 def test_another_processor_and_a_missing_repository_are_said(
@@ -78,15 +88,15 @@ def test_another_processor_and_a_missing_repository_are_said(
     monkeypatch.setattr(guard, "processor", lambda: "another")
     assert judge({"step": Measured(1.0, 0.01), "new": Measured(1.0, 0.0)}, path) == 1
     told = capsys.readouterr().out
-    assert "this is another" in told and "new: nothing is expected yet" in told
+    assert "this is another" in told and "new: not judged, nothing is expected yet" in told
     assert "in a range of commits that is not known" in told
     with pytest.raises(UserError):
         judge({}, tmp_path / "missing.json")
 
 
 def test_texts_are_the_same_each_time() -> None:
-    rows = guard.texts(40)
-    assert rows == guard.texts(40) and len({row["query"] for row in rows}) == 40
+    rows = guard_cases.texts(40)
+    assert rows == guard_cases.texts(40) and len({row["query"] for row in rows}) == 40
     assert all(3 <= len(row["query"].split()) < len(" ".join(row["negatives"])) for row in rows)
 
 
@@ -99,5 +109,26 @@ def test_both_sides_of_every_ratio_run(name: str, base: Path) -> None:
 
 def test_the_expected_file_is_of_known_ratios() -> None:
     kept = json.loads(guard.EXPECTED.read_text(encoding="utf-8"))
-    assert set(kept["ratios"]) <= set(guard.CASES) and kept["commit"]
-    assert all(Expected(**values).ratio > 0 for values in kept["ratios"].values())
+    assert set(kept["ratios"]) <= set(guard.CASES)
+    expected = [Expected(**values) for values in kept["ratios"].values()]
+    assert all(value.ratio > 0 and value.commit for value in expected)
+
+
+def test_a_planted_slow_down_is_named(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, settings = tmp_path / "expected.json", guard_cases.Settings(base, triplets=2)
+    names = ("encoding", "pooling")
+    guard.write(guard.measure_all(names, settings, 3), path)
+    encode = EmbedModel.encode
+
+    def slow(model: EmbedModel, *words: Any, **options: Any) -> np.ndarray:
+        for _ in range(9):
+            encode(model, *words, **options)
+        return encode(model, *words, **options)
+
+    monkeypatch.setattr(EmbedModel, "encode", slow)
+    capsys.readouterr()
+    assert judge(guard.measure_all(names, settings, 3), path) == 1
+    lines = capsys.readouterr().out.splitlines()[len(names) :]
+    assert len(lines) == 1 and lines[0].startswith("encoding FELL by ") and ("commit" in lines[0])

@@ -35,6 +35,7 @@ from study.published import design_of
 from study.report import attention_mass
 from study.report.compare import passed_over
 from study.report.leakage import find_leakage
+from study.report.scores_by_step import scores_by_step
 from study.study import Study
 from study.training import COST_FILE
 from study.tuning.table import tuning_finding
@@ -87,11 +88,11 @@ def write_study_json(study: Study, gains: TextTable | None = None) -> None:
 
 
 def findings(study: Study) -> list[dict[str, Any]]:
-    """Return what was measured beside scores: the search of settings, and the probes."""
-    measured = findings_of_study(study.output_dir)
+    """Return what was measured beside scores: the search of settings, checkpoints of training, and the probes."""
+    measured = [asdict(finding) for finding in scores_by_step(study.cells)]
     if study.tuning is not None:
-        return [asdict(tuning_finding(study, study.tuning)), *measured]
-    return measured
+        measured.insert(0, asdict(tuning_finding(study, study.tuning)))
+    return [*measured, *findings_of_study(study.output_dir)]
 
 
 def look_for_leakage(study: Study) -> tuple[list[dict[str, Any]] | None, list[str]]:

@@ -135,6 +135,8 @@ def test_shipped_studies_are_valid(path: Path, tmp_path: Path, monkeypatch: pyte
             mix.write_text("- name: train.jsonl\n")
             (tmp_path / "train.jsonl").write_text('{"query": "q", "positive": "p"}\n')
             flags["dataset_config"] = str(mix)
+        for task in flags.get("eval_tasks", []):
+            (tmp_path / task).mkdir(parents=True)
     inputs = Inputs(
         bases={name: str(ROOT / "quickstart" / "base") for name in config.base_models},
         base_keys=dict.fromkeys(config.base_models, "base"),
