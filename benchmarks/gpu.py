@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.peer_step import Peer
 from benchmarks.random_models import SHAPES, random_model
-from benchmarks.training_step import Peer, operations, published_head
+from benchmarks.training_step import operations, published_head
 from model_loaders.backbone.states import read_states
 from model_loaders.embed_model import EmbedModel
 from trainers.step.batch import TripletBatch

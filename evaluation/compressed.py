@@ -149,7 +149,7 @@ def score_settings(args: argparse.Namespace) -> None:
     tasks = find_tasks(args.tasks, args.data_dir)
     rows, memory = [], Memory(model)
     for setting in settings:  # the first is float32 of all numbers: it fills the memory
-        rows.append(score(CompressedEncoder(memory, setting, args.name), tasks, args.output_dir))
+        rows.append(score(CompressedEncoder(memory, setting, args.name), tasks, args.output_dir, args.prompts))
         print(line_of(rows[-1], rows[0]), flush=True)
     write_table(rows, args.output_dir / "compression.csv", Path(args.adapter).name)
     draw(rows, args.output_dir / "compression.svg")
@@ -169,9 +169,9 @@ def settings_of(width: int, dimensions: list[int], precisions: list[str]) -> lis
     return settings
 
 
-def score(encoder: CompressedEncoder, tasks: list[TaskSpec], output_dir: Path) -> Row:
-    """Score one setting."""
-    evaluation = evaluate(encoder, tasks, output_dir)
+def score(encoder: CompressedEncoder, tasks: list[TaskSpec], output_dir: Path, prompts: str | None = None) -> Row:
+    """Score one setting; ``prompts`` is that of `EvaluationOptions`."""
+    evaluation = evaluate(encoder, tasks, output_dir, prompts=prompts)
     scores = {}
     for task in tasks:
         value = evaluation.score(task.name)

@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--name", help="of the results, with {dimensions} and {precision} (default: DESIGN_{dimensions}_{precision})"
     )
+    parser.add_argument("--prompts", choices=("mteb", "own", "none"), help="as in run_mteb.py (default: the manifest decides)")
     parser.add_argument("--base_model", help="where the base model is, if not where the manifest says")
     parser.add_argument("--cache_dir", help="hub cache")
     parser.add_argument("--device", help="such as cpu or cuda:1; the GPU where there is one")

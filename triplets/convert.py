@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the input cannot be read, or the output not written.
     """
-    report = ConversionReport()
-    facts: Row = {name: str(value) for name, value in vars(args).items()}
+    report = ConversionReport(skip_invalid=args.on_invalid_rows == "skip")
+    facts: Row = {name: str(value) for name, value in vars(args).items() if (name, value) != ("on_invalid_rows", "error")}
     with working(args.output, facts, [args.input, *args.leave_out]) as store:
         write_rows(maker_of(args, store, report), store, args.output, report, facts)
     print(report.as_text())
@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
         kind.add_argument("input", type=Path, help="file or folder: JSON lines, Parquet, CSV or TSV")
         kind.add_argument("output", type=Path, help="JSON lines to write")
         kind.add_argument("--leave_out", nargs="+", type=Path, default=[], help="evaluation sets, none of whose texts is used")
+        kind.add_argument("--on_invalid_rows", choices=("error", "skip"), default="error", help="stop, or leave out and count")
     for kind in (classes, sts):
         kind.add_argument("--negatives", type=int, default=7, help="of each row at most (default: 7)")
     return parser

@@ -38,7 +38,7 @@ class Part:
     """Neighbouring texts of a row that attend together, padded to the longest of them.
 
     Attributes:
-        tokens: of the row, those of these texts.
+        tokens: real tokens of these texts.
         places: ``(real tokens,)`` int64, of each of them in the padded texts; ``None`` where all texts are as long.
         rows: of the batch, these texts.
         longest: tokens of the longest one.
@@ -46,19 +46,18 @@ class Part:
             look; ``None`` for sdpa's own causal mask.
     """
 
-    tokens: slice
+    tokens: int
     places: Tensor | None
     rows: slice
     longest: int
     mask: Tensor | None
 
-    def pad(self, row: Tensor) -> Tensor:
-        """Return ``(texts, longest, …)`` of a row ``(all tokens, …)``, zeros where a text has ended."""
-        texts, own = self.rows.stop - self.rows.start, row[self.tokens]
-        flat = own
+    def pad(self, states: Tensor) -> Tensor:
+        """Return ``(texts, longest, …)`` of states ``(tokens, …)``, zeros where a text has ended."""
+        texts, flat = self.rows.stop - self.rows.start, states
         if self.places is not None:
-            flat = own.new_zeros((texts * self.longest, *own.shape[1:])).index_copy(0, self.places, own)
-        return flat.view(texts, self.longest, *own.shape[1:])
+            flat = states.new_zeros((texts * self.longest, *states.shape[1:])).index_copy(0, self.places, states)
+        return flat.view(texts, self.longest, *states.shape[1:])
 
     def pack(self, padded: Tensor) -> Tensor:
         """Return the real tokens ``(tokens, …)`` of ``(texts, longest, …)``."""
@@ -104,7 +103,15 @@ class Packing:
             row: states ``(1, tokens, hidden)``.
             mask: ``(texts, longest)``, of the batch.
         """
-        return torch.cat([of_tokens(part.pad(row[0]), mask[part.rows, : part.longest]) for part in self.parts])
+        reduced = []
+        for part, states in zip(self.parts, self.split(row[0]), strict=True):
+            reduced.append(of_tokens(part.pad(states), mask[part.rows, : part.longest]))
+        return torch.cat(reduced)
+
+    def split(self, row: Tensor) -> tuple[Tensor, ...]:
+        """Return the tokens of each part of ``(tokens, …)``; the gradient of each slice apart would be a whole row."""
+        states: tuple[Tensor, ...] = row.split([part.tokens for part in self.parts])
+        return states
 
 
 _current: list[Packing] = []  # of the forward pass that runs; a pass that packs is one of training, in one thread
@@ -123,14 +130,14 @@ def make_packing(row: Row, shape: Sequence[int], causal: bool, backbone: nn.Modu
     kernel, dtype, device = model.config._attn_implementation, model.dtype, model.device
     texts, longest = shape
     parts: list[Part] = []
-    text = token = 0
+    text = 0
     for size in row.sizes:
         real = real_tokens(row.lengths[text : text + size])
         count, width = int(real.sum()), real.shape[1]
         places = None if count == real.size else places_of(real, device)
         mask = mask_of(torch.from_numpy(real).to(device), causal, kernel, dtype)
-        parts.append(Part(slice(token, token + count), places, slice(text, text + size), width, mask))
-        text, token = text + size, token + count
+        parts.append(Part(count, places, slice(text, text + size), width, mask))
+        text += size
     return Packing(places_of(real_tokens(row.lengths, longest), device), texts, longest, tuple(parts), kernel)
 
 
@@ -164,11 +171,11 @@ def attend(
     """Attend text by text: queries, keys and values are ``(1, heads, tokens, head)``; returns ``(1, tokens, heads, head)``."""
     packing = _current[-1]
     kernel = kernel_of(module, packing.kernel)
-    rows = [states[0].transpose(0, 1) for states in (query, key, value)]  # (tokens, heads, head)
+    rows = [packing.split(states[0].transpose(0, 1)) for states in (query, key, value)]  # (tokens, heads, head)
     outputs = []
-    for part in packing.parts:
-        states = [part.pad(row).transpose(1, 2) for row in rows]
-        outputs.append(part.pack(kernel(module, *states, part.mask, **options)[0]))
+    for part, *states in zip(packing.parts, *rows, strict=True):
+        padded = [part.pad(state).transpose(1, 2) for state in states]
+        outputs.append(part.pack(kernel(module, *padded, part.mask, **options)[0]))
     return torch.cat(outputs)[None], None
 
 

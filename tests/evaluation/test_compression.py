@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ from tests.tiny import WORDS, new_model
 
 def test_a_table_and_a_plot(base: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(new_model("causal_mean", base), tmp_path / "adapter")
-    out, flags = tmp_path / "out", ["--tasks", "TinySTS", "TinyRetrieval", "--dimensions", "8", "--device", "cpu"]
+    out, flags = (
+        tmp_path / "out",
+        ["--tasks", "TinySTS", "TinyRetrieval", "--dimensions", "8", "--prompts", "own", "--device", "cpu"],
+    )
     assert main([str(tmp_path / "adapter"), "--data_dir", str(data_dir), "--output_dir", str(out), *flags]) == 0
     rows = list(csv.DictReader((out / "compression.csv").open()))
     assert [(row["dimensions"], row["precision"], row["bytes"]) for row in rows] == [
@@ -29,6 +33,8 @@ def test_a_table_and_a_plot(base: Path, data_dir: Path, tmp_path: Path, capsys: 
     assert abs(float(rows[0]["mean"]) - float(rows[1]["mean"])) < 0.02 < abs(float(rows[0]["mean"]) - float(rows[5]["mean"]))
     assert b"</svg>" in (out / "compression.svg").read_bytes()
     assert "mean score" in capsys.readouterr().out
+    sources = {json.loads(path.read_text())["recipe"]["prompts"]["source"] for path in out.rglob("recipes/*.json")}
+    assert sources == {"own"}, "no task's own prompt, which the adapter has not seen"
 
 
 def test_each_text_is_encoded_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ class ConversionReport:
         left_out: rows that were left out, by reason.
         notes: other counts, such as rows with fewer negatives than wanted.
         sample: the first rows written.
+        skip_invalid: whether rows that cannot be used are left out and counted; else the first of them is an error.
     """
 
     read: int = 0
@@ -41,6 +42,7 @@ class ConversionReport:
     left_out: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     sample: list[Row] = field(default_factory=list)
+    skip_invalid: bool = False
 
     def counts(self) -> dict[str, object]:
         """Return the counts as JSON values, without the sample."""
@@ -114,16 +116,21 @@ def read_into(store: Store, path: Path, report: ConversionReport, take: Callable
     """Hand the rows of a file or folder over with their places, and save now and then; saved rows are not handed over again.
 
     Raises:
-        UserError: a row is no object.
+        UserError: a row cannot be used, and the report does not skip such rows.
     """
     report.go_on(store.get("report"))
     if store.get("all read", False):
         return
     for place, row in islice(placed_rows(path), report.read, None):
-        if not isinstance(row, dict):
-            raise UserError(f"{place}: expected an object, found {row!r:.60}")
         report.read += 1
-        take(place, row)
+        try:
+            if not isinstance(row, dict):
+                raise UserError(f"{place}: expected an object, found {row!r:.60}")
+            take(place, row)
+        except UserError as error:
+            if not report.skip_invalid:
+                raise UserError(f"{error}. Correct the row, or leave such rows out with --on_invalid_rows skip") from error
+            report.left_out["rows that cannot be used: a text, label or score is missing, empty or of another type"] += 1
         if report.read % stores.SAVED_EVERY == 0:
             store.save({"report": report.state()})
     store.save({"report": report.state(), "all read": True})
@@ -145,7 +152,9 @@ def text_of(row: Row, names: Iterable[str], place: str) -> str:
     for name in names:
         if name in row:
             value = row[name]
-            if not isinstance(value, str) or not value.strip():
+            if isinstance(value, str) and not value.strip():
+                raise UserError(f"{place}: {name!r} is empty")
+            if not isinstance(value, str):
                 raise UserError(f"{place}: {name!r} must be a text, found {value!r:.60}")
             return value
     raise UserError(f"{place}: no key {' or '.join(map(repr, names))} (the keys are: {', '.join(row)})")

@@ -226,6 +226,18 @@ def test_another_input_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read(tmp_path / "out") == [{"query": "p", "positive": "h", "negative": []}]
 
 
+def test_rows_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first one is an error that says how to leave them out; left out, they are counted."""
+    rows = [{"text": " ", "label": "x"}, {"text": "b"}, *({"text": f"t{k}", "label": "xy"[k % 2]} for k in range(6))]
+    words = ["classes", str(write(tmp_path / "rows.jsonl", rows)), str(tmp_path / "out.jsonl")]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "rows.jsonl:1: 'text' is empty" in error and "--on_invalid_rows skip" in error
+    assert main([*words, "--on_invalid_rows", "skip"]) == 0
+    report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
+    assert report["read"] == 8 and report["written"] == 6 and list(report["left_out"].values()) == [2]
+
+
 @pytest.mark.parametrize(
     ("kind", "row", "told"),
     [
