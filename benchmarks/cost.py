@@ -32,6 +32,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.gpu import batch_of
 from benchmarks.operations import counted_operations
 from benchmarks.random_models import SHAPES, random_model
+from trainers.memory.fake_masks import masks_of_real_batches
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.plan_config import give_device
 from trainers.step.contrastive import ContrastiveStep
@@ -88,6 +89,7 @@ def cost(
     step = ContrastiveStep.of(model, SingleProcessEngine(), device, chunk_tokens=chunk_tokens)
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
+        masks_of_real_batches(),
         LiveBytes(held) as live,
         counted_operations() as counted,
         autocast,

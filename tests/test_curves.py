@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import masking_utils
 
 from benchmarks import cost_curves, long_texts
 from benchmarks.cost_curves import POINT, Point, taken
@@ -15,6 +16,7 @@ from benchmarks.encoding import attention_operations, operations
 from benchmarks.operations import counted_operations
 from benchmarks.random_models import random_model
 from model_loaders.embed_model import EmbedModel
+from trainers.memory.fake_masks import masks_of_real_batches
 
 DESIGNS = ("causal_mean", "bidirectional_mean")
 
@@ -75,7 +77,9 @@ def test_a_step_is_predicted_and_measured(monkeypatch: pytest.MonkeyPatch, capsy
     tiny = replace(POINT, triplets=4, tokens=16, layers=2)
     eos = Point("model1", triplets=1, tokens=16, layers=2)
     assert replace(eos, layers=4).predicted().operations == pytest.approx(2 * eos.predicted().operations, rel=0.03)
-    assert replace(eos, tokens=160).predicted().operations > 11 * eos.predicted().operations  # attention's square
+    short, long = (replace(eos, tokens=tokens).predicted() for tokens in (256, 1024))
+    assert 7 < long.operations / short.operations < 10  # half of the square of attention
+    assert long.above < 4.2 * short.above  # and no mask of that square
     cached = Point("model1", triplets=8, tokens=4, layers=2, chunk_tokens=32)
     alone = replace(cached, chunk_tokens=None)
     assert 1.3 < cached.predicted().operations / alone.predicted().operations < 1.6  # the first pass once more
@@ -104,3 +108,12 @@ def test_several_processes_are_measured(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_curves_have_the_sizes_that_are_asked_for() -> None:
     assert [point.triplets for point in cost_curves.CURVES["batch"]] == [64, 1024, 16384]
     assert cost_curves.CURVES["length"][-1].tokens == 8192 and cost_curves.CORPUS[-1] == 1_000_000
+
+
+def test_masks_of_real_batches_end_with_the_block() -> None:
+    before = masking_utils.find_packed_sequence_indices
+    positions = torch.tensor([[0, 1, 0, 1]])
+    with pytest.raises(KeyError), masks_of_real_batches():
+        assert masking_utils.find_packed_sequence_indices(positions) is None
+        raise KeyError
+    assert masking_utils.find_packed_sequence_indices is before and before(positions) is not None
