@@ -1,7 +1,7 @@
 """The cost of a training step: a simple model of its time, memory and communication, and measured curves beside it.
 
     python benchmarks/cost.py --shape mistral-7b --design model3 --triplets 64 --tokens 512 --rate 700e12 --efficiency 0.5
-    python benchmarks/cost.py --measure [--threads 1]        # curves on this CPU, and what the model says of them
+    python benchmarks/cost.py --measure        # benchmarks/cost_curves.py: curves on this CPU beside what the model says
 
 Operations and memory are counted by running the trainer's own step on tensors without memory. The model then says::
 
@@ -18,11 +18,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import statistics
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,22 +27,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-import torch.distributed as dist
-from accelerate import Accelerator
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.clock import clock
 from benchmarks.gpu import batch_of
+from benchmarks.operations import counted_operations
 from benchmarks.random_models import SHAPES, random_model
+from trainers.memory.fake_masks import masks_of_real_batches
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.plan_config import give_device
 from trainers.step.contrastive import ContrastiveStep
-from trainers.step.engines import Engine, SingleProcessEngine
-from trainers.step.gather import ProcessGroup
-
-TINY_POOLING = {"latents": 64, "heads": 4, "head_dim": 32}
+from trainers.step.engines import SingleProcessEngine
 
 
 @dataclass(frozen=True)
@@ -98,8 +89,9 @@ def cost(
     step = ContrastiveStep.of(model, SingleProcessEngine(), device, chunk_tokens=chunk_tokens)
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
+        masks_of_real_batches(),
         LiveBytes(held) as live,
-        FlopCounterMode(display=False) as counted,
+        counted_operations() as counted,
         autocast,
     ):
         step(model, batch)
@@ -138,99 +130,9 @@ def plan(args: argparse.Namespace) -> None:
         )
 
 
-# The values of each curve; the first of each is the point that all curves share.
-POINT: dict[str, Any] = {"design": "model3", "triplets": 8, "tokens": 64, "num_hidden_layers": 4, "latents": 64}
-CURVES: dict[str, list[Any]] = {
-    "triplets": [8, 16, 32],
-    "tokens": [64, 128, 256],
-    "num_hidden_layers": [4, 8, 16],
-    "latents": [64, 256, 1024],
-    "design": ["model3", "model1", "model2", "model4", "model5"],
-}
-
-
-def measured_seconds(point: dict[str, Any], steps: int = 3) -> float:
-    """Return the median time of a step on the CPU, in processor seconds where there is one thread."""
-    torch.manual_seed(0)
-    sizes = TINY_POOLING | {"latents": point["latents"]}
-    model = random_model(point["design"], "small", pooling_sizes=sizes, num_hidden_layers=point["num_hidden_layers"]).train()
-    batch = batch_of(point["triplets"], point["tokens"], 8192)
-    step = ContrastiveStep.of(model, SingleProcessEngine())
-    times = []
-    for _ in range(steps + 1):
-        model.zero_grad()
-        begin = clock()
-        step(model, batch)
-        times.append(clock() - begin)
-    return statistics.median(times[1:])
-
-
-def predicted_cost(point: dict[str, Any]) -> Cost:
-    """Count what a point of the curves costs."""
-    sizes, layers = TINY_POOLING | {"latents": point["latents"]}, point["num_hidden_layers"]
-    return cost(
-        point["design"],
-        "small",
-        point["triplets"],
-        point["tokens"],
-        pooling_sizes=sizes,
-        dtype=torch.float32,
-        num_hidden_layers=layers,
-    )
-
-
-def measure() -> None:
-    """Print curves beside the model, whose only number from this machine is the rate at the point that all curves share."""
-    rate = predicted_cost(POINT).operations / measured_seconds(POINT)
-    print(f"{rate / 1e9:.0f} G operations/s at {POINT}")
-    print("varied             value    measured   predicted   measured / predicted")
-    for name, values in CURVES.items():
-        for value in values:
-            point = POINT | {name: value}
-            seconds, predicted = measured_seconds(point), predicted_cost(point).seconds(rate)
-            print(f"{name:18} {value!s:>6} {seconds:10.3f} s {predicted:9.3f} s {seconds / predicted:10.2f}", flush=True)
-
-
-def processes(count: int) -> None:
-    """Time steps of this many gloo processes, each with the batch of the shared point, in a second launch of this script."""
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", __file__, "--worker"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    print(done.stdout, end="")
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-
-
-def worker() -> None:
-    """Be one of several processes; the first prints the time of a step, and of a reduction of its gradients alone."""
-    accelerator = Accelerator(cpu=True)
-    torch.set_num_threads(1)
-    sizes = TINY_POOLING | {"latents": POINT["latents"]}
-    model = random_model(POINT["design"], "small", pooling_sizes=sizes, num_hidden_layers=POINT["num_hidden_layers"]).train()
-    batch = batch_of(POINT["triplets"], POINT["tokens"], 8192)
-    several = accelerator.num_processes > 1
-    wrapped = DistributedDataParallel(model) if several else model
-    step = ContrastiveStep.of(
-        model,
-        Engine(accelerator),
-        processes=ProcessGroup(accelerator.num_processes, accelerator.process_index),
-    )
-    flat = torch.zeros(sum(p.numel() for p in model.parameters() if p.requires_grad))
-    times, reductions = [], []
-    for _ in range(6):
-        model.zero_grad()
-        begin = time.perf_counter()
-        step(wrapped, batch)
-        times.append(time.perf_counter() - begin)
-        begin = time.perf_counter()
-        if several:
-            dist.all_reduce(flat)
-        reductions.append(time.perf_counter() - begin)
-    if accelerator.is_main_process:
-        print(
-            f"{accelerator.num_processes} processes: {statistics.median(times[1:]):.3f} s a step by the clock, "
-            f"a reduction of {4 * len(flat) / 1e6:.1f} MB alone {statistics.median(reductions[1:]):.3f} s"
-        )
-    accelerator.end_training()
+def measure() -> int:
+    """Print curves on this CPU beside the model; returns the exit status."""
+    return subprocess.run([sys.executable, str(Path(__file__).with_name("cost_curves.py"))]).returncode
 
 
 def main() -> None:
@@ -247,18 +149,12 @@ def main() -> None:
     parser.add_argument("--gpu_link", type=float, default=200e9, help="bytes/s between the GPUs of a node (200e9)")
     parser.add_argument("--node_link", type=float, default=20e9, help="bytes/s of a node's network, for each ring (20e9)")
     parser.add_argument("--measure", action="store_true", help="curves on this CPU beside the model")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help="for the plan; curves are measured with one")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if args.worker:
-        worker()
-    elif args.measure:
-        measure()
-        processes(1)
-        processes(2)
-    else:
-        plan(args)
+    if args.measure:
+        raise SystemExit(measure())
+    plan(args)
 
 
 if __name__ == "__main__":

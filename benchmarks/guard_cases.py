@@ -18,9 +18,10 @@ from torch import nn
 
 from benchmarks.clock import Run
 from benchmarks.encoding import sentence_transformer
+from benchmarks.peer_step import SCALE, Peer, backward
 from benchmarks.pooling import published
 from benchmarks.random_models import ROOT, TINY_BASE
-from benchmarks.training_step import SCALE, Peer, Steps, backward, published_loss
+from benchmarks.training_step import Steps, published_loss
 from model_loaders import LoadOptions
 from model_loaders.backbone.lora_training import torch_masks
 from model_loaders.create import create

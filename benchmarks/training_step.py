@@ -52,7 +52,7 @@ from trainers.step.loss import ContrastiveLoss
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = ("groups", "published", "sentence-transformers")  # beside ours
 # Differences of loss and gradient (relative norm) beyond which two sides do not compute the same.
-APART = {"float32": (1e-4, 1e-4), "bfloat16": (5e-2, 0.2)}
+APART = {"float32": (1e-4, 1e-4), "bfloat16": (0.1, 0.2)}  # sentence-transformers rounds scores to bfloat16
 
 
 def read_triplets(path: Path, count: int, seed: int = 0) -> list[dict[str, Any]]:

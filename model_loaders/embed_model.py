@@ -39,6 +39,7 @@ class EmbedModel(nn.Module):
         base_model: which base LLM this is.
         trained_dimensions: widths that the vectors were trained to be cut to (Matryoshka), the widest first; empty for none.
         fitting_tokens: padded tokens of a batch that fits the memory, once a larger one did not; see ``encode``.
+        packs_up_to: tokens of a text that is encoded without padding (`encoding.packed_up_to`); ``None`` until that was tried.
         system: name of the published model or foreign folder that it was loaded from; empty for adapters of the designs.
     """
 
@@ -66,6 +67,7 @@ class EmbedModel(nn.Module):
         self.base_model = base_model
         self.trained_dimensions: tuple[int, ...] = ()
         self.fitting_tokens: int | None = None
+        self.packs_up_to: int | None = None
         self.system = ""
 
     @property

@@ -1,8 +1,9 @@
 """Texts become vectors: tokenised once, sorted by length, in batches under a budget of tokens, back in their order.
 
-The way of a batch is chosen for speed where that changes no vector: no attention mask where no token can see padding, LoRA
-in one matrix product (``merged_lora``), nothing kept that the design does not read, and on a GPU little waiting: ids are copied
-from pinned memory, and vectors are fetched in large pieces. What is left is one flag that transformers reads of each batch.
+The way of a batch is chosen for speed where that changes no vector: no attention mask where no token can see padding, no
+padding where attention is eager, LoRA in one matrix product (``merged_lora``), nothing kept that the design does not read, and
+on a GPU little waiting: ids are copied from pinned memory, and vectors are fetched in large pieces. What is left is one flag
+that transformers reads of each batch.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from common.errors import UserError
 from common.files import first_line
 from model_loaders.backbone.launch_cost import launch_tokens
 from model_loaders.backbone.lora_encoding import merged_lora
+from model_loaders.backbone.packing import longest_packed
 from model_loaders.designs import Design
 from model_loaders.text.recipe import Recipe
 from model_loaders.text.render import Tokens, read_texts
@@ -31,7 +33,7 @@ from pooling import KeepsWork
 logger = logging.getLogger(__name__)
 
 OnBatch = Callable[[int, int], None]
-Forward = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+Forward = Callable[..., Tensor]
 # Padded tokens of a forward pass on a CPU, where the activations want to stay in the cache: with the quickstart's base, texts a
 # second rise to 1,024 and fall beyond 2,048 (docs/performance.md).
 CPU_BATCH_TOKENS = 1024
@@ -166,8 +168,12 @@ def one_batch(model: EncodingModel, forward: Forward, tokens: Tokens, chosen: np
     rows = [tokens.ids[index] for index in chosen]
     pooled = None if tokens.pooled is None else [tokens.pooled[index] for index in chosen]
     try:
-        batch = model.tokenizer.pad(rows, pooled).lean(model.design.attention == "causal").to(model.device)
-        result.add(chosen, forward(batch.input_ids, batch.attention_mask, batch.pool_mask))
+        batch = model.tokenizer.pad(rows, pooled)
+        if len(rows[0]) <= packed_up_to(model):
+            batch = batch.packed([len(row) for row in rows])
+        batch = batch.lean(model.design.attention == "causal").to(model.device)
+        row = () if batch.row is None else (batch.row,)
+        result.add(chosen, forward(batch.input_ids, batch.attention_mask, batch.pool_mask, *row))
         return True
     except (RuntimeError, MemoryError) as error:
         # The processes of a sharded model run each batch together: one that halved it alone would leave the others waiting.
@@ -190,6 +196,22 @@ def one_batch(model: EncodingModel, forward: Forward, tokens: Tokens, chosen: np
     if model.device.type == "cuda":
         torch.cuda.empty_cache()  # pieces of the old sizes
     return False
+
+
+def packed_up_to(model: EncodingModel) -> int:
+    """Return the tokens of a text that is encoded without padding (`backbone.packing`): in half precision on a CPU; else 0.
+
+    In float32 attention without a mask is as fast. Whether the base LLM can do so is tried once, and ``packs_up_to`` of an
+    ``EmbedModel`` remembers it; models that have no such attribute compute padding.
+    """
+    known: int | None = getattr(model, "packs_up_to", 0)
+    if known is None:
+        backbone: Any = model.backbone
+        half = model.device.type == "cpu" and backbone.dtype in (torch.bfloat16, torch.float16)
+        suited = half and backbone.config._attn_implementation == "eager"
+        known = longest_packed(backbone, model.design.attention == "causal") if suited else 0
+        setattr(model, "packs_up_to", known)  # noqa: B010  # not of the protocol
+    return known
 
 
 def out_of_memory(error: BaseException) -> bool:

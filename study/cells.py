@@ -44,6 +44,7 @@ class Cell:
             changed setting makes a new cell and never mixes with an old one.
         evaluation_key: hash of tasks, data and lengths: scores under another key are not this study's.
         trained_system: name under ``systems``; empty for a design or a baseline.
+        system_file: of the trainers' ``--config``; empty where the study file has a system's flags.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Cell:
     folder: Path
     evaluation_key: str
     trained_system: str = ""
+    system_file: str = ""
 
     @property
     def trains(self) -> bool:
@@ -65,8 +67,8 @@ class Cell:
 
     @property
     def script_design(self) -> str | None:
-        """The design that its trainer's command line names; None for a system, whose file does."""
-        return None if self.trained_system else self.design
+        """The design that its trainer's command line names; None for a system whose file does."""
+        return None if self.system_file else self.design
 
     @property
     def adapter(self) -> Path:
@@ -237,6 +239,7 @@ class CellMaker:
             folder=Path(self.config.output_dir) / "cells" / f"{name}{run}-{digest(key, 8)}",
             evaluation_key=self.evaluation_key,
             trained_system=name if kind == "system" else "",
+            system_file=self.inputs.systems[name].file if kind == "system" else "",
         )
         self.cells.append(cell)
 

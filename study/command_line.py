@@ -38,12 +38,15 @@ def flag_words(flags: Mapping[str, Any]) -> list[str]:
 
 
 def training_words(study: Study, cell: Cell) -> list[str]:
-    """Return the trainer's flags for a cell, without ``--design``; a system's stand in its file."""
-    if cell.trained_system:
-        words, flags = ["--config", study.inputs.systems[cell.trained_system].file], flags_of_rows(study.config)
+    """Return the trainer's flags for a cell, without ``--design``; those of a system with a file stand in it."""
+    words: list[str] = []
+    flags: Mapping[str, Any]
+    if cell.system_file:
+        words, flags = ["--config", cell.system_file], flags_of_rows(study.config)
         data = "dataset_config" if "dataset_config" in study.config.training else "dataset_name"
     else:
-        words, flags = [], flags_of(study.config, cell.recipe, cell.design)
+        system = study.inputs.systems.get(cell.trained_system)
+        flags = flags_of(study.config, cell.recipe, cell.design) if system is None else system.flags
         data = "dataset_config" if "dataset_config" in flags else "dataset_name"
     of_the_cell = {
         "model_name_or_path": study.inputs.bases[cell.base],

@@ -52,8 +52,8 @@ class StudyConfig:
         headline: the task that untrained models are scored on too, and whose scores are compared query by query.
         baselines: any of ``mean_pooling`` (of the untrained base), ``tfidf``, ``static_bag`` (a trained embedding table), and
             names in ``configs/recipes``: the untrained base read with that recipe and the prompts that it says.
-        systems: trainings of whole systems beside the designs, by the name that the report shows: files as in
-            ``configs/systems``, each with its own flags, design and stages (see ``study/systems.py``).
+        systems: trainings beside the designs, by the name that the report shows: files as in ``configs/systems``, each with its
+            own flags, design and stages; or a design with flags over ``training`` (see ``study/systems.py``).
         published: models that are loaded and scored, not trained, by the name that the report shows: a hub name or folder, or a
             mapping with ``adapter_path``, ``base_model``, ``design`` (see ``study/published.py``).
         training: flags of the trainers; a ``dataset_config`` in it stands instead of ``train_file``.
@@ -248,12 +248,17 @@ def read_study_config(path: Path, overrides: Mapping[str, Any]) -> StudyConfig:
 
 def flags_of(config: StudyConfig, recipe: str, design: str) -> dict[str, Any]:
     """Return the trainers' flags for a design, without those of the pooling that it does not have."""
-    flags, pooling = config.flags(recipe), get_design(design).pooling
+    return flags_for(design, config.flags(recipe))
+
+
+def flags_for(design: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flags without those of a pooling that a design does not have."""
+    pooling = get_design(design).pooling
     if pooling == "none":
         return {name: value for name, value in flags.items() if not name.startswith("pooling_")}
     if "latents" not in PUBLISHED_SIZES[pooling]:
-        flags.pop("pooling_latents", None)
-    return flags
+        return {name: value for name, value in flags.items() if name != "pooling_latents"}
+    return dict(flags)
 
 
 def find_path(name: str, study_file: Path) -> str:

@@ -3,7 +3,7 @@
 ```yaml
 systems:
   llm2vec: configs/systems/small/llm2vec.yaml
-  nv-embed: configs/systems/small/nv-embed.yaml
+  mean-rank33: {design: causal_mean, lora_r: 33, lora_alpha: 66}     # a design with other flags than those in training
 ```
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import UserError
 from common.yaml_files import read_yaml
 from model_loaders.designs import design_name
-from study.config import OF_THE_CELL, StudyConfig, find_path
+from study.config import OF_THE_CELL, StudyConfig, find_path, flags_for
 from trainers.flags.resolve import STANDARD_DESIGN
 
 # Keys of a system's file that the study sets.
@@ -31,10 +31,10 @@ class System:
     """A system that a study trains.
 
     Attributes:
-        file: of the trainers' ``--config``.
+        file: of the trainers' ``--config``; empty where the study file has the flags.
         design: of its last stage, which is what is scored.
         flags: in the file, without those that the study sets; and those of the study's ``training`` on rows. The file's design
-            is among them where it is another than the last stage's.
+            is among them where it is another than the last stage's. Without a file: those of ``training`` and its own.
     """
 
     file: str
@@ -46,13 +46,19 @@ def find_systems(config: StudyConfig, study_file: Path) -> dict[str, System]:
     """Read the files of a study's systems, by name.
 
     Raises:
-        UserError: a file is missing or holds no keys, or names no design.
+        UserError: a file is missing or holds no keys, or names no design; an entry is neither a file nor flags.
     """
     systems = {}
     for name, entry in config.systems.items():
         where = f"systems: {name}"
+        if isinstance(entry, dict):
+            systems[name] = of_flags(config, entry, where)
+            continue
         if not isinstance(entry, str):
-            raise UserError(f"{where}: give the file of a training, such as configs/systems/small/llm2vec.yaml, not {entry!r}")
+            raise UserError(
+                f"{where}: give the file of a training, such as configs/systems/small/llm2vec.yaml, or a design with flags, "
+                f"such as {{design: causal_mean, lora_r: 33}}, not {entry!r}"
+            )
         file = find_path(entry, study_file)
         if not Path(file).is_file():
             raise UserError(f"{where}: there is no file {entry}")
@@ -65,6 +71,22 @@ def find_systems(config: StudyConfig, study_file: Path) -> dict[str, System]:
             del flags["design"]  # it is known without
         systems[name] = System(file, design, {**flags, **flags_of_rows(config)})
     return systems
+
+
+def of_flags(config: StudyConfig, entry: Mapping[str, Any], where: str) -> System:
+    """Return a system that is a design with flags of its own over those in ``training``.
+
+    Raises:
+        UserError: the study sets one of the flags, or there is no design.
+    """
+    for flag in (*OF_THE_STUDY, "stages"):
+        if flag in entry:
+            raise UserError(
+                f"{where}: {flag} is the study's, or of a file such as configs/systems/small/llm2vec.yaml: leave it out"
+            )
+    design = last_design(entry, where)
+    own = {key: value for key, value in entry.items() if key != "design"}
+    return System("", design, flags_for(design, {**config.training, **own}))
 
 
 def flags_of_rows(config: StudyConfig) -> dict[str, Any]:

@@ -79,6 +79,41 @@ def test_stages_keep_their_designs(study_file: Path) -> None:
     assert [stage.design for stage in config.before] == ["bidirectional_mean"]
 
 
+def test_a_design_with_other_flags(study_file: Path) -> None:
+    """A control has the designs' training but for the flags that it names."""
+    before = [cell.folder.name for cell in read_study(study_file).cells]
+    change(study_file, systems={"mean-rank33": {"design": "causal_mean", "lora_r": 33, "lora_alpha": 66}})
+    cell, config = system_cell(study_file), parsed(study_file)
+    assert (cell.name, cell.system, cell.design) == ("mean-rank33-seed42", "mean-rank33", "causal_mean")
+    assert config.design == "causal_mean" and config.model.lora_r == 33
+    assert config.training.max_steps == 4 and config.training.save_steps == 2, "all else is the study's training"
+    study = read_study(study_file)
+    assert [other.folder.name for other in study.cells[:-1]] == before
+    line = training_line(study, cell)
+    assert "--design causal_mean" in line and "--lora_r 33" in line and "pooling" not in line
+    training = yaml.safe_load(study_file.read_text())["training"]
+    change(study_file, training=training | {"max_steps": 9})
+    assert system_cell(study_file).folder.name != cell.folder.name
+    with_pooling = {"design": "model3", "pooling_latents": 2}
+    change(study_file, systems={"few": with_pooling})
+    assert "--pooling_latents 2" in training_line(read_study(study_file), system_cell(study_file))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"lora_r": 33}, "systems: own names no design"),
+        ({"design": "modell1"}, "modell1"),
+        ({"design": "model1", "seed": 3}, "systems: own: seed is the study's"),
+        ({"design": "model1", "stages": []}, "systems: own: stages is the study's, or of a file"),
+    ],
+)
+def test_wrong_flags_of_a_system_are_an_error(study_file: Path, entry: dict[str, Any], message: str) -> None:
+    change(study_file, systems={"own": entry})
+    with pytest.raises(UserError, match=message):
+        read_study(study_file)
+
+
 def test_what_decides_its_weights(study_file: Path) -> None:
     change(study_file, systems={"own": write_system(study_file)})
     before = system_cell(study_file).folder.name

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from common.files import first_line
 from common.words import gigabytes
+from trainers.memory.fake_masks import masks_of_real_batches
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.placeholders import PeakChunkEncoder
 from trainers.step.batch import TripletBatch
@@ -103,7 +104,8 @@ def plan_step(
     lengths = [len(ids) for ids in batch.ids]
     sizes = step.chunker.computed_tokens(lengths, step.groups(lengths))
     single = replace(step, engine=SingleProcessEngine(), processes=ProcessGroup())
-    with mode, LiveBytes(existing) as live, torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+    cast = torch.autocast(device.type, dtype=autocast, enabled=autocast is not None)
+    with mode, masks_of_real_batches(), LiveBytes(existing) as live, cast:
         hooks = [parameter.register_post_accumulate_grad_hook(live.gradient) for parameter in trainable]
         for _ in range(2 if accumulating else 1):
             single(fake if step.frees_each_chunk else PeakChunkEncoder(fake, sizes, live), batch)

@@ -46,6 +46,18 @@ def test_vectors_in_bfloat16(base: Path) -> None:
     assert float((1 - (padded * packed).sum(dim=1)).max()) < 1e-3
 
 
+@pytest.mark.parametrize("design", ["model1", "model4", "model5"])
+def test_encoding_in_bfloat16_gives_the_vectors_of_padded_batches(design: str, base: Path) -> None:
+    model = new_model(design, base, dtype="bfloat16")
+    texts = [f"word{number} " * (1 + number * 7 % 20) for number in range(12)]
+    packed, up_to = model.encode(texts), model.packs_up_to
+    model.packs_up_to = 0
+    assert up_to > 0 and float((packed * model.encode(texts)).sum(axis=1).min()) > 1 - 1e-3
+    plain = new_model(design, base)
+    plain.encode(texts)
+    assert plain.packs_up_to == 0, "in float32 attention is not eager"
+
+
 @pytest.mark.parametrize("chunk_tokens", [None, 30])
 @pytest.mark.parametrize("design", ["model1", "model5"])
 def test_the_gradient_is_that_of_padded_groups(design: str, chunk_tokens: int | None, base: Path) -> None:
