@@ -46,7 +46,7 @@ def resolve(argv: Sequence[str], design: str | None, objective: str | None = Non
     stages = values.get("stages")
     if stages is None:
         return resolve_values(values, fallback.design(values), typed=flags.command_line)
-    configs = []
+    configs: list[TrainConfig] = []
     for stage in read_stages(stages, values, {**flags_of(*GROUPS), **inherited}):
         chosen = design_name(stage.design) if stage.design else fallback.design(stage.values)
         config = resolve_values(stage.values, chosen, typed=stage.own)
