@@ -37,6 +37,17 @@ def check_writable(folder: Path, flag: str = "--output_dir") -> None:
         raise UserError(f"{why}; give another {flag}")
 
 
+def check_apart(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is one of the inputs, which would be lost.
+
+    Raises:
+        UserError: naming the file.
+    """
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise UserError(f"{output} is read and would be overwritten: give another output")
+
+
 def as_os_error(error: Exception) -> OSError:
     """Return an error of a library written in Rust, which has the operating system's number in its text, as an OSError."""
     number = re.search(r"os error (\d+)", str(error))

@@ -25,6 +25,8 @@ from model_loaders.vectors.compress import Compression, check_options, compress,
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling
 
+NOT_TRIED: tuple[int | None, int | None] = (None, None)
+
 
 class EmbedModel(nn.Module):
     """One design on one base LLM. Made by ``model_loaders.load``, ``load_design`` or ``create``, not by hand.
@@ -66,8 +68,7 @@ class EmbedModel(nn.Module):
         self.recipe = recipe
         self.base_model = base_model
         self.trained_dimensions: tuple[int, ...] = ()
-        self.fitting_tokens: int | None = None
-        self.packs_up_to: int | None = None
+        self.fitting_tokens, self.packs_up_to = NOT_TRIED
         self.system = ""
 
     @property
@@ -88,8 +89,7 @@ class EmbedModel(nn.Module):
     @property
     def attn_implementation(self) -> str:
         """Name of the attention kernel, such as ``sdpa``."""
-        config: Any = self.backbone.config
-        return str(config._attn_implementation)
+        return str(getattr(self.backbone.config, "_attn_implementation", ""))
 
     @property
     def _no_split_modules(self) -> list[str]:

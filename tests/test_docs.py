@@ -22,6 +22,13 @@ def test_links_lead_to_files(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_go_on_in_the_next_line(page: Path) -> None:
+    """Two backslashes at the end of a line are a backslash for the command, which ends there."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if line.endswith(r"\\")]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")

@@ -15,6 +15,7 @@ again. Triplets of classes share positives: train on them with --in_batch_negati
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,8 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
     classes.add_argument("--each_label", type=positive, help="rows of a label at most, drawn at random (default: all)")
     classes.add_argument("--seed", type=int, default=0, help="of all draws")
     sts = kinds.add_parser("sts", help="pairs with a score; negatives by BM25, which needs bm25s")
-    sts.add_argument("--positive_score", type=float, default=4.0, help="least score of a positive (default: 4)")
-    sts.add_argument("--negative_score", type=float, default=2.5, help="most of a negative, where it is known (default: 2.5)")
+    sts.add_argument("--positive_score", type=finite, default=4.0, help="least score of a positive (default: 4)")
+    sts.add_argument("--negative_score", type=finite, default=2.5, help="most of a negative, where it is known (default: 2.5)")
     nli = kinds.add_parser("nli", help="premises and hypotheses")
     for kind in (classes, sts, nli):
         kind.add_argument("input", type=Path, help="file or folder: JSON lines, Parquet, CSV or TSV")
@@ -81,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
         kind.add_argument("--leave_out", nargs="+", type=Path, default=[], help="evaluation sets, none of whose texts is used")
         kind.add_argument("--on_invalid_rows", choices=("error", "skip"), default="error", help="stop, or leave out and count")
     for kind in (classes, sts):
-        kind.add_argument("--negatives", type=int, default=7, help="of each row at most (default: 7)")
+        kind.add_argument("--negatives", type=not_negative, default=7, help="of each row at most (default: 7)")
     return parser
 
 
@@ -90,6 +91,22 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"it must be above 0, not {text}")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """Return a whole number from 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"it must be 0 or more, not {text}")
+    return value
+
+
+def finite(text: str) -> float:
+    """Return a finite number, for argparse."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"it must be a finite number, not {text}")
     return value
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 SAMPLE = 1000  # rows to look at where nobody counted
+ROWS_AT_ONCE = 10_000  # of a column that is read alone
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,18 @@ class LoadedDataSet:
         if self.negatives:
             return any(self.negatives[1:])
         return any(row["negatives"] for row in self.fetch(range(min(len(self), SAMPLE))))
+
+    def first_without(self, column: str) -> Row | None:
+        """Return the first row without a value in a column, None if all have one; no other column is read on the way."""
+        if isinstance(self.rows, list):
+            return next((row for row in self.rows if row.get(column) is None), None)
+        start = 0
+        for table in self.rows.select_columns(column).with_format("arrow").iter(ROWS_AT_ONCE):
+            values = table.column(0)
+            if values.null_count:
+                return self.fetch([start + values.is_null().index(True).as_py()])[0]
+            start += len(values)
+        return None
 
     def fetch(self, indices: Sequence[int]) -> list[Row]:
         """Return rows by number, from Arrow in one go, with ``in_batch`` and the prompts of this data set."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from common.disk import check_apart
 from common.errors import exit_status
 from triplets.conversion.filtering import FilteredRows, FilterRules
 from triplets.conversion.result import ConversionReport, Row, texts_to_leave_out, write_rows
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     )
     from triplets.prepare import prepared_data, prepared_triplets  # after --help and wrong rules: imports datasets
 
+    check_apart(args.output, [Path(args.input)])
     prepared = prepared_data(DataSet(args.input, label=args.input, repeat=1.0), "error", args.cache_dir)
     with working(args.output, {**facts, "content": prepared.content}, args.leave_out) as store:
         maker = FilteredRows(partial(prepared_triplets, prepared.rows), rules, store, report)

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     """
     names = [field.name for field in dataclasses.fields(MiningRules)]
     rules = MiningRules(**{name: getattr(args, name) for name in names})
+    rules.check_depth(args.depth)
     from triplets.mining.run import MiningOptions, mine  # after --help: imports torch and transformers
 
     options = MiningOptions(

@@ -19,7 +19,7 @@ from trainers.flags.inherited import HubArguments
 from trainers.flags.installed import check_installed
 from trainers.flags.launcher import check_launcher
 from trainers.flags.read_flags import DATA_FLAGS, read_flags
-from trainers.flags.stages import read_stages
+from trainers.flags.stages import Stage, read_stages
 from trainers.flags.train_config import TrainConfig
 from trainers.flags.training_arguments import build_training_arguments, inherited_flags
 from trainers.scoring.arguments import ScoringArguments
@@ -46,13 +46,43 @@ def resolve(argv: Sequence[str], design: str | None, objective: str | None = Non
     stages = values.get("stages")
     if stages is None:
         return resolve_values(values, fallback.design(values), typed=flags.command_line)
-    configs = []
+    configs: list[TrainConfig] = []
     for stage in read_stages(stages, values, {**flags_of(*GROUPS), **inherited}):
         chosen = design_name(stage.design) if stage.design else fallback.design(stage.values)
         config = resolve_values(stage.values, chosen, typed=stage.own)
+        if configs:
+            check_start(stage, config, configs[-1])
         configs.append(replace(config, merges=stage.merges))
     earlier = [replace(config, hub=HubArguments()) for config in configs[:-1]]  # the last stage's adapter is the one to send
     return replace(configs[-1], before=tuple(earlier))
+
+
+def check_start(stage: Stage, config: TrainConfig, before: TrainConfig) -> None:
+    """Refuse a stage that cannot begin on the adapter of the one before, hours before it would.
+
+    Args:
+        stage: the entry.
+        config: of the stage.
+        before: of the stage before it.
+
+    Raises:
+        UserError: naming the stage, and the way out.
+    """
+    if stage.start == "merged" and DESIGNS[before.design].pooling != "none":
+        raise UserError(
+            f"{stage.where}: start: merging would lose the trainable pooling of {before.design}, the design of the stage "
+            "before: continue it (start: continued)"
+        )
+    if stage.start == "continued" and config.design != before.design:
+        raise UserError(
+            f"{stage.where}: start: continued keeps the design of the stage before, which is {before.design}, and this stage's "
+            f"is {config.design}: give both the same, or start: merged"
+        )
+    if stage.start == "continued" and (config.model.train == "full") != (before.model.train == "full"):
+        raise UserError(
+            f"{stage.where}: start: continued goes on with what the stage before trains, and that has --train "
+            f"{before.model.train}, this stage --train {config.model.train}: give both the same, or start: merged"
+        )
 
 
 @dataclass(frozen=True)

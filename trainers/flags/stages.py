@@ -17,6 +17,7 @@ from trainers.flags.read_flags import DATA_FLAGS, converted, known_flag
 
 STARTS = ("continued", "merged")
 STAGES_FOLDER = "stages"  # of the earlier stages, in the output directory of the last one
+MERGED_BASE = "base"  # in the place of a stage's name: the folder of the base LLM that it begins on
 NAME = re.compile(r"[\w.-]+")
 # Flags that the list of stages sets itself.
 OF_THE_STAGES = ("output_dir", "resume_from_checkpoint", "peft_model_name_or_path", "stages", "dry_run")
@@ -31,12 +32,16 @@ class Stage:
         own: the flags that stand in its entry alone.
         design: its design; empty for that of every stage.
         merges: adapter that is merged before it begins, and the folder for the merged base LLM; None where nothing is.
+        where: its place in messages.
+        start: as its entry says, in a dry run too; empty for the first.
     """
 
     values: dict[str, Any]
     own: dict[str, FlagValue]
     design: str
     merges: tuple[str, str] | None
+    where: str
+    start: str
 
 
 def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: Mapping[str, Flag]) -> list[Stage]:
@@ -60,9 +65,8 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
     base, before = common.get("model_name_or_path"), ""
     for number, entry in enumerate(content, start=1):
         where = f"{place}, stage {number}"
-        name, start, own = read_stage(entry, flags, where, first=number == 1)
-        if common.get("dry_run"):  # the stage before has not ended: each is tried on the base LLM
-            start = ""
+        name, asked, own = read_stage(entry, flags, where, first=number == 1)
+        start = "" if common.get("dry_run") else asked  # the stage before has not ended: each is tried on the base LLM
         folder = Path(common["output_dir"])
         if number < len(content):
             folder = folder / STAGES_FOLDER / f"{number}-{name}"
@@ -73,7 +77,7 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
         values = {**without_data(values, own), **converted(own, flags)}
         merges = None
         if start == "merged":
-            base = str(Path(common["output_dir"]) / STAGES_FOLDER / f"{number}-base")
+            base = str(Path(common["output_dir"]) / STAGES_FOLDER / f"{number}-{MERGED_BASE}")
             merges = before, base
         if base is not None:
             values["model_name_or_path"] = base
@@ -83,7 +87,7 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
         resume = common.get("resume_from_checkpoint")
         if resume is not None:
             values["resume_from_checkpoint"] = resume if number == len(content) else "true"
-        result.append(Stage(values, own, design, merges))
+        result.append(Stage(values, own, design, merges, where, asked))
         before = str(folder)
     return result
 
@@ -120,6 +124,8 @@ def read_stage(entry: object, flags: Mapping[str, Flag], where: str, *, first: b
         raise UserError(f"{where}: expected flags and their values, found {entry!r}")
     content = {str(key): value for key, value in entry.items()}
     name = content.pop("name", content.get("objective", "contrastive"))
+    if name == MERGED_BASE:
+        raise UserError(f"{where}: name: {name} is the name of merged base LLMs' folders: take another")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise UserError(f"{where}: name: letters, digits, '.', '_' and '-' make a folder's name, found {name!r}")
     start = content.pop("start", "" if first else "continued")

@@ -33,7 +33,7 @@ from trainers.run.banner import banner
 from trainers.run.fit import fit_memory
 from trainers.run.losses import loss_of, take_dimensions
 from trainers.run.masked_trainer import masked_trainer
-from trainers.run.preflight import check_dropout, check_negatives, check_positions, check_texts
+from trainers.run.preflight import check_dropout, check_negatives, check_positions, check_scores, check_texts
 from trainers.run.recipe import as_the_run_began, continued_recipe, recipe_of, take_recipe
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
@@ -61,7 +61,12 @@ def read_data(config: TrainConfig) -> tuple[TripletRows, TripletRows | None]:
         queries = training.per_device_train_batch_size * sharing
         check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
         check_length(config, rows)
-    return rows, read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
+    eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
+    if config.contrastive.distillation is not None:
+        for scored in (rows, eval_rows):
+            if scored is not None:
+                check_scores(scored)
+    return rows, eval_rows
 
 
 def build_trainer(config: TrainConfig) -> ContrastiveTrainer:

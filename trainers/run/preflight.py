@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from model_loaders.backbone.dropout import has_dropout
+from trainers.step.batch import unscored
 
 if TYPE_CHECKING:
     from model_loaders.embed_model import EmbedModel
@@ -43,6 +44,23 @@ def check_texts(rows: TripletRows, objective: str) -> None:
             raise UserError(
                 f"{part.label}: {texts:,} rows are one text (key 'text') without a positive: give --objective simcse or mntp, "
                 "or rows with query and positive"
+            )
+
+
+def check_scores(rows: TripletRows) -> None:
+    """Refuse rows that distillation cannot learn from, hours before a batch would hold the first of them.
+
+    Raises:
+        UserError: a row has no teacher scores; or no row has a negative, whose score could differ from the positive's.
+    """
+    for part in rows.parts:
+        row = part.first_without("scores")
+        if row is not None:
+            raise unscored(row.get("place", "a row"))
+        if not part.has_negatives():
+            raise UserError(
+                f"{part.label}: --distillation compares a query's own documents, and no row has a negative (--max_negatives 0 "
+                "leaves them out): give the rows negatives"
             )
 
 

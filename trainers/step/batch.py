@@ -113,6 +113,14 @@ class TripletCollator:
         return read_texts(self.tokenizer, self.recipe, texts, prompts, self.recipe.length(role))
 
 
+def unscored(place: str) -> UserError:
+    """Return the error of a row at a place that has no teacher scores."""
+    return UserError(
+        f"{place}: no teacher scores: --distillation needs the key 'scores' in every row, a list with a number for the "
+        "positive and for each negative"
+    )
+
+
 def teacher_scores(rows: Sequence[dict[str, Any]]) -> Tensor:
     """Return the teacher's scores of a batch's documents: of all positives, then of all negatives.
 
@@ -124,10 +132,7 @@ def teacher_scores(rows: Sequence[dict[str, Any]]) -> Tensor:
     for row in rows:
         scores = row.get("scores")
         if not scores:
-            raise UserError(
-                f"{row.get('place', 'a row')}: no teacher scores: --distillation needs the key 'scores' in every row, a list "
-                "with a number for the positive and for each negative"
-            )
+            raise unscored(row.get("place", "a row"))
         positives.append(scores[0])
         negatives += scores[1:]
     return torch.tensor(positives + negatives, dtype=torch.float32)

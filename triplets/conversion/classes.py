@@ -202,7 +202,7 @@ class ClassRows:
         chosen = self.texts_of_others(self.classes.labels_of(number))
         if len(chosen) < self.draws.negatives:
             self.report.notes["rows with fewer negatives than wanted"] += 1
-        if not chosen:
+        if not chosen and self.draws.negatives:
             self.report.left_out["rows without any text of another class"] += 1
             return None
         texts = [self.classes.text(other) for other in chosen]

@@ -9,6 +9,7 @@ from typing import Any
 from common.errors import UserError
 from triplets.conversion.result import ConversionReport, Row, key_of
 from triplets.conversion.store import Store
+from triplets.keys import TEACHER_SCORES
 from triplets.triplet import Triplet
 
 TripletsFrom = Callable[[int], Iterable[Triplet]]
@@ -55,7 +56,7 @@ class SeenRows:
 
 
 class FilteredRows:
-    """The rows that pass, in their order, each with the negatives that pass.
+    """The rows that pass, in their order, each with the negatives that pass and a teacher's scores of what stays.
 
     A positive that equals its query teaches nothing. A negative that equals the query, the positive or another negative of its
     row (case and white space aside) is none.
@@ -89,11 +90,15 @@ class FilteredRows:
             if reason:
                 self.report.left_out[reason] += 1
                 continue
-            negatives = kept_negatives(triplet, self.rules, self.report)
-            if len(negatives) < self.rules.min_negatives:
+            kept = kept_negatives(triplet, self.rules, self.report)
+            if len(kept) < self.rules.min_negatives:
                 self.report.left_out["rows with fewer than --min_negatives"] += 1
                 continue
-            yield {"query": triplet.query, "positive": triplet.positive, "negative": negatives}
+            negatives = [triplet.negatives[place] for place in kept]
+            row: Row = {"query": triplet.query, "positive": triplet.positive, "negative": negatives}
+            if triplet.scores is not None and kept:  # without negatives they would be taken for a label
+                row[TEACHER_SCORES] = [triplet.scores[0], *(triplet.scores[1 + place] for place in kept)]
+            yield row
 
 
 def reason_against(triplet: Triplet, rules: FilterRules, seen: SeenRows) -> str:
@@ -115,11 +120,11 @@ def reason_against(triplet: Triplet, rules: FilterRules, seen: SeenRows) -> str:
     return ""
 
 
-def kept_negatives(triplet: Triplet, rules: FilterRules, report: ConversionReport) -> list[str]:
-    """Return the negatives of a row that pass, and count the others."""
+def kept_negatives(triplet: Triplet, rules: FilterRules, report: ConversionReport) -> list[int]:
+    """Return the places of a row's negatives that pass, and count the others."""
     taken = {key_of(triplet.query), key_of(triplet.positive)}
-    kept: list[str] = []
-    for text in triplet.negatives:
+    kept: list[int] = []
+    for place, text in enumerate(triplet.negatives):
         key = key_of(text)
         if key in taken:
             report.notes["negatives dropped: the query, the positive or another negative of the row"] += 1
@@ -127,7 +132,7 @@ def kept_negatives(triplet: Triplet, rules: FilterRules, report: ConversionRepor
             report.notes["negatives dropped: a text of an evaluation set"] += 1
         else:
             taken.add(key)
-            kept.append(text)
+            kept.append(place)
     if rules.max_negatives is not None and len(kept) > rules.max_negatives:
         report.notes["negatives dropped: beyond --max_negatives"] += len(kept) - rules.max_negatives
         kept = kept[: rules.max_negatives]

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from common.disk import check_writable
+from common.disk import check_apart, check_writable
 from common.errors import UserError
 from common.files import read_json_or_empty, write_json
 from common.locks import locked
@@ -91,8 +91,9 @@ def working(output: Path, facts: Mapping[str, object], inputs: Sequence[Path]) -
         inputs: files whose size and time of change must be the same too.
 
     Raises:
-        UserError: the folder of the output cannot be written, or another command writes it now.
+        UserError: the folder of the output cannot be written, the output is an input, or another command writes it now.
     """
+    check_apart(output, inputs)
     check_writable(output.parent, "output")
     folder = output.with_name(output.name + ".making")
     folder.mkdir(exist_ok=True)

@@ -78,6 +78,10 @@ class MiningRules:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UsageError(f"--{name} must be 0 or more, got {value}")
+        for name in ("min_score", "max_score"):
+            value = getattr(self, name)
+            if value is not None and math.isnan(value):
+                raise UsageError(f"--{name} must be a number, got {value}")
         if self.min_score is not None and self.max_score is not None and not self.min_score < self.max_score:
             raise UsageError(f"--min_score {self.min_score} must be below --max_score {self.max_score}")
         if self.consistency_rank is not None and self.consistency_rank < 0:
@@ -106,6 +110,22 @@ class MiningRules:
         if self.bounded and self.last_rank is not None:
             depth = self.last_rank
         return max(depth, 0 if self.consistency_rank is None else self.consistency_rank + 1)
+
+    def check_depth(self, depth: int | None) -> None:
+        """Refuse a number of matches to look at that ends before a rank which the rules need.
+
+        Raises:
+            UsageError: the window or the consistency rank would do nothing.
+        """
+        if depth is None:
+            return
+        if depth <= self.first_rank:
+            raise UsageError(f"--depth {depth} ends before the window, which begins at rank {self.first_rank}: raise it")
+        if self.consistency_rank is not None and depth <= self.consistency_rank:
+            raise UsageError(
+                f"--depth {depth} never reaches the text of --consistency_rank {self.consistency_rank}, so no query would be "
+                "dropped: raise it"
+            )
 
     def ceiling(self, positives: np.ndarray) -> float:
         """Return the score that a negative may have at most, beside ``max_score``, from those of the positives."""

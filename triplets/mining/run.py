@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import model_loaders
-from common.disk import check_writable
+from common.disk import check_apart, check_writable
 from common.errors import UserError
 from common.files import replacing, write_json
 from common.hashes import digest
@@ -92,6 +92,7 @@ def mine(options: MiningOptions, rules: MiningRules) -> Mined:
         if options.teacher == WORDS:
             raise UserError("--search faiss searches vectors, and --teacher bm25 has none: leave it out")
         load_faiss()
+    check_apart(options.output, [Path(options.triplets), *options.corpus, *options.leave_out])
     check_writable(options.output.parent, "output")
     work = options.output.with_name(options.output.name + ".mining")
     work.mkdir(exist_ok=True)

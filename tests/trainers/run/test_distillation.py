@@ -13,7 +13,7 @@ from tests.tiny import triplets
 from tests.trainers.checkpoints.tools import metrics, weights
 from tests.trainers.conftest import Command
 from trainers.flags.command_line import parse
-from trainers.run.build import build_trainer
+from trainers.run.build import build_trainer, read_data
 from trainers.train import main
 from triplets.triplet import ReadReport, triplets_of
 
@@ -65,6 +65,19 @@ def test_goes_on_to_the_same_weights(command: Command, scored: Path, tmp_path: P
 def test_rows_without_scores_are_named(command: Command, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rows.jsonl:\d+: no teacher scores"):
         loss_of(command(tmp_path / "run", distillation="kl", resume_from_checkpoint=None))
+
+
+def test_every_row_is_looked_at_before_the_first_step(command: Command, scored: Path, tmp_path: Path) -> None:
+    """A batch would meet such a row at some step."""
+    lines = 5_000 * scored.read_text().splitlines(keepends=True)
+    lines[20_001] = lines[20_001].replace("0.9", "NaN")
+    (tmp_path / "many.jsonl").write_text("".join(lines))
+    flags = {"distillation": "kl", "resume_from_checkpoint": None}
+    for names in ({"dataset_name": tmp_path / "many.jsonl"}, {"dataset_name": scored, "eval_dataset": tmp_path / "many.jsonl"}):
+        with pytest.raises(UserError, match=r"many.jsonl:20002: no teacher scores"):
+            read_data(parse(command(tmp_path / "run", **flags, **names), design="model3"))
+    with pytest.raises(UserError, match="no row has a negative"):
+        read_data(parse(command(tmp_path / "run", **flags, dataset_name=scored, max_negatives=0), design="model3"))
 
 
 def test_scores_are_read_where_they_fit() -> None:

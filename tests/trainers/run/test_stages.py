@@ -176,6 +176,13 @@ def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:
         ([{}, {"lora_r": 8}], "--lora_r comes with the adapter"),
         ([{"objective": "mntp", "loss_scale": 3}], "--loss_scale does nothing with --objective mntp"),
         ([{"name": "a/b"}], "make a folder's name"),
+        ([{}, {"name": "base", "start": "merged"}, {}], "stage 2: name: base is the name of merged base LLMs' folders"),
+        (
+            [{}, {"design": "model1"}],
+            "stage 2: start: continued keeps the design of the stage before, which is bidirectional_mean",
+        ),
+        ([{"train": "full"}, {}], "stage 2: start: continued goes on with what the stage before trains"),
+        ([{"design": "model4"}, {"start": "merged"}], "stage 2: start: merging would lose the trainable pooling of model4"),
     ],
 )
 def test_mistakes(stages: list[Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

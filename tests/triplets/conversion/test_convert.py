@@ -254,6 +254,35 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str,
     assert told in capsys.readouterr().err and not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("classes", ["--negatives", "-1"]),
+        ("sts", ["--negatives", "-1"]),
+        ("sts", ["--positive_score", "nan"]),
+        ("sts", ["--negative_score", "inf"]),
+    ],
+)
+def test_senseless_numbers(kind: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([kind, str(tmp_path / "rows.jsonl"), str(tmp_path / "out.jsonl"), *words])
+    assert left.value.code == 2 and words[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["label", "example"])
+def test_classes_without_negatives(by: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", [{"text": f"t{number}", "label": "ab"[number % 2]} for number in range(4)])
+    assert main(["classes", str(source), str(tmp_path / "out.jsonl"), "--by", by, "--negatives", "0"]) == 0
+    assert [row["negative"] for row in read(tmp_path / "out.jsonl")] == [[]] * 4
+
+
+def test_the_input_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "rows.jsonl", [{"text": f"t{number}", "label": "a"} for number in range(4)])
+    before = source.read_bytes()
+    assert main(["classes", str(source), str(source)]) == 1
+    assert "would be overwritten" in capsys.readouterr().err and source.read_bytes() == before
+
+
 def test_no_object_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rows.jsonl:1: expected an object"):
         read_classes(write(tmp_path / "rows.jsonl", ["text"]), Store(tmp_path), ConversionReport(), set())

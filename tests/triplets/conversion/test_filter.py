@@ -47,6 +47,25 @@ def test_what_goes_in_any_case(source: Path, capsys: pytest.CaptureFixture[str])
     assert "3 negatives dropped: the query, the positive or another negative" in said
 
 
+def test_a_teachers_scores_stay_with_their_texts(source: Path) -> None:
+    row = {"query": "a question", "positive": "an answer", "negative": ["An Answer", "b", "c"], "scores": [0.9, 0.8, 0.2, 0.1]}
+    without = [
+        {**row, "query": "another", "scores": None},
+        {**row, "query": "third", "negative": ["third"], "scores": [0.9, 0.1]},
+    ]
+    source.write_text("".join(json.dumps(entry) + "\n" for entry in [row, *without]))
+    first, second, third = run(source, "--max_negatives", "1")
+    assert first == {"query": "a question", "positive": "an answer", "negative": ["b"], "scores": [0.9, 0.2]}
+    assert second == {"query": "another", "positive": "an answer", "negative": ["b"]}
+    assert third == {"query": "third", "positive": "an answer", "negative": []}
+
+
+def test_the_input_is_not_overwritten(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = source.read_bytes()
+    assert main([str(source), str(source)]) == 1
+    assert "would be overwritten" in capsys.readouterr().err and source.read_bytes() == before
+
+
 def test_rules(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     test = str(source.with_name("test.jsonl"))
     rows = run(source, "--leave_out", test, "--min_characters", "3", "--max_characters", "50", "--max_negatives", "2")

@@ -96,11 +96,26 @@ def test_a_random_draw_depends_on_seed_and_query_alone() -> None:
         ({"absolute_margin": float("nan")}, "--absolute_margin"),
         ({"min_score": 0.5, "max_score": 0.4}, "--min_score"),
         ({"consistency_rank": -1}, "--consistency_rank"),
+        ({"max_score": float("nan")}, "--max_score"),
     ],
 )
 def test_rules_that_cannot_be(options: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
         MiningRules(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "depth", "words"),
+    [
+        ({"consistency_rank": 50}, 20, "--depth 20 never reaches the text of --consistency_rank 50"),
+        ({"first_rank": 30}, 30, "--depth 30 ends before the window"),
+        ({}, 0, "--depth 0"),
+    ],
+)
+def test_a_depth_that_ends_before_a_rank(options: dict, depth: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        MiningRules(**options).check_depth(depth)
+    MiningRules(**options).check_depth(depth + 60)
 
 
 def test_finished_blocks_are_not_searched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +216,7 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(tmp_path / "nothing.jsonl"), out, "--teacher", "bm25"]) == 1
     assert "nothing.jsonl" in capsys.readouterr().err
     assert main(["x.jsonl", out, "--teacher", "bm25", "--first_rank", "-1"]) == 2
+    assert main(["x.jsonl", out, "--teacher", "bm25", "--depth", "9", "--consistency_rank", "9"]) == 2
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"title": "no text"}\n')
     data = write_triplets(tmp_path / "triplets.jsonl")
@@ -208,6 +224,9 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(data), out, "--teacher", "bm25", "--corpus", str(corpus), *cache]) == 1
     assert "corpus.jsonl:1" in capsys.readouterr().err
     assert not (tmp_path / "mined.jsonl").exists()
+    before = data.read_bytes()
+    assert main([str(data), str(data), "--teacher", "bm25", *cache]) == 1
+    assert "would be overwritten" in capsys.readouterr().err and data.read_bytes() == before
 
 
 def clustered(rows: int, dim: int, seed: int) -> np.ndarray:
