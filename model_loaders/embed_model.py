@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from common.errors import UserError
 from model_loaders.backbone.states import read_states
 from model_loaders.designs import Design, get_design
-from model_loaders.encoding import Encoded, OnBatch, encode_texts
+from model_loaders.encoding import Encoded, OnBatch, encode_texts, list_of_texts
 from model_loaders.layouts.manifest import PROBE_TEXTS, BaseModel
 from model_loaders.layouts.tensors import trained_tensors
 from model_loaders.text.batch import Row
@@ -24,6 +24,8 @@ from model_loaders.text.tokenizer import TextTokenizer
 from model_loaders.vectors.compress import Compression, check_options, compress, unit
 from model_loaders.version import hash_of, lora_facts
 from pooling import Pooling
+
+NOT_TRIED: tuple[int | None, int | None] = (None, None)
 
 
 class EmbedModel(nn.Module):
@@ -66,8 +68,7 @@ class EmbedModel(nn.Module):
         self.recipe = recipe
         self.base_model = base_model
         self.trained_dimensions: tuple[int, ...] = ()
-        self.fitting_tokens: int | None = None
-        self.packs_up_to: int | None = None
+        self.fitting_tokens, self.packs_up_to = NOT_TRIED
         self.system = ""
 
     @property
@@ -88,8 +89,7 @@ class EmbedModel(nn.Module):
     @property
     def attn_implementation(self) -> str:
         """Name of the attention kernel, such as ``sdpa``."""
-        config: Any = self.backbone.config
-        return str(config._attn_implementation)
+        return str(getattr(self.backbone.config, "_attn_implementation", ""))
 
     @property
     def _no_split_modules(self) -> list[str]:
@@ -205,12 +205,7 @@ class EmbedModel(nn.Module):
         Returns:
             Vectors, tokens and cuts in the order of ``texts``.
         """
-        if isinstance(texts, str):
-            raise UserError("encode takes a list of texts, not one string")
-        texts = list(texts)
-        other = [type(text).__name__ for text in texts if not isinstance(text, str)]
-        if other:
-            raise UserError(f"encode takes strings, found {other[0]}")
+        texts = list_of_texts(texts)
         chosen = self.recipe.prompt(role) if prompt is None else prompt
         length = self.recipe.length(role) if max_length is None else max_length
         return encode_texts(self, texts, chosen, length, batch_tokens=batch_tokens, batch_size=batch_size, on_batch=on_batch)

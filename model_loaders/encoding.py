@@ -94,6 +94,21 @@ class Encoded:
     cut: np.ndarray
 
 
+def list_of_texts(texts: Sequence[str]) -> list[str]:
+    """Return texts as a list.
+
+    Raises:
+        UserError: it is one string, or something in it is none.
+    """
+    if isinstance(texts, str):
+        raise UserError("encode takes a list of texts, not one string")
+    listed = list(texts)
+    for text in listed:
+        if not isinstance(text, str):
+            raise UserError(f"encode takes strings, found {type(text).__name__}")
+    return listed
+
+
 def encode_texts(
     model: EncodingModel,
     texts: Sequence[str],
