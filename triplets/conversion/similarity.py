@@ -6,7 +6,7 @@ on, whose score with the query is not known to be high.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class SimilarRows:
         self.report.left_out["pairs that score too low for a positive"] = self.pairs.below(least)
         pool = self.pairs.pool
         high_scoring = self.pairs.directions(least, self.done)
-        teacher = None
+        teacher = variants = None
         for query, positive in high_scoring:
             self.done += 1
             if key_of(pool[query]) == key_of(pool[positive]):
@@ -138,14 +138,38 @@ class SimilarRows:
             row: Row = {"query": pool[query], "positive": pool[positive], "negative": []}
             if wanted:
                 teacher = teacher or WordTeacher(pool, pool)
-                places = near(teacher, query, self.pairs.known(query), self.limits)
+                variants = variants or Variants(pool)
+                places = near(teacher, query, variants.known(self.pairs, query), self.limits, variants.of(query))
                 row["negative"] = [pool[place] for place in places]
                 if len(places) < wanted:
                     self.report.notes["rows with fewer negatives than wanted"] += 1
             yield row
 
 
-def near(teacher: WordTeacher, query: int, known: Mapping[int, float], limits: Limits) -> list[int]:
+class Variants:
+    """Sentences that differ in case or white space alone: what is known of one of them is known of all."""
+
+    def __init__(self, pool: Sequence[str]) -> None:
+        self.keys = [key_of(text) for text in pool]
+        self.places: dict[int, list[int]] = {}
+        for place, key in enumerate(self.keys):
+            self.places.setdefault(key, []).append(place)
+
+    def of(self, place: int) -> list[int]:
+        """Return the places of a sentence and of its variants."""
+        return self.places[self.keys[place]]
+
+    def known(self, pairs: ScoredPairs, query: int) -> dict[int, float]:
+        """Return the known scores of a sentence with others, the highest of all variants of both."""
+        highest: dict[int, float] = {}
+        for variant in self.of(query):
+            for other, score in pairs.known(variant).items():
+                for place in self.of(other):
+                    highest[place] = max(score, highest.get(place, score))
+        return highest
+
+
+def near(teacher: WordTeacher, query: int, known: Mapping[int, float], limits: Limits, own: Collection[int] = ()) -> list[int]:
     """Return the negatives of a query: best matches without its own text, from the second on.
 
     Args:
@@ -153,9 +177,10 @@ def near(teacher: WordTeacher, query: int, known: Mapping[int, float], limits: L
         query: place of the query.
         known: its scores with other sentences.
         limits: of scores and numbers.
+        own: places of the query's own text in other cases or spaces.
     """
     scores = teacher.scores(query, range(teacher.texts))
-    order = [int(place) for place in np.argsort(-scores, kind="stable") if place != query]
+    order = [int(place) for place in np.argsort(-scores, kind="stable") if place != query and place not in own]
     chosen: list[int] = []
     for place in order[SKIPPED:]:
         score = known.get(place)

@@ -76,6 +76,24 @@ def test_the_command_leaves_equal_sentences_out(tmp_path: Path, capsys: pytest.C
     assert main(["sts", str(source), str(output)]) == 0 and output.read_bytes() == first
 
 
+def test_variants_of_a_sentence_are_that_sentence(tmp_path: Path) -> None:
+    """Neither its own text nor a known positive is a negative in other cases or spaces."""
+    pairs = [
+        ("A dog runs.", "The dog is running.", 5),
+        ("a  dog RUNS.", "Dog races dog.", 4.5),
+        ("the dog is  running.", "A DOG RUNS.", 5),
+        ("A dog and a cat.", "No dog is here.", 0.5),
+        ("A dog sleeps.", "The dog barks.", 1),
+    ]
+    rows = [{"text1": first, "text2": second, "score": score} for first, second, score in pairs]
+    assert main(["sts", str(write(tmp_path / "rows.jsonl", rows)), str(tmp_path / "out.jsonl")]) == 0
+    texts = {key_of(text) for text in ("A dog runs.", "The dog is running.", "Dog races dog.")}
+    queries = [row for row in read(tmp_path / "out.jsonl") if key_of(row["query"]) == key_of("A dog runs.")]
+    assert len(queries) == 3
+    for row in queries:
+        assert row["negative"] and not {key_of(text) for text in row["negative"]} & texts
+
+
 @WITHOUT
 @pytest.mark.parametrize("by", ["label", "example"])
 def test_golden_classes_keep_the_rules(tmp_path: Path, by: str) -> None:
