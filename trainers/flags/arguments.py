@@ -180,8 +180,9 @@ class ContrastiveArguments:
         "of the whole batch. auto: those of the whole batch if they fit, else as many as fit; none: of the whole batch.",
     )
 
-    packing: Literal["auto", "off"] = option(
-        "auto", "auto: no padding but in attention and pooling, on a CPU where the base LLM can; off: padded groups."
+    packing: Literal["auto", "on", "off"] = option(
+        "auto",
+        "auto: no padding but in attention and pooling, on a CPU where the base LLM can; on: on a GPU, too; off: padded.",
     )
 
     @property

@@ -176,6 +176,13 @@ def checkpoints_activations(args: TrainingArguments) -> bool:
     return bool(args.activation_checkpointing)
 
 
+def packs_texts(packing: str, args: TrainingArguments) -> bool:
+    """Say whether the base LLM computes texts without padding, for ``--packing`` ``auto``, ``on`` or ``off``."""
+    if packing == "off" or checkpoints_activations(args):
+        return False
+    return packing == "on" or args.device.type == "cpu"
+
+
 def optimizer_values(name: str) -> float:
     """Return the number of fp32 values that an optimizer keeps for each parameter."""
     values = 2.0

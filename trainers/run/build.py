@@ -122,7 +122,7 @@ def contrastive_trainer(
             chunk_tokens=contrastive.token_budget,
             negatives_across_processes=contrastive.negatives_across_processes,
             pooling_learning_rate=contrastive.pooling_learning_rate,
-            packing=contrastive.packing == "auto",
+            packing=contrastive.packing,
         ),
         start=start,
     )

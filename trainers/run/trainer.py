@@ -22,7 +22,7 @@ from model_loaders.embed_model import EmbedModel
 from trainers.checkpoints.load import load_checkpoint
 from trainers.checkpoints.seal import RunIdentity, read_seal
 from trainers.checkpoints.write import publish_checkpoint, save_checkpoint
-from trainers.memory.plan import checkpoints_activations
+from trainers.memory.plan import packs_texts
 from trainers.monitor.finite import check_finite
 from trainers.monitor.metrics import RunningMetrics, exclusion_warning
 from trainers.monitor.out_of_memory import out_of_memory
@@ -60,14 +60,14 @@ class ContrastiveOptions:
         chunk_tokens: padded tokens whose activations are kept at once; None for those of the whole batch.
         negatives_across_processes: whether texts of every process are negatives for every other one.
         pooling_learning_rate: None for that of the rest.
-        packing: whether the base LLM computes texts without padding, where it can.
+        packing: whether the base LLM computes texts without padding, where it can: ``auto`` on a CPU, ``on`` anywhere, ``off``.
     """
 
     mixing: Mixing = "homogeneous"
     chunk_tokens: int | None = None
     negatives_across_processes: bool = True
     pooling_learning_rate: float | None = None
-    packing: bool = True
+    packing: str = "auto"
 
 
 class ContrastiveTrainer(Trainer):
@@ -119,7 +119,7 @@ class ContrastiveTrainer(Trainer):
             chunk_tokens=self.options.chunk_tokens,
             loss=loss,
             processes=processes,
-            packing=self.options.packing and not checkpoints_activations(self.args),
+            packing=packs_texts(self.options.packing, self.args),
         )
         self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype)
         self.metrics = RunningMetrics(dimensions=widths_of(loss))

@@ -121,12 +121,12 @@ class ContrastiveStep:
             chunk_tokens: see `Chunker`.
             loss: None for the contrastive one with its defaults.
             processes: None for one.
-            packing: let the base LLM compute real tokens alone, where that can be done and is known to be faster: on a CPU.
+            packing: let the base LLM compute real tokens alone, where that can be done.
         """
         on_cpu = torch.device(device or model.device).type == "cpu"
         grouping = CPU_GROUPING if on_cpu else gpu_grouping(launch_tokens(model.backbone))
         causal = model.design.attention == "causal"
-        up_to = longest_packed(model.backbone, causal) if packing and on_cpu else 0
+        up_to = longest_packed(model.backbone, causal) if packing else 0
         # A trainable pooling that reads tokens computes what is padded, so that its texts stay in groups of similar length.
         row_tokens = grouping.tokens if up_to and model.design.tokens != "all" else 0
         chunker = Chunker(model.tokenizer, chunk_tokens, causal, grouping, up_to, row_tokens)

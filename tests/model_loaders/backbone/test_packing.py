@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from model_loaders.backbone.packing import NAME, longest_packed
+from model_loaders.backbone import packing
+from model_loaders.backbone.packing import NAME, longest_packed, takes_all_texts
 from tests.contracts.gradients import batch_of, engine, gradients, relative, rows_with
 from tests.tiny import new_model, write_base
 from trainers.step.contrastive import ContrastiveStep
@@ -64,11 +67,80 @@ def test_the_gradient_is_that_of_padded_groups(design: str, chunk_tokens: int | 
     model = new_model(design, base)
     batch = batch_of(model, rows_with(2))
     results = []
-    for packing in (False, True):
-        step = ContrastiveStep.of(model, engine(), chunk_tokens=chunk_tokens, packing=packing)
+    for is_packed in (False, True):
+        step = ContrastiveStep.of(model, engine(), chunk_tokens=chunk_tokens, packing=is_packed)
         results.append((float(step(model, batch).loss), gradients(model)))
     (loss, padded), (other_loss, packed) = results
     assert abs(loss - other_loss) < 1e-6 and relative(packed, padded) < 1e-5
+
+
+def attend_one_by_one(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    starts: Tensor,
+    other_starts: Tensor,
+    longest: int,
+    other_longest: int,
+    **options: Any,
+) -> Tensor:
+    """Compute what `varlen_attn` does on CUDA: the texts of ``(tokens, heads, head)`` each alone."""
+    assert starts.dtype == torch.int32 and starts is other_starts and longest == other_longest == int(starts.diff().max())
+    outputs = []
+    for begin, end in itertools.pairwise(starts.tolist()):
+        text = [states[begin:end].transpose(0, 1) for states in (query, key, value)]
+        causal = options["window_size"] == (-1, 0)
+        flags = {"is_causal": causal, "scale": options["scale"], "enable_gqa": options["enable_gqa"]}
+        outputs.append(F.scaled_dot_product_attention(*text, **flags).transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("design", ["model1", "model4", "model5"])
+def test_one_call_for_all_texts_gives_the_gradient_of_padded_groups(
+    design: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FlashAttention is of CUDA; here its arguments are right, and what it is told to compute gives the same gradient."""
+    model = new_model(design, base)
+    batch = batch_of(model, rows_with(2))
+    loss = float(ContrastiveStep.of(model, engine())(model, batch).loss)
+    padded, calls = gradients(model), 0
+
+    def counted(*args: Any, **options: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return attend_one_by_one(*args, **options)
+
+    monkeypatch.setattr("model_loaders.backbone.packing.varlen_attn", counted)
+    monkeypatch.setattr("model_loaders.backbone.packing.takes_all_texts", lambda *_: True)
+    step = ContrastiveStep.of(model, engine(), packing=True)
+    assert step.chunker.packs_up_to > 0 and calls
+    assert float(step(model, batch).loss) == pytest.approx(loss, rel=1e-6)
+    assert relative(gradients(model), padded) < 1e-5
+
+
+def test_attention_that_flash_attention_lacks_is_not_packed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model_loaders.backbone.packing.varlen_attn", attend_one_by_one)
+    monkeypatch.setattr("model_loaders.backbone.packing.takes_all_texts", lambda *_: True)
+    model = new_model("model1", base)
+    assert longest_packed(model.backbone, True) > 0
+    kernel = packing.attend_at_once
+
+    def capped(rows: Any, of_batch: Any, starts: Tensor, options: dict[str, Any]) -> Tensor:
+        return kernel(rows, of_batch, starts, {**options, "softcap": 30.0})
+
+    monkeypatch.setattr("model_loaders.backbone.packing.attend_at_once", capped)
+    assert longest_packed(model.backbone, True) == 0
+
+
+def test_one_call_is_of_cuda_and_half_precision() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert takes_all_texts("sdpa", torch.bfloat16, cuda)
+    for kernel, dtype, device in (
+        ("eager", torch.bfloat16, cuda),
+        ("sdpa", torch.float32, cuda),
+        ("sdpa", torch.bfloat16, cpu),
+    ):
+        assert not takes_all_texts(kernel, dtype, device)
 
 
 def test_groups_share_a_row_within_the_budget(base: Path) -> None:

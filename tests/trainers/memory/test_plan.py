@@ -18,7 +18,7 @@ from tests.tiny import LORA, ROOT, new_model, triplets
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.placeholders import chunks_at_peak
-from trainers.memory.plan import optimizer_values, plan_step, plan_training
+from trainers.memory.plan import optimizer_values, packs_texts, plan_step, plan_training
 from trainers.memory_plan import main
 from trainers.monitor.out_of_memory import out_of_memory
 from trainers.run.trainer import ContrastiveTrainer
@@ -268,3 +268,18 @@ def test_a_causal_design_that_pools_without_an_end_token_is_planned(base: Path) 
     batch = TripletCollator(model.tokenizer, model.recipe)(triplets(4))
     loss = MatryoshkaLoss.of(ContrastiveLoss(), [32, 8])
     assert plan_step(model, ContrastiveStep.of(model, SingleProcessEngine(), loss=loss), batch).activations > 0
+
+
+@pytest.mark.parametrize(
+    ("packing", "device", "checkpointing", "packs"),
+    [
+        ("auto", "cpu", False, True),
+        ("auto", "cuda", False, False),
+        ("on", "cuda", False, True),
+        ("on", "cpu", True, False),
+        ("off", "cpu", False, False),
+    ],
+)
+def test_where_texts_are_packed(packing: str, device: str, checkpointing: bool, packs: bool) -> None:
+    args: Any = SimpleNamespace(device=torch.device(device), activation_checkpointing=checkpointing)
+    assert packs_texts(packing, args) == packs
