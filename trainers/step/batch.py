@@ -116,8 +116,8 @@ class TripletCollator:
 def unscored(place: str) -> UserError:
     """Return the error of a row at a place that has no teacher scores."""
     return UserError(
-        f"{place}: no teacher scores: --distillation needs the key 'scores' in every row, a list with a number for the "
-        "positive and for each negative"
+        f"{place}: no teacher scores that can be used: --distillation needs the key 'scores' in every row, a list with a "
+        "finite number for the positive and for each negative"
     )
 
 
