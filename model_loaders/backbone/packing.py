@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention.varlen import varlen_attn
 
 from model_loaders.backbone.rope import PLAIN
 from model_loaders.text.batch import Row
@@ -209,6 +208,8 @@ def attend_at_once(rows: Sequence[Tensor], packing: Packing, starts: Tensor, opt
     Raises:
         NotImplementedError: an option that this kernel has not, so that the base LLM is not packed.
     """
+    from torch.nn.attention.varlen import varlen_attn  # loads torch's compiler, which takes seconds
+
     query, key, value = rows
     if options.get("dropout") or options.get("softcap") is not None or options.get("s_aux") is not None:
         raise NotImplementedError("dropout, capped scores and sinks of attention are not FlashAttention's for packed texts")

@@ -110,7 +110,7 @@ def test_one_call_for_all_texts_gives_the_gradient_of_padded_groups(
         calls += 1
         return attend_one_by_one(*args, **options)
 
-    monkeypatch.setattr("model_loaders.backbone.packing.varlen_attn", counted)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", counted)
     monkeypatch.setattr("model_loaders.backbone.packing.takes_all_texts", lambda *_: True)
     step = ContrastiveStep.of(model, engine(), packing=True)
     assert step.chunker.packs_up_to > 0 and calls
@@ -119,7 +119,7 @@ def test_one_call_for_all_texts_gives_the_gradient_of_padded_groups(
 
 
 def test_attention_that_flash_attention_lacks_is_not_packed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model_loaders.backbone.packing.varlen_attn", attend_one_by_one)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", attend_one_by_one)
     monkeypatch.setattr("model_loaders.backbone.packing.takes_all_texts", lambda *_: True)
     model = new_model("model1", base)
     assert longest_packed(model.backbone, True) > 0
