@@ -179,7 +179,6 @@ class ContrastiveArguments:
         "Keep activations of at most this many tokens at once, padding included: bounds memory, the gradient stays that "
         "of the whole batch. auto: those of the whole batch if they fit, else as many as fit; none: of the whole batch.",
     )
-
     packing: Literal["auto", "on", "off"] = option(
         "auto",
         "auto: no padding but in attention and pooling, on a CPU where the base LLM can; on: on a GPU, too; off: padded.",
