@@ -33,7 +33,7 @@ from trainers.run.banner import banner
 from trainers.run.fit import fit_memory
 from trainers.run.losses import loss_of, take_dimensions
 from trainers.run.masked_trainer import masked_trainer
-from trainers.run.preflight import check_dropout, check_negatives, check_positions, check_scores, check_texts
+from trainers.run.preflight import check_dropout, check_negatives, check_packing, check_positions, check_scores, check_texts
 from trainers.run.recipe import as_the_run_began, continued_recipe, recipe_of, take_recipe
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
@@ -105,7 +105,7 @@ def contrastive_trainer(
     """Build the trainer of a contrastive run; the arguments are those of `masked_trainer`."""
     contrastive = config.contrastive
     take_dimensions(model, contrastive)
-    return ContrastiveTrainer(
+    trainer = ContrastiveTrainer(
         model,
         config.training,
         rows,
@@ -126,6 +126,8 @@ def contrastive_trainer(
         ),
         start=start,
     )
+    check_packing(contrastive.packing, trainer.contrastive_step.chunker.packs_up_to)
+    return trainer
 
 
 def with_saved_budget(config: TrainConfig) -> TrainConfig:

@@ -97,3 +97,17 @@ def positions(model: EmbedModel) -> int | None:
     """Return how many positions the base model was made for, or None where its config has no such number."""
     number: int | None = getattr(model.backbone.config, "max_position_embeddings", None)
     return number
+
+
+def check_packing(packing: str, packs_up_to: int) -> None:
+    """Refuse ``--packing on`` where texts are padded all the same.
+
+    Args:
+        packing: the flag.
+        packs_up_to: tokens of a text that the base LLM computes in one row with others; 0 for none.
+    """
+    if packing == "on" and not packs_up_to:
+        raise UserError(
+            "--packing on cannot be honoured: layers are recomputed in the backward pass (--gradient_checkpointing), or this "
+            "base LLM does not give texts in one row the states that they have alone. Leave the flag out"
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from tests.trainers.commands import SMALL, arguments
 from trainers.flags.command_line import parse
 from trainers.run.banner import banner, negatives_text, tokens_of
@@ -85,3 +86,12 @@ def test_a_plan_that_fails_does_not_end_the_run(
 
 def test_the_record_holds_no_dry_run(base: Path, tmp_path: Path) -> None:
     assert "dry_run" not in json.dumps(parse(arguments(base, tmp_path, "--dry_run"), design="model1").resolved())
+
+
+def test_packing_is_said_or_refused(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = "padding, left out of all but attention and pooling"
+    assert packed in told(base, tmp_path, capsys, "--packing", "on")["tokens"]
+    assert packed not in told(base, tmp_path, capsys, "--packing", "off")["tokens"]
+    with pytest.raises(UserError, match="--packing on cannot be honoured"):
+        told(base, tmp_path, capsys, "--packing", "on", "--gradient_checkpointing")
+    assert packed not in told(base, tmp_path, capsys, "--gradient_checkpointing")["tokens"]
