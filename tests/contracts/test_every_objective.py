@@ -118,14 +118,15 @@ def weights_of(run: Path) -> dict[str, Tensor]:
 @EVERY
 @pytest.mark.usefixtures("unplanned")
 def test_chunks_give_the_gradient_of_the_whole_batch(base: Path, data: Path, tmp_path: Path, name: str) -> None:
-    """The groups of the whole batch are the chunks, so that both draw the same dropout."""
+    """The groups of the whole batch are the chunks, each a row of its own, so that both draw the same dropout."""
     way, found = WAYS[name], []
     dropout = 0.2 if way.attention_dropout else NO_DROPOUT
     for chunk_tokens in ("none", GROUP):
         argv = argv_of(way, base, data, tmp_path / str(chunk_tokens), dropout=dropout, chunk_tokens=chunk_tokens)
         trainer = build_trainer(parse(argv, design=way.design))
         trainer.model.train()
-        chunker = replace(trainer.contrastive_step.chunker, grouping=Grouping(GROUP, overhead=128))
+        grouping = Grouping(GROUP, overhead=128)
+        chunker = replace(trainer.contrastive_step.chunker, grouping=grouping, row_tokens=0)  # a row for each group
         step = replace(trainer.contrastive_step, chunker=chunker)
         torch.manual_seed(1)
         loss = float(step(trainer.model, next(iter(trainer.get_train_dataloader()))).loss)
