@@ -26,10 +26,11 @@ from common.errors import UserError, exit_status
 from common.files import new_folder
 from evaluation.tasks.local_files import iter_rows, stem, write_rows
 from evaluation.tasks.schemas import SCHEMAS, TaskRow
-from evaluation.tasks.smaller import drawn, make_smaller
+from evaluation.tasks.smaller import drawn, drawn_by_label, make_smaller
 from study.real_data.layout import CLUSTERINGS, MOST_ROWS, make_clustering, mix_entry, training_files, write_mix
 
 ROWS, QUERIES = 300, 100
+EXAMPLES = 16  # of each label, to train classifiers by
 # Clusterings that are classification tasks too: fewer than eight have sources of their own.
 CLASSIFICATIONS = {
     "FewRelClassification": "FewRelClustering",
@@ -71,7 +72,7 @@ def lay_out(data: Path, output_dir: Path) -> Layout:
         raise UserError(f"{data} has no eval/<task> folders")
     with new_folder(output_dir) as aside:
         for task in tasks:
-            make_smaller(task, aside / "eval" / task.name, ROWS, QUERIES)
+            make_smaller(task, aside / "eval" / task.name, ROWS, QUERIES, EXAMPLES)
         for name, source in CLUSTERINGS.items():
             make_clustering(aside / "eval" / name, aside / "eval" / source)
         for name, source in CLASSIFICATIONS.items():
@@ -97,7 +98,7 @@ def make_classification(folder: Path, source: Path) -> None:
     for row in iter_rows(source / "test.jsonl.gz", SCHEMAS["clustering"].columns):
         is_even = hashlib.sha256(row["sentence"].encode()).digest()[0] % 2 == 0
         halves["test" if is_even else "train"].append({"text": row["sentence"], "label": row["label"]})
-    write_rows(folder / "train.jsonl.gz", halves["train"])
+    write_rows(folder / "train.jsonl.gz", drawn_by_label(halves["train"], EXAMPLES))
     write_rows(folder / "test.jsonl.gz", drawn(halves["test"], ROWS))
 
 

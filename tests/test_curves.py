@@ -68,7 +68,8 @@ def test_the_peak_of_memory_begins_anew_with_each_run() -> None:
         assert np.ones(size, np.uint8).sum() == size
 
     large, small = taken(lambda: fill(2**26), 2), taken(lambda: fill(2**22), 2)
-    assert 2**26 <= large.bytes < 2**26 + 2**23 and small.bytes < 2**24
+    # The kernel counts resident pages of each core apart and adds them up late: some hundred KiB are missing or too much.
+    assert abs(large.bytes - 2**26) < 2**23 and small.bytes < 2**24
     assert large.seconds > 0
 
 

@@ -2,7 +2,7 @@
 
 Command::
 
-    python -m evaluation.tasks.smaller TASKS OUT --rows 700 --queries 300
+    python -m evaluation.tasks.smaller TASKS OUT --rows 700 --queries 300 [--examples 16]
 
 Each folder in TASKS becomes a folder of the same name in OUT. Rows are drawn by a hash of their content, so that equal folders
 have equal copies, wherever they are made. Scores on a copy are not those of the task: with fewer documents retrieval is
@@ -27,15 +27,16 @@ from evaluation.tasks.schemas import DOCUMENT, JUDGEMENT, QUERY, SPLITS, TRAIN, 
 Keep = Callable[[TaskRow], bool]
 
 
-def make_smaller(source: Path, target: Path, rows: int, queries: int) -> None:
+def make_smaller(source: Path, target: Path, rows: int, queries: int, examples: int | None = None) -> None:
     """Copy a task folder with fewer rows.
 
     Args:
         source: the task folder.
         target: a new folder.
         rows: of a file at most; of a corpus, the documents that answer a query that is kept, and others up to so many.
-            The rows of ``train`` are kept: a classifier draws some of them, and embeds no others.
         queries: of a retrieval task at most.
+        examples: of each label in ``train`` at most; all of them without a number. Of ten classifiers each draws eight of a
+            label, so that few examples are embedded once for several of them.
 
     Raises:
         UserError: ``source`` holds no task, or ``target`` exists and is not empty.
@@ -46,8 +47,9 @@ def make_smaller(source: Path, target: Path, rows: int, queries: int) -> None:
             _shrink_retrieval(folder, aside, rows, queries)
         else:
             for path in folder.files:
-                most = None if TRAIN in stem(path).split(".") else rows
-                write_rows(_packed(aside / path.relative_to(source)), drawn(iter_rows(path, folder.schema.columns), most))
+                listed = iter_rows(path, folder.schema.columns)
+                kept = drawn_by_label(listed, examples) if TRAIN in stem(path).split(".") else drawn(listed, rows)
+                write_rows(_packed(aside / path.relative_to(source)), kept)
         if folder.path / SETTINGS_FILE in folder.content:
             (aside / SETTINGS_FILE).write_bytes((source / SETTINGS_FILE).read_bytes())
 
@@ -65,6 +67,18 @@ def drawn(rows: Iterable[TaskRow], most: int | None, first: Keep | None = None) 
     always = sum(not is_later for is_later, _, _ in ranked)
     kept = sorted(place for _, _, place in ranked[: max(most, always)])
     return [listed[place] for place in kept]
+
+
+def drawn_by_label(rows: Iterable[TaskRow], most: int | None) -> list[TaskRow]:
+    """Return at most so many rows of each label in their order, chosen by a hash of their content; no label is one, too."""
+    listed = list(rows)
+    by_label: dict[object, list[int]] = {}
+    for place, row in enumerate(listed):
+        by_label.setdefault(row.get("label"), []).append(place)
+    kept = []
+    for places in by_label.values():
+        kept += sorted(places, key=lambda place: _hash(listed[place]))[:most]
+    return [listed[place] for place in sorted(kept)]
 
 
 def _hash(row: TaskRow) -> bytes:
@@ -108,18 +122,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="gets the copies")
     parser.add_argument("--rows", type=int, default=1000, help="of a file or corpus at most (default: %(default)s)")
     parser.add_argument("--queries", type=int, default=300, help="of a retrieval task at most (default: %(default)s)")
+    parser.add_argument("--examples", type=int, help="of each label to train a classifier by (default: all)")
     args = parser.parse_args(argv)
-    return exit_status(lambda: _copy_all(args.tasks, args.out, args.rows, args.queries))
+    return exit_status(lambda: _copy_all(args.tasks, args.out, args.rows, args.queries, args.examples))
 
 
-def _copy_all(tasks: Path, out: Path, rows: int, queries: int) -> None:
-    if min(rows, queries) < 1:
-        raise UserError("--rows and --queries must be at least 1")
+def _copy_all(tasks: Path, out: Path, rows: int, queries: int, examples: int | None) -> None:
+    if min(rows, queries, 1 if examples is None else examples) < 1:
+        raise UserError("--rows, --queries and --examples must be at least 1")
     folders = sorted(path for path in tasks.glob("*/") if list_folder(path).files)
     if not folders:
         raise UserError(f"{tasks} has no task folders")
     for folder in folders:
-        make_smaller(folder, out / folder.name, rows, queries)
+        make_smaller(folder, out / folder.name, rows, queries, examples)
         print(f"{out / folder.name}")
 
 

@@ -57,6 +57,18 @@ def test_training_rows_and_settings_are_kept(tmp_path: Path) -> None:
     assert (copy / "task.json").read_text() == '{"type": "classification"}'
 
 
+def test_examples_of_each_label(tmp_path: Path) -> None:
+    folder = tmp_path / "tasks" / "Labelled"
+    rows = [{"text": f"text {n}", "label": "aab"[n % 3]} for n in range(30)]
+    write_lines(folder / "train.jsonl.gz", rows)
+    write_lines(folder / "test.jsonl.gz", rows)
+    assert main([str(tmp_path / "tasks"), str(tmp_path / "out"), "--examples", "4"]) == 0
+    kept = list(iter_rows(tmp_path / "out" / "Labelled" / "train.jsonl.gz"))
+    assert sorted(row["label"] for row in kept) == list("aaaabbbb")
+    assert kept == [row for row in rows if row in kept] != rows[:8]
+    assert len(list(iter_rows(tmp_path / "out" / "Labelled" / "test.jsonl.gz"))) == 30
+
+
 def test_rows_are_drawn_by_their_content() -> None:
     rows = [{"text": f"text {n}"} for n in range(50)]
     chosen = drawn(rows, 10)
@@ -68,7 +80,7 @@ def test_rows_are_drawn_by_their_content() -> None:
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--rows", "0"], "must be at least 1"), ([], "has no task folders")],
+    [(["--rows", "0"], "must be at least 1"), (["--examples", "0"], "must be at least 1"), ([], "has no task folders")],
 )
 def test_what_cannot_be_copied(tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tasks").mkdir()
