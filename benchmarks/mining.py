@@ -111,9 +111,10 @@ def main() -> int:
     args = parser.parse_args()
     corpus = random_vectors(args.texts, args.dim, 1)
     queries = random_vectors(args.queries, args.dim, 2)
-    queries += corpus[: args.queries]  # the positive of each query is near it
+    positives = np.arange(args.queries) % args.texts
+    queries += corpus[positives]  # the positive of each query is near it
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    rows = [Triplet(f"query {row}", f"text {row}", []) for row in range(args.queries)]
+    rows = [Triplet(f"query {row}", f"text {place}", []) for row, place in enumerate(positives)]
     pool = make_pool(rows, (f"text {row}" for row in range(args.texts)))
     seconds: dict[str, list[float]] = {"ours": [], "sentence-transformers": []}
     results: dict[str, list[list[int]]] = {}
