@@ -5,7 +5,8 @@
 The default sizes are the published proportions at hidden size 1024: 8 heads as wide as the hidden size, 512 latents. Outputs
 are compared (with ``--backward`` gradients too), then runs alternate, so that a busy machine slows all. The plain formula is
 computed in two ways: as the published code does it, with keys and values of every text, and with keys and values once. Ours is
-timed alone, and inside of ``kept_work``, as it runs while texts are encoded. The last lines are the ratios of the medians.
+timed alone, and after these rounds inside of ``kept_work``, as it runs while texts are encoded. The last lines are the ratios
+of the medians.
 """
 
 from __future__ import annotations

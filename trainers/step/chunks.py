@@ -26,7 +26,7 @@ class Grouping:
     overhead: int
 
 
-LEAST_PADDING = 0.03  # of a group, that packing pays for (docs/performance.md)
+LEAST_PADDING = 0.03  # of a group, that packing pays for
 CPU_GROUPING = Grouping(tokens=2048, overhead=128)  # larger groups leave the cache (docs/performance.md)
 
 
