@@ -45,6 +45,23 @@ def pool_and_teacher() -> tuple:
     return pool, VectorTeacher(unit(len(pool.queries)), unit(len(pool.corpus), seed=1))
 
 
+@pytest.mark.parametrize("order", ["random", "better", "worse", "equal"])
+def test_blocks_give_what_the_whole_gives(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a block has many scores above the worst match so far, few, or none."""
+    rng = np.random.default_rng(3)
+    queries, corpus = rng.standard_normal((3, 4), dtype=np.float32), rng.standard_normal((400, 4), dtype=np.float32)
+    if order != "random":
+        corpus[:] = queries.sum(axis=0) / 10
+        corpus *= {"better": np.arange(1, 401), "worse": np.arange(400, 0, -1), "equal": np.ones(400)}[order][:, None]
+    monkeypatch.setattr(search, "SCORE_BYTES", 4 * 3 * 20)
+    matches = best_matches(queries, corpus, 7)
+    scores = queries @ corpus.T
+    expected = np.sort(scores, axis=1)[:, ::-1][:, :7]
+    np.testing.assert_allclose(matches.scores, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(scores, matches.places, 1), expected, rtol=1e-5, atol=1e-6)
+    assert all(len(set(row)) == 7 for row in matches.places.tolist())
+
+
 def test_positives_of_equal_queries_are_shared() -> None:
     pool, teacher = pool_and_teacher()
     assert pool.queries == ["q0", "Q0 ", "q1"] and pool.corpus == ["a", "b", "c", "d", "e", "A ", "f", "g", "h", "Q1"]
