@@ -42,7 +42,7 @@ $(LOWEST)/.installed $(NEWEST)/.installed: pyproject.toml tests/versions.py
 	  pytest pytest-xdist hypothesis
 	touch $@
 
-# The main ratios of speed against benchmarks/expected.json, in ten minutes: a fall beyond noise is named with its commits.
+# The main ratios of speed against benchmarks/expected.json, in two minutes: a fall beyond noise is named with its commits.
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard.py
 

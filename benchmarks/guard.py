@@ -1,6 +1,6 @@
 """Ratios that stand for the speed of the whole, against what they were: ``make bench`` names each that fell.
 
-    python benchmarks/guard.py [--only dropout lora] [--rounds 5]     # ten minutes at most; exits 1 where a ratio fell
+    python benchmarks/guard.py [--only dropout lora] [--rounds 5]     # some two minutes; exits 1 where a ratio fell
     python benchmarks/guard.py --write                                # measure, and keep it in benchmarks/expected.json
     python benchmarks/guard.py --only dropout --base FOLDER --dtype bfloat16 --triplets 16    # of another base LLM
 
