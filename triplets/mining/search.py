@@ -33,8 +33,8 @@ def best_matches(queries: np.ndarray, corpus: np.ndarray, count: int) -> Matches
     be mapped from a file: each block is read once for `QUERIES_AT_ONCE` queries.
 
     Args:
-        queries: ``(queries, dim)`` float32.
-        corpus: ``(texts, dim)`` float32.
+        queries: ``(queries, dim)`` float32, finite.
+        corpus: ``(texts, dim)`` float32, finite.
         count: of matches a query.
     """
     count = min(count, len(corpus))
