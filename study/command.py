@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -191,8 +192,22 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
         saved = ", ".join(map(str, save_tuning(study, study.tuning)))
         print(for_terminal(tuning_markdown(study, study.tuning), terminal_width()) + f"\nsaved {saved}")
         missing += [cell for cell in study.tuning.cells if cell.state not in ("done", "diverged")]
-    for cell in missing:
-        print(f"\n{cell.name} {state_words(cell)}: {reasons.get(cell.name) or why(cell)}", file=sys.stderr)
+    for sentence in missing_sentences(missing, reasons):
+        print("\n" + sentence, file=sys.stderr)
     if problem:
         print(f"\nerror: {problem}", file=sys.stderr)
     return FAILED if missing or problem else status
+
+
+def missing_sentences(missing: Sequence[Cell], reasons: Mapping[str, str]) -> list[str]:
+    """Return why cells are not done: one sentence for all cells of the same state and reason."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in missing:
+        reason = reasons.get(cell.name) or why(cell)
+        groups.setdefault((state_words(cell), reason), []).append(cell)
+    sentences = []
+    for (state, reason), cells in groups.items():
+        if len(cells) > 1:
+            state = state.replace("is not", "are not")
+        sentences.append(f"{', '.join(cell.name for cell in cells)} {state}: {reason}")
+    return sentences

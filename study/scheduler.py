@@ -131,7 +131,7 @@ def why(cell: Cell) -> str:
     if cell.state == "diverged":
         return f"{cell.reason} (It stands in the comparison as diverged; to train it again, delete {cell.folder}.)"
     if not cell.reason and not cell.log_file.is_file():
-        return "it has not been run, or not by this command"
+        return "not run, or not by this command"
     return cell.reason or f"it ended without a reason; the end of {cell.log_file}:\n{last_lines(cell.log_file)}"
 
 

@@ -91,12 +91,16 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
             if cell.failed is not None:
                 without_scores.append(cell)
     tasks = System("", directory, tuple(chain.from_iterable(runs.values()))).tasks
+    unfinished = []
     for cell in without_scores:
         if cell.failed is None:
-            reading.notes.append(f"{directory}: {cell.name} is not finished and left out")
+            unfinished.append(cell.name)
         else:
             reason = _first_line(cell.failed)
             runs[cell.system].append(SystemRun(cell.label, {}, dict.fromkeys(tasks, reason)))
+    if unfinished:
+        are = "is" if len(unfinished) == 1 else "are"
+        reading.notes.append(f"{directory}: {', '.join(unfinished)} {are} not finished and left out")
     reading.notes += reading.damaged
     if tasks:
         reading.systems = [System(name, directory, tuple(of_system)) for name, of_system in runs.items() if of_system]

@@ -176,6 +176,6 @@ def test_a_cell_by_its_number(study_file: Path, main: Main) -> None:
     assert [path.parent.name.rpartition("-")[0] for path in out.glob("cells/*/scores.json")] == ["mean_pooling"]
     assert not (out / "study.json").exists()
     status, _, errors = main(study_file, "--compare")
-    assert status == 1 and "model3-seed42 is not finished" in errors
+    assert status == 1 and "model1-seed42, model3-seed42 are not finished: not run" in errors
     states = {cell.name: cell.status for cell in record_of(study_file).cells}
     assert states == {"mean_pooling": "done", "model1-seed42": "unfinished", "model3-seed42": "unfinished"}

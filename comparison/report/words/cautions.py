@@ -53,6 +53,7 @@ def cautions(comparison: Comparison, studies: Sequence[StudyResults], notes: Seq
     every = [
         *leaks,
         *map(_stopped, filter(_has_stopped, cells)),
+        *_unfinished(cells),
         *_failures(comparison),
         *settings,
         *cuts,
@@ -120,7 +121,12 @@ def _percent(share: float) -> str:
 
 
 def _has_stopped(cell: CellData) -> bool:
-    return cell.status in STOPPED
+    return cell.status in STOPPED and not _is_under_way(cell)
+
+
+def _is_under_way(cell: CellData) -> bool:
+    """Return whether a cell has only not been run to its end: no reason is known."""
+    return cell.status == UNFINISHED and not cell.reason
 
 
 def _stopped(cell: CellData) -> Caution:
@@ -128,6 +134,17 @@ def _stopped(cell: CellData) -> Caution:
     if cell.reason:
         details = [name(cell.reason)]
     return Caution(cell.status, f"{name(cell.name)} {STOPPED[cell.status]}.", details, serious=True)
+
+
+def _unfinished(cells: Sequence[CellData]) -> list[Caution]:
+    """Return one warning for all cells that nothing has stopped but that are not done."""
+    names = [cell.name for cell in cells if _is_under_way(cell)]
+    if not names:
+        return []
+    if len(names) == 1:
+        return [Caution(UNFINISHED, f"{name(names[0])} {STOPPED[UNFINISHED]}.", serious=True)]
+    every = ", ".join(map(name, names))
+    return [Caution(UNFINISHED, f"{len(names)} cells are not finished and left out.", [every], serious=True)]
 
 
 def _failures(comparison: Comparison) -> list[Caution]:

@@ -252,6 +252,16 @@ def test_cells_and_cuts_are_told_serious_ones_first() -> None:
     assert found[3].details == ["x" * 400] and len(found[3].text) < 300
 
 
+def test_cells_that_nothing_has_stopped_are_told_in_one_warning() -> None:
+    cells = [CellData(f"a-{number}", "a", status="unfinished") for number in range(40)]
+    cells.append(CellData("b-1", "b", status="unfinished", reason="killed"))
+    killed, others = cautions(made_up({"good": 0.03}), [StudyResults(StudyData(cells=cells, leakage=[]), ROOT)], [])
+    assert killed.text == "b-1 is not finished and left out." and killed.details == ["killed"]
+    assert others.text == "40 cells are not finished and left out." and others.details[0].startswith("a-0, a-1, a-2")
+    (alone,) = cautions(made_up({"good": 0.03}), [StudyResults(StudyData(cells=cells[:1], leakage=[]), ROOT)], [])
+    assert alone.text == "a-0 is not finished and left out." and not alone.details
+
+
 def test_what_lists_much_is_a_list() -> None:
     assert itemised("Seen: a; b; c; d") == ("Seen: a; b; c; d", [])
     assert itemised("Few: 3. Seen: a; b; c; d; e.") == ("Few: 3. Seen:", ["a", "b", "c", "d", "e."])
