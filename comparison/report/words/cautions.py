@@ -121,11 +121,11 @@ def _percent(share: float) -> str:
 
 
 def _has_stopped(cell: CellData) -> bool:
-    return cell.status in STOPPED and not _is_under_way(cell)
+    return cell.status in STOPPED and not _is_unfinished(cell)
 
 
-def _is_under_way(cell: CellData) -> bool:
-    """Return whether a cell has only not been run to its end: no reason is known."""
+def _is_unfinished(cell: CellData) -> bool:
+    """Return whether a cell was not run to its end, for no known reason."""
     return cell.status == UNFINISHED and not cell.reason
 
 
@@ -137,8 +137,8 @@ def _stopped(cell: CellData) -> Caution:
 
 
 def _unfinished(cells: Sequence[CellData]) -> list[Caution]:
-    """Return one warning for all cells that nothing has stopped but that are not done."""
-    names = [cell.name for cell in cells if _is_under_way(cell)]
+    """Return one warning for all cells that were not run to their end, for no known reason."""
+    names = [cell.name for cell in cells if _is_unfinished(cell)]
     if not names:
         return []
     if len(names) == 1:

@@ -113,13 +113,14 @@ def test_cells_are_systems_and_runs_as_the_file_says(write_study: Write) -> None
         {"name": "a-seed3", "design": "model1", "seed": 3, "status": "diverged", "reason": "loss is NaN"},
         {"name": "b-seed1", "design": "model1", "system": "model1 on org/B", "seed": 1},
         {"name": "b-seed2", "design": "model1", "system": "model1 on org/B", "seed": 2, "status": "unfinished"},
+        {"name": "b-seed3", "design": "model1", "system": "model1 on org/B", "seed": 3, "status": "unfinished"},
     ]
     found = read([save(root, cells=cells)])
     assert [system.name for system in found.systems] == ["model1", "model1 on org/B"]
     runs = found.systems[0].runs
     assert [run.label for run in runs] == ["seed 1", "seed 2", "seed 3"]
     assert runs[1].scores and not runs[2].scores and runs[2].failed == {"NQ": "loss is NaN"}
-    assert any("b-seed2 is not finished" in note for note in found.notes)
+    assert any("b-seed2, b-seed3 are not finished" in note for note in found.notes)
     assert found.studies[0].names == {"model1": "model1", "model1 on org/B": "model1 on org/B"}
 
 

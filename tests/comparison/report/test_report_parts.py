@@ -252,7 +252,7 @@ def test_cells_and_cuts_are_told_serious_ones_first() -> None:
     assert found[3].details == ["x" * 400] and len(found[3].text) < 300
 
 
-def test_cells_that_nothing_has_stopped_are_told_in_one_warning() -> None:
+def test_unfinished_cells_are_told_in_one_warning() -> None:
     cells = [CellData(f"a-{number}", "a", status="unfinished") for number in range(40)]
     cells.append(CellData("b-1", "b", status="unfinished", reason="killed"))
     killed, others = cautions(made_up({"good": 0.03}), [StudyResults(StudyData(cells=cells, leakage=[]), ROOT)], [])
