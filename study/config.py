@@ -66,7 +66,7 @@ class StudyConfig:
         jobs: cells at a time, at least one; empty for one on each share of the GPUs, and two on a CPU of at least two cores.
         tune: settings that each design tries on development tasks first; it is trained with its best one too
             (`study.tuning.settings`).
-        probes: what vectors notice, on the first run of each design, when all cells have ended (`study.probes.settings`).
+        probes: what vectors notice, on the first run of each system, when all cells have ended (`study.probes.settings`).
         comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, unrelated, seed.
     """
 

@@ -25,7 +25,8 @@ def probe(args: Namespace) -> None:
         raise UserError(f"--output_dir: {args.output_dir} is no folder; give another one")
     corpus = corpus_for(args.corpus, args.key, args.texts)
     options = LoadOptions(cache_dir=args.cache_dir, device=rank.device(args.device), dtype=args.dtype)
-    asked = Asked(args.adapters, args.untrained, args.base_model, args.seed, options)
+    asked = Asked(args.adapters, args.adapters if args.untrained else [], args.base_model, args.seed, options)
+    asked.check()
     settings = Settings(chosen, args.texts, args.seed, args.max_length)
     outcomes = run(asked, corpus, settings, rank)
     if not rank.first:

@@ -33,6 +33,7 @@ class Probed:
         self.cost.texts += len(texts)
         if shard.tokens is not None:
             self.cost.tokens += int(shard.tokens.sum(dtype=np.int64))
+            self.cost.longest = max(self.cost.longest, int(shard.tokens.max(initial=0)))
         return shard
 
     def take_cost(self) -> Cost:
@@ -46,6 +47,15 @@ def cut_of(shard: Shard) -> np.ndarray:
     if shard.cut is None:
         return np.zeros(len(shard.vectors), dtype=bool)
     return np.asarray(shard.cut, dtype=bool)
+
+
+def cut_note(cut: int, texts: int, what: str = "texts") -> list[str]:
+    """Return the note on texts of which only the beginning was read; none where all were read whole.
+
+    >>> cut_note(3, 40, "halves"), cut_note(0, 40)
+    (['3 of 40 halves were cut: their beginnings are read'], [])
+    """
+    return [f"{cut} of {texts} {what} were cut: their beginnings are read"] if cut else []
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ no corpus holds, so those figures have a jackknife over groups of texts instead 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -54,6 +55,42 @@ def means(values: np.ndarray, seed: int) -> list[Estimate]:
 def mean(values: np.ndarray, seed: int) -> Estimate:
     """Return the mean over texts of ``(texts,)``."""
     return means(values[:, None], seed)[0]
+
+
+def share(values: np.ndarray) -> Estimate:
+    """Return the mean of ``(texts,)`` numbers between 0 and 1 with Wilson's interval, which has a width at 0 and 1 too.
+
+    >>> share(np.zeros(80)).shown()
+    '0.000 [0.000, 0.046]'
+    """
+    texts = len(values)
+    if texts < FEWEST:
+        return UNKNOWN
+    value = float(values.mean())
+    quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
+    scale = 1 + quantile**2 / texts
+    middle = (value + quantile**2 / (2 * texts)) / scale
+    half = quantile * math.sqrt(value * (1 - value) / texts + quantile**2 / (4 * texts**2)) / scale
+    return Estimate(value, min(max(middle - half, 0.0), value), max(min(middle + half, 1.0), value))
+
+
+def of_best_column(values: np.ndarray, seed: int) -> tuple[Estimate, list[int]]:
+    """Return the mean of the best of several columns, where each half of the texts chooses the column for the other half.
+
+    The largest mean of many columns is too large, since some of it is luck of the texts that chose it.
+
+    Args:
+        values: ``(texts, columns)``.
+        seed: of the halves and of the interval.
+
+    Returns:
+        The estimate, and the columns that were chosen, one or two.
+    """
+    texts = len(values)
+    half = np.random.default_rng(seed).permutation(texts) % 2
+    chosen = [int(np.argmax(values[half == side].mean(axis=0))) for side in (0, 1)]
+    elsewhere = np.where(half == 0, chosen[1], chosen[0])
+    return mean(values[np.arange(texts), elsewhere], seed), sorted(set(chosen))
 
 
 def jackknife(statistic: Statistic, texts: int, seed: int) -> Estimate:

@@ -1,8 +1,9 @@
-"""The models that are probed: adapters, and beside each the same design on the same base LLM without training."""
+"""The models that are probed: adapters, and beside them the same designs on the same base LLM without training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Asked:
 
     Attributes:
         adapters: directories or hub names.
-        untrained: whether each adapter's design is probed without training too.
+        untrained: those of them whose design is probed without training too.
         base_model: the base LLM, if not where the adapters say.
         seed: of the untrained pooling's weights.
         options: of loading.
@@ -34,44 +35,52 @@ class Asked:
     """
 
     adapters: list[str]
-    untrained: bool
+    untrained: Collection[str]
     base_model: str | None
     seed: int
     options: LoadOptions
     labels: Sequence[str] = ()
 
-    def names(self) -> list[str]:
-        """Return the names of the models in the order of `models`."""
-        names = []
-        for name in self.labels or distinct([Path(adapter).name or adapter for adapter in self.adapters]):
-            names.append(name)
-            if self.untrained:
-                names.append(f"{name}, untrained")
-        return names
+    def models(self) -> list[tuple[str, Callable[[], EmbedModel]]]:
+        """Return the name of each model, and what loads it, so that one is in memory at a time.
 
-    def models(self) -> Iterator[EmbedModel]:
-        """Yield the models, one in memory at a time.
-
-        Raises:
-            UserError: an adapter cannot be loaded, or has nothing untrained beside it.
+        Loading raises a UserError where an adapter cannot be loaded, or has nothing untrained beside it.
         """
         settings: dict[str, Any] = dict(vars(self.options))
+        names = self.labels or distinct([Path(adapter).name or adapter for adapter in self.adapters])
+        models: list[tuple[str, Callable[[], EmbedModel]]] = []
+        for name, adapter in zip(names, self.adapters, strict=True):
+            models.append((name, functools.partial(load, adapter, self.base_model, **settings)))
+            if adapter in self.untrained:
+                models.append((f"{name}, untrained", functools.partial(untrained, adapter, self)))
+        return models
+
+    def check(self) -> None:
+        """Find all adapters and their base LLMs before the first one is probed.
+
+        Raises:
+            UserError: one cannot be loaded.
+        """
         for adapter in self.adapters:
-            yield load(adapter, self.base_model, **settings)
-            if self.untrained:
-                yield untrained(adapter, self)
+            plan_loading(None, self.base_model, adapter, self.options)
 
 
 def untrained(adapter: str, asked: Asked) -> EmbedModel:
     """Make an adapter's design on its base LLM as it was before training: no LoRA, fresh weights of the pooling.
 
     Raises:
-        UserError: the folder holds a whole model, whose base LLM is not known.
+        UserError: it is not known which base LLM that was.
     """
     plan = plan_loading(None, asked.base_model, adapter, asked.options)
     source = plan.source
     if source.lora is None and source.pooling is None and source.manifest is None:
         raise UserError(f"{adapter} holds a whole model and says no base LLM that it was trained from: leave --untrained out")
+    if source.manifest is not None and source.manifest.merged:
+        merged = ", ".join(part.adapter for part in source.manifest.merged)
+        raise UserError(
+            f"{adapter}: its base LLM holds the training of an earlier stage ({merged}), and what it was before is not saved:"
+            " leave --untrained out"
+        )
     sizes: dict[str, int] = {}
     if source.pooling is not None:
         for name, size in source.pooling[0].to_dict().items():
@@ -86,6 +95,7 @@ def untrained(adapter: str, asked: Asked) -> EmbedModel:
         device=str(plan.device),
         dtype=str(plan.dtype).removeprefix("torch."),
         attn_implementation=kernel,
+        quantisation=plan.base.quantisation,
     )
     model = create(
         source.design_name,

@@ -16,6 +16,7 @@ from study.probes.run import Outcome
 
 LAST = "probes.json"  # moved last: where it is new, all files are
 DEFINITION = "docs/probes.md#{} of the project says what is measured, and its source."
+HEADINGS = {"massive": "massive-activations"}  # of docs/probes.md, where a probe has another name there
 
 
 def save(outcomes: Sequence[Outcome], facts: dict[str, Any], folder: Path) -> list[Path]:
@@ -74,7 +75,7 @@ def probe_findings(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             asdict(
                 Finding(
                     f"Probe: {probe.replace('_', ' ')}",
-                    [DEFINITION.format(probe.replace("_", "-")), *notes_of(of_probe)],
+                    [definition(probe), *notes_of(of_probe)],
                     "Bands are 95 % intervals over texts; they say nothing of another training run.",
                     panels_of(results),
                     ["system", *names],
@@ -83,6 +84,11 @@ def probe_findings(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             )
         )
     return found
+
+
+def definition(probe: str) -> str:
+    """Return the sentence on where a probe is defined."""
+    return DEFINITION.format(HEADINGS.get(probe, probe.replace("_", "-")))
 
 
 def notes_of(outcomes: Sequence[Outcome]) -> list[str]:

@@ -24,7 +24,7 @@ class Estimate:
         """
         if not math.isfinite(self.value):
             return "–"
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f"{self.value:.{digits}f} [{end(self.low, digits)}, {end(self.high, digits)}]"
 
     def to_json(self) -> list[float | None]:
         """Return value, low and high; null for what is not finite."""
@@ -32,6 +32,17 @@ class Estimate:
         for number in (self.value, self.low, self.high):
             numbers.append(round(number, 6) if math.isfinite(number) else None)
         return numbers
+
+
+def end(number: float, digits: int) -> str:
+    """Return an end of an interval as text.
+
+    >>> end(0.25, 2), end(math.inf, 2), end(math.nan, 2)
+    ('0.25', '∞', '–')
+    """
+    if math.isnan(number):
+        return "–"
+    return f"{number:.{digits}f}" if math.isfinite(number) else "∞"
 
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -88,10 +99,11 @@ class Panel:
 
 @dataclass
 class Cost:
-    """Texts and tokens that were encoded, and the seconds that it took."""
+    """Texts and tokens that were encoded, the tokens of the longest text, and the seconds that it took."""
 
     texts: int = 0
     tokens: int = 0
+    longest: int = 0
     seconds: float = 0.0
 
     def shown(self) -> str:

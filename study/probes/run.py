@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from evaluation.encode.rank import Rank
 from evaluation.encode.sharded_encoder import Encode, TextEncoder, encode_here
 from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import library_versions
-from study.probes import NAMES
-from study.probes.encoder import Probed
+from study.probes import NAMES, VERSION
+from study.probes.encoder import Probed, cut_of
 from study.probes.kinds.compression import compression
 from study.probes.kinds.dilution import dilution
 from study.probes.kinds.geometry import geometry
@@ -68,6 +68,7 @@ def facts_of(settings: Settings, file: Path, corpus: Corpus) -> dict[str, Any]:
         "seed": settings.seed,
         "texts": settings.texts,
         "max_length": settings.max_length,
+        "probes_version": VERSION,
         "versions": library_versions(),
     }
 
@@ -85,8 +86,9 @@ class Outcome:
 
 def read_layers(probed: Probed, model: EmbedModel, texts: Sequence[str], query: bool = False) -> Layers:
     """Return the states of texts by layer."""
-    flat = probed.encode(texts, "query" if query else "document").vectors
-    return split(flat, model.base_model.num_layers, LayerReader(model).shows_attention)
+    shard = probed.encode(texts, "query" if query else "document")
+    shows_attention = LayerReader(model).shows_attention
+    return split(shard.vectors, model.base_model.num_layers, shows_attention, int(cut_of(shard).sum()))
 
 
 def probe_layers(probed: Probed, model: EmbedModel, corpus: Corpus, texts: int, seed: int) -> ProbeResult:
@@ -124,22 +126,35 @@ def chosen_probes(asked: Sequence[str]) -> list[str]:
 
 
 def run(asked: Asked, corpus: Corpus, settings: Settings, rank: Rank) -> list[Outcome]:
-    """Run the probes on all models; the processes beside the first one help to encode, and return nothing."""
+    """Run the probes on all models; the processes beside the first one help to encode, and return nothing.
+
+    A model that cannot be loaded has a reason instead of results.
+    """
     outcomes: list[Outcome] = []
-    for name, model in zip(asked.names(), asked.models(), strict=True):
-        readers: list[tuple[Collection[str], TextEncoder]] = [(OF_VECTORS, model), (OF_LAYERS, LayerReader(model))]  # type: ignore[list-item]
-        for table, encoder in readers:
-            chosen = [probe for probe in settings.probes if probe in table]
-            if not chosen:
-                continue
-            with together(encode_here(encoder), model, rank) as encode:
-                if encode is None:
-                    continue
-                for probe in chosen:
-                    probed = Probed(encode, max_length(model, settings.max_length))
-                    outcomes.append(run_one(probed, model, name, probe, (corpus, settings)))
-        del model, encoder, readers
+    for name, load in asked.models():
+        try:
+            outcomes += run_on(load(), name, corpus, settings, rank)
+        except UserError as error:
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            outcomes += [Outcome(name, probe, None, str(error), Cost()) for probe in settings.probes]
         free_memory()
+    return outcomes
+
+
+def run_on(model: EmbedModel, name: str, corpus: Corpus, settings: Settings, rank: Rank) -> list[Outcome]:
+    """Run the probes on one model."""
+    outcomes: list[Outcome] = []
+    readers: list[tuple[Collection[str], TextEncoder]] = [(OF_VECTORS, model), (OF_LAYERS, LayerReader(model))]  # type: ignore[list-item]
+    for table, encoder in readers:
+        chosen = [probe for probe in settings.probes if probe in table]
+        if not chosen:
+            continue
+        with together(encode_here(encoder), model, rank) as encode:
+            if encode is None:
+                continue
+            for probe in chosen:
+                probed = Probed(encode, max_length(model, settings.max_length))
+                outcomes.append(run_one(probed, model, name, probe, (corpus, settings)))
     return outcomes
 
 
@@ -155,8 +170,19 @@ def run_one(probed: Probed, model: EmbedModel, name: str, probe: str, about: tup
     except UserError as error:
         failure = str(error)
     cost = probed.take_cost()
+    if result is not None:
+        result = replace(result, notes=[*result.notes, *lengths_note(cost, model)])
     print(f"{name}: {probe}: {failure or cost.shown()}", file=sys.stderr, flush=True)
     return Outcome(name, probe, result, failure, cost)
+
+
+def lengths_note(cost: Cost, model: EmbedModel) -> list[str]:
+    """Return a note on texts that are longer than those that the adapter was made for."""
+    own = model.recipe.length("document")
+    if cost.longest <= own:
+        return []
+    average = cost.tokens / cost.texts
+    return [f"texts have up to {cost.longest:,} tokens, {average:,.0f} on average; the adapter's own length is {own:,}"]
 
 
 @contextmanager

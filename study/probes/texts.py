@@ -14,6 +14,9 @@ from study.probes import FEWEST_TEXTS
 from triplets.formats import is_data_file, rows
 
 FEWEST_WORDS, MOST_WORDS = 4, 60  # of a sentence that is put among others
+# Stands before the sentences of a made text. To many tokenizers a word behind a space is another token than the same word at
+# the beginning of a text: without it, a sentence would have other tokens at the first place than at all others.
+LEAD = "-"
 # Behind the end of a sentence: white space, or nothing in scripts that have none.
 END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 
@@ -74,6 +77,15 @@ class Corpus:
                 seconds.append(" ".join(sentences[middle:]))
         check_count(len(firsts), "have two sentences or more")
         return firsts, seconds
+
+
+def joined(sentences: Sequence[str]) -> str:
+    """Return a made text.
+
+    >>> joined(["One.", "Two."])
+    '- One. Two.'
+    """
+    return " ".join([LEAD, *sentences])
 
 
 def check_count(count: int, what: str) -> None:

@@ -32,12 +32,14 @@ class Layers:
         largest: largest norm of a pooled token, ``(texts, layers)``.
         median: median norm of the pooled tokens, ``(texts, layers)``.
         attention: share of the pooling's attention, ``(texts, layers)``; None where the pooling attends to no layers.
+        cut: how many texts were cut.
     """
 
     states: dict[str, np.ndarray]
     largest: np.ndarray
     median: np.ndarray
     attention: np.ndarray | None
+    cut: int = 0
 
 
 class LayerReader(nn.Module):
@@ -105,13 +107,14 @@ class LayerReader(nn.Module):
         return encode_texts(self, list(texts), chosen, length, on_batch=on_batch)
 
 
-def split(flat: np.ndarray, layers: int, shows_attention: bool) -> Layers:
+def split(flat: np.ndarray, layers: int, shows_attention: bool, cut: int = 0) -> Layers:
     """Name the numbers that a `LayerReader` gave.
 
     Args:
         flat: ``(texts, layers * (3 * hidden + 3))``.
         layers: of the backbone.
         shows_attention: of the reader.
+        cut: how many texts were cut.
     """
     read = flat.reshape(len(flat), layers, -1)
     hidden = (read.shape[2] - NUMBERS) // len(READ)
@@ -119,7 +122,7 @@ def split(flat: np.ndarray, layers: int, shows_attention: bool) -> Layers:
     for number, name in enumerate(READ):
         states[name] = read[:, :, number * hidden : (number + 1) * hidden]
     attention = read[:, :, -1] if shows_attention else None
-    return Layers(states, read[:, :, -3], read[:, :, -2], attention)
+    return Layers(states, read[:, :, -3], read[:, :, -2], attention, cut)
 
 
 def read_layer(states: Tensor, mask: Tensor) -> Tensor:

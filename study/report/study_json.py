@@ -92,7 +92,7 @@ def findings(study: Study) -> list[dict[str, Any]]:
     measured = [asdict(finding) for finding in scores_by_step(study.cells)]
     if study.tuning is not None:
         measured.insert(0, asdict(tuning_finding(study, study.tuning)))
-    return [*measured, *findings_of_study(study.output_dir)]
+    return [*measured, *findings_of_study(study)]
 
 
 def look_for_leakage(study: Study) -> tuple[list[dict[str, Any]] | None, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from study.probes.encoder import Probed
+from study.probes.encoder import Probed, cut_note, cut_of
 from study.probes.intervals import means
 from study.probes.matching import reciprocal_ranks
 from study.probes.result import Curve, Figure, Panel, ProbeResult
@@ -22,7 +22,8 @@ SMALLEST = 8  # dimensions
 def compression(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeResult:
     """Score halves of texts with vectors that are cut or quantised."""
     firsts, seconds = corpus.halves(texts)
-    queries, documents = probed.encode(firsts, "query").vectors, probed.encode(seconds).vectors
+    asked, found = probed.encode(firsts, "query"), probed.encode(seconds)
+    queries, documents = asked.vectors, found.vectors
     dimensions = widths(queries.shape[1])
     by_width = [reciprocal_ranks(queries[:, :width], documents[:, :width]) for width in dimensions]
     low, high = documents.min(axis=0), documents.max(axis=0)
@@ -41,7 +42,8 @@ def compression(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeR
         Panel("Fewer dimensions", "dimensions", score, (Curve("", tuple(map(float, dimensions)), tuple(of_widths)),), True),
         Panel("Fewer bits", "bits a number", score, (Curve("", tuple(map(float, BITS)), tuple(of_bits)),), True),
     ]
-    return ProbeResult(len(queries), figures, panels)
+    cut = int(cut_of(asked).sum() + cut_of(found).sum())
+    return ProbeResult(len(queries), figures, panels, cut_note(cut, 2 * len(queries), "halves"))
 
 
 def widths(dim: int) -> list[int]:

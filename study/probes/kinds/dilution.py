@@ -2,7 +2,7 @@
 
 The margin at n fillers is the similarity of the sentence's query with the text that holds the sentence among them, without its
 similarity with the fillers alone. Where a vector is the mean of unrelated sentence vectors it falls as 1/sqrt(n + 1), so that
-half of it is gone at n = 3.
+half of it is gone near n = 3 (a little later, since each text begins with a word of no sentence).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from common.errors import UserError
 from study.probes.encoder import Probed, cosines, cut_of
 from study.probes.intervals import bootstrap, means
-from study.probes.result import Curve, Figure, Panel, ProbeResult
-from study.probes.texts import Corpus
+from study.probes.result import Curve, Estimate, Figure, Panel, ProbeResult
+from study.probes.texts import Corpus, joined
 
 COUNTS = (0, 1, 2, 4, 8, 16, 32, 64)
 
@@ -38,8 +38,8 @@ def dilution(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeResu
         whole, alone = [], []
         for needle, sentences in zip(queries, fillers, strict=True):
             chosen = sentences[:count]
-            whole.append(" ".join([*chosen[: count // 2], needle, *chosen[count // 2 :]]))
-            alone.append(" ".join(chosen or sentences[:1]))  # beside the sentence alone: one other sentence
+            whole.append(joined([*chosen[: count // 2], needle, *chosen[count // 2 :]]))
+            alone.append(joined(chosen or sentences[:1]))  # beside the sentence alone: one other sentence
         encoded = probed.encode(whole)
         cut = int(cut_of(encoded).sum())
         if cut:
@@ -53,10 +53,8 @@ def dilution(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeResu
     values = np.stack(columns, axis=1)  # (texts, counts)
     lengths = tuple(float(count + 1) for count in counts)
     half = bootstrap(values, lambda mean: np.array([half_length(mean, counts)]), seed)[0]
-    beyond = math.inf if math.isnan(half.high) else half.high
-    note = "" if math.isfinite(half.value) and math.isfinite(beyond) else f"half is not gone at {counts[-1]}"
     figures = [
-        Figure("fillers at which half the margin is gone", half, note),
+        Figure("fillers at which half the margin is gone", half, note_on(half, counts[-1])),
         Figure("margin without fillers", means(values, seed)[0]),
         Figure(f"margin with {counts[-1]} fillers", means(values, seed)[-1]),
     ]
@@ -65,8 +63,25 @@ def dilution(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeResu
     return ProbeResult(len(values), figures, [panel], notes)
 
 
+def note_on(half: Estimate, most: int) -> str:
+    """Return what stands behind the length at which half of the margin is gone.
+
+    >>> note_on(Estimate(math.nan, math.nan, math.nan), 64), note_on(Estimate(3.0, 2.0, math.inf), 64)
+    ('there is no margin to begin with', '(its end: half is not gone at 64)')
+    """
+    if math.isnan(half.value):
+        return "there is no margin to begin with"
+    if math.isinf(half.value):
+        return f"half is not gone at {most}"
+    if math.isnan(half.low) or math.isnan(half.high):
+        return "(in some draws of texts there is no margin to begin with)"
+    return "" if math.isfinite(half.high) else f"(its end: half is not gone at {most})"
+
+
 def half_length(margins: np.ndarray, counts: list[int]) -> float:
-    """Return the number of fillers at which half of the first margin is gone; infinite where that does not happen.
+    """Return the number of fillers at which half of the first margin is gone.
+
+    Infinite where that does not happen, no number where the first margin is not positive.
 
     Between two counts the logarithm of the margin is taken as linear in that of the sentences, as in a mean of them; where the
     later margin is not positive, the margin itself.

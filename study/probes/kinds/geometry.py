@@ -13,7 +13,7 @@ import random
 import numpy as np
 from scipy import stats
 
-from study.probes.encoder import Probed, cosines, cut_of, unit
+from study.probes.encoder import Probed, cosines, cut_note, cut_of, unit
 from study.probes.intervals import FEWEST, jackknife, mean
 from study.probes.matching import mean_similarity
 from study.probes.result import Curve, Estimate, Figure, Panel, ProbeResult
@@ -30,7 +30,8 @@ def geometry(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeResu
     counts = neighbour_counts(vectors)
     pairs = squared_distances(vectors)
     firsts, seconds = corpus.halves(texts)
-    distance = 2 - 2 * cosines(probed.encode(firsts, "query").vectors, probed.encode(seconds).vectors)
+    asked, found = probed.encode(firsts, "query"), probed.encode(seconds)
+    distance = 2 - 2 * cosines(asked.vectors, found.vectors)
     number = len(vectors)
     figures = [
         Figure("similarity of unrelated texts", jackknife(lambda rows: mean_similarity(vectors[rows]), number, seed)),
@@ -39,27 +40,21 @@ def geometry(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeResu
         Figure("alignment of halves (lower: nearer)", mean(distance, seed)),
         Figure("effective rank", jackknife(lambda rows: effective_rank(vectors[rows]), number, seed)),
     ]
-    notes = []
-    cut = int(cut_of(encoded).sum())
-    if cut:
-        notes.append(f"{cut} of {number} texts of the corpus were cut")
+    notes = cut_note(int(cut_of(encoded).sum()), number, "texts of the corpus")
+    notes += cut_note(int(cut_of(asked).sum() + cut_of(found).sum()), 2 * len(firsts), "halves")
     curve = by_length(probed, corpus, texts, seed, notes)
     panel = Panel("Unrelated texts", "sentences of each text", "mean similarity", (curve,), logarithmic=True)
     return ProbeResult(number, figures, [panel], notes)
 
 
 def by_length(probed: Probed, corpus: Corpus, texts: int, seed: int, notes: list[str]) -> Curve:
-    """Return the mean similarity of texts that are made of so many sentences each, none of which two texts share."""
-    pool: list[str] = []
-    for sentences in corpus.sentences:
-        pool += sentences
-    random.Random(f"{seed} length").shuffle(pool)
+    """Return the mean similarity of texts that are made of so many sentences each, no two of them of one text of the corpus."""
     lengths: list[float] = []
     estimates: list[Estimate] = []
     for length in SENTENCES:
-        made = [" ".join(pool[start : start + length]) for start in range(0, len(pool) - length + 1, length)][:texts]
+        made = made_texts(corpus, length, texts, random.Random(f"{seed} length {length}"))
         if len(made) < FEWEST:
-            notes.append(f"{length} sentences and more are left out: the corpus has {len(pool)} sentences")
+            notes.append(f"{length} sentences and more are left out: {len(made)} such texts can be made, {FEWEST} are needed")
             break
         encoded = probed.encode(made)
         if cut_of(encoded).any():
@@ -68,6 +63,26 @@ def by_length(probed: Probed, corpus: Corpus, texts: int, seed: int, notes: list
         lengths.append(float(length))
         estimates.append(similarity_estimate(encoded.vectors, seed))
     return Curve("", tuple(lengths), tuple(estimates))
+
+
+def made_texts(corpus: Corpus, length: int, most: int, draw: random.Random) -> list[str]:
+    """Return up to ``most`` texts of ``length`` sentences; sentences of one text of the corpus stand in one of them only.
+
+    Two sentences of one text have its topic in common, so texts that share a source would not be unrelated.
+    """
+    sources = [list(sentences) for sentences in corpus.sentences if sentences]
+    draw.shuffle(sources)
+    fewest = len(sources) // most  # sources of a made text, where the corpus has so many: more mixed, as long ones are
+    made: list[str] = []
+    pool: list[str] = []
+    taken = 0
+    for sentences in sources:
+        pool += sentences
+        taken += 1
+        if len(pool) >= length and taken >= fewest:
+            made.append(" ".join(draw.sample(pool, length)))
+            pool, taken = [], 0
+    return made[:most]
 
 
 def similarity_estimate(vectors: np.ndarray, seed: int) -> Estimate:

@@ -1,7 +1,8 @@
 """Layers: a score by layer with mean and last-token pooling, similarity between layers, and what the pooling attends to.
 
 The score is that of `study.probes.matching`, of the bare states: no trained pooling takes part. Similarity is linear CKA of the
-means over tokens (Kornblith et al. 2019, arXiv 1905.00414) with the unbiased estimator of arXiv 2010.15327, equation 3.
+means over tokens, each of length 1 (Kornblith et al. 2019, arXiv 1905.00414), with the unbiased estimator of arXiv 2010.15327,
+equation 3.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import itertools
 
 import numpy as np
 
-from study.probes.encoder import unit
-from study.probes.intervals import jackknife, means
+from study.probes.encoder import cut_note, unit
+from study.probes.intervals import jackknife, means, of_best_column
 from study.probes.matching import reciprocal_ranks
 from study.probes.result import Curve, Estimate, Figure, Panel, ProbeResult
 from study.probes.token_states import Layers
@@ -29,10 +30,11 @@ def layers(queries: Layers, documents: Layers, seed: int) -> ProbeResult:
     places = tuple(float(layer) for layer in range(1, count + 1))
     figures, curves = [], []
     for pooling in ("mean", "last"):
-        estimates = scores(queries.states[pooling], documents.states[pooling], seed)
-        best = int(np.argmax([estimate.value for estimate in estimates]))
+        ranks = reciprocal_ranks_by_layer(queries.states[pooling], documents.states[pooling])
+        estimates = means(ranks, seed)
+        best, chosen = of_best_column(ranks, seed)
         figures.append(Figure(f"score of the last layer, {pooling}", estimates[-1]))
-        figures.append(Figure(f"score of the best layer, {pooling}", estimates[best], f"(layer {best + 1})"))
+        figures.append(Figure(f"score of the best layer, {pooling}", best, chosen_layers(chosen)))
         curves.append(Curve(pooling, places, tuple(estimates)))
     grams = [gram(documents.states["mean"][:, layer]) for layer in range(count)]
     neighbours = neighbour_similarities(grams, seed)
@@ -41,19 +43,30 @@ def layers(queries: Layers, documents: Layers, seed: int) -> ProbeResult:
         Panel("Similarity with the layer before", "layer", "CKA", (Curve("", places[1:], tuple(neighbours)),)),
     ]
     if documents.attention is not None:
-        shares = means(documents.attention.astype(np.float64), seed)
-        most = int(np.argmax([share.value for share in shares]))
-        figures.append(
-            Figure("largest share of the pooling's attention", shares[most], f"(layer {most + 1}; even: {1 / count:.3f})")
-        )
+        attention = documents.attention.astype(np.float64)
+        shares = means(attention, seed)
+        most, chosen = of_best_column(attention, seed)
+        note = f"{chosen_layers(chosen)}, even would be {1 / count:.3f}"
+        figures.append(Figure("largest share of the pooling's attention", most, note))
         panels.append(Panel("The pooling's attention", "layer", "share", (Curve("", places, tuple(shares)),)))
-    return ProbeResult(texts, figures, panels, matrices={"similarity between layers (CKA)": similarity_matrix(grams)})
+    notes = cut_note(queries.cut + documents.cut, 2 * texts, "halves")
+    return ProbeResult(texts, figures, panels, notes, {"similarity between layers (CKA)": similarity_matrix(grams)})
 
 
-def scores(queries: np.ndarray, documents: np.ndarray, seed: int) -> list[Estimate]:
-    """Return the score of each layer; both are ``(texts, layers, hidden)``."""
+def chosen_layers(columns: list[int]) -> str:
+    """Return which layers were chosen, each on one half of the texts for the other one.
+
+    >>> chosen_layers([11]), chosen_layers([4, 11])
+    ('(layer 12, chosen on other texts)', '(layers 5 and 12, chosen on other texts)')
+    """
+    names = " and ".join(str(column + 1) for column in columns)
+    return f"({'layer' if len(columns) == 1 else 'layers'} {names}, chosen on other texts)"
+
+
+def reciprocal_ranks_by_layer(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Return each text's reciprocal rank in each layer, ``(texts, layers)``; both are ``(texts, layers, hidden)``."""
     columns = [reciprocal_ranks(queries[:, layer], documents[:, layer]) for layer in range(queries.shape[1])]
-    return means(np.stack(columns, axis=1), seed)
+    return np.stack(columns, axis=1)
 
 
 def neighbour_similarities(grams: list[np.ndarray], seed: int) -> list[Estimate]:

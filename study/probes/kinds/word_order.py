@@ -11,8 +11,10 @@ import random
 
 import numpy as np
 
-from study.probes.encoder import Probed, cosines
-from study.probes.intervals import bootstrap, mean
+from common.errors import UserError
+from study.probes import FEWEST_TEXTS
+from study.probes.encoder import Probed, cosines, cut_of
+from study.probes.intervals import bootstrap, mean, share
 from study.probes.result import Curve, Estimate, Figure, Panel, ProbeResult
 from study.probes.texts import Corpus
 
@@ -24,7 +26,7 @@ ROLE_SENTENCES = 80
 
 def word_order(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeResult:
     """Compare sentences of the corpus with their shuffles, and made ones with swapped roles and passives."""
-    distances = shuffle_distances(probed, corpus, texts, seed)
+    distances, notes = shuffle_distances(probed, corpus, texts, seed)
     sensitivity = bootstrap(distances, lambda pair: np.array([pair[0] / max(pair[1], 1e-9)]), seed)[0]
     roles = role_similarities(probed, seed)  # (sentences, 3)
     swap, passive = roles[:, 0], roles[:, 1]
@@ -38,8 +40,9 @@ def word_order(probed: Probed, corpus: Corpus, texts: int, seed: int) -> ProbeRe
     }
     figures = [Figure("order sensitivity (shuffle : other sentence)", sensitivity)]
     figures += [Figure(f"similarity {name}", estimate) for name, estimate in estimates.items()]
-    figures.append(Figure("passive nearer than swapped roles", mean(right, seed)))
-    return ProbeResult(len(distances), figures, [similarity_panel(list(estimates.values()))])
+    figures.append(Figure("passive nearer than swapped roles", share(right)))
+    notes.append(f"roles, passives and other persons: {ROLE_SENTENCES} made sentences, and intervals over those")
+    return ProbeResult(len(distances), figures, [similarity_panel(list(estimates.values()))], notes)
 
 
 def similarity_panel(estimates: list[Estimate]) -> Panel:
@@ -49,40 +52,56 @@ def similarity_panel(estimates: list[Estimate]) -> Panel:
     return Panel("A sentence and …", names, "similarity", (Curve("", places, tuple(estimates)),))
 
 
-def shuffle_distances(probed: Probed, corpus: Corpus, texts: int, seed: int) -> np.ndarray:
-    """Return for each sentence its distance (1 − cosine) from its shuffle and from another text's, ``(sentences, 2)``."""
-    needles = [needle for _, needle in corpus.needles(texts, FEWEST_WORDS) if len(set(needle.split())) > 1]
+def shuffle_distances(probed: Probed, corpus: Corpus, texts: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Return for each sentence its distance (1 − cosine) from its shuffle and from another text's, and notes.
+
+    Distances are ``(sentences, 2)``.
+
+    Raises:
+        UserError: too few sentences fit the maximum length.
+    """
+    needles = [needle for _, needle in corpus.needles(texts, FEWEST_WORDS) if len(set(needle.split()[1:])) > 1]
     shuffles = [shuffled(needle, random.Random(f"{seed} order {number}")) for number, needle in enumerate(needles)]
-    plain = probed.encode(needles).vectors
-    others = np.roll(plain, 1, axis=0)
-    return np.stack([1 - cosines(plain, probed.encode(shuffles).vectors), 1 - cosines(plain, others)], axis=1)
+    plain, mixed = probed.encode(needles), probed.encode(shuffles)
+    kept = np.flatnonzero(~(cut_of(plain) | cut_of(mixed)))  # a cut shuffle has other words than its sentence
+    lost = len(needles) - len(kept)
+    if len(kept) < FEWEST_TEXTS:
+        raise UserError(f"{len(kept)} of {len(needles)} sentences can be shuffled and are not cut: give a larger --max_length")
+    sentences = plain.vectors[kept]
+    others = np.roll(sentences, 1, axis=0)
+    distances = np.stack([1 - cosines(sentences, mixed.vectors[kept]), 1 - cosines(sentences, others)], axis=1)
+    return distances, [f"{lost} sentences that were cut are left out"] if lost else []
 
 
 def shuffled(sentence: str, draw: random.Random) -> str:
-    """Return a sentence with its words in another order.
+    """Return a sentence with its words in another order, but for the first one.
 
-    >>> sorted(shuffled("a b c", random.Random(0)).split()), shuffled("a b c", random.Random(0)) == "a b c"
-    (['a', 'b', 'c'], False)
+    To many tokenizers a word at the beginning of a text is another token than behind a space: with another first word the
+    shuffle would have other tokens than the sentence.
+
+    >>> shuffled("a b c", random.Random(0)), shuffled("a b b", random.Random(0))
+    ('a c b', 'a b b')
     """
-    words = sentence.split()
+    first, *words = sentence.split()
     if len(set(words)) < 2:
         return sentence
     while True:
         mixed = draw.sample(words, len(words))
         if mixed != words:
-            return " ".join(mixed)
+            return " ".join([first, *mixed])
 
 
 def role_similarities(probed: Probed, seed: int) -> np.ndarray:
     """Return the similarities of a sentence with swapped roles, its passive, and other persons, ``(sentences, 3)``."""
     active, swapped, passive, other = [], [], [], []
     choices = list(itertools.product(itertools.permutations(PERSONS, 2), DEEDS))
-    for (agent, patient), deed in random.Random(f"{seed} roles").sample(choices, ROLE_SENTENCES):
-        rest = [person for person in PERSONS if person not in (agent, patient)]
+    draw = random.Random(f"{seed} roles")
+    for (agent, patient), deed in draw.sample(choices, ROLE_SENTENCES):
+        others = draw.sample([person for person in PERSONS if person not in (agent, patient)], 2)
         active.append(f"the {agent} {deed} the {patient}")
         swapped.append(f"the {patient} {deed} the {agent}")
         passive.append(f"the {patient} was {deed} by the {agent}")
-        other.append(f"the {rest[0]} {deed} the {rest[1]}")
+        other.append(f"the {others[0]} {deed} the {others[1]}")
     plain = probed.encode(active).vectors
     columns = [cosines(plain, probed.encode(texts).vectors) for texts in (swapped, passive, other)]
     return np.stack(columns, axis=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +17,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from common.errors import UserError
+from evaluation.encode.rank import Rank
+from model_loaders import LoadOptions
 from model_loaders.saving import save
 from study.probes import NAMES
 from study.probes.__main__ import main
 from study.probes.encoder import Probed
 from study.probes.kinds.massive import massive
-from study.probes.run import OF_LAYERS, OF_VECTORS, read_layers
+from study.probes.models import Asked, untrained
+from study.probes.output import definition
+from study.probes.result import Cost
+from study.probes.run import OF_LAYERS, OF_VECTORS, Settings, corpus_for, lengths_note, read_layers, run
 from study.probes.token_states import LayerReader, split
 from tests.study.probes.encoders import encode_here
 from tests.tiny import ROOT, WORDS, new_model, write_base
@@ -117,8 +125,8 @@ def test_a_massive_token_is_seen_and_a_normalised_mean_undoes_it(tmp_path: Path)
     result = massive(read_layers(Probed(encode_here(LayerReader(probed))), probed, texts), 1)
     figures = {figure.name: figure.estimate for figure in result.figures}
     assert figures["largest token, multiple of the median one"].low > 50
-    assert figures["similarity of different texts, mean"].low > 0.99
-    assert figures["the same layer, states of one size"].high < 0.9
+    assert figures["similarity of different texts there, mean"].low > 0.99
+    assert figures["similarity there, states of one size"].high < 0.9
 
 
 @pytest.mark.parametrize(
@@ -136,6 +144,39 @@ def test_what_cannot_be_probed_is_said(
     assert main([str(adapters["model1"]), "--corpus", str(corpus), "--output_dir", str(out), "--device", "cpu", *words]) == 1
     assert message in capsys.readouterr().err
     assert not (out / "probes.json").exists()
+
+
+def test_every_probe_has_its_heading_in_the_docs() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "probes.md").read_text(), re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    for name in NAMES:
+        assert definition(name).split("#")[1].split()[0] in anchors
+
+
+def test_a_model_that_cannot_be_loaded_stops_no_other(adapters: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    labels, folders = ["gone", "model5"], [str(tmp_path / "gone"), str(adapters["model5"])]
+    asked = Asked(folders, [], None, 42, LoadOptions(device="cpu"), labels)
+    outcomes = run(asked, corpus_for(corpus, "text", 20), Settings(["word_order"], 20, 42, None), Rank())
+    assert [outcome.model for outcome in outcomes] == labels
+    assert outcomes[0].result is None and "gone" in outcomes[0].failure
+    assert outcomes[1].result is not None
+
+
+def test_untrained_is_refused_where_an_earlier_stage_was_merged(adapters: dict[str, Path], tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    shutil.copytree(adapters["model5"], later)
+    content = json.loads((later / "embedder.json").read_text())
+    content["merged"] = [{"adapter": "mntp", "weights": "0", "base": "0"}]
+    (later / "embedder.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="of an earlier stage"):
+        untrained(str(later), Asked([str(later)], [str(later)], None, 42, LoadOptions(device="cpu")))
+
+
+def test_texts_longer_than_the_adapter_reads_are_said(adapters: dict[str, Path]) -> None:
+    model = new_model("model5", adapters["model5"].parent / "base")
+    (note,) = lengths_note(Cost(texts=4, tokens=4000, longest=9000), model)
+    assert note.startswith("texts have up to 9,000 tokens, 1,000 on average")
+    assert not lengths_note(Cost(texts=4, tokens=20, longest=5), model)
 
 
 def test_help_is_light() -> None:
