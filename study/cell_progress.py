@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from common.json_text import parse_json
 from common.lines import read_text
 from study.cells import Cell, read_scores_file
 from trainers.checkpoints.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
+from trainers.flags.stages import STAGES_FOLDER
 
 STARTED, TRAINING, TRAINED = 0.05, 0.75, 0.85  # shares of a cell: the start, all its steps, and both with the adapter saved
 
@@ -45,17 +45,29 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def training_seconds(cell: Cell) -> float | None:
-    """Return the time that a cell's steps took: the median of a step, times their number.
+    """Return the time that a cell's steps took, those of all its stages together; None where none is known."""
+    folders = [*sorted((cell.adapter / STAGES_FOLDER).glob("*/")), cell.adapter]
+    known = [seconds for folder in folders if (seconds := seconds_of_steps(folder)) is not None]
+    return round(sum(known), 1) if known else None
 
-    So it is the same whether a run was stopped and went on or not; starting up is not counted.
+
+def seconds_of_steps(run: Path) -> float | None:
+    """Return the time that a run's steps took: the median of a step, times their number.
+
+    So it is the same whether a run was stopped and went on or not; neither starting up nor scoring while training is counted.
     """
-    result = read_json_or_empty(cell.adapter / RESULT_FILE)
+    result = read_json_or_empty(run / RESULT_FILE)
     steps = int(result.get("steps") or 0)
-    lines = [line for line in read_lines(cell.adapter / METRICS_FILE) if "loss" in line]
     paces = []
-    for line, later in itertools.pairwise(lines):
-        if later["step"] > line["step"]:
-            paces.append((later["time"] - line["time"]) / (later["step"] - line["step"]))
+    before: dict[str, Any] | None = None
+    scoring = 0.0  # seconds since the line before
+    for line in read_lines(run / METRICS_FILE):
+        if "loss" not in line:
+            scoring += float(line.get("eval_seconds") or line.get("eval_runtime") or 0.0)
+            continue
+        if before is not None and line["step"] > before["step"]:
+            paces.append((line["time"] - before["time"] - scoring) / (line["step"] - before["step"]))
+        before, scoring = line, 0.0
     if paces and steps:
         median = sorted(paces)[len(paces) // 2]
         return round(float(median) * steps, 1)

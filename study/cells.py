@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -159,8 +159,7 @@ class CellMaker:
         self.config = config
         self.inputs = inputs
         self.cells: list[Cell] = []
-        names = distinct([Path(name).name for name in config.base_models])
-        self.base_names = dict(zip(config.base_models, names, strict=True))
+        self.base_names = short_base_names(config)
         self.launch = launch_key(inputs.accelerate)
         self.evaluation_key = evaluation_key(config, inputs)
 
@@ -244,6 +243,12 @@ class CellMaker:
         self.cells.append(cell)
 
 
+def short_base_names(config: StudyConfig) -> dict[str, str]:
+    """Return a short name of each base model, no two alike."""
+    names = distinct([Path(name).name for name in config.base_models])
+    return dict(zip(config.base_models, names, strict=True))
+
+
 def make_cells(config: StudyConfig, inputs: Inputs, choices: Mapping[tuple[str, str], str] | None = None) -> list[Cell]:
     """Return the study's cells: baselines first, then all designs of the first seed, of the second, and so on; then systems.
 
@@ -271,12 +276,23 @@ def make_cells(config: StudyConfig, inputs: Inputs, choices: Mapping[tuple[str, 
         setting = (choices or {}).get((base, design), COMMON)
         if setting != COMMON:
             maker.add_design(design, base, setting, seed)
+    check_names(maker.cells)
     systems = list(dict.fromkeys(cell.system for cell in maker.cells))
     baseline = config.comparison.get("baseline")
     if baseline is not None and baseline not in systems:
         hint = nearest(baseline, systems)
         raise UserError(f"comparison: baseline: there is no {baseline!r}{hint}; there are {', '.join(systems)}")
     return maker.cells
+
+
+def check_names(cells: Sequence[Cell]) -> None:
+    """Raise a UserError where two cells have one name: one of them could not be run by its name."""
+    kinds: dict[str, Cell] = {}
+    for cell in cells:
+        other = kinds.setdefault(cell.name, cell)
+        if other is not cell:
+            systems = f"{other.system} and of {cell.system}"
+            raise UserError(f"two cells are called {cell.name}, of {systems}: give the system another name")
 
 
 def evaluation_key(config: StudyConfig, inputs: Inputs) -> str:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -29,8 +29,8 @@ from study.report.plan_table import print_plan
 from study.report.study_json import write_study_json
 from study.run_cell import run_cell
 from study.scheduler import IN_USE, make_slots, run_cells, why
-from study.study import Study, read_study
-from study.tuning.apart import check_apart
+from study.study import Study, chosen_settings, read_study
+from study.tuning.apart import check_choice, ensure_apart
 from study.tuning.table import budget_line, save_tuning, tuning_markdown
 from trainers.flags.command_line import parse
 
@@ -72,13 +72,18 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
         del os.environ[name]
     study = read_study(args.study, overrides, look_up=args.cell is None and not args.compare)
     launch.read_accelerate(study.inputs.accelerate)
+    whole = study
     if args.tuning:
         study = search_of(study, args)
     if args.plan:
         problems = print_plan(study)
+        if not args.tuning:
+            print_search(study)
         for problem in problems:
             print(f"\nerror: {problem}", file=sys.stderr)
         return FAILED if problems else DONE
+    for sentence in ensure_apart(whole):
+        print(for_terminal(sentence, terminal_width()), flush=True)
     if args.cell is not None:
         declare(study)
         run_cell(study, find_cell(study.cells, args.cell))
@@ -107,14 +112,26 @@ def search_of(study: Study, args: Namespace) -> Study:
     return study.tuning
 
 
+def print_search(study: Study) -> None:
+    """Say which cells come before and behind those of the plan: those of the search, and those of the chosen settings."""
+    if study.tuning is None:
+        return
+    cells = study.tuning.cells
+    done = sum(cell.done for cell in cells)
+    sentence = f"before these: a search of {len(cells)} runs, {done} of them done (--tuning --plan)"
+    if not chosen_settings(study.tuning):
+        most = len(study.config.designs) * len(study.config.base_models) * len(study.config.seeds)
+        sentence += f"; behind them: up to {most} more cells, of designs that choose another setting"
+    print(for_terminal(sentence, terminal_width()))
+
+
 def run_search(study: Study, tuning: Study) -> dict[str, str]:
     """Run every cell of the search that is not done; return those that are not done afterwards, and why."""
     check_bases(study)  # whose base models were looked up
-    for sentence in check_apart(study, tuning):
-        print(for_terminal(sentence, terminal_width()), flush=True)
+    check_flags(study)  # hours before its own cells run
     print(for_terminal(budget_line(tuning), terminal_width()), flush=True)
     reasons = run_all(tuning, study)
-    return {f"tuning, {name}": reason for name, reason in reasons.items()}
+    return {labelled(name): reason for name, reason in reasons.items()}
 
 
 def run_all(study: Study, whole: Study | None = None) -> dict[str, str]:
@@ -157,7 +174,7 @@ def check_flags(study: Study) -> None:
             continue
         seen.add(kind)
         if not cell.trained:
-            parse(training_words(study, cell), design=cell.script_design)
+            check_choice(study, parse(training_words(study, cell), design=cell.script_design).scoring)
 
 
 def finish(study: Study, reasons: dict[str, str]) -> int:
@@ -187,11 +204,11 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
         print("\n" + for_terminal(headline_table.as_markdown(table), terminal_width()) + "\n")
         saved = ", ".join(map(str, headline_table.save(rows, headline, study.output_dir)))
         print(for_terminal(f"saved {saved}", terminal_width()))
-    missing = [cell for cell in study.cells if not cell.done]
+    missing = {cell.name: cell for cell in study.cells if not cell.done}
     if study.tuning is not None:
         saved = ", ".join(map(str, save_tuning(study, study.tuning)))
         print(for_terminal(tuning_markdown(study, study.tuning), terminal_width()) + f"\nsaved {saved}")
-        missing += [cell for cell in study.tuning.cells if cell.state not in ("done", "diverged")]
+        missing |= {labelled(cell.name): cell for cell in study.tuning.cells if cell.state not in ("done", "diverged")}
     for sentence in missing_sentences(missing, reasons):
         print("\n" + sentence, file=sys.stderr)
     if problem:
@@ -199,15 +216,25 @@ def finish(study: Study, reasons: dict[str, str]) -> int:
     return FAILED if missing or problem else status
 
 
-def missing_sentences(missing: Sequence[Cell], reasons: Mapping[str, str]) -> list[str]:
-    """Return why cells are not done: one sentence for all cells of the same state and reason."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in missing:
-        reason = reasons.get(cell.name) or why(cell)
-        groups.setdefault((state_words(cell), reason), []).append(cell)
+def labelled(name: str) -> str:
+    """Return the name of a cell of the search as messages have it: a cell of the study may have the same."""
+    return f"tuning, {name}"
+
+
+def missing_sentences(missing: Mapping[str, Cell], reasons: Mapping[str, str]) -> list[str]:
+    """Return why cells are not done: one sentence for all cells of the same state and reason.
+
+    Args:
+        missing: by name, or `labelled`.
+        reasons: by the same.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, cell in missing.items():
+        reason = reasons.get(name) or why(cell)
+        groups.setdefault((state_words(cell), reason), []).append(name)
     sentences = []
-    for (state, reason), cells in groups.items():
-        if len(cells) > 1:
+    for (state, reason), names in groups.items():
+        if len(names) > 1:
             state = state.replace("is not", "are not")
-        sentences.append(f"{', '.join(cell.name for cell in cells)} {state}: {reason}")
+        sentences.append(f"{', '.join(names)} {state}: {reason}")
     return sentences

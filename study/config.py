@@ -139,6 +139,8 @@ class StudyConfig:
             return
         if self.recipes:
             raise UserError("tune: leave recipes out: each design is trained with the common setting and with its best one")
+        if self.corpus is None and not (self.tune.tasks or self.tune.eval_dir):
+            raise UserError("tune: give eval_dir (a folder of development tasks) or tasks (names of mteb's tasks)")
         self._check_flags("tune: training", self.tune.training)
         for name, flags in self.tune.settings.items():
             self._check_flags(f"tune: settings, {name}", flags)

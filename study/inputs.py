@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from common.locks import locked
 from common.printable import shown
 from common.yaml_files import read_yaml
 from evaluation.tasks.find import find_tasks
+from evaluation.tasks.local_folder import LocalFolder
 from model_loaders.backbone.base_files import weights_hash
 from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve, split_revision
 from quickstart.corpus import build_corpus
@@ -31,6 +33,7 @@ from triplets.arguments import DataArguments
 # Flags that do not affect the trained weights.
 WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
 PROMPTS = ("own", "mteb", "none")
+CORPUS = "corpus"  # the embedded one, below the study's folder
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Inputs:
         eval_dir: folder of task folders, if any.
         tasks: name -> hash of its data, or ``mteb:<name>`` for a task that mteb brings itself.
         prompts: file of prompts for evaluation, if any.
+        prompted: names of tasks that this file may name beside those in ``tasks``: of the study's search, or of its study.
         accelerate: file for ``accelerate launch``, if any.
         published: published models by their name in the study -> options of ``model_loaders.load``.
         published_keys: the same -> hash of their folders' content.
@@ -66,6 +70,7 @@ class Inputs:
     published: dict[str, dict[str, str]] = field(default_factory=dict)
     published_keys: dict[str, str] = field(default_factory=dict)
     systems: dict[str, System] = field(default_factory=dict)
+    prompted: tuple[str, ...] = ()
 
 
 @dataclass
@@ -185,7 +190,7 @@ def base_key(place: str) -> str:
 
 def make_corpus(output_dir: Path) -> tuple[str, str]:
     """Make the embedded corpus if it is not there; return its training file and its folder of tasks."""
-    folder = output_dir / "corpus"
+    folder = output_dir / CORPUS
     with locked(output_dir / ".corpus.lock", str(folder), patience=600):
         try:
             corpus = build_corpus(folder, progress=True)
@@ -235,13 +240,18 @@ def hash_mix(path: str, hashes: FileHashes) -> tuple[dict[str, str], str]:
     return files, digest(entries)
 
 
+def key_of_folder(folder: LocalFolder, hash_of: Callable[[Path], str]) -> str:
+    """Return a hash of a local task's data, whatever its folder is called."""
+    return digest([[path.name, hash_of(path)] for path in folder.content])
+
+
 def task_keys(config: StudyConfig, eval_dir: str | None, hashes: FileHashes) -> dict[str, str]:
     """Return the study's tasks, each with a hash of its data."""
     keys = {}
     for spec in find_tasks(config.tasks, eval_dir):
         keys[spec.name] = f"mteb:{spec.name}"
         if spec.local is not None:
-            keys[spec.name] = digest([[path.name, hashes.hash_of(path)] for path in spec.local.content])
+            keys[spec.name] = key_of_folder(spec.local, hashes.hash_of)
     if config.headline is not None and config.headline not in keys:
         raise UserError(f"headline: {config.headline} is none of the tasks{nearest(config.headline, keys)}")
     return keys

@@ -189,7 +189,8 @@ def score(study: Study, cell: Cell, encoder: TextEncoder, only: str | None = Non
     if prompts == "own" and not cell.trains and cell.design not in BASELINES:
         prompts = None  # those that its recipe names
     if inputs.prompts is not None:
-        prompts = read_prompts(Path(inputs.prompts), prompt_keys(find_tasks(config.tasks, inputs.eval_dir)))
+        keys = prompt_keys(find_tasks(config.tasks, inputs.eval_dir))
+        prompts = read_prompts(Path(inputs.prompts), [*keys, *inputs.prompted])
     return evaluate(
         encoder,
         find_tasks([only] if only else config.tasks, inputs.eval_dir),

@@ -10,7 +10,7 @@ from typing import Any
 from common.errors import UserError
 from study.cells import Cell, make_cells, read_scores_file
 from study.config import StudyConfig, flags_of, read_study_config
-from study.inputs import Inputs, prepare
+from study.inputs import CORPUS, Inputs, prepare
 from study.tuning.choice import choose
 from study.tuning.settings import TuneConfig, check_different
 from trainers.flags.home import with_home
@@ -74,7 +74,10 @@ def read_study(file: Path, overrides: Mapping[str, Any] | None = None, *, look_u
     overrides = overrides or {}
     config = read_study_config(file, overrides)
     inputs = prepare(config, file, look_up=look_up)
-    tuning = None if config.tune is None else tuning_study(config, config.tune, inputs, file)
+    tuning = None
+    if config.tune is not None:
+        tuning = tuning_study(config, config.tune, inputs, file)
+        inputs = replace(inputs, prompted=tuple(tuning.inputs.tasks))
     return Study(file, config, inputs, make_cells(config, inputs, chosen_settings(tuning)), overrides, tuning)
 
 
@@ -86,7 +89,7 @@ def tuning_study(config: StudyConfig, tune: TuneConfig, inputs: Inputs, file: Pa
     """
     recipes: dict[str, Any] = {}
     for name, flags in tune.tried.items():
-        recipes[name] = {**flags, **tune.training}
+        recipes[name] = {**tune.training, **flags}
     search = replace(
         config,
         output_dir=str(Path(config.output_dir) / "tuning"),
@@ -96,7 +99,7 @@ def tuning_study(config: StudyConfig, tune: TuneConfig, inputs: Inputs, file: Pa
         tune=None,
         corpus=None,
         train_file=None if "dataset_config" in config.training else inputs.train[config.recipe_names[0]],
-        eval_dir=tune.eval_dir,
+        eval_dir=development_dir(config, tune),
         tasks=tune.tasks,
         headline=None,
         baselines=[],
@@ -106,12 +109,23 @@ def tuning_study(config: StudyConfig, tune: TuneConfig, inputs: Inputs, file: Pa
     )
     for design in search.designs:
         check_different(design, {name: flags_of(search, name, design) for name in recipes})
-    own = prepare(search, file)
+    try:
+        own = prepare(search, file)
+    except UserError as error:
+        raise UserError(f"tune: {error}") from error
     for name, key in own.tasks.items():
         for test, test_key in inputs.tasks.items():
             if name == test or key == test_key:
                 raise UserError(f"tune: {name} is the study's test task {test}: settings must be chosen on other data")
+    own = replace(own, prompted=tuple(inputs.tasks))
     return Study(file, search, own, make_cells(search, own))
+
+
+def development_dir(config: StudyConfig, tune: TuneConfig) -> str | None:
+    """Return the folder of development tasks, by default that of the embedded corpus; None for tasks of mteb."""
+    if tune.eval_dir is None and not tune.tasks and config.corpus is not None:
+        return str(Path(config.output_dir).resolve() / CORPUS / "dev")
+    return tune.eval_dir
 
 
 def tuned_scores(tuning: Study) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
@@ -147,10 +161,33 @@ def training_rows(study: Study, recipe: str) -> TripletRows:
 
 
 def staged_trainings(study: Study) -> list[tuple[str, dict[str, Any]]]:
-    """Return the flags of each recipe and system that trains in stages, with the name under which its data are kept."""
-    trainings = [(recipe, study.config.flags(recipe)) for recipe in study.config.data_names]
-    trainings += [("", dict(system.flags)) for system in study.inputs.systems.values()]
-    return [(name, flags) for name, flags in trainings if flags.get("stages")]
+    """Return the flags of each training in stages, with the name under which its data are kept."""
+    return [(name, flags) for name, flags in trainings(study) if flags.get("stages")]
+
+
+def trainings(study: Study) -> list[tuple[str, dict[str, Any]]]:
+    """Return the flags of each recipe, setting and system, with the name under which its data are kept."""
+    found = [(name, study.config.flags(name)) for name in study.inputs.train]
+    return found + [("", dict(system.flags)) for system in study.inputs.systems.values()]
+
+
+def rows_of_trainings(study: Study) -> Iterator[TripletRows]:
+    """Yield the triplets of each recipe, setting and system; those that read the same rows, once.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    seen: list[tuple[str, dict[str, Any]]] = []
+    for name, flags in trainings(study):
+        asked = (study.inputs.train[name], data_flags(flags))
+        if asked not in seen:
+            seen.append(asked)
+            yield read_rows(flags, study.inputs.train[name])
+
+
+def data_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those flags that say which rows are read, and how."""
+    return {name: flags[name] for name in sorted(flags) if name in TRAINING_FLAGS}
 
 
 def rows_of_stages(study: Study) -> Iterator[TripletRows]:

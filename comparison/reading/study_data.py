@@ -83,6 +83,7 @@ class CellData(_Counted):
         attention: such as ``causal``.
         pooling: such as ``multi-layer trainable``.
         base_model: its name.
+        setting: what a design was trained with that chose its own settings on development data; empty for the study's own.
         seed: None for a baseline that has none.
         status: ``done``, ``failed``, ``diverged`` or ``unfinished``.
         reason: why it is not done, in one line.
@@ -103,6 +104,7 @@ class CellData(_Counted):
     attention: str = ""
     pooling: str = ""
     base_model: str = ""
+    setting: str = ""
     seed: int | None = None
     status: Literal["done", "failed", "diverged", "unfinished"] = "done"
     reason: str = ""

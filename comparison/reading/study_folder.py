@@ -16,9 +16,9 @@ from common.number_check import finite
 from common.printable import one_line, shown
 from comparison.errors import ComparisonError
 from comparison.reading.declared_plan import read_declarations
-from comparison.reading.study_data import DIVERGED, FAILED, StudyData
+from comparison.reading.study_data import DIVERGED, FAILED, UNFINISHED, StudyData
 from comparison.reading.study_file import read_study_file
-from comparison.reading.systems import Reading, Score, StudyResults, System, SystemRun
+from comparison.reading.systems import Reading, Score, StudyResults, System, SystemRun, grid_cells
 
 ReadRevision = Callable[[Path], tuple[SystemRun, list[str]]]
 CELL = re.compile(r"^(?P<cell>.+)-[0-9a-f]{8}$")
@@ -63,8 +63,8 @@ class CellFolder:
 def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
     """Read the finished cells of a study: a system for each baseline, and for each design with its seeds as runs.
 
-    What `study.json` says of cells goes before names of folders and before `comparison.json`. A cell that failed or diverged
-    and has no scores is a run whose tasks all failed. A cell that is not finished, or has a damaged file, is left out and
+    What `study.json` says of cells goes before names of folders and before `comparison.json`. A cell that failed, or diverged
+    and has no scores, is a run whose tasks all failed. A cell that is not finished, or has a damaged file, is left out and
     named.
 
     Raises:
@@ -77,6 +77,7 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
     else:
         cells = _listed_cells(directory, data, reading.notes)
         reading.studies = [StudyResults(data, directory, declarations=read_declarations(directory))]
+        reading.notes += note_on_grid(data)
     runs: dict[str, list[SystemRun]] = {}  # in the study's order, whatever failed
     without_scores = []
     for cell in cells:
@@ -105,6 +106,15 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
     if tasks:
         reading.systems = [System(name, directory, tuple(of_system)) for name, of_system in runs.items() if of_system]
     return reading
+
+
+def note_on_grid(data: StudyData) -> list[str]:
+    """Return which systems are the grid of attention and pooling, where designs stand in the study with other settings too."""
+    cells = grid_cells(data.cells)
+    if not any(cell.setting for cell in data.cells):
+        return []
+    systems = "; ".join(dict.fromkeys(cell.compared_as for cell in cells))
+    return [f"the grid has each design once, at the settings that it chose once all designs have run with theirs: {systems}"]
 
 
 def _first_line(reason: str) -> str:
@@ -146,6 +156,8 @@ def _listed_cells(directory: Path, data: StudyData, notes: list[str]) -> list[Ce
         folder = folders.get(cell.name)
         if cell.folder:
             folder = inside(directory / "cells", cell.folder, directory / "study.json")
+        if cell.status in (FAILED, UNFINISHED):
+            folder = None  # scores that it may have are of another evaluation
         reason = None
         if cell.status in (FAILED, DIVERGED):
             reason = cell.reason or cell.status

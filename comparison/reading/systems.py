@@ -10,7 +10,7 @@ from pathlib import Path
 from common.printable import one_line
 from comparison.errors import ComparisonError
 from comparison.reading.declared_plan import Declaration
-from comparison.reading.study_data import StudyData
+from comparison.reading.study_data import UNFINISHED, CellData, StudyData
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,9 @@ class Reading:
         """Attention and pooling of each design, as a study says them."""
         factors: dict[str, tuple[str, str]] = {}
         for study in self.studies:
-            for cell in study.data.cells:
-                if cell.kind == "design" and cell.attention and cell.pooling:
-                    system = study.names.get(cell.compared_as, cell.compared_as)
-                    factors[system] = (one_line(cell.attention), one_line(cell.pooling))
+            for cell in grid_cells(study.data.cells):
+                system = study.names.get(cell.compared_as, cell.compared_as)
+                factors[system] = (one_line(cell.attention), one_line(cell.pooling))
         return factors
 
     @property
@@ -162,6 +161,22 @@ class Reading:
                 if cell.kind == "baseline" and cell.seed is None:
                     names.add(study.names.get(cell.compared_as, cell.compared_as))
         return frozenset(names)
+
+
+def grid_cells(cells: Sequence[CellData]) -> list[CellData]:
+    """Return the cells of designs that make a grid of attention and pooling.
+
+    Each design stands in it once: with the settings that it chose for itself, where all such runs have ended, else with the
+    study's own.
+    """
+    designs = [cell for cell in cells if cell.kind == "design" and cell.attention and cell.pooling]
+    tuned = [cell for cell in designs if cell.setting]
+    if any(cell.status == UNFINISHED for cell in tuned):
+        tuned = []
+    own = {(cell.design, cell.base_model) for cell in tuned}
+    chosen = [cell for cell in designs if bool(cell.setting) == ((cell.design, cell.base_model) in own)]
+    places = {name: place for place, name in reversed(list(enumerate(cell.design for cell in designs)))}  # the first of each
+    return sorted(chosen, key=lambda cell: places[cell.design])
 
 
 def merge(readings: Sequence[Reading]) -> Reading:

@@ -56,7 +56,10 @@ ABSENT = {
         "No gains by training are known. In a study file, headline (a task that untrained designs are scored on, too) would "
         "fill this."
     ),
-    "grid": "The designs do not cross two attentions with two poolings or more, so there is no grid to take apart.",
+    "grid": (
+        "There is no grid to take apart: the designs do not cross two attentions with two poolings or more, or two of them "
+        "share attention and pooling (of several base LLMs or recipes)."
+    ),
     "tasks": NOTHING,
     "items": (
         "No two systems have scores item by item of the same items, so it is not known on which queries, pairs or texts they "

@@ -53,7 +53,8 @@ def compare(study: Study) -> int:
 
 def scored_systems(cells: Sequence[Cell]) -> list[str]:
     """Return the systems that have scores, in the order of the study."""
-    return list(dict.fromkeys(cell.system for cell in cells if try_scores(cell).get("scores")))
+    compared = [cell for cell in cells if cell.state in ("done", "diverged")]  # others may have scores of another evaluation
+    return list(dict.fromkeys(cell.system for cell in compared if try_scores(cell).get("scores")))
 
 
 def default_baseline(cells: Sequence[Cell]) -> str:

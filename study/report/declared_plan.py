@@ -13,7 +13,6 @@ from pathlib import Path
 from common.file_hashes import file_hash
 from common.files import read_json_or_empty, write_json
 from comparison.reading.declared_plan import FILE, FORMAT, MARGIN, Declaration
-from study.cell_progress import try_scores
 from study.config import find_path
 from study.study import Study
 
@@ -30,6 +29,11 @@ def declare(study: Study) -> Path:
     return path
 
 
+def scores_files(study: Study) -> list[Path]:
+    """Return the scores that the study's folder holds, those of earlier settings too: somebody may have seen them."""
+    return sorted((study.output_dir / "cells").glob("*/scores.json"))
+
+
 def declaration_of(study: Study) -> Declaration:
     """Return what the study file says of the comparison; the default baseline is its first design."""
     options = study.config.comparison
@@ -44,7 +48,7 @@ def declaration_of(study: Study) -> Declaration:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         study_file=study.file.name,
         sha256=file_hash(study.file),
-        cells_with_scores=sum(bool(try_scores(cell).get("scores")) for cell in study.cells),
+        cells_with_scores=sum(bool(read_json_or_empty(path).get("scores")) for path in scores_files(study)),
         baseline=baseline,
         margin=float(options.get("margin", MARGIN)),
         families=families,

@@ -8,7 +8,7 @@ it; it has leaked if both stand in one training row. `shared_sequences` says wha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,19 @@ import numpy as np
 from common.files import read_json_or_empty, write_json
 from common.hashes import digest
 from common.text_hash import letter_hashes
-from evaluation.tasks.find import find_tasks
+from evaluation.tasks.find import TaskSpec, find_tasks
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder
 from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
 from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
 from study.inputs import stages_key
 from study.report.shared_sequences import LEAST_SHARE, SequenceIndex, same_source
-from study.study import Study, rows_of_stages, staged_trainings, training_rows
+from study.study import Study, data_flags, rows_of_stages, rows_of_trainings, staged_trainings, trainings
 from triplets.check.scan import columns
 from triplets.check.text_index import TextIndex
 from triplets.dataset import LoadedDataSet
 
-FORMAT = 2
+FORMAT = 3
 EXAMPLES = 3
 Pair = tuple[str, str]
 
@@ -108,18 +108,25 @@ def short(text: str) -> str:
     return line if len(line) <= 100 else f"{line[:99]}…"
 
 
-def evaluation_texts(folder: LocalFolder, name: str) -> TaskTexts:
-    """Return the test texts and pairs of a local task of this name."""
+def evaluation_texts(folder: LocalFolder, name: str, splits: Sequence[str] = ("test",)) -> TaskTexts:
+    """Return the texts and pairs of a local task of this name, of tables those of some splits."""
     schema = folder.schema
     if schema.layout is Layout.CORPUS:
         return searched_texts(folder, name)
     texts: dict[str, None] = {}
     pairs: list[Pair] = []
-    for files in folder.subsets("test").values():
-        for row in iter_rows(files["test"]):
-            texts.update(dict.fromkeys(schema.texts(row)))
-            pairs += schema.pairs(row)
+    for split in splits:
+        for files in folder.subsets(split).values():
+            for row in iter_rows(files[split]):
+                texts.update(dict.fromkeys(schema.texts(row)))
+                pairs += schema.pairs(row)
     return TaskTexts(name, list(texts), pairs)
+
+
+def scored_texts(spec: TaskSpec) -> TaskTexts:
+    """Return the texts and pairs that a local task is scored on."""
+    assert spec.local is not None
+    return evaluation_texts(spec.local, spec.name, spec.task().eval_splits)
 
 
 def searched_texts(folder: LocalFolder, name: str) -> TaskTexts:
@@ -150,7 +157,8 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
     """
     path = study.output_dir / "leakage.json"
     staged = [stages_key(flags["stages"]) for _, flags in staged_trainings(study)]
-    key = digest([FORMAT, study.inputs.train_keys, study.inputs.tasks, *staged])
+    read = [data_flags(flags) for _, flags in trainings(study)]  # as flags decide which rows
+    key = digest([FORMAT, study.inputs.train_keys, study.inputs.tasks, read, *staged])
     specs = find_tasks(study.config.tasks, study.inputs.eval_dir)
     unseen = [spec.name for spec in specs if spec.folder is None]
     content = read_json_or_empty(path)
@@ -158,7 +166,7 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
         tasks = []
         for spec in specs:
             if spec.local is not None:
-                tasks.append(evaluation_texts(spec.local, spec.name))
+                tasks.append(scored_texts(spec))
         entries = []
         sequences = SequenceIndex(list(itertools.chain.from_iterable(task.texts for task in tasks)))
         ends = np.cumsum([len(task.texts) for task in tasks])
@@ -174,10 +182,9 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def data_sets(study: Study) -> Iterator[LoadedDataSet]:
-    """Yield each training data set of the study once, those that only a later stage reads included."""
+    """Yield each training data set of the study once, those that only one system or a later stage reads included."""
     seen: set[str] = set()
-    of_trainings = (training_rows(study, recipe) for recipe in study.config.data_names)
-    for rows in itertools.chain(of_trainings, rows_of_stages(study)):
+    for rows in itertools.chain(rows_of_trainings(study), rows_of_stages(study)):
         for part in rows.parts:
             content = part.content or part.label
             if content not in seen:

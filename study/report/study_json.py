@@ -136,6 +136,7 @@ def about_cell(study: Study, cell: Cell, sides: Sides) -> dict[str, Any]:
         "folder": cell.folder.name,
         "kind": cell.kind,
         "base_model": cell.base,
+        "setting": cell.recipe if cell.recipe in study.config.settings else "",
         "status": cell.state,
         "reason": one_line(cell.reason),
         **evaluation_speed(sides),

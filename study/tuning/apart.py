@@ -1,16 +1,65 @@
-"""Development tasks are apart from test tasks: no text of some length stands in both."""
+"""Nothing is chosen by test data: development tasks share no text of some length with test tasks, nor are they the same."""
 
 from __future__ import annotations
+
+from itertools import chain
 
 import numpy as np
 
 from common.errors import UserError
+from common.file_hashes import file_hash
+from common.files import read_json_or_empty, write_json
+from common.hashes import digest
 from common.text_hash import letter_hashes
 from evaluation.tasks.find import find_tasks
-from study.report.leakage import TaskTexts, evaluation_texts, short
+from evaluation.tasks.schemas import SPLITS
+from study.inputs import key_of_folder
+from study.report.leakage import TaskTexts, evaluation_texts, scored_texts, short
 from study.study import Study
+from trainers.scoring.arguments import ScoringArguments
 
+FILE = "apart.json"  # in the search's folder: which data were compared
 FEWEST_WORDS = 5  # of a text that cannot be in both by chance
+
+
+def ensure_apart(study: Study) -> list[str]:
+    """Check the development tasks of a study's search, if it has one, unless the same data were checked before.
+
+    Returns:
+        What `check_apart` returns; nothing where it was said before.
+
+    Raises:
+        UserError: as `check_apart`.
+    """
+    if study.tuning is None:
+        return []
+    path = study.tuning.output_dir / FILE
+    key = digest([FEWEST_WORDS, study.inputs.tasks, study.tuning.inputs.tasks])
+    if read_json_or_empty(path).get("key") == key:
+        return []
+    sentences = check_apart(study, study.tuning)
+    write_json({"key": key}, path)
+    return sentences
+
+
+def check_choice(study: Study, scoring: ScoringArguments) -> None:
+    """Refuse a training that keeps its best checkpoint, or ends, by the scores of a test task.
+
+    Raises:
+        UserError: one of ``eval_tasks`` is a task of the study.
+    """
+    if not scoring.chooses:
+        return
+    from trainers.scoring.task_scores import named_tasks  # which imports mteb
+
+    for spec in chain.from_iterable(map(named_tasks, scoring.tasks)):
+        data = f"mteb:{spec.name}" if spec.local is None else key_of_folder(spec.local, file_hash)
+        for test, key in study.inputs.tasks.items():
+            if spec.name == test or data == key:
+                raise UserError(
+                    f"training: eval_tasks: {spec.name} is the study's test task {test}, and load_best_model_at_end or "
+                    "early_stopping_patience would choose by its scores: name a development task, or leave the choice out"
+                )
 
 
 def check_apart(study: Study, tuning: Study) -> list[str]:
@@ -23,7 +72,7 @@ def check_apart(study: Study, tuning: Study) -> list[str]:
         UserError: a development task holds a test text; settings chosen on it would be chosen on the test.
     """
     tests, unseen = local_texts(study)
-    development, unseen_too = local_texts(tuning)
+    development, unseen_too = local_texts(tuning, all_splits=True)
     known = {}
     for test in tests:
         for text in long_texts(test):
@@ -47,14 +96,14 @@ def check_apart(study: Study, tuning: Study) -> list[str]:
     return [f"tuning: texts of tasks whose data mteb brings itself were not compared, their names alone: {listed}"]
 
 
-def local_texts(study: Study) -> tuple[list[TaskTexts], list[str]]:
-    """Return the test texts of a study's local tasks, and the names of its other tasks."""
+def local_texts(study: Study, *, all_splits: bool = False) -> tuple[list[TaskTexts], list[str]]:
+    """Return the texts that a study's local tasks are scored on, or all that they have, and the names of its other tasks."""
     tasks, unseen = [], []
     for spec in find_tasks(study.config.tasks, study.inputs.eval_dir):
         if spec.local is None:
             unseen.append(spec.name)
         else:
-            tasks.append(evaluation_texts(spec.local, spec.name))
+            tasks.append(evaluation_texts(spec.local, spec.name, SPLITS) if all_splits else scored_texts(spec))
     return tasks, unseen
 
 

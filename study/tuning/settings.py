@@ -21,7 +21,7 @@ class TuneConfig:
         settings: by name, flags of the trainers that go before those in ``training``; the flags of ``training`` alone are
             tried too, as ``common``.
         tasks: development tasks: names of folders in ``eval_dir``, or of mteb's tasks; empty for all folders.
-        eval_dir: local folders of development tasks.
+        eval_dir: local folders of development tasks. With neither this nor ``tasks``, those of the embedded corpus are taken.
         training: flags of the search's runs alone, such as ``max_steps``.
         seed: of the search's runs.
     """
@@ -52,8 +52,6 @@ class TuneConfig:
                 raise UserError(f"settings, {name}: dataset_config: all settings are tried on the same data; leave it out")
         if "dataset_config" in self.training:
             raise UserError("training: dataset_config: the search trains on the study's data; leave it out")
-        if not (self.tasks or self.eval_dir):
-            raise UserError("give eval_dir (a folder of development tasks) or tasks (names of mteb's tasks)")
 
     @property
     def tried(self) -> dict[str, dict[str, Any]]:

@@ -17,9 +17,12 @@ from comparison.findings import Curve, Finding, Panel
 from comparison.report.plots.drawing import series_of, style
 from comparison.report.plots.lines import draw_panels
 from study.cell_progress import try_scores
+from study.cells import short_base_names
+from study.config import flags_of
 from study.report.plan_table import taken
 from study.study import Study, chosen_settings, tuned_scores
 from study.tuning.choice import mean_ranks, mean_score
+from study.tuning.settings import COMMON
 
 LAST = "tuning.json"
 
@@ -35,6 +38,8 @@ class Row:
         chosen: setting; empty before the search has ended.
         common: mean score over the test tasks and runs at the common setting; not finite before runs have ended.
         best: the same at the chosen one.
+        common_runs: finished runs at the common setting.
+        best_runs: the same at the chosen one.
     """
 
     design: str
@@ -43,6 +48,8 @@ class Row:
     chosen: str
     common: float
     best: float
+    common_runs: int
+    best_runs: int
 
 
 def budget_line(tuning: Study) -> str:
@@ -63,23 +70,64 @@ def rows_of(study: Study, tuning: Study) -> list[Row]:
     """Return a row a design, in the order of the study."""
     chosen = chosen_settings(tuning)
     rows = []
+    names = short_base_names(study.config)
     for (base, design), scores in tuned_scores(tuning).items():
-        name = f"{design} on {Path(base).name}" if len(study.config.base_models) > 1 else design
+        name = f"{design} on {names[base]}" if len(names) > 1 else design
         best = chosen.get((base, design), "")
         development = {setting: mean_score(of_tasks) for setting, of_tasks in scores.items()}
-        common = score_on_tests(study, base, design, "")
-        tuned = common if best in ("", "common") else score_on_tests(study, base, design, best)
-        rows.append(Row(name, development, mean_ranks(scores), best, common, tuned if best else math.nan))
+        common = test_scores(study, base, design, "")
+        tuned = common if best == COMMON else test_scores(study, base, design, best) if best else []
+        of_tests = (mean_of(common), mean_of(tuned), len(common), len(tuned))
+        rows.append(Row(name, development, mean_ranks(scores), best, *of_tests))
     return rows
 
 
-def score_on_tests(study: Study, base: str, design: str, recipe: str) -> float:
-    """Return the mean main score over test tasks and finished runs; not finite for none."""
-    means = []
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean; not finite for no values."""
+    return float(np.mean(values)) if values else math.nan
+
+
+def test_scores(study: Study, base: str, design: str, recipe: str) -> list[float]:
+    """Return the mean main score over test tasks of each finished run."""
+    means: list[float] = []
     for cell in study.cells:
         if cell.kind == "design" and (cell.base, cell.design, cell.recipe) == (base, design, recipe) and cell.done:
-            means.append(np.mean([float(entry["score"]) for entry in try_scores(cell)["scores"].values()]))
-    return float(np.mean(means)) if means else math.nan
+            means.append(mean_of([float(entry["score"]) for entry in try_scores(cell)["scores"].values()]))
+    return means
+
+
+def remarks(study: Study, tuning: Study, rows: Sequence[Row]) -> list[str]:
+    """Return sentences on the cost of the search, on choices at the end of what was tried, and on what was not tuned."""
+    done, cost = sum(cell.done for cell in tuning.cells), duration(cost_seconds(tuning))
+    sentences = [
+        f"The search took {cost} of training and scoring in {done} of {len(tuning.cells)} runs. No test score took part in a "
+        "choice."
+    ]
+    for (flag, value, end), designs in choices_at_an_end(tuning, rows).items():
+        sentences.append(
+            f"{', '.join(designs)}: {flag} {value} was the {end} that was tried, so a better one may lie beyond it."
+        )
+    if study.config.systems:
+        sentences.append(f"Nothing was searched for {', '.join(study.config.systems)}: they have the flags of the study file.")
+    return sentences
+
+
+def choices_at_an_end(tuning: Study, rows: Sequence[Row]) -> dict[tuple[str, str, str], list[str]]:
+    """Return the designs that chose the smallest or largest of three or more values of a flag, by flag, value and end."""
+    config = tuning.config
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for (_, design), row in zip(tuned_scores(tuning), rows, strict=True):
+        tried = {name: flags_of(config, name, design) for name in config.recipes}
+        if row.chosen not in tried:
+            continue
+        for flag, value in tried[row.chosen].items():
+            values = [float(flags[flag]) for flags in tried.values() if isinstance(flags.get(flag), int | float)]
+            if len(set(values)) < 3 or not isinstance(value, int | float):
+                continue
+            for end, of_end in (("smallest", min(values)), ("largest", max(values))):
+                if value == of_end:
+                    found.setdefault((flag, str(value), end), []).append(row.design)
+    return found
 
 
 def cost_seconds(tuning: Study) -> float:
@@ -92,14 +140,10 @@ def tuning_markdown(study: Study, tuning: Study) -> str:
     settings = list(tuning.config.recipes)
     head = head_of(settings)
     lines = [f"## Tuning\n\n{budget_line(tuning)}.\n", row_of(head), "|" + "---|" * len(head)]
-    for row in rows_of(study, tuning):
-        lines.append(row_of(cells_of(row, settings)))
-    done, cost = sum(cell.done for cell in tuning.cells), duration(cost_seconds(tuning))
-    lines.append("")
-    lines.append(
-        f"Mean main scores over tasks. The search took {cost} of training and scoring in {done} of {len(tuning.cells)} runs. "
-        "No test score took part in a choice."
-    )
+    rows = rows_of(study, tuning)
+    for row in rows:
+        lines.append(row_of(cells_of(row, settings, len(study.config.seeds))))
+    lines += ["", " ".join(["Mean main scores over tasks.", *remarks(study, tuning, rows)])]
     return "\n".join(lines)
 
 
@@ -139,13 +183,8 @@ def save_tuning(study: Study, tuning: Study) -> list[Path]:
 def tuning_finding(study: Study, tuning: Study) -> Finding:
     """Return the search as the report shows it."""
     rows, settings = rows_of(study, tuning), list(tuning.config.recipes)
-    done, cost = sum(cell.done for cell in tuning.cells), duration(cost_seconds(tuning))
-    sentences = [
-        f"{capitalised(budget_line(tuning))}.",
-        f"The search took {cost} of training and scoring in {done} of {len(tuning.cells)} runs. No test score took part in a "
-        "choice.",
-    ]
-    table = [cells_of(row, settings) for row in rows]
+    sentences = [f"{capitalised(budget_line(tuning))}.", *remarks(study, tuning, rows)]
+    table = [cells_of(row, settings, len(study.config.seeds)) for row in rows]
     caption = "Mean score over the development tasks by setting; a ring marks the setting that was chosen for a design."
     return Finding("Tuning", sentences, caption, [panel_of(rows, settings)], head_of(settings), table)
 
@@ -168,10 +207,13 @@ def head_of(settings: Sequence[str]) -> list[str]:
     return ["design", *(f"{name}: development" for name in settings), "chosen", "test, common setting", "test, chosen setting"]
 
 
-def cells_of(row: Row, settings: Sequence[str]) -> list[str]:
-    """Return a row of the search's table."""
+def cells_of(row: Row, settings: Sequence[str], seeds: int) -> list[str]:
+    """Return a row of the search's table; a mean of fewer runs than the study has seeds says so."""
     scores = [number(row.development.get(name, math.nan)) for name in settings]
-    return [row.design, *scores, row.chosen or "not yet", number(row.common), number(row.best)]
+    shown = []
+    for value, runs in ((row.common, row.common_runs), (row.best, row.best_runs)):
+        shown.append(f"{number(value)} ({runs} of {seeds} runs)" if 0 < runs < seeds else number(value))
+    return [row.design, *scores, row.chosen or "not yet", *shown]
 
 
 def capitalised(sentence: str) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from study.cell_progress import training_seconds
 from study.estimate import estimate
 from study.inputs import stages_key
 from study.report.leakage import find_leakage
 from study.study import read_study
-from tests.study.tiny_study import Main, change, write_lines
+from tests.study.tiny_study import Main, change, fake_cell, write_lines
 from tests.tiny import triplets
 
 
@@ -49,6 +50,41 @@ def test_leakage_is_looked_for_in_the_data_of_every_stage(study_file: Path, tmp_
     write_lines(tmp_path / "later.jsonl", [{"query": "other words", "positive": "words that no test has"}])
     entries, _ = find_leakage(read_study(study_file))
     assert [entry["training_file"] for entry in entries] == ["of_system"], "the data of a stage have changed"
+
+
+def test_leakage_is_looked_for_in_the_rows_that_are_read(study_file: Path) -> None:
+    """A study of few rows, then of all; then a system that reads more than the designs."""
+    rows = [{"query": f"query {number}", "positive": f"no test has this {number}"} for number in range(6)]
+    rows.append({"query": "the last row", "positive": triplets(40)[30]["positive"]})
+    write_lines(study_file.parent / "train.jsonl", rows)
+    training = yaml.safe_load(study_file.read_text())["training"]
+    change(study_file, training={**training, "max_train_samples": 3})
+    assert not find_leakage(read_study(study_file))[0]
+    change(study_file, training={**training, "max_train_samples": 7})
+    assert [entry["count"] for entry in find_leakage(read_study(study_file))[0]] == [1]
+    more = {"design": "causal_mean", "max_train_samples": 7}
+    change(study_file, training={**training, "max_train_samples": 3}, systems={"more": more})
+    assert [entry["count"] for entry in find_leakage(read_study(study_file))[0]] == [1]
+
+
+def test_the_time_of_steps_is_that_of_all_stages_without_scoring(study_file: Path) -> None:
+    cell = fake_cell(study_file.parent / "cells", 0, "model1")
+
+    def write(folder: Path, pace: float, scoring: float) -> None:
+        folder.mkdir(parents=True)
+        (folder / "train_result.json").write_text(json.dumps({"steps": 10, "train_runtime": 999.0}))
+        lines, now = [], 0.0
+        for step in (2, 4, 6, 8, 10):
+            now += 2 * pace
+            lines.append({"step": step, "time": now, "loss": 1.0})
+            now += scoring
+            lines.append({"step": step, "time": now, "eval_mean": 0.5, "eval_seconds": scoring})
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    write(cell.adapter, 0.5, 100.0)
+    assert training_seconds(cell) == 5.0
+    write(cell.adapter / "stages" / "1-mntp", 2.0, 0.0)
+    assert training_seconds(cell) == 25.0
 
 
 @pytest.mark.slow

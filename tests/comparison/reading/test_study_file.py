@@ -11,7 +11,10 @@ import pytest
 from comparison.__main__ import main
 from comparison.errors import ComparisonError
 from comparison.reading.results_folder import read
+from comparison.reading.study_data import CellData, StudyData
 from comparison.reading.study_file import read_study_file
+from comparison.reading.study_folder import note_on_grid
+from comparison.reading.systems import grid_cells
 from tests.comparison.conftest import Write
 from tests.tiny import ROOT
 
@@ -122,6 +125,39 @@ def test_cells_are_systems_and_runs_as_the_file_says(write_study: Write) -> None
     assert runs[1].scores and not runs[2].scores and runs[2].failed == {"NQ": "loss is NaN"}
     assert any("b-seed2, b-seed3 are not finished" in note for note in found.notes)
     assert found.studies[0].names == {"model1": "model1", "model1 on org/B": "model1 on org/B"}
+
+
+@pytest.mark.parametrize("status", ["unfinished", "failed"])
+def test_scores_of_another_evaluation_are_not_compared(write_study: Write, status: str) -> None:
+    """A cell that is not done may have scores.json of a longer text or of other prompts."""
+    root = write_study({"a-seed1": {"NQ": 0.5}, "b-seed1": {"NQ": 0.4}, "c-seed1": {"NQ": 0.3}})
+    cells = [{"name": f"{name}-seed1", "design": name, "seed": 1} for name in "abc"]
+    cells[1]["status"] = status
+    found = read([save(root, cells=cells)])
+    with_scores = [system.name for system in found.systems if any(run.scores for run in system.runs)]
+    assert with_scores == ["a", "c"]
+
+
+def tuned_cells(last: str = "done") -> list[CellData]:
+    """Two designs, of which one chose settings of its own, and was trained with them twice."""
+    cells = []
+    for design, attention in (("model1", "causal"), ("bidirectional_eos", "bidirectional")):
+        for seed in (1, 2):
+            cells.append(CellData(f"{design}-{seed}", design, attention=attention, pooling="EOS", seed=seed))
+    for seed, status in ((1, "done"), (2, last)):
+        about: dict[str, Any] = {"attention": "causal", "pooling": "EOS", "setting": "high", "seed": seed, "status": status}
+        cells.append(CellData(f"model1-high-{seed}", "model1", "model1, tuned", **about))
+    return cells
+
+
+def test_a_grid_has_each_design_once_at_the_settings_that_it_chose() -> None:
+    chosen = [cell.compared_as for cell in grid_cells(tuned_cells())]
+    assert list(dict.fromkeys(chosen)) == ["model1, tuned", "bidirectional_eos"]
+    before = [cell.compared_as for cell in grid_cells(tuned_cells("unfinished"))]
+    assert list(dict.fromkeys(before)) == ["model1", "bidirectional_eos"], "not some tuned and others not"
+    (note,) = note_on_grid(StudyData(cells=tuned_cells()))
+    assert note.endswith("model1, tuned; bidirectional_eos")
+    assert not note_on_grid(StudyData(cells=tuned_cells()[:4]))
 
 
 def test_a_comparison_says_what_was_planned(write_study: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

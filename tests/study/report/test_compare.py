@@ -8,9 +8,20 @@ from pathlib import Path
 import pytest
 
 from common.files import write_json
-from study.report.compare import compare, passed_over
+from study.report.compare import compare, passed_over, scored_systems
 from study.study import read_study
 from tests.study.tiny_study import fake_cell
+
+
+def test_scores_of_another_evaluation_are_no_scores(study_file: Path) -> None:
+    cells = []
+    for number, name in enumerate(("model1", "model3")):
+        cells.append(replace(fake_cell(study_file.parent / "out" / "cells", number, name), design=name))
+        cells[-1].folder.mkdir(parents=True)
+    scores = {"scores": {"T": {"score": 0.5, "type": "STS"}}}
+    write_json({"evaluation": "of longer texts", **scores}, cells[0].scores_file)
+    write_json({"evaluation": cells[1].evaluation_key, **scores}, cells[1].scores_file)
+    assert scored_systems(cells) == ["model3"]
 
 
 def test_a_design_without_scores_is_passed_over(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +33,7 @@ def test_a_design_without_scores_is_passed_over(study_file: Path, capsys: pytest
         cell.folder.mkdir(parents=True)
     assert passed_over(cells, study.config) == [], "nobody has scores"
     for cell in cells[1:]:
-        write_json({"scores": {"T": {"score": 0.5, "type": "STS"}}}, cell.scores_file)
+        write_json({"evaluation": cell.evaluation_key, "scores": {"T": {"score": 0.5, "type": "STS"}}}, cell.scores_file)
     write_json({"reason": "no memory"}, cells[0].failure_file)
     (sentence,) = passed_over(cells, study.config)
     assert "model1 stands before model3" in sentence and "(model1 failed: no memory)" in sentence

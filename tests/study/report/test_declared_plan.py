@@ -32,6 +32,21 @@ def test_a_study_declares_once_until_its_file_changes(study_file: Path, monkeypa
     assert first_again == first and second.margin == 0.02 and second.cells_with_scores == 1
 
 
+def test_scores_of_earlier_settings_count(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has seen a whole study and changes its rate and its baseline has planned nothing."""
+    monkeypatch.chdir(study_file.parent)
+    study = read_study(study_file)
+    declare(study)
+    study.cells[1].folder.mkdir(parents=True)
+    study.cells[1].scores_file.write_text(json.dumps({"scores": {"STS": {"score": 0.5}}}))
+    training = {**study.config.training, "learning_rate": 0.02}
+    change(study_file, training=training, comparison={"baseline": "model3"})
+    later = read_study(study_file)
+    assert later.cells[1].folder != study.cells[1].folder
+    declare(later)
+    assert [entry.cells_with_scores for entry in read_declarations(study.output_dir)] == [0, 1]
+
+
 PLAN = Declaration("2026-11-29T20:15:00+00:00", "study.yaml", "ab" * 32, 0, "model1")
 
 

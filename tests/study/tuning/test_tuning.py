@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 
 from common.errors import UserError
 from common.files import write_json
-from study.study import Study, read_study
-from study.tuning.apart import check_apart
+from study.command import print_search
+from study.study import Study, development_dir, read_study
+from study.tuning.apart import check_apart, check_choice, ensure_apart
 from study.tuning.choice import choose, mean_ranks
+from study.tuning.settings import TuneConfig
 from study.tuning.table import budget_line, rows_of, save_tuning, tuning_markdown
 from tests.study.tiny_study import Main, change, record_of, run_main, write_lines, write_study
 from tests.tiny import WORDS, triplets
+from trainers.scoring.arguments import ScoringArguments
 
 TUNE = {
     "settings": {"low": {"learning_rate": 0.001}, "high": {"learning_rate": 0.1}},
@@ -123,6 +127,99 @@ def test_a_development_task_with_test_data_is_refused(tuned: Path) -> None:
     copy.symlink_to(tuned.parent / "eval" / "WordRetrieval", target_is_directory=True)
     with pytest.raises(UserError, match="Copy is the study's test task WordRetrieval"):
         read_study(tuned)
+
+
+def test_every_split_of_a_development_task_is_compared_with_the_split_that_is_scored(tuned: Path) -> None:
+    """A classifier of a development task that learns from test texts chooses by them as well."""
+    rows = triplets(32)[24:]  # texts of WordRetrieval
+    task = tuned.parent / "development" / "Labelled"
+    write_lines(task / "train.jsonl", [{"text": row["positive"], "label": "a"} for row in rows])
+    write_lines(task / "test.jsonl", [{"text": "words of no other task at all", "label": "a"}])
+    study = read_study(tuned)
+    with pytest.raises(UserError, match="development task Labelled stand in test tasks"):
+        ensure_apart(study)
+
+
+def test_a_single_cell_of_the_search_needs_tasks_apart_too(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_development(tuned.parent, "Overlapping", first=28)
+    for words in (["--tuning", "--cell", "0"], ["--cell", "0"], ["--compare"]):
+        status, _, err = run_main(capsys, tuned, *words)
+        assert status == 1 and "development task Overlapping stand in test tasks" in err
+
+
+def test_the_same_data_are_compared_once(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("study.tuning.apart.check_apart", lambda study, tuning: calls.append(1) or ["said"])
+    assert ensure_apart(read_study(tuned)) == ["said"] and ensure_apart(read_study(tuned)) == []
+    write_development(tuned.parent, "Another", first=44)
+    assert ensure_apart(read_study(tuned)) == ["said"] and len(calls) == 2
+
+
+@pytest.mark.parametrize("choice", [{"load_best_model_at_end": True}, {"early_stopping_patience": 2}])
+def test_no_checkpoint_is_chosen_by_a_test_task(tuned: Path, choice: dict[str, Any]) -> None:
+    study = read_study(tuned)
+    copy = tuned.parent / "another_name"
+    copy.symlink_to(tuned.parent / "eval" / "WordRetrieval", target_is_directory=True)
+    for folder in (tuned.parent / "eval" / "WordRetrieval", copy):
+        with pytest.raises(UserError, match="is the study's test task WordRetrieval"):
+            check_choice(study, ScoringArguments(eval_tasks=[str(folder)], **choice))
+        check_choice(study, ScoringArguments(eval_tasks=[str(folder)]))  # a curve chooses nothing
+    check_choice(study, ScoringArguments(eval_tasks=[str(tuned.parent / "development" / "Held")], **choice))
+
+
+def test_a_setting_goes_before_the_flags_of_the_search(tuned: Path) -> None:
+    settings = {**TUNE["settings"], "warm": {"learning_rate": 0.05, "warmup_steps": 2, "max_steps": 3}}
+    change(tuned, tune={**TUNE, "settings": settings, "training": {"max_steps": 2, "warmup_steps": 1}})
+    flags = {name: search_of(tuned).config.flags(name) for name in ("low", "warm")}
+    assert (flags["low"]["warmup_steps"], flags["low"]["max_steps"]) == (1, 2)
+    assert (flags["warm"]["warmup_steps"], flags["warm"]["max_steps"]) == (2, 3)
+
+
+def test_a_file_of_prompts_may_name_tasks_of_both(tuned: Path) -> None:
+    """The search's cells and the study's read one file."""
+    study = read_study(tuned)
+    assert study.tuning is not None
+    assert (study.inputs.prompted, study.tuning.inputs.prompted) == (("Held",), ("WordRetrieval",))
+
+
+def test_the_embedded_corpus_has_a_development_task(tuned: Path) -> None:
+    study = read_study(tuned)
+    embedded = replace(study.config, corpus="docstrings", train_file=None, eval_dir=None, tasks=[])
+    tune = TuneConfig(settings=TUNE["settings"])
+    assert development_dir(embedded, tune) == str(study.output_dir.resolve() / "corpus" / "dev")
+    assert development_dir(embedded, replace(tune, tasks=["STS12"])) is None
+    change(tuned, tune={**TUNE, "eval_dir": "nowhere"})
+    with pytest.raises(UserError, match="tune: eval_dir: there is no folder nowhere"):
+        read_study(tuned)
+
+
+def test_two_cells_of_one_name_are_refused(tuned: Path) -> None:
+    """The name of a system may be that of a design at a setting."""
+    change(tuned, systems={"model3-low": {"design": "model3", "lora_r": 2}})
+    simulate(search_of(tuned), lambda design, setting: 0.6 if setting == "low" else 0.4)
+    with pytest.raises(UserError, match="two cells are called model3-low-seed1"):
+        read_study(tuned)
+
+
+def test_choices_at_an_end_unequal_searches_and_missing_runs_are_said(tuned: Path) -> None:
+    change(tuned, systems={"matched": {"design": "model1", "lora_r": 2}})
+    simulate(search_of(tuned), lambda design, setting: {"low": 0.6, "common": 0.5, "high": 0.4}[setting])
+    study = read_study(tuned)
+    assert study.tuning is not None
+    simulate(replace(study, cells=[cell for cell in study.cells if cell.seed == 1]), lambda design, setting: 0.7)
+    text = tuning_markdown(study, study.tuning)
+    assert "model1, model3: learning_rate 0.001 was the smallest that was tried" in text
+    assert "Nothing was searched for matched" in text
+    assert "| 0.7000 (1 of 2 runs) | 0.7000 (1 of 2 runs) |" in text
+
+
+def test_a_plan_says_what_comes_before_and_behind(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_search(read_study(tuned))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "before these: a search of 6 runs, 0 of them done (--tuning --plan); behind them: up to 4 more cells" in told
+    simulate(search_of(tuned), lambda design, setting: 0.5)
+    print_search(read_study(tuned))
+    assert "6 of them done" in (told := capsys.readouterr().out) and "behind" not in told
 
 
 @pytest.mark.parametrize(
