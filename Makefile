@@ -68,4 +68,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(NEWEST) runs
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) runs/site

@@ -58,10 +58,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
     An error inside the block leaves nothing.
 
     Raises:
-        UserError: the folder exists and is not empty, or is a file.
+        UserError: the folder exists and is not empty, or is a file, or cannot be replaced.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not empty; give a new directory")
+    if folder.name in ("", "..") or folder.is_symlink() or os.path.ismount(folder):
+        where = f"{folder} is a link, a mount point or the working directory"
+        raise UserError(f"{where}, in whose place no other folder can be put: give a new folder in it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PART, dir=folder.parent) as name:
         aside = Path(name) / (folder.name or "folder")

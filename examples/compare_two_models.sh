@@ -5,8 +5,10 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python} OUT=${OUT:-runs/example}
 FIRST=${1:-$OUT/model1} SECOND=${2:-$OUT/mined} TASKS=${3:-$OUT/data/tasks}
 
-"$PYTHON" run_mteb.py --adapter_path "$FIRST" --data_dir "$TASKS" --output_dir "$OUT/compared" --name first
+COMPARED=$(mktemp -d "$OUT/compared-XXXXXX")  # results of another pair would be compared too
 
-"$PYTHON" run_mteb.py --adapter_path "$SECOND" --data_dir "$TASKS" --output_dir "$OUT/compared" --name second
+"$PYTHON" run_mteb.py --adapter_path "$FIRST" --data_dir "$TASKS" --output_dir "$COMPARED" --name first
 
-"$PYTHON" -m comparison "$OUT/compared" --baseline first --output_dir "$OUT/comparison"
+"$PYTHON" run_mteb.py --adapter_path "$SECOND" --data_dir "$TASKS" --output_dir "$COMPARED" --name second
+
+"$PYTHON" -m comparison "$COMPARED" --baseline first --output_dir "$COMPARED/report"

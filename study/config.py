@@ -266,6 +266,7 @@ def flags_for(design: str, flags: Mapping[str, Any]) -> dict[str, Any]:
 def find_path(name: str, study_file: Path) -> str:
     """Return a local path beside the study file, in the working directory or in the repository; else ``name`` itself."""
     for start in (study_file.resolve().parent, Path.cwd(), ROOT):
-        if (start / name).exists():
-            return str((start / name).resolve())
+        place = start / Path(name).expanduser()  # an absolute path stands for itself
+        if place.exists():
+            return str(place.resolve())
     return name

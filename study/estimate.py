@@ -39,6 +39,7 @@ from trainers.memory.plan_config import model_of, plan_config
 from trainers.run.build import build_trainer
 from trainers.run.dry_run import shortened
 from trainers.run.losses import loss_of
+from triplets.dataset import LoadedDataSet
 from triplets.read import read_triplets
 
 STEPS = 4  # the first is not timed
@@ -106,10 +107,12 @@ def make_estimate(study: Study, cell: Cell) -> Estimate:
         return Estimate(None, None, None, "not known before one cell has finished: it trains in stages")
     with quiet():
         rows = read_triplets(training.data, cache_dir=training.model.cache_dir)
-    counts = rows.parts[0].negatives
-    total = sum(number * count for number, count in enumerate(counts))
-    negatives = math.ceil(total / max(1, sum(counts)))
+    negatives = max(mean_negatives(part) for part in rows.parts)  # a batch may be of one data set
     processes = int(launch_key(study.inputs.accelerate).get("num_processes") or 1)
+    model = training.model
+    if model.peft_model_name_or_path or model.load_in_4bit or model.load_in_8bit:
+        why = "memory is planned of a new adapter on a base LLM that is not quantised"
+        return Estimate(None, None, None, f"not known before one cell has finished: {why}")
     try:
         memory = plan_config(training, loss_of(training.contrastive), negatives=negatives, processes=processes).total
         parameters = sum(parameter.numel() for parameter in model_of(training).parameters())
@@ -122,7 +125,8 @@ def make_estimate(study: Study, cell: Cell) -> Estimate:
     batch = options.per_device_train_batch_size * options.gradient_accumulation_steps
     steps = options.max_steps
     if steps <= 0:
-        steps = math.ceil(len(rows) / (batch * processes)) * options.num_train_epochs
+        of_an_epoch = sum(share.taken for share in rows.shares)
+        steps = math.ceil(of_an_epoch / (batch * processes)) * options.num_train_epochs
     if memory > 0.8 * free_bytes() or (not torch.cuda.is_available() and parameters > LARGE):
         operations = 6.0 * parameters * steps * batch * (2 + negatives) * training.data.max_seq_length
         how = (
@@ -132,6 +136,12 @@ def make_estimate(study: Study, cell: Cell) -> Estimate:
         return Estimate(operations / 1e14, None, memory, how)
     step, encode = try_out(study, training)
     return Estimate(step * steps, encode, memory, f"measured on {STEPS - 1} steps and {TEXTS} texts, in one process alone")
+
+
+def mean_negatives(part: LoadedDataSet) -> int:
+    """Return the negatives of a row, the mean over a data set rounded up."""
+    total = sum(number * count for number, count in enumerate(part.negatives))
+    return math.ceil(total / max(1, sum(part.negatives)))
 
 
 def flags_of_cell(study: Study, cell: Cell) -> dict[str, Any]:

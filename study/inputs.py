@@ -20,7 +20,7 @@ from common.printable import shown
 from common.yaml_files import read_yaml
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_folder import LocalFolder
-from model_loaders.backbone.base_files import weights_hash
+from model_loaders.backbone.base_files import weight_files, weights_hash
 from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve, split_revision
 from quickstart.corpus import build_corpus
 from quickstart.docstrings.split import LeakageError
@@ -32,6 +32,8 @@ from triplets.arguments import DataArguments
 
 # Flags that do not affect the trained weights.
 WITHOUT_EFFECT = ("save_", "logging_", "log_", "dataloader_", "report_to", "run_name", "disable_tqdm", "cache_dir")
+FILES_OF_WEIGHTS = ("recipe", "peft_model_name_or_path", "dataset_file_path")  # flags whose files decide the weights
+FILES_OF_CHOICE = ("eval_dataset", "eval_tasks")  # the same, where a checkpoint is chosen by them
 PROMPTS = ("own", "mteb", "none")
 CORPUS = "corpus"  # the embedded one, below the study's folder
 
@@ -104,14 +106,14 @@ def prepare(config: StudyConfig, study_file: Path, *, look_up: bool = False) -> 
     out_of_reach: dict[str, str] = {}
     if look_up:
         out_of_reach = look_up_bases(bases, config.training.get("cache_dir"))
-    base_keys = {name: base_key(place) for name, place in bases.items()}
+    hashes = FileHashes(output_dir / "hashes.json")
+    base_keys = {name: base_key(place, hashes) for name, place in bases.items()}
     corpus_train: str | None = None
     eval_dir: str | None
     if config.corpus is None:
         eval_dir = find_eval_dir(config, study_file)
     else:
         corpus_train, eval_dir = make_corpus(output_dir)
-    hashes = FileHashes(output_dir / "hashes.json")
     data = training_data(config, study_file, corpus_train, hashes)
     tasks = task_keys(config, eval_dir, hashes)
     hashes.save()
@@ -183,9 +185,12 @@ def beyond_reach(place: str, cache_dir: str | None = None) -> str:
     return ""
 
 
-def base_key(place: str) -> str:
+def base_key(place: str, hashes: FileHashes) -> str:
     """Return a hash of a base model's weights, or its hub name."""
-    return weights_hash(Path(place)) if Path(place).is_dir() else place
+    folder = Path(place)
+    if not folder.is_dir():
+        return place
+    return weights_hash(folder) or digest([[file.name, hashes.hash_of(file)] for file in weight_files(folder)])
 
 
 def make_corpus(output_dir: Path) -> tuple[str, str]:
@@ -291,6 +296,13 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
             key[name] = value
     if "stages" in key:
         key["stages"] = stages_key(key["stages"])
+    for name in FILES_OF_WEIGHTS:
+        if name in key:
+            key[name] = content_of(key[name])
+    if key.get("load_best_model_at_end") or key.get("early_stopping_patience") is not None:
+        for name in FILES_OF_CHOICE:
+            if name in key:
+                key[name] = content_of(key[name])
     lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
     if isinstance(lora, str) and Path(lora).is_file():
         lora = read_json(Path(lora))
@@ -300,6 +312,18 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
         except ValueError as error:
             raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
     return {**key, "lora": lora}
+
+
+def content_of(value: Any) -> Any:
+    """Return a hash of the content of a file or folder that a flag names; of a list, of each; any other value as it is."""
+    if isinstance(value, list):
+        return [content_of(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    path = Path(value).expanduser()
+    if path.is_file():
+        return file_hash(path)
+    return FileHashes().hash_of(path) if path.is_dir() else value
 
 
 def stages_key(stages: object) -> list[Any]:
@@ -314,11 +338,10 @@ def stages_key(stages: object) -> list[Any]:
     key = []
     for stage in content:
         facts = dict(stage)
-        data, mix = facts.get("dataset_name"), facts.get("dataset_config")
-        if isinstance(data, str) and Path(data).is_file():
-            facts["dataset_name"] = file_hash(Path(data))
-        elif isinstance(data, str) and Path(data).is_dir():
-            facts["dataset_name"] = FileHashes().hash_of(Path(data))
+        mix = facts.get("dataset_config")
+        for name in ("dataset_name", *FILES_OF_WEIGHTS):
+            if name in facts:
+                facts[name] = content_of(facts[name])
         if isinstance(mix, str) and Path(mix).is_file():
             facts["dataset_config"] = hash_mix(mix, FileHashes())[1]
         key.append(facts)

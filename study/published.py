@@ -61,6 +61,9 @@ def folder_key(folder: Path) -> dict[str, str]:
         hashes[str(path.relative_to(folder))] = str(file_hash(path))
     for path in sorted(folder.rglob("*.safetensors")):
         hashes[str(path.relative_to(folder))] = hash_of_tensors([path])
+    beside = folder.with_name(f"{folder.name}attn_pool.pt")  # where the published trainers wrote a pooling
+    for path in [*sorted(folder.rglob("*.pt")), *sorted(folder.rglob("*.bin")), *([beside] if beside.is_file() else [])]:
+        hashes[path.name if path == beside else str(path.relative_to(folder))] = str(file_hash(path))
     return hashes
 
 

@@ -243,8 +243,8 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
     """Return the data files that ``path`` stands for, in the order in which they are read.
 
     A folder stands for all its data files, subfolders included, in the order of their names. Where some are named after a
-    split (``test.jsonl``), only those of ``split`` count, so that a folder that holds a whole data set is not trained
-    on with its test set; files with other names then count for ``train``.
+    split, or stand in a folder of its name (``test.jsonl``, ``test/0000.parquet``), only those of ``split`` count, so that a
+    folder that holds a whole data set is not trained on with its test set; other files then count for ``train``.
 
     Args:
         path: a file or a folder.
@@ -260,11 +260,13 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
     files = _files_in(path)
     if not files:
         raise UserError(f"{path}: no data files ({', '.join(FOLDER_SUFFIXES)}) in this folder; it holds {listing(path)}")
-    if split is None or not any(_SPLIT_NAME.match(file.name) for file in files):
+    splits = [_split_of(file, path) for file in files]
+    if split is None or not any(splits):
         return files
-    files_of_split = [file for file in files if _split_of(file) == _SAME_SPLIT.get(split, split)]
+    wanted = _SAME_SPLIT.get(split, split)
+    files_of_split = [file for file, own in zip(files, splits, strict=True) if (own or "train") == wanted]
     if not files_of_split:
-        names = ", ".join(file.name for file in files[:8])
+        names = ", ".join(str(file.relative_to(path)) for file in files[:8])
         raise UserError(f"{path}: none of the {len(files)} data files belongs to the split {split!r}: {names}")
     return files_of_split
 
@@ -279,7 +281,13 @@ def _files_in(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _split_of(file: Path) -> str:
+def _split_of(file: Path, folder: Path) -> str:
+    """Return the split after which a file of a folder is named, else the nearest folder between them; empty for none."""
     match = _SPLIT_NAME.match(file.name)
-    name = match.group(1).lower() if match else "train"
+    if match is None:
+        between = reversed(file.relative_to(folder).parts[:-1])
+        match = next((found for part in between if (found := _SPLIT_NAME.fullmatch(part))), None)
+    if match is None:
+        return ""
+    name = match.group(1).lower()
     return _SAME_SPLIT.get(name, name)

@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("bundle", type=Path, help="folder to make; must not exist, or be empty")
     add("--models", nargs="+", default=[], metavar="NAME", help="base models and adapters: hub names or folders")
-    add("--data", nargs="+", default=[], metavar="NAME", help="triplets: hub names, files or folders")
+    add("--data", nargs="+", default=[], metavar="NAME", help="triplets: hub names (or NAME:CONFIGURATION), files, folders")
     add("--tasks", nargs="+", default=[], metavar="TASK", help="as run_mteb.py takes them: names of tasks, benchmarks, lists")
     add("--data_dir", type=Path, metavar="DIR", help="folder of task folders; all of them, unless --tasks names some")
     return parser

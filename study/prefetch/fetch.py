@@ -91,10 +91,15 @@ class Fetcher:
         if path.exists():
             self.copy(path, "data", "data")
             return
-        locate(DataSet(name), None)
-        info = huggingface_hub.HfApi().dataset_info(name, timeout=HUB_TIMEOUT)
+        repository, _, config = name.partition(":")
+        try:
+            locate(DataSet(repository, config_name=config or None), None)
+        except UserError as error:
+            written = f"; here it is written --data {repository}:CONFIGURATION" if "--dataset_config_name" in str(error) else ""
+            raise UserError(f"{error}{written}") from error
+        info = huggingface_hub.HfApi().dataset_info(repository, timeout=HUB_TIMEOUT)
         licence = card_licence(info.card_data)
-        self.add(Entry("data", name, self.below(prepared_folder(name)), str(info.sha or ""), licence))
+        self.add(Entry("data", name, self.below(prepared_folder(repository)), str(info.sha or ""), licence))
 
     def task(self, spec: TaskSpec) -> None:
         """Fetch or copy a task's rows."""

@@ -42,10 +42,14 @@ def lay_out(data: Path, output_dir: Path, *, most_rows: int = MOST_ROWS, most_te
         raise UserError(f"{data} has no eval/<task> folders or no train/*.jsonl files")
     evaluation = output_dir / "eval"
     evaluation.mkdir(parents=True, exist_ok=True)
+    if evaluation.resolve() == (data / "eval").resolve():
+        raise UserError(
+            f"--output_dir: {evaluation} is the data's own folder, which would be replaced by links: give another one"
+        )
     for task in tasks:
         link(evaluation / task.name, task)
     for name, source in CLUSTERINGS.items():
-        if (data / "eval" / source).is_dir():
+        if (data / "eval" / source).is_dir() and not (data / "eval" / name).is_dir():
             make_clustering(evaluation / name, data / "eval" / source)
     if most_texts is not None:
         for folder in sorted(evaluation.glob("*/")):

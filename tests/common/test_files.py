@@ -10,7 +10,7 @@ import yaml
 
 from common.errors import UserError
 from common.file_hashes import FileHashes, Notes
-from common.files import read_json, read_json_or_empty, replacing, write_json, write_whole
+from common.files import new_folder, read_json, read_json_or_empty, replacing, write_json, write_whole
 from common.yaml_files import load_yaml, read_config, read_list
 
 
@@ -95,3 +95,18 @@ def test_places_of_yaml(tmp_path: Path) -> None:
         read_config(str(path))
     with pytest.raises(UserError, match=r"--config .* cannot be read"):
         read_config(str(tmp_path / "none.yaml"))
+
+
+def test_a_new_folder_that_could_not_take_its_place_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in (tmp_path / "link", Path(), Path(".."), Path("/proc")):
+        with pytest.raises(UserError), new_folder(folder):
+            pytest.fail("the work began")
+    with new_folder(tmp_path / "real") as aside:
+        (aside / "file").write_text("x")
+    assert (tmp_path / "real" / "file").read_text() == "x"

@@ -11,17 +11,21 @@ import pytest
 import yaml
 
 from common.errors import UserError
+from common.file_hashes import FileHashes
 from evaluation.paper_tasks import LISTS
 from evaluation.tasks.mteb_tasks import official_names
 from model_loaders.designs import DESIGNS, GRID
 from study.cells import Cell, make_cells
 from study.command_line import training_words
-from study.config import ROOT, StudyConfig, read_study_config
-from study.inputs import Inputs
+from study.config import ROOT, StudyConfig, find_path, read_study_config
+from study.estimate import make_estimate, mean_negatives
+from study.inputs import Inputs, base_key, training_key
+from study.published import folder_key
 from study.study import Study, read_study
 from study.systems import find_systems
 from tests.study.tiny_study import Main, change
 from trainers.flags.command_line import parse
+from triplets.dataset import LoadedDataSet
 
 
 def cells_of(study_file: Path) -> list[Cell]:
@@ -232,3 +236,59 @@ def test_named_things_must_exist(study_file: Path, changes: dict, message: str, 
     change(study_file, **changes)
     status, _, errors = main(study_file, "--plan")
     assert status == 1 and message in errors
+
+
+def test_content_that_decides_weights_is_in_the_key(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe's file, an adapter to go on from, tasks by which a checkpoint is chosen; not those of a curve alone."""
+    folder = study_file.parent
+    (folder / "recipe.yaml").write_text("a: 1\n")
+    (folder / "task").mkdir()
+    (folder / "task" / "test.jsonl").write_text("{}\n")
+    recipe, task = str(folder / "recipe.yaml"), str(folder / "task")
+    choice = {"eval_tasks": [task], "load_best_model_at_end": True}
+
+    def changes(flags: dict[str, Any], file: str) -> bool:
+        before = training_key(flags)
+        with (folder / file).open("a") as stream:
+            stream.write("# more\n")
+        return training_key(flags) != before
+
+    assert changes({"recipe": recipe}, "recipe.yaml")
+    assert changes({"peft_model_name_or_path": task}, "task/test.jsonl")
+    assert changes(choice, "task/test.jsonl")
+    assert not changes({"eval_tasks": [task]}, "task/test.jsonl")
+
+
+def test_a_path_in_the_home_folder_is_found(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(study_file.parent))
+    assert find_path("~/train.jsonl", study_file) == str((study_file.parent / "train.jsonl").resolve())
+    assert find_path("~/nowhere.jsonl", study_file) == "~/nowhere.jsonl"
+
+
+def test_base_models_without_safetensors_have_keys_of_their_own(tmp_path: Path) -> None:
+    keys = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pytorch_model.bin").write_bytes(name.encode() * 10)
+        keys.append(base_key(str(tmp_path / name), FileHashes()))
+    assert keys[0] != keys[1] and all(keys)
+
+
+def test_the_pooling_of_a_published_adapter_is_in_its_key(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    keys = [folder_key(folder)]
+    (tmp_path / "adapterattn_pool.pt").write_bytes(b"beside")
+    keys.append(folder_key(folder))
+    (folder / "attn_pool.pt").write_bytes(b"inside")
+    keys.append(folder_key(folder))
+    assert keys[0] != keys[1] != keys[2]
+
+
+def test_a_plan_counts_negatives_rows_and_no_quantised_base(study_file: Path) -> None:
+    assert mean_negatives(LoadedDataSet([], negatives=[2, 0, 2])) == 1
+    training = yaml.safe_load(study_file.read_text())["training"]
+    change(study_file, training={**training, "peft_model_name_or_path": str(study_file.parent)})
+    study = read_study(study_file)
+    cell = next(cell for cell in study.cells if cell.trains)
+    assert "not known before one cell has finished: memory is planned of a new adapter" in make_estimate(study, cell).how

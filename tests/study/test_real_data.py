@@ -94,3 +94,23 @@ def test_the_study_of_real_data(tmp_path: Path) -> None:
     families = read_families(ROOT / str(config.comparison["families"]))
     assert not [name for names in types.values() for name in names if families.category_of(name) is None]
     assert len(yaml.safe_load((tmp_path / "mix.yaml").read_text())) >= 10
+
+
+def test_the_data_are_never_replaced_by_links_to_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tmp_path / "eval" / "Own"
+    write_lines(task / "test.jsonl", [{"text": "one", "label": "a"}])
+    write_lines(tmp_path / "train" / "set.jsonl", [{"query": "q", "positive": "p"}])
+    assert main([str(tmp_path), "--output_dir", str(tmp_path)]) == 1
+    assert "is the data's own folder" in capsys.readouterr().err and (task / "test.jsonl").is_file()
+
+
+def test_a_clustering_task_of_the_data_stays_theirs(tmp_path: Path) -> None:
+    (name, source), *_ = CLUSTERINGS.items()
+    data = tmp_path / "data"
+    write_lines(data / "eval" / source / "test.jsonl.gz", [{"text": f"text {number}", "label": "a"} for number in range(3)])
+    own = data / "eval" / name / "test.jsonl.gz"
+    write_lines(own, [{"sentence": "mine", "label": "a"}])
+    write_lines(data / "train" / "set.jsonl", [{"query": "q", "positive": "p"}])
+    before = own.read_bytes()
+    assert main([str(data), "--output_dir", str(tmp_path / "out")]) == 0
+    assert own.read_bytes() == before

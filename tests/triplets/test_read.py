@@ -20,6 +20,7 @@ import pytest
 from common.errors import UserError
 from tests.tiny import ROOT
 from triplets.arguments import DataArguments
+from triplets.formats import data_files
 from triplets.read import read_eval_triplets, read_triplets
 
 ROWS: list[dict[str, Any]] = [
@@ -453,3 +454,21 @@ def test_a_hub_data_set_is_checked_row_by_row(read: Read, tmp_path: Path, monkey
     assert read("owner/data", on_invalid_rows="skip") == [{"query": "q", "positive": "p", "negatives": ["n"]}]
     data = DataArguments(dataset_name="owner/data", on_invalid_rows="skip")
     assert [row["place"] for row in read_triplets(data, cache_dir=tmp_path)] == ["owner/data[train]:row 1"]
+
+
+def test_folders_named_after_splits_are_splits(read: Read, tmp_path: Path) -> None:
+    """As the hub lays out data that it has converted."""
+    for split in ("train", "test", "val"):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        row = {"query": f"of {split}", "positive": "p"}
+        (tmp_path / "data" / split / "0000.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "data" / "more.jsonl").write_text(json.dumps({"query": "of no split", "positive": "p"}) + "\n")
+    names = [file.relative_to(tmp_path / "data").as_posix() for file in data_files(tmp_path / "data", "train")]
+    assert names == ["more.jsonl", "train/0000.jsonl"]
+    assert [file.parent.name for file in data_files(tmp_path / "data", "dev")] == ["val"]
+    assert len(data_files(tmp_path / "data")) == 4
+    with pytest.raises(UserError, match=r"none of the 1 data files belongs to the split 'train': test/0000.jsonl"):
+        (tmp_path / "test").mkdir()
+        (tmp_path / "test" / "test").mkdir()
+        (tmp_path / "test" / "test" / "0000.jsonl").write_text("{}")
+        data_files(tmp_path / "test", "train")

@@ -88,13 +88,13 @@ class EntailedRows:
                 self.premise, self.place = number, 0
                 if not positives:
                     self.report.left_out["premises without an entailed hypothesis"] += 1
+            taken = {key_of(premise), *map(key_of, positives)}  # a text that some annotators took to be entailed is no negative
+            others = [text for text in negatives if key_of(text) not in taken]
             for positive in positives[self.place :]:
                 self.place += 1
-                taken = key_of(positive), key_of(premise)
-                if taken[0] == taken[1]:
+                if key_of(positive) == key_of(premise):
                     self.report.left_out["hypotheses that equal their premise"] += 1
                     continue
-                others = [text for text in negatives if key_of(text) not in taken]
                 if not others:
                     self.report.notes["rows without negatives"] += 1
                 yield {"query": premise, "positive": positive, "negative": others}

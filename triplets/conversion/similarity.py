@@ -6,6 +6,7 @@ on, whose score with the query is not known to be high.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.number_check import is_number
+from common.number_check import parse_number
 from triplets.conversion.entailment import hash_of
 from triplets.conversion.result import ConversionReport, Row, key_of, read_into, text_of
 from triplets.conversion.store import Store
@@ -78,13 +79,13 @@ def read_pairs(path: Path, store: Store, report: ConversionReport, leave_out: se
     pairs = ScoredPairs(store)
 
     def take(place: str, row: Row) -> None:
-        first, second, score = text_of(row, FIRST, place), text_of(row, SECOND, place), row.get("score")
-        if not isinstance(score, int | float) or not is_number(score):
-            raise UserError(f"{place}: 'score' must be a number, found {score!r:.60}")
+        first, second, score = text_of(row, FIRST, place), text_of(row, SECOND, place), parse_number(row.get("score"))
+        if math.isnan(score):
+            raise UserError(f"{place}: 'score' must be a number, found {row.get('score')!r:.60}")
         if leave_out and leave_out & {key_of(first), key_of(second)}:
             report.left_out["pairs with a sentence of an evaluation set"] += 1
         else:
-            pairs.add(first, second, float(score))
+            pairs.add(first, second, score)
 
     read_into(store, path, report, take)
     return pairs

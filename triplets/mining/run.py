@@ -21,6 +21,7 @@ from common.locks import locked
 from common.text_hash import text_hashes
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import Role
+from triplets.check.overlap import text_fields
 from triplets.data_sets import DataSet
 from triplets.formats import data_files, rows
 from triplets.mining.pool import Pool, make_pool
@@ -109,7 +110,8 @@ def _mine(options: MiningOptions, rules: MiningRules, work: Path) -> Mined:
     more = (text for path in options.corpus for text in texts_of(path))
     pool = _without(make_pool(triplets, more, variants=options.variants, own_text=options.own_text), options.leave_out)
     teacher, name = make_teacher(options, pool, work)
-    facts = [name, asdict(rules), options.depth, options.variants, options.own_text, _content(pool)]
+    prompts = [options.query_prompt, options.document_prompt]
+    facts = [name, prompts, asdict(rules), options.depth, options.variants, options.own_text, _content(pool)]
     folder = work / digest(facts, 16)
     folder.mkdir(exist_ok=True)
     with tqdm(total=len(pool.queries), desc="queries searched", unit="", file=sys.stderr, disable=None) as bar:
@@ -118,7 +120,7 @@ def _mine(options: MiningOptions, rules: MiningRules, work: Path) -> Mined:
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """Yield the texts of a corpus: the key ``text`` of each row, after its ``title`` if there is one.
+    """Yield the texts of a corpus: the key ``text`` of each row, after its ``title`` if there is one; no empty ones.
 
     Raises:
         UserError: a row without a text; the message names it.
@@ -129,7 +131,8 @@ def texts_of(path: Path) -> Iterator[str]:
             if not isinstance(text, str):
                 raise UserError(f"{place}: a corpus needs rows with the key 'text'")
             title = row.get("title") if isinstance(row, dict) else None
-            yield f"{title} {text}" if isinstance(title, str) and title else text
+            if text.strip():
+                yield f"{title} {text}" if isinstance(title, str) and title else text
 
 
 def _without(pool: Pool, files: Sequence[Path]) -> Pool:
@@ -139,6 +142,9 @@ def _without(pool: Pool, files: Sequence[Path]) -> Pool:
     hashes: set[int] = set()
     for path in files:
         hashes.update(text_hashes(texts_of(path)).tolist())
+        for file in data_files(path):
+            for _, row in rows(file):
+                hashes.update(text_hashes([text for _, text in text_fields(row)]).tolist())
     places = [place for place, key in enumerate(text_hashes(pool.corpus).tolist()) if key in hashes]
     for reasons in pool.excluded:
         for place in places:
@@ -197,6 +203,8 @@ def write_rows(
         if not written:
             raise UserError("no row is left: the rules drop all; loosen --consistency_rank, the margins or --too_few")
     report = report_of(pool, rules, list(results), apart)
-    facts = {"teacher": options.teacher, "search": options.search, "rules": asdict(rules), "rows": written, **asdict(report)}
+    prompts = {"query_prompt": options.query_prompt, "document_prompt": options.document_prompt}
+    facts = {"teacher": options.teacher, **prompts, "search": options.search, "rules": asdict(rules), "rows": written}
+    facts |= asdict(report)
     write_json(facts, options.output.with_name(options.output.name + ".report.json"))
     return Mined(report, written, len(triplets) - written, sample)

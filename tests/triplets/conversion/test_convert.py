@@ -305,3 +305,37 @@ def test_the_input_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_no_object_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rows.jsonl:1: expected an object"):
         read_classes(write(tmp_path / "rows.jsonl", ["text"]), Store(tmp_path), ConversionReport(), set())
+
+
+def test_scores_of_a_csv_file_are_numbers(tmp_path: Path) -> None:
+    source, other = tmp_path / "sts.csv", tmp_path / "other"
+    other.mkdir()
+    source.write_text("sentence1,sentence2,score\na b,c d,4.8\ne f,g h,1\n")
+    pairs = read_pairs(source, Store(tmp_path), ConversionReport(), set())
+    assert len(list(pairs.directions(4.0))) == 2
+    source.write_text("sentence1,sentence2,score\na b,c d,high\n")
+    with pytest.raises(UserError, match="'score' must be a number, found 'high'"):
+        read_pairs(source, Store(other), ConversionReport(), set())
+
+
+def test_half_a_character_is_an_error_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"premise": "a \ud83d", "hypothesis": "b", "label": "entailment"}
+    assert main(["nli", str(write(tmp_path / "nli.jsonl", [row])), str(tmp_path / "out.jsonl")]) == 1
+    assert "nli.jsonl:1: 'premise' holds half of a surrogate pair" in capsys.readouterr().err
+
+
+def test_an_entailed_text_is_nobodys_negative(tmp_path: Path) -> None:
+    """Annotators may disagree: what one took to follow, another took to contradict."""
+    labels = [("one", "entailment"), ("two", "entailment"), ("two", "contradiction"), ("three", "contradiction")]
+    rows = [{"premise": "p", "hypothesis": text, "label": label} for text, label in labels]
+    assert main(["nli", str(write(tmp_path / "nli.jsonl", rows)), str(tmp_path / "out.jsonl")]) == 0
+    found = {row["positive"]: row["negative"] for row in read(tmp_path / "out.jsonl")}
+    assert found == {"one": ["three"], "two": ["three"]}
+
+
+def test_texts_in_lists_are_left_out_too(tmp_path: Path) -> None:
+    """As reranking tasks and triplets have them; a document is left out alone and behind its title."""
+    rows = [{"query": "q", "positive": ["alpha"], "negative": ["beta"]}, {"id": "d1", "title": "head", "text": "body"}]
+    hashes = result.texts_to_leave_out([write(tmp_path / "tasks.jsonl", rows)])
+    assert {key_of(text) for text in ("q", "alpha", "beta", "head", "body", "head body")} <= hashes
+    assert key_of("d1") not in hashes

@@ -15,6 +15,7 @@ from triplets.mine import main
 from triplets.mining import search, search_all
 from triplets.mining.pool import make_pool
 from triplets.mining.rules import ABOVE_MARGIN, OWN_TEXT, POSITIVE, MiningRules
+from triplets.mining.run import MiningOptions, _without, mine, texts_of
 from triplets.mining.search import best_matches
 from triplets.mining.search_all import mine_queries
 from triplets.mining.search_index import IndexTeacher
@@ -285,3 +286,33 @@ def test_a_search_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.Captu
         patch.setitem(sys.modules, "faiss", None)
         assert main([*words, "--teacher", "runs/model1"]) == 1
     assert "needs faiss-cpu: pip install faiss-cpu" in capsys.readouterr().err
+
+
+def test_texts_to_leave_out_are_found_without_their_title(tmp_path: Path) -> None:
+    pool = make_pool([Triplet("q", "p", ["body", "head body", "other"])])
+    (tmp_path / "test.jsonl").write_text(json.dumps({"title": "head", "text": "body"}) + "\n")
+    excluded = _without(pool, [tmp_path / "test.jsonl"]).excluded[0]
+    assert {pool.corpus[place] for place in excluded} == {"p", "body", "head body"}
+
+
+def test_an_empty_text_is_no_candidate(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text(json.dumps({"text": " "}) + "\n" + json.dumps({"text": "a"}) + "\n")
+    assert list(texts_of(tmp_path / "corpus.jsonl")) == ["a"]
+
+
+def test_another_prompt_is_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of an interrupted mining with another prompt are not taken."""
+    triplets = tmp_path / "triplets.jsonl"
+    triplets.write_text("".join(json.dumps({"query": f"q {n}", "positive": f"p {n}"}) + "\n" for n in range(4)))
+    folders = []
+
+    def stopped(*arguments: object, folder: Path, **options: object) -> None:
+        folders.append(folder)
+        raise UserError("stopped")
+
+    monkeypatch.setattr("triplets.mining.run.mine_queries", stopped)
+    monkeypatch.setattr("triplets.mining.run.make_teacher", lambda options, pool, work: (None, "teacher"))
+    for prompt in ("A ", "A ", "B "):
+        with pytest.raises(UserError, match="stopped"):
+            mine(MiningOptions(str(triplets), tmp_path / "mined.jsonl", "teacher", query_prompt=prompt), MiningRules())
+    assert folders[0] == folders[1] != folders[2]
