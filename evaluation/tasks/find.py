@@ -44,7 +44,7 @@ class TaskSpec:
         name: name of the task, and of its result files.
         type: mteb's name of the type, such as `Retrieval`.
         local: the folder with its rows; None for a task whose rows mteb gets from the hub or its cache.
-        subsets: those that a benchmark takes; empty for the English ones, of a folder for all.
+        subsets: those that a benchmark takes; empty for the English ones (all, where none is English), of a folder for all.
         splits: those that a benchmark takes; empty for `test`, where there is one.
         missing: why its rows cannot be had, where that is known already (`evaluation/tasks/availability.py`).
         fault: why it is no task that can be scored; it stays in the list and fails with this.
@@ -117,9 +117,10 @@ def find_tasks(
     """Return the tasks that `names` stand for, each from its folder in `data_dir` if it has one there, else mteb's own.
 
     A name is that of a folder, of a task of mteb, of a list of the paper (`paper/STS`) or of a benchmark of mteb
-    (`MTEB(eng, v2)`, with the benchmark's subsets and splits). A task that is named twice is there once, as first named.
-    Without names: all task folders of `data_dir`. With `types`, only tasks of these mteb types. `log` gets a line for each
-    name that was given twice and, without names, each folder that is left out.
+    (`MTEB(eng, v2)`, with the benchmark's subsets and splits). A task that several names stand for is there once, with all
+    subsets and splits that they take. Without names: all task folders of `data_dir`. With `types`, only tasks of these mteb
+    types. `log` gets a line for each name that was given twice, for tasks of which the names take different parts and,
+    without names, for each folder that is left out.
 
     Raises:
         UserError: `data_dir` does not exist or holds no task; a name is unknown, or is a single task of another type.
@@ -141,7 +142,7 @@ def find_tasks(
             log(f"{name} is named {times} times; it is scored once")
     specs = list(folders.specs.values())
     if names:
-        specs = _unique(names, folders, types)
+        specs = _unique(names, folders, types, log)
     if types is not None:
         specs = [spec for spec in specs if spec.type in types]
     if not specs:
@@ -165,17 +166,53 @@ class DataDir:
     empty: Mapping[str, str] = field(default_factory=dict)
 
 
-def _unique(names: Sequence[str], folders: DataDir, types: Collection[str] | None) -> list[TaskSpec]:
+def _unique(
+    names: Sequence[str], folders: DataDir, types: Collection[str] | None, log: Callable[[str], None]
+) -> list[TaskSpec]:
     """Return the tasks that the names stand for, each once, in the order of the names."""
     specs: dict[str, TaskSpec] = {}
+    widened: dict[str, None] = {}
     for name in names:
         meant = _named(name, folders)
         if types is not None and len(meant) == 1 and meant[0].type not in types:
             kinds = " or ".join(sorted(types))
             raise UserError(f"not of type {kinds}: {name} ({meant[0].type}); run_mteb.py scores all types")
         for spec in meant:
-            specs.setdefault(spec.name, spec)
+            first = specs.setdefault(spec.name, spec)
+            whole = _together(first, spec)
+            if whole != first:
+                specs[spec.name] = whole
+                widened[spec.name] = None
+    if widened:
+        log(
+            f"--tasks takes several parts of {', '.join(widened)}: each is scored once, on all subsets and splits that are "
+            "named; for the score of one benchmark name that one alone"
+        )
     return list(specs.values())
+
+
+def _together(first: TaskSpec, second: TaskSpec) -> TaskSpec:
+    """Return a task with the subsets and splits of both; the first as it is, where the second has no others."""
+    if (first.subsets, first.splits) == (second.subsets, second.splits):
+        return first
+    wide, other = _parts(first), _parts(second)
+    if set(other[0]) <= set(wide[0]) and set(other[1]) <= set(wide[1]):
+        return first
+    subsets, splits = (tuple(dict.fromkeys([*ours, *theirs])) for ours, theirs in zip(wide, other, strict=True))
+    if first.local is not None and not (first.subsets and second.subsets):
+        subsets = ()  # of a folder all
+    return replace(first, subsets=subsets, splits=splits)
+
+
+def _parts(spec: TaskSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the subsets and splits that a task stands for; none for a folder that is none of mteb's tasks."""
+    task = official_task(spec.name, spec.subsets, spec.splits)
+    if task is None:
+        return (), ()
+    subsets = tuple(task.hf_subsets)
+    if spec.local is not None and not spec.subsets:
+        subsets = tuple(task.metadata.hf_subsets)
+    return subsets, tuple(task.eval_splits)
 
 
 def _named(name: str, folders: DataDir) -> list[TaskSpec]:

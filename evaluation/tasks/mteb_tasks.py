@@ -1,6 +1,6 @@
 """mteb's own tasks and benchmarks by name.
 
-A task that is named alone stands for its English part, on the split of published scores.
+A task that is named alone stands for its English part, where it has one, else for all of it, on the split of published scores.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def data_path(name: str) -> str | None:
 def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> AbsTask | None:
     """Return mteb's task `name`, without its data, or None where mteb has no such task.
 
-    Without `subsets`, of a multilingual task the purely English ones are kept, if there are any; without `splits`, `test`, if
-    there is one (MSMARCO, for one, is scored on `dev`).
+    Without `subsets`, the purely English ones are kept, or all of them where none is (GermanQuAD); without `splits`, `test`,
+    if there is one (MSMARCO, for one, is scored on `dev`).
 
     Raises:
         UserError: mteb's task has no such subset or split.
@@ -73,15 +73,18 @@ def official_task(name: str, subsets: Sequence[str] = (), splits: Sequence[str] 
     metadata = _TASKS_REGISTRY[name].metadata
     _check_names(name, "subset", subsets, metadata.hf_subsets)
     _check_names(name, "split", splits, metadata.eval_splits)
-    if subsets:
-        task = mteb.get_task(name, hf_subsets=list(subsets))
-    else:
-        task = mteb.get_task(name, languages=["eng"], exclusive_language_filter=True)
-        if not task.hf_subsets:
-            task = mteb.get_task(name)
+    task = mteb.get_task(name, hf_subsets=list(subsets)) if subsets else _english_part(name)
     if splits:
         return task.filter_eval_splits(list(splits))
     return task.filter_eval_splits(["test"]) if "test" in task.eval_splits else task
+
+
+def _english_part(name: str) -> AbsTask:
+    """Return a task with its purely English subsets, or with all of them where none is."""
+    try:
+        return mteb.get_task(name, languages=["eng"], exclusive_language_filter=True)
+    except ValueError:  # mteb found no such subset
+        return mteb.get_task(name)
 
 
 def _check_names(task: str, part: str, names: Sequence[str], valid: Sequence[str]) -> None:

@@ -55,6 +55,36 @@ def test_mixed_names_give_each_task_once(data_dir):
         find_tasks(["STS12"], types=["Retrieval"])
 
 
+@pytest.mark.parametrize(
+    "name, subsets",
+    [
+        ("GermanQuAD-Retrieval", ["default"]),
+        ("CEDRClassification", ["default"]),
+        ("BUCC.v2", ["de-en", "fr-en", "ru-en", "zh-en"]),
+        ("STS17", ["en-en"]),
+    ],
+)
+def test_a_task_without_an_english_part_stands_for_all_of_it(name, subsets):
+    (spec,) = find_tasks([name])
+    assert spec.task().hf_subsets == subsets
+
+
+def test_a_task_of_two_benchmarks_has_the_parts_of_both(data_dir):
+    lines: list[str] = []
+    names = [ENGLISH, "MTEB(deu, v1)"]
+    for given in (names, names[::-1]):
+        specs = {spec.name: spec for spec in find_tasks(given, log=lines.append)}
+        assert sorted(specs["AmazonCounterfactualClassification"].task().hf_subsets) == ["de", "en"]
+    assert len(lines) == 2 and "AmazonCounterfactualClassification" in lines[0] and "is scored once" in lines[0]
+    lines.clear()
+    english, *_ = find_tasks(["STS17", "MTEB(Multilingual, v2)"], log=lines.append)  # named alone it is its English part
+    assert english.subsets[0] == "en-en" and len(english.subsets) == 11
+    (spec,) = find_tasks(["STS17", "STS17"], data_dir)
+    assert spec.subsets == ()
+    folder, *_ = find_tasks(["STS17", "MTEB(Multilingual, v2)"], data_dir, log=lines.append)
+    assert folder.subsets == () and folder.task().hf_subsets == ["en-en"]  # of a folder all
+
+
 def test_lists_of_the_paper():
     sizes = {name: len(find_tasks([name])) for name in paper_tasks.LISTS}
     assert sizes == {
