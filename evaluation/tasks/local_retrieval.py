@@ -153,22 +153,48 @@ def _judged_queries(path: Path, relevant: Collection[str]) -> dict[str, str]:
     return queries
 
 
-def reranking(folder: LocalFolder, split: str) -> RetrievalSplit:
+def reranking_of_parts(folder: LocalFolder, split: str) -> RetrievalSplit:
+    """Do as `reranking` for a task that scores queries `12_0` and `12_1` as one: rows without an id stand alone.
+
+    Raises:
+        UserError: as there, or an id has no part behind a last `_`.
+    """
+    found = reranking(folder, split, "_0")
+    for query in found["queries"]["id"]:
+        if "_" not in query:
+            raise UserError(
+                f"{_candidates_file(folder, split)}: the id {shown(query)} must end in _ and a number: mteb scores the rows "
+                "12_0 and 12_1 as parts of one query, 12. Without ids each row is a query"
+            )
+    return found
+
+
+def without_ids(folder: LocalFolder, split: str) -> bool:
+    """Return whether the first row of candidates has no id."""
+    return next(iter_rows(_candidates_file(folder, split)), {}).get("id") is None
+
+
+def _candidates_file(folder: LocalFolder, split: str) -> Path:
+    files = folder.subsets(split).get(DEFAULT_SUBSET, {})
+    return files.get(split, folder.path / f"{split}.jsonl.gz")
+
+
+def reranking(folder: LocalFolder, split: str, ending: str = "") -> RetrievalSplit:
     """Make one corpus of all candidates. Ids are hashes of the text: ties, which are broken by id, favour no side.
 
     As mteb does, rows without a positive or without a negative are left out, and a text that a row has twice counts twice.
+    A row without an id has its number and `ending`.
 
     Raises:
         UserError: the file or a row is missing or malformed, or no row has both.
     """
-    files = folder.subsets(split).get(DEFAULT_SUBSET, {})
-    path = files.get(split, folder.path / f"{split}.jsonl.gz")
+    path = _candidates_file(folder, split)
     texts: dict[str, str] = {}
     queries: dict[str, str] = {}
     relevant: Judgements = {}
     incomplete = 0
     for number, (place, row) in enumerate(placed_rows(path, SCHEMAS["reranking"].columns)):
-        query = str(number if row.get("id") is None else row["id"])
+        query = f"{number}{ending}" if row.get("id") is None else str(row["id"])
         if query in queries:
             raise UserError(f"{place}: the query id {query!r} is not unique")
         if not (row["positive"] and row["negative"]):

@@ -15,17 +15,13 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from common.errors import UserError
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import DEFAULT_SUBSET, FilesBySplit, LocalFolder
-from evaluation.tasks.local_retrieval import RetrievalSplit, reranking, retrieval
-from evaluation.tasks.mteb_tasks import clustered, official_task, official_type
-from evaluation.tasks.schemas import TRAIN, Content, Layout, TaskRow, TaskSchema
+from evaluation.tasks.local_retrieval import RetrievalSplit, reranking, reranking_of_parts, retrieval, without_ids
+from evaluation.tasks.mteb_tasks import clustered, official_task, official_type, scores_queries_in_parts
+from evaluation.tasks.schemas import SET, TRAIN, Content, Layout, TaskRow, TaskSchema
 
 LANGUAGE = "eng-Latn"
 Label = str | int
 RowsBySplit = dict[str, list[TaskRow]]
-READERS: dict[Layout, Callable[[LocalFolder, str], RetrievalSplit]] = {
-    Layout.CORPUS: retrieval,
-    Layout.CANDIDATES: reranking,
-}
 
 
 def local_task(folder: LocalFolder, name: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> AbsTask:
@@ -53,8 +49,18 @@ def local_task(folder: LocalFolder, name: str, subsets: Sequence[str] = (), spli
             f"{folder.path} holds one set of queries and documents, but mteb's task {name} has {len(task.hf_subsets)} subsets "
             f"({', '.join(task.hf_subsets[:3])}, …): rename the folder, so that it is a task of its own"
         )
+    source["revision"] += _reading(task, folder)
     task.metadata = task.metadata.model_copy(update={"dataset": source})
     return task
+
+
+def _reading(task: AbsTask, folder: LocalFolder) -> str:
+    """Return what the revision says of rows that were read otherwise once: results of that time do not stand for today's."""
+    if isinstance(task, AbsTaskClusteringLegacy):
+        return "-sets"
+    if scores_queries_in_parts(task) and any(without_ids(folder, split) for split in task.eval_splits):
+        return "-numbered"
+    return ""
 
 
 def _keep_local_subsets(task: AbsTask, folder: LocalFolder, subsets: Sequence[str]) -> None:
@@ -108,9 +114,15 @@ def fill(task: AbsTask, folder: LocalFolder) -> None:
         if schema.layout is Layout.TABLE:
             task.dataset[subset] = _tables(task, schema, files[subset])
         else:
-            read = READERS[schema.layout]
+            read = _reader(task, schema)
             task.dataset[subset] = {split: read(folder, split) for split in task.eval_splits}
     task.data_loaded = True
+
+
+def _reader(task: AbsTask, schema: TaskSchema) -> Callable[[LocalFolder, str], RetrievalSplit]:
+    if schema.layout is Layout.CORPUS:
+        return retrieval
+    return reranking_of_parts if scores_queries_in_parts(task) else reranking
 
 
 def _tables(task: AbsTask, schema: TaskSchema, files: FilesBySplit) -> DatasetDict:
@@ -121,13 +133,28 @@ def _tables(task: AbsTask, schema: TaskSchema, files: FilesBySplit) -> DatasetDi
             path = files[splits[-1]]
             raise UserError(f"{path.parent} needs a train split beside {path.name}: the classifier is trained on it")
         splits = list(dict.fromkeys([TRAIN, *splits]))
-    rows = {split: list(iter_rows(files[split], schema.columns)) for split in splits}
+    columns = schema.columns
+    if isinstance(task, AbsTaskClusteringLegacy):
+        columns = (*columns, SET)
+        _check_sets(task, files, splits)
+    rows = {split: list(iter_rows(files[split], columns)) for split in splits}
     for split in splits:
         if len(rows[split]) < 2:
             raise UserError(f"{files[split]} has {len(rows[split])} rows, a task needs at least 2")
     if schema.label_column:
         rows = _with_labels(task, schema, rows, files)
     return DatasetDict({split: _table(task, schema, rows[split]) for split in splits})
+
+
+def _check_sets(task: AbsTaskClusteringLegacy, files: FilesBySplit, splits: Sequence[str]) -> None:
+    """Raise a UserError if the first row is of no set: one set of all texts would have another score."""
+    for split in splits:
+        row = next(iter_rows(files[split]), None)
+        if row is not None and row.get(SET.name) is None:
+            raise UserError(
+                f"{files[split]}: mteb's task {task.metadata.name} clusters sets of texts one by one and averages the scores: "
+                f"name the set of each row in a column {SET.name!r}, or rename the folder, so that it is a task of its own"
+            )
 
 
 def _table(task: AbsTask, schema: TaskSchema, rows: list[TaskRow]) -> Dataset:
@@ -140,7 +167,10 @@ def _table(task: AbsTask, schema: TaskSchema, rows: list[TaskRow]) -> Dataset:
         if column.content is Content.SCORE:
             values = list(map(float, values))
         if isinstance(task, AbsTaskClusteringLegacy):  # its rows are whole sets of texts
-            values = [values]
+            sets: dict[str, list[Any]] = {}
+            for row, value in zip(rows, values, strict=True):
+                sets.setdefault(row[SET.name], []).append(value)
+            values = list(sets.values())
         columns[mteb_columns[column.name]] = values
     return Dataset.from_dict(columns)
 

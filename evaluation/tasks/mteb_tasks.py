@@ -142,6 +142,11 @@ def benchmarks() -> dict[str, list[TaskSelection]]:
     return {**members, **{alias: tasks for alias, tasks in aliases.items() if alias not in members}}
 
 
+def scores_queries_in_parts(task: AbsTask) -> bool:
+    """Return whether mteb scores queries `12_0` and `12_1` as one, `12`, by the best of its parts (MindSmallReranking)."""
+    return str(task.metadata.main_score).startswith("max_over_subqueries")
+
+
 def clustered(task: AbsTaskClustering, documents: int) -> int:
     """Return how many of a clustering task's documents are embedded, by mteb's rule."""
     if task.max_fraction_of_documents_to_embed is not None:

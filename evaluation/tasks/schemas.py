@@ -12,6 +12,9 @@ The files are JSON lines, plain or gzip-compressed. Their names and columns say 
 | `retrieval`      | `corpus` (`id, text`, maybe `title`), `queries` (`id, text`), | `query-id, corpus-id, score`         |
 |                  | `qrels.test` or BEIR's `qrels/test.tsv`                       |                                      |
 
+Under the name of one of mteb's older clustering tasks (`ArxivClusteringP2P`) each row names its `set` of texts, too. Rows of
+reranking may have an `id`.
+
 Texts may be empty. The split is `test`; a folder with the name of one of mteb's tasks has the split that the task is scored
 on, such as `qrels.dev` for MSMARCO. A subset goes before or after the split's name (`en.test.jsonl.gz`,
 `test.en-en.jsonl`). `test.mteb_tok`, where there is one, stands for `test`: it is the tokenised copy that mteb distributes
@@ -74,6 +77,7 @@ class Layout(Enum):
 DOCUMENT = (FileColumn("id", Content.ID), FileColumn("text", Content.TEXT), FileColumn("title", Content.TEXT, required=False))
 QUERY = (FileColumn("id", Content.ID), FileColumn("text", Content.TEXT))
 JUDGEMENT = (FileColumn("query-id", Content.ID), FileColumn("corpus-id", Content.ID), FileColumn("score", Content.SCORE))
+SET = FileColumn("set", Content.ID)  # of clustering rows under a name whose mteb class clusters sets of texts one by one
 SENTENCE_PAIR = (FileColumn("sentence1", Content.TEXT), FileColumn("sentence2", Content.TEXT))
 
 

@@ -157,6 +157,50 @@ def test_ids_of_reranking(data_dir, tmp_path):
     assert score(data_dir, "TinyReranking", tmp_path) > 0
 
 
+def test_rows_without_ids_are_queries_of_their_own_where_mteb_merges_parts(data_dir, tmp_path):
+    name, path = "MindSmallReranking", data_dir / "TinyReranking/test.jsonl"
+    rows = [{**row, "negative": row["negative"] + [f"{row['query']} {n}"]} for n, row in enumerate(iter_rows(path))]
+    write(path, rows)
+    write(data_dir / name / "test.jsonl", rows)
+    (spec,) = find_tasks([name], data_dir)
+    assert spec.task().metadata.revision.endswith("-numbered")  # no result of merged rows stands for this one
+    alone = score(data_dir, name, tmp_path)
+    assert 0.1 < alone < 0.99 and alone == pytest.approx(score(data_dir, "TinyReranking", tmp_path), abs=1e-6)
+    write(data_dir / name / "test.jsonl", [{**row, "id": f"{n}_7"} for n, row in enumerate(rows)])
+    (spec,) = find_tasks([name], data_dir)
+    assert spec.task().metadata.revision == f"local-{list_folder(data_dir / name).hash}"
+    assert score(data_dir, name, tmp_path) == pytest.approx(alone, abs=1e-6)
+    write(data_dir / name / "test.jsonl", [{**row, "id": n} for n, row in enumerate(rows)])
+    assert "the id '0' must end in _ and a number" in failure(data_dir, name, tmp_path)
+
+
+def test_parts_of_a_query_are_scored_as_mteb_does(data_dir, tmp_path):
+    name, path = "MindSmallReranking", data_dir / "TinyReranking/test.jsonl"
+    rows = [dict(row) for row in iter_rows(path)]
+    parts = []
+    for n, row in enumerate(rows):
+        row["negative"] += [f"{row['query']} {n}"]
+        parts += [{**row, "id": f"{n}_0"}, {**row, "query": row["positive"][0], "id": f"{n}_1"}]
+    write(data_dir / name / "test.jsonl", parts)
+    task = mteb.get_task(name)
+    documents = list(dict.fromkeys(text for row in parts for text in row["positive"] + row["negative"]))
+    number = {text: f"d{n}" for n, text in enumerate(documents)}
+    grades = {}
+    for row in parts:
+        grades[row["id"]] = {number[text]: int(text in row["positive"]) for text in row["negative"] + row["positive"]}
+    split = {
+        "corpus": Dataset.from_dict({"id": list(number.values()), "title": [""] * len(number), "text": documents}),
+        "queries": Dataset.from_dict({"id": [row["id"] for row in parts], "text": [row["query"] for row in parts]}),
+        "relevant_docs": grades,
+        "top_ranked": {query: list(judged) for query, judged in grades.items()},
+    }
+    task.dataset, task.data_loaded = {"default": {"test": split}}, True
+    model = MtebEncoder(WithoutTies(), ModelIdentity("w", "1"), plan=make_plan(None, "none"))
+    theirs = mteb.evaluate(BoundedSearch(model), task, cache=None, co2_tracker=False)
+    ours = evaluate(WithoutTies(), find_tasks([name], data_dir), tmp_path, name="w", version="1", prompts="none")
+    assert ours.score(name) == pytest.approx(theirs.task_results[0].scores["test"][0]["main_score"], abs=1e-6)
+
+
 class WithoutTies(BagOfWords):
     """Words, and a little of the text's hash."""
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import mteb
+import numpy as np
 import pytest
+from datasets import Dataset, DatasetDict
 
 from common.errors import UserError
+from evaluation.encode.mteb_encoder import ModelIdentity, MtebEncoder
+from evaluation.encode.prompt_plan import make_plan
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import list_folder
 from evaluation.tasks.mteb_tasks import official_task
-from tests.evaluation.conftest import sentences, write
+from tests.evaluation.conftest import BagOfWords, sentences, write
 from tests.evaluation.tasks.scoring import failure, score
 
 
@@ -98,6 +103,42 @@ def test_names_of_clusters(data_dir, tmp_path):
     write(data_dir / "A/test.jsonl", [{"sentence": t, "label": y} for t, y in texts])
     write(data_dir / "B/test.jsonl", [{"sentence": t, "label": numbers[y]} for t, y in texts])
     assert score(data_dir, "A", tmp_path) == score(data_dir, "B", tmp_path) < 0.9
+
+
+def test_sets_of_texts_are_clustered_one_by_one_as_in_mteb(data_dir, tmp_path):
+    name, sizes = "ArxivClusteringP2P", (30, 12, 48)
+    rows, sets = [], []
+    for number, size in enumerate(sizes):
+        texts = [
+            (text, topic if n % 5 else "stars") for n, (text, topic) in enumerate(sentences(number, size))
+        ]  # some are wrong
+        rows += [{"sentence": text, "label": topic, "set": number} for text, topic in texts]
+        sets.append(texts)
+    write(data_dir / name / "test.jsonl", rows)
+    (spec,) = find_tasks([name], data_dir)
+    assert spec.task().metadata.revision.endswith("-sets")  # no result of one flat set stands for this one
+    ours = score(data_dir, name, tmp_path)
+    task = mteb.get_task(name)
+    topics = {"bread": 0, "chess": 1, "stars": 2}
+    columns = {
+        "sentences": [[text for text, _ in texts] for texts in sets],
+        "labels": [[topics[topic] for _, topic in texts] for texts in sets],
+    }
+    task.dataset, task.data_loaded = DatasetDict(test=Dataset.from_dict(columns)), True
+    model = MtebEncoder(BagOfWords(), ModelIdentity("bow", "1"), plan=make_plan(None, "none"))
+    (entry,) = mteb.evaluate(model, task, cache=None, co2_tracker=False).task_results[0].scores["test"]
+    assert len(entry["v_measures"]) == 3 and np.ptp(entry["v_measures"]) > 0
+    assert ours == pytest.approx(entry["main_score"], abs=1e-6)
+
+
+def test_older_clustering_tasks_need_sets(data_dir, tmp_path):
+    name = "ArxivClusteringS2S"
+    (data_dir / "TinyClustering").rename(data_dir / name)
+    said = failure(data_dir, name, tmp_path)
+    assert "name the set of each row in a column 'set', or rename the folder" in said
+    path = data_dir / name / "test.jsonl"
+    write(path, [{**row, "set": None if n == 4 else "a"} for n, row in enumerate(iter_rows(path))])
+    assert "test.jsonl:5: no set; the keys are" in failure(data_dir, name, tmp_path)
 
 
 @pytest.mark.parametrize(
