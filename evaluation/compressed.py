@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from common.errors import UserError
 from common.files import replacing
 from common.hashes import digest
 from evaluation.evaluate import evaluate
+from evaluation.results.outcome import Evaluation
+from evaluation.results.record import Record
 from evaluation.tasks.find import TaskSpec, find_tasks
 from model_loaders import load
 from model_loaders.embed_model import EmbedModel
@@ -38,6 +41,11 @@ class Setting:
     def bytes(self) -> int:
         """Bytes of a vector."""
         return bytes_of(self.dimensions, self.precision)
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether the range of each number is cut into steps."""
+        return self.precision in ("int8", "uint8")
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,14 @@ class CompressedEncoder:
         recipe: of the model.
         design_name: name of the results, such as ``model3_64_int8``, or what ``name`` makes of the setting.
         version: of the vectors.
+        ranges: of int8 and uint8, ``(2, dim)``; those of all vectors that the memory knows, where none are given.
     """
 
-    def __init__(self, memory: Memory, setting: Setting, name: str | None = None) -> None:
+    def __init__(self, memory: Memory, setting: Setting, name: str | None = None, ranges: np.ndarray | None = None) -> None:
         self.memory, self.setting = memory, setting
         self.ranges: np.ndarray | None = None
-        if setting.precision in ("int8", "uint8"):
-            self.ranges = ranges_of(memory.all(setting.dimensions))
+        if setting.in_steps:
+            self.ranges = ranges_of(memory.all(setting.dimensions)) if ranges is None else ranges
         model = memory.model
         self.dim, self.recipe, self.dtype = setting.dimensions, model.recipe, model.dtype
         self.design_name = name_of(name or f"{model.design_name}_{{dimensions}}_{{precision}}", setting)
@@ -147,9 +156,16 @@ def score_settings(args: argparse.Namespace) -> None:
     settings = settings_of(model.dim, args.dimensions, args.precisions)
     check_name(args.name, settings)
     tasks = find_tasks(args.tasks, args.data_dir)
-    rows, memory = [], Memory(model)
-    for setting in settings:  # the first is float32 of all numbers: it fills the memory
-        rows.append(score(CompressedEncoder(memory, setting, args.name), tasks, args.output_dir, args.prompts))
+    memory = Memory(model)
+    plain = CompressedEncoder(memory, settings[0], args.name)  # float32 of all numbers: it fills the memory
+    first = evaluated(plain, tasks, args.output_dir, args.prompts)
+    widths = list(dict.fromkeys(setting.dimensions for setting in settings if setting.in_steps))
+    ranges = ranges_by_width(plain, first, tasks, widths, args.output_dir, args.prompts)
+    rows = [row_of(settings[0], first)]
+    print(line_of(rows[0], rows[0]), flush=True)
+    for setting in settings[1:]:
+        encoder = CompressedEncoder(memory, setting, args.name, ranges.get(setting.dimensions))
+        rows.append(row_of(setting, evaluated(encoder, tasks, args.output_dir, args.prompts)))
         print(line_of(rows[-1], rows[0]), flush=True)
     write_table(rows, args.output_dir / "compression.csv", Path(args.adapter).name)
     draw(rows, args.output_dir / "compression.svg")
@@ -169,16 +185,87 @@ def settings_of(width: int, dimensions: list[int], precisions: list[str]) -> lis
     return settings
 
 
-def score(encoder: CompressedEncoder, tasks: list[TaskSpec], output_dir: Path, prompts: str | None = None) -> Row:
-    """Score one setting; ``prompts`` is that of `EvaluationOptions`."""
+def evaluated(encoder: CompressedEncoder, tasks: list[TaskSpec], output_dir: Path, prompts: str | None = None) -> Evaluation:
+    """Score one setting on all tasks; ``prompts`` is that of `EvaluationOptions`.
+
+    Raises:
+        UserError: a task failed.
+    """
     evaluation = evaluate(encoder, tasks, output_dir, prompts=prompts)
-    scores = {}
-    for task in tasks:
-        value = evaluation.score(task.name)
-        if value is None:
-            raise UserError(f"{task.name} has no score with {encoder.design_name}; its reason is in {output_dir}")
-        scores[task.name] = value
-    return Row(encoder.setting, scores)
+    for task, reason in evaluation.failures.items():
+        raise UserError(f"{task} has no score with {encoder.design_name}: {reason}")
+    return evaluation
+
+
+def row_of(setting: Setting, evaluation: Evaluation) -> Row:
+    """Return a setting's main scores by task."""
+    return Row(setting, {score.name: score.score for score in evaluation.scores})
+
+
+def ranges_by_width(
+    plain: CompressedEncoder,
+    first: Evaluation,
+    tasks: list[TaskSpec],
+    widths: list[int],
+    output_dir: Path,
+    prompts: str | None = None,
+) -> dict[int, np.ndarray]:
+    """Return the ranges of int8 by width, ``(2, width)``: those of the vectors of all texts of all tasks.
+
+    They are kept in ``output_dir/ranges``. Without the file, texts that this run took results or stored vectors of are encoded
+    again, so that a run that was stopped has the ranges of one that was not.
+
+    Args:
+        plain: float32 of all numbers.
+        first: its scores.
+        tasks: that were scored.
+        widths: that ranges are wanted of.
+        output_dir: of the results.
+        prompts: as `evaluated` takes them.
+
+    Raises:
+        UserError: a task failed.
+    """
+    key = _key_of_texts(first, tasks)
+    paths = {width: output_dir / "ranges" / f"{key}-{width}.npy" for width in widths}
+    ranges = {width: _read_ranges(path, width) for width, path in paths.items()}
+    missing = [width for width in widths if ranges[width] is None]
+    unseen = [task for task in tasks if not _encoded_now(first, task.name)]
+    if missing and unseen:
+        with tempfile.TemporaryDirectory() as scratch:
+            evaluated(plain, unseen, Path(scratch), prompts)
+    for width in missing:
+        ranges[width] = ranges_of(plain.memory.all(width))
+        paths[width].parent.mkdir(parents=True, exist_ok=True)
+        with replacing(paths[width]) as part, part.open("wb") as file:
+            np.save(file, ranges[width])
+    return {width: found for width, found in ranges.items() if found is not None}
+
+
+def _key_of_texts(first: Evaluation, tasks: list[TaskSpec]) -> str:
+    """Hash what decides the vectors: the keys of the results, and which parts of the tasks are scored."""
+    facts = []
+    for spec in tasks:
+        task = spec.task()
+        record = Record.read(first.folder, spec.name) or Record()
+        facts.append([spec.name, record.key, sorted(task.hf_subsets), sorted(task.eval_splits)])
+    return digest(sorted(facts), digits=16)
+
+
+def _encoded_now(first: Evaluation, task: str) -> bool:
+    """Return whether this run encoded all texts of a task: neither its result nor a vector was there."""
+    cached = any(score.cached for score in first.scores if score.name == task)
+    record = Record.read(first.folder, task) or Record()
+    return not cached and not any(side.get("reused") for side in record.sides.values())
+
+
+def _read_ranges(path: Path, width: int) -> np.ndarray | None:
+    """Return the ranges in a file; None if it is not there or damaged."""
+    try:
+        ranges = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return ranges if ranges.shape == (2, width) and np.isfinite(ranges).all() else None
 
 
 def line_of(row: Row, first: Row) -> str:
