@@ -80,6 +80,8 @@ def evaluate(
     tasks = check_rows(tasks, log)
     if warning := model.plan.unlike_training(tasks):
         log(warning)
+    if options.prompts == "mteb" and (note := model.plan.without_mtebs(tasks)):
+        log(note)
     scorer = TaskScorer(
         model,
         Path(output_dir),

@@ -111,8 +111,8 @@ def _add_task_flags(parser: EvaluationParser) -> None:
         "--prompts",
         metavar="FILE|mteb|own|none",
         help="which prompts: a YAML file by task, type or 'default' (see evaluation/encode/prompts_file.py) before the others; "
-        "mteb's of each task; the adapter's own; none (default: the choice of the adapter's manifest: own if it was trained "
-        "with any, else mteb)",
+        "mteb's of each task (your own folders get none from it); the adapter's own; none (default: the choice of its "
+        "manifest: own if it was trained with any, else mteb)",
     )
     add(
         "--prompt_template",

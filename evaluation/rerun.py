@@ -62,6 +62,7 @@ def score_again(
     record = Record.read_complete(path)
     spec = replace(spec, subsets=tuple(record.subsets), splits=tuple(record.splits))
     check_same(record, path, str(getattr(model, "version", None)), spec.task().metadata.dataset)
+    check_base(record, path, getattr(model, "result_facts", {}))
     settings = EvaluationOptions(
         name=record.model.split("/", 1)[-1],
         prompts={record.task: prompts_of(record)},
@@ -121,6 +122,20 @@ def check_same(record: Record, path: Path, version: str, dataset: Mapping[str, A
         raise UserError(
             f"{path} was scored by evaluation version {record.evaluation_version}, this is "
             f"{EVALUATION_VERSION}: take the release of that time, or score anew without --rerun"
+        )
+
+
+def check_base(record: Record, path: Path, facts: Mapping[str, Any]) -> None:
+    """Check that the base LLM's files are those of the record, where both say what they hold.
+
+    Raises:
+        UserError: they are not.
+    """
+    then, now = record.recipe.get("base_content"), facts.get("base_content")
+    if then is not None and now is not None and then != now:
+        raise UserError(
+            f"{path} is of a base LLM whose weights and config have the hash {then}, these have {now}: "
+            "give the base LLM of that time with --base_model, or score anew, without --rerun"
         )
 
 

@@ -4,7 +4,8 @@ The first that has a prompt for a side decides:
 
 1. the prompts file (`evaluation/encode/prompts_file.py`): task, type, default;
 2. if the plan's source is `mteb`: the recipe's instruction for the task or its type (`Recipe.task_instructions`), where an
-   empty one says that there is none; then mteb's prompt of the task. A string is for queries and for texts of tasks without
+   empty one says that there is none; then mteb's prompt of the task, or of its type. It is known by the task's name: a folder
+   that is named as none of mteb's tasks has none. A string is for queries and for texts of tasks without
    sides, a mapping names its sides. It is an instruction in words, so it is put into a template: `PROMPT: TEXT` unless
    another one is given (`model_loaders.text.prompts.in_template`);
 3. the adapter's own prompt, from its manifest (source `mteb` or `own`), or nothing (source `none`).
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import UserError, nearest
 from evaluation.encode.prompts_file import Prompts, choose, normalise
-from evaluation.tasks.mteb_tasks import official_prompt
+from evaluation.tasks.mteb_tasks import official_prompt, official_type
 from model_loaders.text.prompts import ROLES, TASK_PROMPTS, Role, in_template, template_named
 from model_loaders.text.recipe import Recipe
 
@@ -134,6 +135,20 @@ class PromptPlan:
         return (
             f"prompts: {len(names)} of {len(tasks)} tasks get prompts that the adapter was not trained with "
             f"({', '.join(examples)}); its own: {', '.join(own_prompts) or 'none'} (--prompts own)"
+        )
+
+    def without_mtebs(self, tasks: Sequence[PromptedTask]) -> str:
+        """Return a line on the tasks that mteb has no prompt for, since it has no task of their name; empty if all have one."""
+        names = []
+        for task in tasks:
+            if official_type(task.name) is None and self.choose(task, "query").source in ("adapter", "none"):
+                names.append(task.name)
+        if self.source != "mteb" or not names:
+            return ""
+        shown = [*names[:LISTED], "…"] if len(names) > LISTED else names
+        return (
+            f"prompts: mteb has none for {len(names)} of {len(tasks)} tasks, which are none of its own ({', '.join(shown)}): "
+            "they get the adapter's own, or none. --prompts FILE gives them one, by name or type"
         )
 
     def _unlike(self, recipe: Recipe, task: PromptedTask) -> bool:

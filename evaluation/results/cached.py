@@ -82,6 +82,10 @@ class ResultFolder:
             return None
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
+    def predictions_path(self, task_name: str) -> Path:
+        """Return where mteb's predictions of a task are kept, if they are."""
+        return self.path / "predictions" / f"{task_name}_predictions.json"
+
     def _read(self, name: str) -> TaskResult | None:
         try:
             return self.cache.load_task_result(name, self.meta)
@@ -118,9 +122,10 @@ class ResultFolder:
         return False
 
     def invalidate(self, task_name: str) -> None:
-        """Remove the record, then the items: without a record the rest counts for nothing, whenever this is killed."""
+        """Remove the record, then the rest: without a record it counts for nothing, whenever this is killed."""
         record_path(self.path, task_name).unlink(missing_ok=True)
         items_path(self.path, task_name).unlink(missing_ok=True)
+        self.predictions_path(task_name).unlink(missing_ok=True)
 
     def install(self, task_name: str, result: TaskResult, scratch: Path) -> None:
         """Put a new result and its files, which lie in `scratch` as they will here, in the place of the older result."""

@@ -10,6 +10,9 @@
 | Clustering                 | a draw    | `level`, `v_measure`, `documents` (embedded), `drawn` (of these)          |
 | Summarization              | a text    | `cosine_spearman` (over its summaries)                                    |
 
+Other types have none: several labels a text, numbers (Regression), classification by cross-validation, where each run predicts
+another part of the texts, mteb's older clustering tasks, bitext mining.
+
 Pairs have the same `group` if they share a text, directly or through other pairs: they are no independent evidence. Ids are
 the query's own, else the row's number. The mean of the queries' main scores over a subset is mteb's score of the subset, and
 so is the mean of the texts' Spearman (not for SummEval, where mteb averages p-values into it; SummEvalSummarization.v2 mends
@@ -35,6 +38,8 @@ from mteb.abstasks import (
     AbsTaskRetrieval,
     AbsTaskSTS,
 )
+from mteb.abstasks.multilabel_classification import AbsTaskMultilabelClassification
+from mteb.abstasks.regression import AbsTaskRegression
 from mteb.abstasks.text.summarization import AbsTaskSummarization
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -72,9 +77,12 @@ def read_items(path: Path) -> list[Item]:
 
 
 def keeps_items(task: AbsTask) -> bool:
-    """Return whether items of this task's type are kept."""
+    """Return whether items of this task's type are kept; of classification each run must give each text one label."""
+    if isinstance(task, AbsTaskClassification):
+        other = isinstance(task, (AbsTaskMultilabelClassification, AbsTaskRegression))
+        return not (other or task.is_cross_validation)
     pairs = (AbsTaskSTS, AbsTaskPairClassification, AbsTaskSummarization)
-    return isinstance(task, (AbsTaskRetrieval, AbsTaskClassification, AbsTaskClustering, *pairs))
+    return isinstance(task, (AbsTaskRetrieval, AbsTaskClustering, *pairs))
 
 
 def record_items(task: AbsTask, path: Path, predictions: Path | None = None) -> None:

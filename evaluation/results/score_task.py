@@ -89,7 +89,7 @@ class TaskScorer:
         key = self.model.key(task.metadata)
         result = self.results.take(task, key, self._recipe)
         vectors = self._embedding_files(task)
-        cached = result is not None and (vectors is None or vectors.whole())
+        cached = result is not None and (vectors is None or vectors.whole()) and not self._lacks_predictions(task)
         if result is None or not cached:
             check_writable(self.output_dir)
             lock = self.output_dir / ".locks" / f"{self.model.mteb_model_meta.revision}.{spec.name}"
@@ -99,6 +99,10 @@ class TaskScorer:
         else:
             self.results.mend_meta(result)
         return task_score(task, result, cached, self.results.path)
+
+    def _lacks_predictions(self, task: AbsTask) -> bool:
+        """Return whether mteb's prediction file of a task is wanted and not there."""
+        return self.save_predictions and not self.results.predictions_path(task.metadata.name).is_file()
 
     def _with_recorded_parts(self, spec: TaskSpec, task: AbsTask, key: str) -> TaskSpec:
         """Add the subsets and splits of the result that is there: the new result takes its place."""

@@ -26,8 +26,8 @@ from evaluation.tasks.mteb_tasks import (
     official_task,
     official_type,
     selections,
+    types_of_texts,
 )
-from evaluation.tasks.schemas import MTEB_TYPES
 from model_loaders.bundle.check import check_bundled
 from model_loaders.bundle.prepared_data import prepared_folder
 
@@ -293,4 +293,4 @@ def prompt_keys(tasks: Sequence[TaskSpec], data_dir: str | Path | None = None) -
     names = [spec.name for spec in tasks]
     if data_dir is not None:
         names += read_data_dir(Path(data_dir)).specs
-    return [*dict.fromkeys([*names, *MTEB_TYPES, "Summarization", *official_names()])]
+    return [*dict.fromkeys([*names, *types_of_texts(), *official_names()])]

@@ -43,6 +43,11 @@ def official_type(name: str) -> str | None:
     return None if task is None else task.metadata.type
 
 
+def types_of_texts() -> list[str]:
+    """Return mteb's names of the types that its tasks of texts have, sorted."""
+    return sorted({str(official_type(name)) for name in official_names() if of_texts(name)})
+
+
 def main_score(name: str) -> str:
     """Return mteb's main score of its task `name`."""
     return str(_TASKS_REGISTRY[name].metadata.main_score)

@@ -238,7 +238,6 @@ _ROWS = (
     ),
 )
 SCHEMAS: Mapping[str, TaskSchema] = {schema.kind: schema for schema in _ROWS}
-MTEB_TYPES = tuple(schema.mteb_type for schema in _ROWS)
 
 
 def schema_named(name: str) -> TaskSchema | None:

@@ -243,6 +243,29 @@ def test_predictions_are_kept_on_request(tmp_path, data_dir):
     assert len(kept["default"]["test"]["q0"]) == 60
 
 
+def test_predictions_are_made_where_the_result_is_there(tmp_path, data_dir):
+    assert not run(tmp_path, data_dir, ["TinyPair"]).scores[0].cached
+    again = run(tmp_path, data_dir, ["TinyPair"], save_predictions=True)
+    path = again.folder / "predictions/TinyPair_predictions.json"
+    assert path.is_file() and not again.scores[0].cached
+    assert run(tmp_path, data_dir, ["TinyPair"], save_predictions=True).scores[0].cached
+    rows = [{"sentence1": "a", "sentence2": w, "label": w == "a"} for w in "abc"]
+    write(data_dir / "TinyPair/test.jsonl.gz", rows)
+    assert not run(tmp_path, data_dir, ["TinyPair"]).failures
+    assert not path.exists(), "predictions of other data"
+
+
+def test_folders_that_mteb_has_no_prompt_for_are_named(tmp_path, data_dir):
+    lines: list[str] = []
+    run(tmp_path, data_dir, ["TinyPair", "STS17"], prompts="mteb", log=lines.append)
+    (line,) = (line for line in lines if line.startswith("prompts: "))
+    assert "none for 1 of 2 tasks, which are none of its own (TinyPair)" in line
+    lines.clear()
+    run(tmp_path, data_dir, ["TinyPair", "STS17"], prompts="own", log=lines.append)
+    run(tmp_path, data_dir, ["STS17"], prompts="mteb", log=lines.append)
+    assert not [line for line in lines if line.startswith("prompts: ")]
+
+
 def test_permuting_the_corpus_changes_nothing(tmp_path, data_dir):
     before = run(tmp_path, data_dir, ["TinyRetrieval"]).score("TinyRetrieval")
     from evaluation.tasks.local_files import iter_rows

@@ -20,6 +20,15 @@ def test_prompt_file(tmp_path, data_dir):
 
 
 @pytest.mark.parametrize(
+    "kind",
+    ["BitextMining", "MultilabelClassification", "InstructionRetrieval", "InstructionReranking", "Regression", "Summarization"],
+)
+def test_every_type_of_mteb_is_a_key(tmp_path, kind):
+    (tmp_path / "prompts.yaml").write_text(f"{kind}: 'a '\n")
+    assert read_prompts(tmp_path / "prompts.yaml", prompt_keys([])) == {kind: {"query": "a "}}
+
+
+@pytest.mark.parametrize(
     "text, message",
     [
         ("SciFacts: a", "did you mean 'SciFact'"),

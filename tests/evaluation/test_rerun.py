@@ -158,6 +158,16 @@ def test_a_result_of_one_subset_is_made_again_of_that_one(scored, tmp_path, caps
     assert "mteb's task STS17 has no subset 'en-xx'; it has ko-ko" in capsys.readouterr().err
 
 
+def test_another_base_llm_of_the_same_version_is_refused(scored, tmp_path, capsys):
+    """As after an edit of its config.json, which the version does not cover."""
+    record = json.loads(record_of(scored, "TinyRetrieval").read_text())
+    record["recipe"]["base_content"] = "0123456789abcdef"
+    (tmp_path / "TinyRetrieval.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        call("--rerun", tmp_path / "TinyRetrieval.json")
+    assert "is of a base LLM whose weights and config have the hash 0123456789abcdef" in capsys.readouterr().err
+
+
 def test_another_evaluation_version_is_refused(scored, monkeypatch, capsys):
     monkeypatch.setattr("evaluation.rerun.EVALUATION_VERSION", 999)
     with pytest.raises(SystemExit):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
+from mteb.abstasks.multilabel_classification import AbsTaskMultilabelClassification
 
 from comparison.reading.item_scores import read_items as compared
 from evaluation.evaluate import evaluate
@@ -41,3 +44,30 @@ def test_a_summarys_text_is_an_item(tmp_path, monkeypatch):
     found = compared(score.items, {("test", "default")}, score.score)
     assert found is not None and found.kind == "queries" and found.metric == "cosine_spearman"
     assert evaluate(BagOfWords(), find_tasks(["SummEvalSummarization.v2"]), tmp_path, name="b", version="1").scores[0].cached
+
+
+def labelled(rows: int, several: bool) -> Dataset:
+    texts, topics = zip(*sentences(rows, rows), strict=True)
+    numbers = [["bread", "chess", "stars"].index(topic) for topic in topics]
+    labels = [sorted({number, (number + n) % 3}) for n, number in enumerate(numbers)] if several else numbers
+    return Dataset.from_dict({"text": texts, "label": labels})
+
+
+@pytest.mark.parametrize("name, several", [("CEDRClassification", True), ("SciRepEvalBiomimicryClassification", False)])
+def test_runs_that_do_not_give_each_text_one_label_have_no_items(tmp_path, monkeypatch, name, several):
+    """Several labels a text, of which mteb predicts those of a part of a long split; and runs over parts of the texts."""
+
+    def load(self: TaskSpec, task) -> None:
+        parts = {"train": labelled(90, several), "test": labelled(60, several)}
+        task.dataset = DatasetDict(parts if several else {"evaluation": labelled(90, several)})
+        task.data_loaded = True
+
+    monkeypatch.setattr(TaskSpec, "load", load)
+    monkeypatch.setattr(AbsTaskMultilabelClassification, "max_eval_samples", 40)
+    for options in ({}, {"save_predictions": True}):
+        result = evaluate(BagOfWords(), find_tasks([name]), tmp_path / "out", name="b", version="1", **options)
+        assert not result.failures
+        (score,) = result.scores
+        assert score.items is None and not score.cached and 0 < score.score <= 1
+    predictions = json.loads((result.folder / f"predictions/{name}_predictions.json").read_text())
+    assert len(next(iter(predictions["default"].values()))) > 1
