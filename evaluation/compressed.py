@@ -228,8 +228,12 @@ def ranges_by_width(
     """
     key = _key_of_texts(first, tasks)
     paths = {width: output_dir / "ranges" / f"{key}-{width}.npy" for width in widths}
-    ranges = {width: _read_ranges(path, width) for width, path in paths.items()}
-    missing = [width for width in widths if ranges[width] is None]
+    ranges: dict[int, np.ndarray] = {}
+    for width, path in paths.items():
+        kept = _read_ranges(path, width)
+        if kept is not None:
+            ranges[width] = kept
+    missing = [width for width in widths if width not in ranges]
     unseen = [task for task in tasks if not _encoded_now(first, task.name)]
     if missing and unseen:
         with tempfile.TemporaryDirectory() as scratch:
@@ -239,7 +243,7 @@ def ranges_by_width(
         paths[width].parent.mkdir(parents=True, exist_ok=True)
         with replacing(paths[width]) as part, part.open("wb") as file:
             np.save(file, ranges[width])
-    return {width: found for width, found in ranges.items() if found is not None}
+    return ranges
 
 
 def _key_of_texts(first: Evaluation, tasks: list[TaskSpec]) -> str:
