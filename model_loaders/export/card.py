@@ -209,10 +209,9 @@ def other_ways(request: Request) -> str:
     """Return how else the folder is loaded: by the toolkit, on the command line, and by way of an export."""
     if request.format == "onnx":
         return ""
-    base = ', "FOLDER_OR_NAME_OF_THE_BASE_LLM"' if request.format == "peft" else ""
     ways = []
     if request.format != ADAPTER:
-        ways.append(f'from Python with the toolkit that trained it: `model_loaders.load("FOLDER_OR_NAME"{base})`')
+        ways.append('from Python with the toolkit that trained it: `model_loaders.load("FOLDER_OR_NAME")`')
     if request.format != "peft":
         ways.append("on the command line: `pooling-attention encode FOLDER_OR_NAME texts.txt vectors.npy`")
     if request.format == ADAPTER:

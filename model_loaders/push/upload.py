@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from glob import escape
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants
@@ -25,6 +27,7 @@ from model_loaders.export.run import Order, export, extra_of, request_of, with_b
 from model_loaders.hub import looks_local
 from model_loaders.layouts.manifest import MANIFEST
 from model_loaders.layouts.tensors import BASE_WEIGHTS, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS
+from model_loaders.push.earlier import TITLE, left_behind
 
 # Of an adapter's folder these go to the hub: not checkpoints, logs and flags, which name places of the trainer's machine.
 SENT = (MANIFEST, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS, "tokenizer*", "special_tokens_map.json")
@@ -129,7 +132,7 @@ def base_of(name: str, base_name: str, flag: str = "--base_name") -> str:
 def name_in_card(folder: Path, name: str) -> None:
     """Put a repository's name into the commands of a card."""
     card = folder / CARD
-    card.write_text(card.read_text(encoding="utf-8").replace(PLACE, name), encoding="utf-8")
+    card.write_text(re.sub(rf"\b{PLACE}\b", lambda _: name, card.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def print_files(folder: Path) -> None:
@@ -143,13 +146,20 @@ def make_repository(name: str, *, private: bool) -> str:
     """Make a repository unless it is there; returns its whole name.
 
     Raises:
-        UserError: the name is none, the hub refuses it or the token, or cannot be reached.
+        UserError: the name is none, the hub refuses it or the token, or cannot be reached; or it is to be private, and is
+            there and public.
     """
     check_name(name)
     with told(name):
         check_answers()
-        made = HfApi().create_repo(name, private=private, exist_ok=True, repo_type="model")
-    return str(made.repo_id)
+        name = str(HfApi().create_repo(name, private=private, exist_ok=True, repo_type="model").repo_id)
+        public = private and not HfApi().model_info(name).private
+    if public:
+        raise UserError(
+            f"{name} is there already, and public: nothing was sent. Make it private in its settings on the hub, give another "
+            "name, or do not ask for a private one"
+        )
+    return name
 
 
 def check_answers() -> None:
@@ -163,14 +173,20 @@ def check_answers() -> None:
 
 
 def send(folder: Path, name: str, *, private: bool) -> str:
-    """Send a folder in one commit, and return its address.
+    """Send a folder in one commit, and return its address. The commit removes what an earlier push left.
 
     Raises:
-        UserError: the hub refuses the token or the repository, or the connection breaks.
+        UserError: the hub refuses the token or the repository, or the connection breaks; or files of another origin would be
+            read with these.
     """
     name = make_repository(name, private=private)
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     with told(name):
-        commit = HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by pooling-and-attention")
+        old = left_behind(name, files)
+        gone = [escape(file) for file in old] or None
+        commit = HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message=TITLE, delete_patterns=gone)
+    if old:
+        print(f"removed, of an earlier push: {', '.join(old)}")
     return str(commit.commit_url)
 
 

@@ -27,6 +27,7 @@ class Hub(ThreadingHTTPServer):
         root: holds a folder for each repository; those of data sets are in `datasets/`.
         breaks: whether uploads of large files are cut off.
         private: names of repositories that were made private.
+        titles: first lines of the commits by repository, the oldest first.
     """
 
     daemon_threads = True
@@ -34,6 +35,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, root: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.root, self.breaks, self.private = root, False, set[str]()
+        self.titles: dict[str, list[str]] = {}
 
     @property
     def url(self) -> str:
@@ -130,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         name = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
         exists = (self.server.root / name).is_dir()
         (self.server.root / name).mkdir(parents=True, exist_ok=True)
-        if wanted.get("private") or wanted.get("visibility") == "private":
+        if not exists and (wanted.get("private") or wanted.get("visibility") == "private"):
             self.server.private.add(name)
         self.answer({"url": f"{self.server.url}/{name}", "id": name, "name": name}, 409 if exists else 200)
 
@@ -151,8 +153,12 @@ class Handler(BaseHTTPRequestHandler):
             entry = json.loads(line)
             value = entry["value"]
             if entry["key"] == "header":
+                self.server.titles.setdefault(name, []).append(value["summary"])
                 continue
             place = self.server.root / name / value["path"]
+            if entry["key"] == "deletedFile":
+                place.unlink()
+                continue
             place.parent.mkdir(parents=True, exist_ok=True)
             if entry["key"] == "file":
                 place.write_bytes(base64.b64decode(value["content"]))
@@ -168,6 +174,8 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/whoami-v2":
             if not self.refused():
                 self.answer({"name": "me", "type": "user", "orgs": [], "auth": {"accessToken": {"role": "write"}}})
+        elif parts[:2] == ["api", "models"] and parts[4:5] == ["commits"]:
+            self.log(repository(parts))
         elif parts[:2] in (["api", "models"], ["api", "datasets"]):
             revision = parts[5] if len(parts) > 5 and parts[4] in ("revision", "tree") else "main"
             self.about(repository(parts), revision, tree="tree" in parts)
@@ -178,6 +186,13 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"error": "not found"}, 404, X_Error_Code="RepoNotFound")
 
     do_HEAD = do_GET
+
+    def log(self, name: str) -> None:
+        """Answer with the commits, the newest first."""
+        commits = []
+        for title in reversed(self.server.titles.get(name, [])):
+            commits.append({"id": title, "title": title, "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"})
+        self.answer(commits)
 
     def about(self, name: str, revision: str, *, tree: bool) -> None:
         known = self.server.at(name, revision)
@@ -192,7 +207,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         card = folder / "README.md"
         data = yaml.safe_load(card.read_text().split("---")[1]) if card.is_file() and card.read_text()[:3] == "---" else {}
-        about = {"id": name.removeprefix("datasets/"), "sha": commit, "private": False, "tags": [], "downloads": 0, "likes": 0}
+        about = {"id": name.removeprefix("datasets/"), "sha": commit, "tags": [], "downloads": 0, "likes": 0}
+        about["private"] = name in self.server.private
         self.answer(about | {"siblings": [{"rfilename": file} for file in names], "cardData": data})
 
     def paths_info(self, name: str, revision: str, body: bytes) -> None:

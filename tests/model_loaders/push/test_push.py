@@ -18,7 +18,7 @@ import yaml
 from common.errors import UserError
 from model_loaders import load
 from model_loaders.push.__main__ import main
-from model_loaders.push.upload import make_repository
+from model_loaders.push.upload import make_repository, name_in_card, send
 from model_loaders.saving import save
 from model_loaders.text.recipe import Recipe
 from tests.comparison.conftest import write_items, write_result
@@ -44,6 +44,28 @@ def adapter(base: Path, tmp_path: Path) -> Path:
 def server(tmp_path: Path) -> Iterator[Hub]:
     with hub(tmp_path / "hub") as running:
         yield running
+
+
+@pytest.fixture
+def client(server: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The hub on this machine, which the client in this process takes for the hub."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return server
+
+
+def written(folder: Path, *names: str) -> Path:
+    """A folder of files with these names, which hold their own name."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def names_in(server: Hub, name: str) -> list[str]:
+    return [path.relative_to(server.root / name).as_posix() for path in server.files(name)]
 
 
 def card_of(text: str) -> tuple[dict[str, Any], str]:
@@ -101,6 +123,46 @@ def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
             make_repository("me/model3", private=True)
 
 
+def test_files_of_an_earlier_push_are_removed(client: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the earlier model is what loads: an adapter beside an export, one file of weights beside the index of several."""
+    adapter = written(tmp_path / "adapter", "README.md", "embedder.json", "adapter_config.json", "adapter_model.safetensors")
+    written(adapter, "model.safetensors", "pooling.safetensors", ".eval_results/Task.yaml", "tokenizer.json")
+    send(adapter, "me/x", private=False)
+    own = ("images/plan.png", "notes.md", ".gitattributes", "pooling/notes/old.md", "tokenizer_notes.md")
+    written(client.root / "me" / "x", *own)
+    client.keep("me/x")
+    new = ("README.md", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "tokenizer.json", "modules.json")
+    send(written(tmp_path / "export", *new), "me/x", private=False)
+    assert names_in(client, "me/x") == sorted((*own, *new))
+    assert "removed, of an earlier push: .eval_results/Task.yaml, adapter_config.json" in capsys.readouterr().out
+    assert len(client.titles["me/x"]) == 2  # files come and go with one commit
+
+
+def test_files_of_others_are_not_removed(client: Hub, tmp_path: Path) -> None:
+    written(client.root / "me" / "x", "config.json", "model.safetensors", "README.md")
+    with pytest.raises(UserError, match=r"config\.json, model\.safetensors.*another name"):
+        send(written(tmp_path / "adapter", "embedder.json", "README.md"), "me/x", private=False)
+    assert names_in(client, "me/x") == ["README.md", "config.json", "model.safetensors"]
+    whole = written(tmp_path / "whole", "config.json", "model.safetensors", "README.md", "modules.json")
+    send(whole, "me/x", private=False)  # nothing of the others would stay
+
+
+def test_what_shall_be_private_is_not_sent_to_a_public_repository(client: Hub, tmp_path: Path) -> None:
+    folder = written(tmp_path / "adapter", "embedder.json")
+    send(folder, "me/x", private=False)
+    for _ in range(2):
+        send(folder, "me/y", private=True)
+    assert client.private == {"me/y"}
+    with pytest.raises(UserError, match="me/x is there already, and public"):
+        make_repository("me/x", private=True)
+
+
+def test_a_name_in_a_card_leaves_longer_words(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text('load("FOLDER_OR_NAME", "FOLDER_OR_NAME_OF_THE_BASE_LLM")')
+    name_in_card(tmp_path, r"me/\1")
+    assert (tmp_path / "README.md").read_text() == r'load("me/\1", "FOLDER_OR_NAME_OF_THE_BASE_LLM")'
+
+
 def run_push(server: Hub, *arguments: object, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "HF_ENDPOINT": server.url,
@@ -136,9 +198,12 @@ def test_there_and_back(adapter: Path, base: Path, server: Hub) -> None:
 
 
 @pytest.mark.slow
-def test_an_export_is_sent(adapter: Path, server: Hub) -> None:
+def test_an_export_is_sent(adapter: Path, base: Path, server: Hub, tmp_path: Path) -> None:
+    """It is what loads, also where an adapter was sent before."""
+    save(new_model("causal_mean", base, recipe=RECIPE), tmp_path / "first")
+    assert run_push(server, tmp_path / "first", "me/st", "--base_name", "owner/base").returncode == 0
     done = run_push(server, adapter, "me/st", "--format", "sentence-transformers")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "adapter_config.json" in done.stdout, done.stderr
     again = load(server.root / "me" / "st", device="cpu")
     assert np.abs(again.encode(TEXTS) - load(adapter, device="cpu").encode(TEXTS)).max() <= 5e-6
 
