@@ -11,7 +11,7 @@ from model_loaders.export.limits import STOCK_POOLINGS, is_bidirectional, refuse
 from model_loaders.export.reader import write_about
 from model_loaders.export.request import Check, Format, Request
 from model_loaders.export.tokenizer_files import write_tokenizer
-from model_loaders.hub import looks_local
+from model_loaders.hub import looks_local, split_revision
 from model_loaders.layouts.tensors import LORA_CONFIG, LORA_WEIGHTS, lora_config_dict, lora_tensors, write_tensors
 
 
@@ -43,22 +43,29 @@ def write_adapter(request: Request, folder: Path) -> None:
     Raises:
         UserError: the base LLM is a folder of this machine, and no name was given for it.
     """
-    name = request.base_name or request.model.base_model.name_or_path
+    name, commit = base_of(request)
     if not request.base_name and (looks_local(name) or Path(name).expanduser().is_dir()):
         raise UserError(
             "unmerged LoRA is read beside its base LLM, and the adapter names that by a folder of this machine: give the name "
             "that others find it by (--base_name OWNER/NAME), or merge LoRA (--lora merged)"
         )
     config = lora_config_dict(request.model.backbone)
-    config |= {"base_model_name_or_path": name, "revision": None, "task_type": "FEATURE_EXTRACTION"}
+    config |= {"base_model_name_or_path": name, "revision": commit or None, "task_type": "FEATURE_EXTRACTION"}
     write_json(config, folder / LORA_CONFIG)
     write_tensors(lora_tensors(request.model.backbone), folder / LORA_WEIGHTS)
 
 
+def base_of(request: Request) -> tuple[str, str]:
+    """Return the base LLM's name on the hub, and its commit there; that is empty where it is not known."""
+    base = request.model.base_model
+    name, revision = split_revision(request.base_name or base.name_or_path)
+    return name, revision or (base.revision if name == base.name_or_path else "")
+
+
 def relinked(request: Request, folder: Path) -> dict[str, str]:
     """Return the files in which the base LLM's name is its folder here, so that verifying needs no network."""
-    config = read_json(folder / LORA_CONFIG) | {"base_model_name_or_path": str(request.base_directory)}
-    return {LORA_CONFIG: json.dumps(config)}
+    here = {"base_model_name_or_path": str(request.base_directory), "revision": None}  # a folder has no commits
+    return {LORA_CONFIG: json.dumps(read_json(folder / LORA_CONFIG) | here)}
 
 
 FORMAT = Format(

@@ -17,7 +17,7 @@ from model_loaders.export.limits import (
     refused_pooling,
     refused_recipe,
 )
-from model_loaders.export.peft_format import relinked, write_adapter
+from model_loaders.export.peft_format import base_of, relinked, write_adapter
 from model_loaders.export.request import Check, Format, Request
 from model_loaders.export.tokenizer_files import write_tokenizer
 from model_loaders.export.weights import write_merged, write_pooling
@@ -63,6 +63,12 @@ def write(request: Request, folder: Path, notes: list[str]) -> Check:
     else:
         write_adapter(request, folder)
         relink = relinked(request, folder)
+        name, commit = base_of(request)
+        if commit:
+            notes.append(
+                f"LoRA belongs to {name} at commit {commit}: this toolkit and peft take that one, sentence-transformers "
+                "takes the newest. Merge LoRA (--lora merged) unless you know that the weights there are the same"
+            )
     write_tokenizer(model.tokenizer, folder, model.recipe.max_length)
     write_json(transformer_settings(request), folder / TRANSFORMER_SETTINGS[0])
     write_json(modules_of(model), folder / MODULES)

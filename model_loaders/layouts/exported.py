@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.files import read_json
 from model_loaders.designs import DESIGNS, design_name, get_design
 from model_loaders.layouts.own import check_sizes
-from model_loaders.layouts.source import Asked, Layout, Source, read_lora
+from model_loaders.layouts.source import Asked, Layout, Source, base_named, read_lora
 from model_loaders.layouts.tensors import LORA_CONFIG, read_tensors
 from model_loaders.layouts.whole import check_decoder
 from model_loaders.text.recipe import Recipe
@@ -102,7 +102,7 @@ def read(directory: Path, asked: Asked) -> Source:
     lora, base = None, str(directory)
     if (directory / LORA_CONFIG).is_file():
         lora = read_lora(directory)
-        base = str(asked.base_model or lora[0].get("base_model_name_or_path") or "")
+        base = str(asked.base_model or base_named(lora[0]))
     elif asked.base_model is not None:
         raise UserError(f"{directory} holds all weights of its model: leave base_model={asked.base_model} out")
     elif (directory / "onnx").is_dir():

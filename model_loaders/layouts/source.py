@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,14 @@ class Layout:
 def read_lora(directory: Path) -> Lora:
     """Read peft's config and tensors of an adapter directory."""
     return read_json(directory / LORA_CONFIG), read_tensors(directory / LORA_WEIGHTS)
+
+
+def base_named(config: Mapping[str, Any]) -> str:
+    """Return the base LLM that peft's config names, with the commit if it says one; empty where it names none.
+
+    These folders keep no hash of the base LLM's weights, so that another commit could not be told from the right one.
+    """
+    return at_revision(str(config.get("base_model_name_or_path") or ""), str(config.get("revision") or ""))
 
 
 def open_base(

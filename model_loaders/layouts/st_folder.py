@@ -3,8 +3,10 @@
 Read are the formats of sentence-transformers 6 and the older ones; the vectors are those of its ``encode``, made unit. A
 folder with a module or a setting that a recipe and a design cannot say is refused with what was found in it.
 
-Two differences are on purpose:
+Three differences are on purpose:
 
+- LoRA on a base LLM whose commit is said (`revision` in adapter_config.json) is loaded on that one, as peft does it, where
+  sentence-transformers takes the newest;
 - a prompt that the pooling leaves out is told apart by the characters of the text, not by the number of tokens that the
   prompt has alone, which is off by one where a tokenizer joins the prompt's end with the text's first word;
 - vectors cut to ``truncate_dim`` numbers are made unit again.
@@ -24,7 +26,7 @@ from model_loaders.backbone.base_config import load_config, states_own_code
 from model_loaders.designs import design_name, get_design
 from model_loaders.hub import resolve
 from model_loaders.layouts.exported import read_exported_pooling, trained_dimensions
-from model_loaders.layouts.source import Asked, Layout, Lora, Source, read_lora
+from model_loaders.layouts.source import Asked, Layout, Lora, Source, base_named, read_lora
 from model_loaders.layouts.st_modules import (
     MODULES,
     POOLINGS,
@@ -61,7 +63,7 @@ def read(directory: Path, asked: Asked) -> Source:
     lora, base = None, str(folder.transformer)
     if (folder.transformer / LORA_CONFIG).is_file():
         lora = read_lora(folder.transformer)
-        base = str(asked.base_model or lora[0].get("base_model_name_or_path") or "")
+        base = str(asked.base_model or base_named(lora[0]))
         if not base:
             raise UserError(f"{folder.transformer / LORA_CONFIG} names no base model: give base_model")
     elif asked.base_model is not None:

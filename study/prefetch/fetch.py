@@ -23,7 +23,10 @@ from evaluation.tasks.mteb_tasks import data_path
 from model_loaders.bundle.check import Entry
 from model_loaders.bundle.prepared_data import prepared_folder
 from model_loaders.hub import HUB_TIMEOUT, at_revision, looks_local, resolve, split_revision
+from model_loaders.layouts.exported import ABOUT
 from model_loaders.layouts.manifest import MANIFEST, read_manifest
+from model_loaders.layouts.source import base_named
+from model_loaders.layouts.st_modules import MODULES
 from model_loaders.layouts.tensors import LORA_CONFIG
 from triplets.data_sets import DataSet
 from triplets.sources import locate
@@ -163,7 +166,9 @@ def adapter_base(directory: Path) -> str:
         base = manifest.base_model
         return at_revision(base.name_or_path, base.revision)
     if (directory / LORA_CONFIG).is_file():
-        return str(read_json(directory / LORA_CONFIG).get("base_model_name_or_path") or "")
+        config = read_json(directory / LORA_CONFIG)
+        at_commit = any((directory / name).is_file() for name in (ABOUT, MODULES))  # such folders are loaded on that commit
+        return base_named(config if at_commit else config | {"revision": None})
     return ""
 
 

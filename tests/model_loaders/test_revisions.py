@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,14 @@ import huggingface_hub
 import pytest
 
 from common.errors import UserError
+from model_loaders.export.peft_format import base_of
+from model_loaders.export.request import Request
+from model_loaders.export.table import FORMATS
 from model_loaders.hub import at_revision, looks_local, pinned, resolve, split_revision
-from model_loaders.layouts.source import find_base
+from model_loaders.layouts.source import Asked, base_named, find_base
+from model_loaders.layouts.table import read_source
+from study.prefetch.fetch import adapter_base
+from tests.tiny import new_model
 
 COMMITS = ("a" * 40, "b" * 40)  # the second one is the newest
 
@@ -57,3 +65,23 @@ def test_an_adapter_is_loaded_on_its_commit(asked: list[tuple[str, str | None]],
     assert find_base("me/base", None, "c" * 40).name == COMMITS[1]  # gone: the newest one, whose weights are compared later
     assert asked == [("me/base", COMMITS[0]), ("me/base", "c" * 40), ("me/base", None)]
     assert find_base(base, None, COMMITS[0]) == base
+
+
+@pytest.mark.parametrize("format", ["peft", "sentence-transformers"])
+def test_lora_alone_keeps_the_commit_of_its_base(
+    asked: list[tuple[str, str | None]], base: Path, tmp_path: Path, format: str
+) -> None:
+    model = new_model("causal_mean", base)
+    model.base_model = replace(model.base_model, name_or_path="me/base", revision=COMMITS[0])
+    notes: list[str] = []
+    request = Request(model, format, lora="unmerged", base_directory=base)
+    (tmp_path / "out").mkdir()
+    check = FORMATS[format].write(request, tmp_path / "out", notes)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("me/base", COMMITS[0])
+    assert check.relinked is not None and json.loads(check.relinked["adapter_config.json"])["revision"] is None
+    assert any(COMMITS[0] in note and "takes the newest" in note for note in notes) == (format == "sentence-transformers")
+    assert read_source(Asked(tmp_path / "out")).base_model == f"me/base@{COMMITS[0]}" == adapter_base(tmp_path / "out")
+    assert base_of(replace(request, base_name="you/base")) == ("you/base", "")
+    assert base_of(replace(request, base_name="you/base@v1")) == ("you/base", "v1")
+    assert base_named({"base_model_name_or_path": None, "revision": "main"}) == ""
