@@ -11,13 +11,13 @@ from huggingface_hub import ModelCardData
 
 from model_loaders.embed_model import EmbedModel
 from model_loaders.export.facts.eval_files import write_eval_files
-from model_loaders.export.facts.results import Score, model_index, table_of
+from model_loaders.export.facts.results import Score, Side, model_index, table_of
 from model_loaders.export.limits import prefix_of
 from model_loaders.export.reader import READER, script_of
 from model_loaders.export.request import Likeness, Request
 from model_loaders.hub import looks_local
 from model_loaders.layouts.manifest import library_versions
-from model_loaders.text.prompts import ROLES
+from model_loaders.text.prompts import ROLES, Role
 from pooling import POOLINGS, TOKEN_POOLINGS
 
 CARD = "README.md"
@@ -29,6 +29,15 @@ LIBRARIES = {
     "peft": "peft",
     "onnx": "onnx",
     ADAPTER: "peft",
+}
+# Fields of a recipe that a card tells where they differ from their default: in words.
+ALSO_KEPT = {
+    "pooled": "tokens that are pooled",
+    "unpooled_token_ids": "ids of tokens that are not pooled",
+    "text_edits": "edits of a text, before it is put into the prompt",
+    "text_max_length": "tokens of the text alone, at most",
+    "pieces": "prompt and text are tokenised apart",
+    "truncation": "what is cut of a text that is too long",
 }
 OWN_USAGE = """\
 ```python
@@ -88,7 +97,7 @@ def write_card(request: Request, folder: Path, notes: list[str], likeness: Liken
     ]
     if likeness is not None:
         parts.append(f"## Verified\n\n{verified(request, likeness)}")
-    parts += [section for section in (scored(extra.scores), trained(extra.training)) if section]
+    parts += [section for section in (scored(model, extra.scores), trained(extra.training)) if section]
     if notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
     parts += [f"## Limits\n\n{limits(request, extra)}", f"## Made with\n\n{made_with()}", f"## Citation\n\n{CITATION}"]
@@ -96,14 +105,44 @@ def write_card(request: Request, folder: Path, notes: list[str], likeness: Liken
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def scored(scores: Sequence[Score]) -> str:
+def scored(model: EmbedModel, scores: Sequence[Score]) -> str:
     """Return the section of scores; empty without any."""
     if not scores:
         return ""
+    parts = f"## Scores\n\n{table_of(scores)}\n\n{read_with(model, scores)}"
     return (
-        f"## Scores\n\n{table_of(scores)}\n\nAn interval is the mean of the items with 1.96 standard errors on either side. It "
+        f"{parts}\n\nAn interval is the mean of the items with 1.96 standard errors on either side. It "
         "speaks of other texts of the same kind, not of another training run. Scores without one are no mean over items."
     )
+
+
+def read_with(model: EmbedModel, scores: Sequence[Score]) -> str:
+    """Return with which prompts and lengths the texts of the tasks were read, as a list."""
+    tasks: dict[str, list[str]] = {}
+    for score in scores:
+        names = tasks.setdefault(sides_in_words(model, score.sides), [])
+        if score.task not in names:
+            names.append(score.task)
+    lines = [f"- {', '.join(names)}: {words}" for words, names in tasks.items()]
+    return "The texts of the tasks were read so:\n\n" + "\n".join(lines)
+
+
+def sides_in_words(model: EmbedModel, sides: Sequence[Side]) -> str:
+    """Return the prompts and lengths of a task's sides, or that they are the model's own."""
+    if not sides:
+        return "prompts and lengths are not recorded"
+    own, words = True, []
+    for side in sides:
+        prompt_role: Role = "document" if side.name == "document" else "query"
+        length_role: Role = "query" if side.name == "query" else "document"
+        own = own and (side.prompt, side.max_length) == (model.recipe.prompt(prompt_role), model.recipe.length(length_role))
+        words.append(f"{side.name}: {prompt_words(side.prompt)}, at most {side.max_length} tokens")
+    return "prompts and lengths above" if own else "; ".join(words)
+
+
+def prompt_words(prompt: str) -> str:
+    """Return a prompt for people; its line breaks and quotes are escaped."""
+    return f"prompt `{json.dumps(prompt, ensure_ascii=False)}`" if prompt else "no prompt"
 
 
 def trained(training: str) -> str:
@@ -116,7 +155,7 @@ def limits(request: Request, extra: Extra) -> str:
     licence = f" ({extra.base_licence})" if extra.base_licence else ", which is not known here"
     sentences = [
         f"Texts beyond {request.model.recipe.max_length} tokens lose their end.",
-        "Scores with other prompts than the ones above are not known.",
+        "Scores with other prompts than the ones named here are not known.",
         f"What the base LLM may be used for is said by its licence{licence}; it holds for these weights too.",
     ]
     if not extra.scores:
@@ -154,13 +193,13 @@ def title(model: EmbedModel) -> str:
 
 def base_name(request: Request) -> str:
     """Return the base LLM's name on the hub, empty where only a folder is known."""
-    name = request.base_name or request.model.base_model.name_or_path
+    name = request.base_name or request.base.name_or_path
     return "" if looks_local(name) or Path(name).is_dir() else name
 
 
 def base_words(request: Request) -> str:
     """Return what the base LLM is, in words."""
-    base = request.model.base_model
+    base = request.base
     about = f"{base.model_type}, {base.num_layers} layers, width {base.hidden_size}"
     name = base_name(request)
     revision = f" at revision {base.revision}" if base.revision else ""
@@ -174,9 +213,14 @@ def drawing(model: EmbedModel) -> str:
     layers = "the last layer" if design.layers == "last" else f"each of {model.base_model.num_layers} layers"
     tokens = "all tokens" if design.tokens == "all" else f"one state ({TOKEN_POOLINGS[design.tokens].words})"
     end = model.tokenizer.end_token
+    prompt = "prompt + text" if recipe.query_prompt or recipe.document_prompt else "no prompt"
+    if any(prefix_of(model, role) is None for role in ROLES):
+        prompt = "prompt with the text in it"
+    if recipe.pooled != "all":
+        tokens += f" (pooled: {recipe.pooled})"
     steps = [
-        "text",
-        "prompt + text" if recipe.query_prompt or recipe.document_prompt else "no prompt",
+        f"text, edited: {', '.join(recipe.text_edits)}" if recipe.text_edits else "text",
+        prompt,
         f"tokens{', then ' + end if end else ''}; at most {recipe.max_length}",
         f"{model.base_model.model_type} with {design.attention} attention",
         f"{tokens} of {layers}",
@@ -243,15 +287,26 @@ def kept(model: EmbedModel) -> str:
     end = f"`{model.tokenizer.end_token}`" if model.tokenizer.end_token else "none"  # as code: it may look like a tag
     lines = [f"- attention: {model.design.attention}", f"- end token: {end}"]
     for role in ROLES:
-        prompt = prefix_of(model, role)
-        words = f"prompt `{json.dumps(prompt, ensure_ascii=False)}`" if prompt else "no prompt"
+        prefix = prefix_of(model, role)
+        words = prompt_words(model.recipe.prompt(role) if prefix is None else prefix)
         lines.append(f"- {role}: {words}, at most {model.recipe.length(role)} tokens")
+    fields = model.recipe.to_dict()
+    for name, words in ALSO_KEPT.items():
+        if fields.get(name):
+            lines.append(f"- {words}: {named(fields[name])}")
     dimensions = f"the first {model.dim} of {model.base_model.hidden_size}" if model.recipe.dimensions else f"{model.dim}"
     lines.append(f"- dimensions: {dimensions}; scores are cosines")
     if model.trained_dimensions:
         widths = ", ".join(str(width) for width in model.trained_dimensions)
         lines.append(f"- trained to be cut to the first {widths} numbers, made unit again; other widths are in no loss")
     return "\n".join(lines)
+
+
+def named(value: object) -> str:
+    """Return a value of a recipe for people."""
+    if isinstance(value, bool):
+        return "yes"
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def verified(request: Request, likeness: Likeness) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.errors import UserError
 from model_loaders.embed_model import EmbedModel
+from model_loaders.layouts.manifest import BaseModel
 
 DTYPES = ("float32", "bfloat16", "float16")
 Lora = Literal["merged", "unmerged"]
@@ -28,6 +29,7 @@ class Request:
         base_name: name under which the reader of unmerged LoRA finds the base LLM.
         base_directory: the base LLM's folder here.
         device: where the reloaded model computes when the export is verified.
+        begun_on: the base LLM that training began on, where the model is a checkpoint of its own and its card names that LLM.
     """
 
     model: EmbedModel
@@ -37,6 +39,12 @@ class Request:
     base_name: str = ""
     base_directory: Path = Path()
     device: str = "cpu"
+    begun_on: BaseModel | None = None
+
+    @property
+    def base(self) -> BaseModel:
+        """The base LLM that a card names."""
+        return self.begun_on or self.model.base_model
 
 
 @dataclass(frozen=True)

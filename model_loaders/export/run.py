@@ -13,7 +13,7 @@ import torch
 from common.disk import as_os_error, unwritable
 from common.errors import UserError
 from common.files import new_folder
-from model_loaders.backbone.load import choose_device
+from model_loaders.backbone.load import DTYPES, choose_device
 from model_loaders.export.card import Extra, write_card
 from model_loaders.export.facts.licences import licence_of_base
 from model_loaders.export.facts.results import Score, read_scores
@@ -23,7 +23,7 @@ from model_loaders.export.request import Likeness, Lora, Request, check_dtype
 from model_loaders.export.table import check_held, format_named
 from model_loaders.export.verify.compare import reference_of, verify
 from model_loaders.layouts.source import find_base
-from model_loaders.loading import load_model
+from model_loaders.loading import load_model, plan_loading
 from model_loaders.options import LoadOptions
 
 
@@ -112,7 +112,23 @@ def told_if_full(parent: Path) -> Iterator[None]:
 def extra_of(order: Order) -> Extra:
     """Return what the card says beside the model: scores, training, licence."""
     scores = [] if order.results is None else read_scores(order.results)
+    check_own(order, scores)
     return extra_facts(Path(order.adapter), scores, order.licence, order.data_licence)
+
+
+def check_own(order: Order, scores: Sequence[Score]) -> None:
+    """Raise a UserError if a record says that its scores are of another model than the adapter, as it is now."""
+    for encoder in {score.encoder for score in scores if score.encoder.version and score.encoder.dtype in DTYPES}:
+        options = LoadOptions(cache_dir=order.cache_dir, dtype=encoder.dtype, device=order.device)
+        plan = plan_loading(None, order.base_model, order.adapter, options)
+        plan = replace(plan, base=replace(plan.base, revision=encoder.revision))  # of a copy in a folder it is not known
+        if plan.version() not in (None, encoder.version):
+            tasks = [score.task for score in scores if score.encoder == encoder]
+            raise UserError(
+                f"{order.results} has scores of another model than {order.adapter} is now ({tasks[0]} and what was scored with "
+                f"it): evaluate it (python run_mteb.py --adapter_path {order.adapter} --output_dir NEW) and give "
+                "--results NEW, or leave --results out"
+            )
 
 
 def extra_facts(adapter: Path, scores: Sequence[Score], licence: str, data_licence: str) -> Extra:
@@ -122,8 +138,8 @@ def extra_facts(adapter: Path, scores: Sequence[Score], licence: str, data_licen
 
 def with_base_licence(extra: Extra, request: Request) -> Extra:
     """Return the facts of a card with the licence of the base LLM."""
-    base = request.model.base_model
-    directory = request.base_directory if request.base_directory != Path() else None
+    base = request.base
+    directory = request.base_directory if request.base_directory != Path() and request.begun_on is None else None
     name = request.base_name or base.name_or_path
     return replace(extra, base_licence=licence_of_base(name, base.revision, directory))
 

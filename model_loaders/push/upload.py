@@ -25,7 +25,7 @@ from model_loaders.export.card import ADAPTER, CARD, PLACE, Extra, write_card
 from model_loaders.export.request import Request
 from model_loaders.export.run import Order, export, extra_of, request_of, with_base_licence
 from model_loaders.hub import looks_local
-from model_loaders.layouts.manifest import MANIFEST
+from model_loaders.layouts.manifest import MANIFEST, read_manifest
 from model_loaders.layouts.tensors import BASE_WEIGHTS, LORA_CONFIG, LORA_WEIGHTS, POOLING_WEIGHTS
 from model_loaders.push.earlier import TITLE, left_behind
 
@@ -105,7 +105,7 @@ def copy_adapter(adapter: Path, folder: Path, request: Request, extra: Extra) ->
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if (folder / LORA_CONFIG).is_file():
         write_json(read_json(adapter / LORA_CONFIG) | {"base_model_name_or_path": base}, folder / LORA_CONFIG)
-    request = replace(request, base_name=base)
+    request = replace(request, base_name=base, begun_on=read_manifest(adapter).begun_on)
     write_card(request, folder, [], None, with_base_licence(extra, request))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,39 @@ from huggingface_hub import EvalResult
 from common.errors import UserError
 from common.files import listing, read_json
 
-META = "model_meta.json"
+META, RECORDS = "model_meta.json", "recipes"
 NORMAL = 1.96  # standard errors on either side of a mean that make an interval of 95 %
 ROUNDING = 2e-4  # between the mean of items and the score in mteb's file
+
+
+@dataclass(frozen=True)
+class Side:
+    """How the texts of one side of a task were read.
+
+    Attributes:
+        name: ``query``, ``document``, or ``text`` for those of a task without sides.
+        prompt: as the recipe has prompts.
+        max_length: tokens of a text at most.
+    """
+
+    name: str
+    prompt: str
+    max_length: int
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What made the vectors, as a record says it.
+
+    Attributes:
+        version: ``EmbedModel.version``; empty where it is not known.
+        dtype: in which it computed.
+        revision: commit of its base LLM.
+    """
+
+    version: str = ""
+    dtype: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +66,8 @@ class Score:
         half: half the width of the 95 % interval over items; ``None`` where the score is no mean of items.
         items: how many.
         mteb: version that scored; empty where it is not known.
+        sides: with which prompts and lengths; empty where no record says it.
+        encoder: of which model.
     """
 
     task: str
@@ -49,10 +81,12 @@ class Score:
     half: float | None = None
     items: int = 0
     mteb: str = ""
+    sides: tuple[Side, ...] = ()
+    encoder: Encoder = Encoder()
 
 
 def read_scores(place: Path) -> list[Score]:
-    """Read the scores of one model.
+    """Read the scores of one model. Where the folder has records, a task's file without one is of no finished result.
 
     Args:
         place: the folder that holds the task files, or one above it that holds a single such folder.
@@ -65,11 +99,12 @@ def read_scores(place: Path) -> list[Score]:
         found = f"{len(folders)} folders with {META}" if folders else f"no {META}; it holds: {listing_of(place)}"
         raise UserError(f"{place} has {found}; give the folder of one model and revision (results/NAME/REVISION)")
     scores = []
+    recorded = (folders[0] / RECORDS).is_dir()
     for path in sorted(folders[0].glob("*.json")):
-        if path.name != META:
+        if path.name != META and (not recorded or record_of(path).is_file()):
             scores += scores_of(path)
     if not scores:
-        raise UserError(f"{folders[0]} has no scores; it holds: {listing_of(folders[0])}")
+        raise UserError(f"{folders[0]} has no finished scores; it holds: {listing_of(folders[0])}")
     return scores
 
 
@@ -78,11 +113,32 @@ def listing_of(place: Path) -> str:
     return listing(place) if place.is_dir() else "nothing, since it is no folder"
 
 
+def record_of(path: Path) -> Path:
+    """Return where the record of a task's file is, if there is one."""
+    return path.parent / RECORDS / path.name
+
+
+def sides_of(record: Mapping[str, Any]) -> tuple[Side, ...]:
+    """Return the sides that a record tells whole."""
+    sides = []
+    for name, side in (record.get("sides") or {}).items():
+        prompt, length = side.get("prompt"), side.get("max_length")
+        if isinstance(prompt, str) and isinstance(length, int):
+            sides.append(Side(str(name), prompt, length))
+    return tuple(sides)
+
+
+def encoder_of(record: Mapping[str, Any]) -> Encoder:
+    """Return the model that a record tells."""
+    facts = record.get("encoder") or {}
+    revision = (facts.get("base_model") or {}).get("revision")
+    return Encoder(str(facts.get("version") or ""), str(facts.get("dtype") or ""), str(revision or ""))
+
+
 def scores_of(path: Path) -> list[Score]:
     """Return the scores in a task's file."""
     content = read_json(path)
-    record_place = path.parent / "recipes" / path.name
-    record = read_json(record_place) if record_place.is_file() else {}
+    record = read_json(record_of(path)) if record_of(path).is_file() else {}
     items = read_items(path.parent / "items" / f"{path.stem}.jsonl.gz")
     dataset, scores = record.get("dataset") or {}, []
     for split, entries in content.get("scores", {}).items():
@@ -103,6 +159,8 @@ def scores_of(path: Path) -> list[Score]:
                     half=half,
                     items=count,
                     mteb=str(content.get("mteb_version") or ""),
+                    sides=sides_of(record),
+                    encoder=encoder_of(record),
                 )
             )
     return scores
