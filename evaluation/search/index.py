@@ -16,6 +16,9 @@ from common.files import read_json_or_empty, replacing, write_json
 from common.hashes import digest
 from common.lines import DAMAGED, iter_lines, json_rows
 from model_loaders.embed_model import EmbedModel
+from model_loaders.version import content_hash
+
+NOTES = ".base_hashes"  # in the folder of vectors: hashes of base LLMs' files
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Index:
 def build(model: EmbedModel, name: str, documents: Sequence[Document], folder: Path | None, *, bar: bool) -> Index:
     """Encode the documents, or take their vectors from ``folder`` where this model has left them there."""
     texts = [document.whole for document in documents]
-    key = digest([model.version, texts], digits=16)
+    key = "" if folder is None else key_of(model, texts, folder)
     place = None if folder is None else folder / f"{key}.npy"
     if place is not None and read_json_or_empty(place.with_suffix(".json")).get("key") == key:
         kept = kept_vectors(place, (len(texts), model.dim))
@@ -117,6 +120,16 @@ def build(model: EmbedModel, name: str, documents: Sequence[Document], folder: P
             np.save(file, vectors)
         write_json({"key": key, "model": name, "documents": len(texts)}, place.with_suffix(".json"))  # last: it is whole
     return Index(model, name, documents, vectors)
+
+
+def key_of(model: EmbedModel, texts: Sequence[str], folder: Path) -> str:
+    """Return a hash of all that decides the vectors: of a base LLM in a folder also its config and every byte of its weights.
+
+    A base LLM of the hub is told by its commit, which is in the version.
+    """
+    base = Path(model.base_model.name_or_path).expanduser()
+    content = [content_hash(base, folder / NOTES)] if base.is_dir() else []
+    return digest([model.version, *content, texts], digits=16)
 
 
 def kept_vectors(path: Path, shape: tuple[int, int]) -> np.ndarray | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from common.errors import UserError
 from evaluation.search.__main__ import main
@@ -47,6 +50,23 @@ def test_the_search_is_exact(base: Path, corpus: Path, tmp_path: Path) -> None:
     build(model, "name", documents, tmp_path / "index", bar=False)  # the vectors are there
     with pytest.raises(TypeError):
         build(model, "name", documents[:-1], tmp_path / "index", bar=False)
+
+
+@pytest.mark.parametrize("file", ["config.json", "pytorch_model.bin"])
+def test_vectors_of_a_base_that_changed_are_not_searched(base: Path, corpus: Path, tmp_path: Path, file: str) -> None:
+    """The version does not know a folder's config, nor weights that are no safetensors."""
+    shutil.copytree(base, tmp_path / "base")
+    if file.endswith(".bin"):
+        torch.save(load_file(tmp_path / "base" / "model.safetensors"), tmp_path / "base" / file)
+        (tmp_path / "base" / "model.safetensors").unlink()
+    model, documents = new_model("causal_mean", tmp_path / "base"), read_corpus(corpus)
+    build(model, "name", documents, tmp_path / "index", bar=False)
+    model.encode = None  # type: ignore[assignment]
+    build(model, "name", documents, tmp_path / "index", bar=False)  # the vectors are there
+    with (tmp_path / "base" / file).open("ab") as stream:
+        stream.write(b"\n")
+    with pytest.raises(TypeError):
+        build(model, "name", documents, tmp_path / "index", bar=False)
 
 
 @pytest.mark.parametrize("damage", ["cut", "other shape", "not finite"])
