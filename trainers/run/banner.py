@@ -149,7 +149,7 @@ def batch_lines(trainer: ContrastiveTrainer, sample: Sequence[Mapping[str, Any]]
     packed = ", left out of all but attention and pooling" if step.chunker.packs_up_to else ""
     return [
         line("batch", size),
-        line("negatives", negatives_text(sample, sharing)),
+        line("negatives", negatives_text(trainer.data_collator.as_read(sample), sharing)),
         line("tokens", f"about {quantity(tokens * queries * accumulated)} a step, and {padding:.0%} padding{packed}"),
     ]
 

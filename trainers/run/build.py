@@ -33,7 +33,15 @@ from trainers.run.banner import banner
 from trainers.run.fit import fit_memory
 from trainers.run.losses import loss_of, take_dimensions
 from trainers.run.masked_trainer import masked_trainer
-from trainers.run.preflight import check_dropout, check_negatives, check_packing, check_positions, check_scores, check_texts
+from trainers.run.preflight import (
+    check_dropout,
+    check_held_out,
+    check_negatives,
+    check_packing,
+    check_positions,
+    check_scores,
+    check_texts,
+)
 from trainers.run.recipe import as_the_run_began, continued_recipe, recipe_of, take_recipe
 from trainers.run.together import check_content
 from trainers.run.trainer import ContrastiveOptions, ContrastiveTrainer
@@ -54,14 +62,17 @@ def read_data(config: TrainConfig) -> tuple[TripletRows, TripletRows | None]:
         UserError: they cannot be read, or the run cannot train on them.
     """
     rows = read_triplets(config.data, cache_dir=config.model.cache_dir)
-    check_texts(rows, config.objective.objective)
-    if config.objective.objective != "mntp":
-        training = config.training
+    objective, training = config.objective.objective, config.training
+    check_texts(rows, objective)
+    if objective != "mntp":
         sharing = training.world_size if config.contrastive.negatives_across_processes else 1
         queries = training.per_device_train_batch_size * sharing
-        check_negatives(rows, queries, homogeneous=config.data.batching == "homogeneous")
+        homogeneous = config.data.batching == "homogeneous"
+        check_negatives(rows, queries, homogeneous=homogeneous, own_positive=objective == "simcse")
         check_length(config, rows)
     eval_rows = read_eval_triplets(config.data, cache_dir=config.model.cache_dir)
+    if eval_rows is not None and objective != "mntp":
+        check_held_out(eval_rows, training.per_device_eval_batch_size)
     if config.contrastive.distillation is not None:
         for scored in (rows, eval_rows):
             if scored is not None:

@@ -15,35 +15,65 @@ if TYPE_CHECKING:
 POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")  # ends of modules' names
 
 
-def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool) -> None:
+def check_negatives(rows: TripletRows, queries: int, *, homogeneous: bool, own_positive: bool = False) -> None:
     """Refuse batches of one query whose rows have no negatives: there is nothing to tell the positive from.
 
     Args:
         rows: the triplets.
         queries: of a batch that are compared with each other's documents.
         homogeneous: whether all batches are of one data set.
+        own_positive: whether every query is its own positive (SimCSE), and no other text of its row is read.
     """
+    give = "" if own_positive else "give the rows negatives, "
     for part, share in zip(rows.parts, rows.shares, strict=True):
         largest = min(queries, share.taken) if homogeneous or len(rows.parts) == 1 else queries
-        if largest == 1 and not part.has_negatives():
+        if largest == 1 and (own_positive or not part.has_negatives()):
             raise UserError(
                 f"{part.label}: every batch has one query and no negatives, so its loss is always 0: raise "
-                "--per_device_train_batch_size, give the rows negatives, or mix small data sets with --batching blended"
+                f"--per_device_train_batch_size, {give}or mix small data sets with --batching blended"
             )
 
 
 def check_texts(rows: TripletRows, objective: str) -> None:
-    """Refuse single texts where pairs are meant.
+    """Refuse single texts where pairs are meant, and texts that SimCSE would compare with nothing.
 
     Raises:
         UserError: naming the data set.
     """
     for part in rows.parts:
+        if objective == "simcse" and not part.in_batch:
+            raise UserError(
+                f"{part.label}: --objective simcse tells a text from the other texts of its batch, and in_batch_negatives "
+                "false leaves it alone with itself, so its loss is always 0: leave that out"
+            )
         texts = 0 if part.report is None else part.report.texts
         if objective == "contrastive" and texts:
             raise UserError(
                 f"{part.label}: {texts:,} rows are one text (key 'text') without a positive: give --objective simcse or mntp, "
                 "or rows with query and positive"
+            )
+
+
+def check_held_out(rows: TripletRows, queries: int) -> None:
+    """Refuse evaluation rows whose contrastive loss would say nothing, by which a checkpoint may be chosen.
+
+    Args:
+        rows: of ``--eval_dataset``.
+        queries: of a batch.
+
+    Raises:
+        UserError: rows are single texts, each its own positive; or every query is alone with its positive.
+    """
+    for part in rows.parts:
+        if part.report is not None and part.report.texts:
+            raise UserError(
+                f"--eval_dataset {part.label}: {part.report.texts:,} rows are one text (key 'text') without a positive, and a "
+                "text always finds itself: give rows with query and positive, or --eval_tasks"
+            )
+        if min(queries, len(part)) == 1 and not part.has_negatives():
+            raise UserError(
+                f"--eval_dataset {part.label}: every batch has one query and no negatives, so its loss is always 0: raise "
+                "--per_device_eval_batch_size, or give more rows or negatives"
             )
 
 

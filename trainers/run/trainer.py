@@ -224,10 +224,12 @@ class ContrastiveTrainer(Trainer):
     def held_out(self, rows: TripletRows) -> tuple[float, float]:
         """Return the loss and accuracy of evaluation triplets, computed batch by batch.
 
-        Every process computes the same: each batch's negatives are those of the batch alone.
+        Every process computes the same: each batch's negatives are those of the batch alone. There is no dropout, so pairs are
+        read under SimCSE too: a text would always find itself.
         """
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
-        return evaluation_means(self.contrastive_step, self.model, triplet_loader(rows, plan, self.data_collator, self.args))
+        batches = triplet_loader(rows, plan, self.data_collator.of_pairs(), self.args)
+        return evaluation_means(self.contrastive_step, self.model, batches)
 
     # Checkpoints
 

@@ -73,8 +73,7 @@ class TripletCollator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> TripletBatch:
         """Make one batch; an empty list of rows gives an empty batch."""
-        if self.own_positive:
-            rows = [{**row, "positive": row["query"], "negatives": []} for row in rows]
+        rows = self.as_read(rows)
         queries: list[str] = []
         positives: list[str] = []
         negatives: list[str] = []
@@ -104,6 +103,14 @@ class TripletCollator:
             pooled=joined(query_tokens.pooled, document_tokens.pooled),
             scores=teacher_scores(rows) if self.with_scores else None,
         )
+
+    def as_read(self, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """Return the rows with the texts that are read of them."""
+        return [{**row, "positive": row["query"], "negatives": []} for row in rows] if self.own_positive else rows
+
+    def of_pairs(self) -> TripletCollator:
+        """Return a collator that reads each row's own positive and negatives, as an evaluation does."""
+        return TripletCollator(self.tokenizer, self.recipe, with_scores=self.with_scores)
 
     def _prompt(self, row: dict[str, Any], role: Role) -> str:
         own: str | None = row.get(f"{role}_prompt")
