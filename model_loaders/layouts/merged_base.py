@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,10 @@ def merged_into(base: str | Path) -> tuple[MergedAdapter, ...]:
     return tuple(build(MergedFile, read_json(path), str(path)).merged) if path.is_file() else ()
 
 
-def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = None) -> None:
-    """Write the base LLM of an adapter with the adapter merged into it, whole or not at all.
+def merge_adapter(
+    adapter: Path, target: Path, cache_dir: str | Path | None = None, check: Callable[[Path], None] | None = None
+) -> bool:
+    """Write the base LLM of an adapter with the adapter merged into it, whole and checked or not at all.
 
     Weights that LoRA changes become fp32; others are copied as they are, the language-model head among them. A checkpoint that
     is its own base is copied without what makes it an embedder. A folder that holds this very merge is left as it is.
@@ -61,18 +63,28 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
         adapter: a directory of our layout, whose design has no pooling weights.
         target: folder to write.
         cache_dir: of hub names.
+        check: is called with the folder that was written, before it gets its name; what it raises leaves nothing behind.
+
+    Returns:
+        Whether it was written now.
 
     Raises:
-        UserError: the adapter has a pooling, which would be lost; or LoRA acts on what the files do not hold by its name.
+        UserError: the adapter has a pooling, which would be lost; its base LLM was quantised; or LoRA acts on what the files do
+            not hold by its name.
     """
     manifest = read_manifest(adapter)
     if manifest.pooling is not None:
         raise UserError(f"{adapter} has a trainable pooling, which a merged base would lose: continue it (start: continued)")
+    if manifest.base_model.quantisation:
+        raise UserError(
+            f"{adapter} was trained on a base LLM in {manifest.base_model.quantisation}: LoRA belongs to those rounded "
+            "weights, and merging would add it to others; continue it (start: continued)"
+        )
     directory, _ = open_base(manifest.base_model.name_or_path, cache_dir, revision=manifest.base_model.revision)
     lora, merged = changes_of(adapter, manifest, directory)
     content = MergedFile([*merged_into(directory), merged])
     if (target / MERGED_FILE).is_file() and merged_into(target) == tuple(content.merged):
-        return
+        return False
     maps = {} if lora is None else maps_of(lora, adapter)
     places = places_of(maps, names_in(weight_files(directory)), directory)
     stage = target.with_name(f".{target.name}.partial")
@@ -81,6 +93,8 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
         stage.mkdir(parents=True)
         write_merged(directory, places, COPIED if lora is not None else COPIED_OF_OURS, stage)
         write_json({"merged": [vars(entry) for entry in content.merged]}, stage / MERGED_FILE)
+        if check is not None:
+            check(stage)
         shutil.rmtree(target, ignore_errors=True)
         stage.rename(target)
     except (OSError, SafetensorError) as error:
@@ -91,6 +105,7 @@ def merge_adapter(adapter: Path, target: Path, cache_dir: str | Path | None = No
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+    return True
 
 
 def write_merged(directory: Path, places: Mapping[str, Map], copied: Sequence[str], stage: Path) -> None:

@@ -117,6 +117,11 @@ def check_resumable(checkpoint: Path, identity: RunIdentity, optimizer: str = En
     return checkpoint
 
 
+def evaluations_of(checkpoint: Path) -> list[str]:
+    """Return what the loss of a checkpoint's run was evaluated on (`RunIdentity`); empty where an older version wrote it."""
+    return list(read_seal(checkpoint).get("evaluations", []))
+
+
 def clear_leftovers(output_dir: Path, checkpoint: Path | None) -> None:
     """Remove leftovers that a run does not build on when it goes on: half a checkpoint, the old result, later metrics."""
     step, lines = -1, 0

@@ -6,8 +6,8 @@ It is the last file that is written. A file that is cut, changed or missing is n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,19 @@ class RunIdentity:
         data: hash of its training data; None where a checkpoint's need not be the same, as for the next two.
         start: hash of the adapter that it started from, empty without one.
         dtype: of the base LLM.
+        evaluations: what its loss was evaluated on, in this start and those before: hash of the data, and the batch size that
+            decides the loss.
     """
 
     processes: int = 1
     data: str | None = None
     start: str | None = None
     dtype: str | None = None
+    evaluations: tuple[str, ...] = ()
+
+    def after(self, earlier: Iterable[str]) -> RunIdentity:
+        """Return the identity of a run that goes on, with what was evaluated before."""
+        return replace(self, evaluations=tuple(dict.fromkeys([*earlier, *self.evaluations])))
 
 
 def write_seal(
@@ -61,6 +68,7 @@ def write_seal(
         "sums": sums,
         "start": identity.start,
         "dtype": identity.dtype,
+        "evaluations": list(identity.evaluations),
         "files": entries,
     }
     write_json(content, directory / SEAL_FILE)

@@ -73,6 +73,11 @@ def check_start(stage: Stage, config: TrainConfig, before: TrainConfig) -> None:
             f"{stage.where}: start: merging would lose the trainable pooling of {before.design}, the design of the stage "
             "before: continue it (start: continued)"
         )
+    if stage.start == "merged" and (before.model.load_in_4bit or before.model.load_in_8bit):
+        raise UserError(
+            f"{stage.where}: start: merging would add LoRA to other weights than the rounded ones of the stage before "
+            "(load_in_4bit, load_in_8bit) that it belongs to: continue it (start: continued), or leave the flag out there"
+        )
     if stage.start == "continued" and config.design != before.design:
         raise UserError(
             f"{stage.where}: start: continued keeps the design of the stage before, which is {before.design}, and this stage's "

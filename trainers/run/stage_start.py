@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 
 from common.errors import UserError
 from model_loaders.create import create
+from model_loaders.fingerprints import CEILING, FACTOR, farthest
 from model_loaders.layouts.manifest import read_manifest
 from model_loaders.layouts.merged_base import merge_adapter
 from model_loaders.options import LoadOptions
@@ -20,7 +21,7 @@ from trainers.step.distributed import from_first
 if TYPE_CHECKING:
     from trainers.flags.train_config import TrainConfig
 
-NEAREST = 0.999  # cosine of a probe text's vectors with and without merging
+FARTHEST = 1e-3  # 1 - cosine of a probe text's vectors with and without merging, where rounding explains no more
 
 
 def begin_on_merged(config: TrainConfig) -> None:
@@ -35,23 +36,35 @@ def begin_on_merged(config: TrainConfig) -> None:
 
 
 def merge_and_check(adapter: Path, target: Path, cache_dir: str | None) -> None:
-    """Merge an adapter on this process, and compare the probe texts' vectors once the folder is made."""
+    """Merge an adapter on this process, and compare the probe texts' vectors before the folder gets its name."""
     if not (adapter / "embedder.json").is_file():
         raise UserError(f"{adapter} holds no finished adapter to merge: the stage before has not ended")
-    made = not target.is_dir()
-    merge_adapter(adapter, target, cache_dir)
-    if not made:
-        return
+
+    def check(merged: Path) -> None:
+        check_vectors(merged, adapter, cache_dir)
+
+    if merge_adapter(adapter, target, cache_dir, check):
+        print(f"merged {adapter} into {target}")
+
+
+def check_vectors(merged: Path, adapter: Path, cache_dir: str | None) -> None:
+    """Compare the probe texts' vectors of a merged base LLM with those of the adapter.
+
+    As loading does, it allows a multiple of the rounding noise that the adapter was saved with.
+
+    Raises:
+        UserError: they differ by more.
+    """
     manifest = read_manifest(adapter)
     options = LoadOptions(cache_dir=cache_dir, dtype=manifest.dtype, attn_implementation=manifest.attn_implementation or None)
-    model = create(manifest.design, target, lora=None, recipe=manifest.recipe, options=options).eval()
-    cosines = (model.fingerprints() * np.array(manifest.fingerprints)).sum(axis=1)
-    if not (cosines >= NEAREST).all():
+    model = create(manifest.design, merged, lora=None, recipe=manifest.recipe, options=options).eval()
+    off = farthest(model.fingerprints(), np.asarray(manifest.fingerprints, dtype=np.float32))
+    allowed = min(max(FARTHEST, FACTOR * (manifest.noise or 0.0)), CEILING)
+    if not off <= allowed:  # also true for NaN
         raise UserError(
-            f"{target}: merging {adapter} changed its vectors (cosine {cosines.min():.4f} at the least): this base LLM cannot "
-            "be merged tensor by tensor; continue the adapter instead (start: continued)"
+            f"merging {adapter} changed its vectors (1 - cosine is {off:.2g}, rounding explains {allowed:.2g}): this base LLM "
+            "cannot be merged tensor by tensor; continue the adapter instead (start: continued)"
         )
-    print(f"merged {adapter} into {target}")
 
 
 def forget_run() -> None:

@@ -18,7 +18,7 @@ from common.files import write_json
 from model_loaders.embed_model import EmbedModel
 from trainers.checkpoints.load import check_fits
 from trainers.checkpoints.output_dir import is_finished
-from trainers.checkpoints.resuming import clear_leftovers, find_checkpoint
+from trainers.checkpoints.resuming import clear_leftovers, evaluations_of, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
 from trainers.checkpoints.run_lock import only_run
 from trainers.checkpoints.upload import repository_of, upload
@@ -33,7 +33,7 @@ from trainers.run.stage_start import begin_on_merged, forget_run
 from trainers.run.stopping import Stopped, StopRequest, stop_requests
 from trainers.run.together import check_configuration, start_processes, together
 from trainers.run.trainer import ContrastiveTrainer
-from trainers.scoring.choice import EarlyEnd, EndedEarly, chosen, take_best
+from trainers.scoring.choice import EarlyEnd, EndedEarly, check_compared, chosen, take_best
 from trainers.step.distributed import from_first
 
 
@@ -98,7 +98,9 @@ def ended_before(config: TrainConfig) -> bool:
 def _train(config: TrainConfig, stop: StopRequest) -> None:
     trainer = build_trainer(config)
     output_dir = Path(config.training.output_dir)
+    # Whatever may refuse comes before the first change of the output directory.
     checkpoint = checkpoint_of(trainer, config.training.resume_from_checkpoint)
+    repository = from_first(lambda: repository_of(trainer.model, config))
     if trainer.task_scores is not None:
         trainer.task_scores.check_data(goes_on=checkpoint is not None)
         trainer.task_scores.stop = stop
@@ -108,7 +110,6 @@ def _train(config: TrainConfig, stop: StopRequest) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
         clear_leftovers(output_dir, checkpoint)
         write_json({**config.record(), "chunk_tokens": trainer.options.chunk_tokens}, output_dir / CONFIG_FILE)
-    repository = from_first(lambda: repository_of(trainer.model, config))
     trainer.add_callback(CheckpointCallback(stop, trainer.evaluate))
     if trainer.selection is not None:
         trainer.add_callback(EarlyEnd(trainer.selection))  # after the evaluation that a stopped run has left out
@@ -155,7 +156,26 @@ def checkpoint_of(trainer: ContrastiveTrainer, resume: str | bool | None) -> Pat
     checkpoint = from_first(lambda: find_checkpoint(resume, output_dir, trainer.identity, optimizer=optimizer))
     if checkpoint is not None:
         check_fits(trainer.model, checkpoint)
+        check_end(trainer, checkpoint)
+        earlier = evaluations_of(checkpoint)
+        check_compared(trainer.selection, earlier, trainer.identity.evaluations, checkpoint)
+        trainer.identity = trainer.identity.after(earlier)
     return checkpoint
+
+
+def check_end(trainer: ContrastiveTrainer, checkpoint: Path) -> None:
+    """Refuse to go on from a checkpoint behind the end of the run."""
+    step, limit = TrainerState.load_from_json(str(checkpoint / STATE_FILE)).global_step, limit_of(trainer)
+    if step > limit:
+        raise UserError(
+            f"{checkpoint} is at step {step}, and this run is to have {limit} (--max_steps, --num_train_epochs): nothing is "
+            "taken back. Give a checkpoint of an earlier step and another --output_dir"
+        )
+
+
+def limit_of(trainer: ContrastiveTrainer) -> int:
+    """Return the number of steps that the run is to have."""
+    return int(trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1])
 
 
 def train_from(trainer: ContrastiveTrainer, checkpoint: Path | None) -> tuple[int, dict[str, float]]:
@@ -164,13 +184,7 @@ def train_from(trainer: ContrastiveTrainer, checkpoint: Path | None) -> tuple[in
     A checkpoint of the last step is only loaded: Trainer would train one step more before it looks at the limit.
     """
     if checkpoint is not None:
-        state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
-        limit = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
-        if state.global_step > limit:
-            raise UserError(
-                f"{checkpoint} is at step {state.global_step}, and this run is to have {limit} (--max_steps, "
-                "--num_train_epochs): nothing is taken back. Give a checkpoint of an earlier step and another --output_dir"
-            )
+        state, limit = TrainerState.load_from_json(str(checkpoint / STATE_FILE)), limit_of(trainer)
         if state.global_step == limit:
             trainer.state = state
             trainer._load_from_checkpoint(str(checkpoint))

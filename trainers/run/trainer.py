@@ -121,7 +121,7 @@ class ContrastiveTrainer(Trainer):
             processes=processes,
             packing=packs_texts(self.options.packing, self.args),
         )
-        self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype)
+        self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype, self.evaluations())
         self.metrics = RunningMetrics(dimensions=widths_of(loss))
         self.loss_record = LossRecord()
         self.stage: str | None = None  # directory of a checkpoint while it is being written
@@ -220,6 +220,11 @@ class ContrastiveTrainer(Trainer):
     ) -> dict[str, float]:
         """Compute and log the figures of an evaluation."""
         return evaluate_run(self, self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
+
+    def evaluations(self) -> tuple[str, ...]:
+        """Return what decides the loss of the evaluation rows: their content, and the size of a batch; nothing without any."""
+        size = "" if self.objective == "mntp" else f" in batches of {self.args.per_device_eval_batch_size}"
+        return (f"{self.eval_dataset.content}{size}",) if len(self.eval_dataset) else ()
 
     def held_out(self, rows: TripletRows) -> tuple[float, float]:
         """Return the loss and accuracy of evaluation triplets, computed batch by batch.

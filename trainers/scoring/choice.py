@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,7 @@ from trainers.checkpoints.load import load_checkpoint
 from trainers.checkpoints.run_files import checkpoint_name
 from trainers.checkpoints.seal import damage
 from trainers.monitor.progress import warn
-from trainers.scoring.selection import PREFIX, Evaluated, Log, Selection
+from trainers.scoring.selection import ACCURACY, LOSS, PREFIX, Evaluated, Log, Selection
 from trainers.step.distributed import from_first
 
 if TYPE_CHECKING:
@@ -51,6 +52,27 @@ class EarlyEnd(TrainerCallback):  # type: ignore[misc]
                 f"the run ends after step {state.global_step}: no better {PREFIX}{self.selection.metric} in "
                 f"{self.selection.waited(state.log_history)} evaluations; the best is {best.value:.4f}, of step {best.step}"
             )
+
+
+def check_compared(selection: Selection | None, earlier: Sequence[str], now: Sequence[str], checkpoint: Path) -> None:
+    """Refuse to choose by losses of other held-out rows than those of the run's earlier start.
+
+    Args:
+        selection: the rule; None where nothing is chosen.
+        earlier: what the checkpoint's run was evaluated on (`trainers.checkpoints.seal.RunIdentity`).
+        now: what this start is evaluated on.
+        checkpoint: that the run goes on from.
+
+    Raises:
+        UserError: they differ, and the rule compares them.
+    """
+    if selection is None or selection.metric not in (LOSS, ACCURACY) or set(earlier) <= set(now):
+        return
+    raise UserError(
+        f"{PREFIX}{selection.metric} of {checkpoint} was computed on other data or in other batches, and the best checkpoint "
+        "or an early end cannot be chosen by both: give the --eval_dataset, --max_eval_samples and --per_device_eval_batch_size "
+        "of before, or leave --load_best_model_at_end and --early_stopping_patience out"
+    )
 
 
 class ChosenTrainer(Protocol):

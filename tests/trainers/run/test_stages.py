@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from model_loaders.saving import save
 from tests.contracts.warm import Warm
 from tests.tiny import WORDS, new_model, triplets
 from trainers.flags.command_line import parse
+from trainers.flags.resolve import check_start
+from trainers.flags.stages import Stage
+from trainers.run.stage_start import merge_and_check
 from trainers.train import main
 
 pytestmark = pytest.mark.usefixtures("unplanned")
@@ -155,6 +160,42 @@ def test_a_full_disk_while_merging(base: Path, tmp_path: Path, monkeypatch: pyte
     assert list((tmp_path / "stages").iterdir()) == []
     merge_adapter(tmp_path / "adapter", tmp_path / "stages" / "2-base")
     assert (tmp_path / "stages" / "2-base" / MERGED_FILE).is_file()
+
+
+def test_a_merged_base_that_was_not_checked_is_none(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets its name when its vectors are right, or the next start would take it as it is; rounding noise is allowed."""
+    adapter, target = tmp_path / "adapter", tmp_path / "stages" / "2-base"
+    save(new_model("bidirectional_mean", base), adapter)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr("trainers.run.stage_start.farthest", lambda *_: 5e-3)
+            with pytest.raises(UserError, match=r"changed its vectors \(1 - cosine is 0.005, rounding explains 0.001\)"):
+                merge_and_check(adapter, target, None)
+        assert list(target.parent.iterdir()) == []
+    manifest = json.loads((adapter / "embedder.json").read_text())
+    (adapter / "embedder.json").write_text(json.dumps({**manifest, "noise": 2e-3}))
+    for off, made in ((9e-3, False), (7e-3, True)):
+        with monkeypatch.context() as patch, contextlib.suppress(UserError):
+            patch.setattr("trainers.run.stage_start.farthest", lambda *_, off=off: off)
+            merge_and_check(adapter, target, None)
+        assert target.is_dir() == made
+
+
+def test_lora_of_a_quantised_base_is_not_merged(base: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    save(new_model("bidirectional_mean", base), adapter)
+    manifest = json.loads((adapter / "embedder.json").read_text())
+    manifest["base_model"]["quantisation"] = "4bit"
+    (adapter / "embedder.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="on a base LLM in 4bit: LoRA belongs to those rounded weights"):
+        merge_adapter(adapter, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+    config = parse(argv_of(base, files, tmp_path / "run"))
+    before = replace(config.before[0], model=replace(config.before[0].model, load_in_4bit=True))
+    stage = Stage({}, {}, "", None, "stage 2", "merged")
+    check_start(stage, config.before[1], config.before[0])
+    with pytest.raises(UserError, match="stage 2: start: merging would add LoRA to other weights"):
+        check_start(stage, config.before[1], before)
 
 
 def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainers.checkpoints.tools import evaluated_steps, metrics, weights
+from tests.trainers.checkpoints.tools import contents, evaluated_steps, metrics, weights
 from tests.trainers.conftest import Command
 from trainers.checkpoints.run_files import checkpoints
 from trainers.run.trainer import ContrastiveTrainer
@@ -101,6 +101,23 @@ def test_a_run_that_goes_on_knows_its_best_and_its_patience(
     assert main(scripted(output, **flags), design="model3") == 0
     assert metrics(output) == metrics(tmp_path / "whole") and weights(output) == weights(tmp_path / "whole")
     assert result_of(output)["best"] == result_of(tmp_path / "whole")["best"]
+
+
+def test_losses_of_other_evaluations_are_not_compared(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another batch or other rows change every loss; a run that chose nothing meanwhile has them in its log."""
+    output = tmp_path / "run"
+    assert main(scripted(output, max_steps=2), design="model3") == 0
+    before = contents(output)
+    for changes in ({"per_device_eval_batch_size": 3}, {"max_eval_samples": 4}):
+        assert main(scripted(output, max_steps=3, **changes), design="model3") == 1
+        assert "was computed on other data or in other batches" in capsys.readouterr().err
+        assert contents(output) == before
+    plain = {"load_best_model_at_end": "false", "save_total_limit": 9}
+    assert main(scripted(output, max_steps=3, max_eval_samples=4, **plain), design="model3") == 0
+    assert main(scripted(output, max_steps=4), design="model3") == 1
+    assert main(scripted(output, max_steps=4, **plain), design="model3") == 0
 
 
 @pytest.mark.slow
