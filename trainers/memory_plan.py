@@ -43,11 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, rest = parser.parse_known_args(argv)
     config = parse([*rest, "--output_dir", tempfile.gettempdir()], needs_data=False)
 
-    from trainers.memory.plan_config import model_of, plan_config  # after --help and errors in flags: imports torch
+    # After --help and errors in flags: these import torch.
+    from trainers.memory.plan_config import check_planned, model_of, plan_config
     from trainers.monitor.surprises import parameters_of, surprises
     from trainers.run.losses import loss_of
 
+    if config.objective.objective == "simcse":
+        own.negatives = 0
     try:
+        check_planned(config)
         model, loss = model_of(config), loss_of(config.contrastive)
         plan = plan_config(config, loss, negatives=own.negatives, processes=own.processes, model=model)
     except UserError as error:

@@ -29,6 +29,7 @@ class LoadedDataSet:
         rows: an Arrow data set with the columns of `triplets.read`, or a list of such rows.
         label: its short name.
         taken: number of its rows that an epoch takes; None for all of them, once.
+        weight: its part of an epoch beside the other data sets' weights, which ``taken`` was made of; None where it was not.
         query_prompt: of its queries; None for the run's.
         document_prompt: of its positives and negatives; None for the run's.
         in_batch: whether documents of other rows are negatives of its queries.
@@ -46,6 +47,7 @@ class LoadedDataSet:
     negatives: tuple[int, ...] = ()
     content: str = ""
     report: ReadReport | None = None
+    weight: float | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -117,10 +117,6 @@ def _put_together(described: Sequence[DataSet], prepared: Sequence[PreparedData]
     sizes = [len(loaded.rows) for loaded in prepared]
     parts = []
     for data_set, loaded, taken in zip(described, prepared, _rows_an_epoch(described, sizes), strict=True):
-        if taken == 0:
-            raise UserError(
-                f"{data_set.label}: its weight of {data_set.weight} is less than one of an epoch's {sum(sizes)} rows; raise it"
-            )
         parts.append(_loaded(data_set, loaded, taken))
     return TripletRows(parts)
 
@@ -128,8 +124,25 @@ def _put_together(described: Sequence[DataSet], prepared: Sequence[PreparedData]
 def _rows_an_epoch(described: Sequence[DataSet], sizes: Sequence[int]) -> list[int]:
     """Return the number of rows that an epoch takes of each data set, by weights or repeats."""
     if any(data_set.weight is not None for data_set in described):
-        return apportion(sum(sizes), [data_set.weight or 0.0 for data_set in described])
+        return rows_by_weight(sizes, [(data_set.label, data_set.weight or 0.0) for data_set in described])
     return [repeated(size, data_set.repeat or 1.0) for data_set, size in zip(described, sizes, strict=True)]
+
+
+def rows_by_weight(sizes: Sequence[int], weights: Sequence[tuple[str, float]]) -> list[int]:
+    """Return the rows that an epoch takes of each data set: it is as long as all of them together.
+
+    Args:
+        sizes: rows of each data set.
+        weights: label and weight of each.
+
+    Raises:
+        UserError: a data set would have no row.
+    """
+    rows = apportion(sum(sizes), [weight for _, weight in weights])
+    for (label, weight), taken in zip(weights, rows, strict=True):
+        if taken == 0:
+            raise UserError(f"{label}: its weight of {weight} is less than one of an epoch's {sum(sizes)} rows; raise it")
+    return rows
 
 
 def _loaded(data_set: DataSet, prepared: PreparedData, taken: int) -> LoadedDataSet:
@@ -143,4 +156,5 @@ def _loaded(data_set: DataSet, prepared: PreparedData, taken: int) -> LoadedData
         negatives=tuple(prepared.report.negatives),
         report=prepared.report,
         content=prepared.content,
+        weight=data_set.weight,
     )

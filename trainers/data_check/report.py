@@ -25,6 +25,7 @@ from trainers.flags.read_flags import read_flags
 from trainers.flags.resolve import group_of
 from trainers.flags.stages import STAGES_FOLDER, read_stages
 from trainers.flags.training_arguments import inherited_flags
+from trainers.masked.packing import packed_rows
 from trainers.run.recipe import continued_recipe, recipe_of
 from triplets.arguments import DataArguments, mixing
 from triplets.batch_plan import BatchPlan
@@ -47,6 +48,7 @@ class DataCheck:
         data: training data.
         model: prompts, and the base LLM or adapter whose tokenizer counts tokens.
         explicit: names of the flags that are set.
+        objective: of the run.
         batch_size: of one process; this and the rest decide the batches of the run.
     """
 
@@ -54,6 +56,7 @@ class DataCheck:
     data: DataArguments
     model: ModelArguments
     explicit: frozenset[str]
+    objective: str
     batch_size: int
     accumulation: int
     seed: int
@@ -117,6 +120,7 @@ def check_of(values: dict[str, Any], flags: Mapping[str, Flag]) -> DataCheck:
         group_of(DataArguments, values),
         group_of(ModelArguments, values),
         frozenset(values),
+        objective=value_of("objective"),
         batch_size=value_of("per_device_train_batch_size"),
         accumulation=int(value_of("gradient_accumulation_steps")),
         seed=value_of("seed") if data_seed is None else data_seed,
@@ -134,6 +138,7 @@ def data_report(check: DataCheck) -> dict[str, Any]:
     data = read_for_check(check.data, cache_dir=check.model.cache_dir)
     rows = data.rows
     counts = scan.scan(rows)
+    batched = rows_of_batches(check, rows, tokenizer, recipe)
     overlaps = []
     problems = list(data.problems)
     if against:
@@ -147,27 +152,42 @@ def data_report(check: DataCheck) -> dict[str, Any]:
     if data.evaluation is not None:
         evaluation = [reading(part) for part in data.evaluation.parts]
     report: dict[str, Any] = {
-        "data sets": data_set_entries(check, data, counts, tokenizer, recipe),
+        "data sets": data_set_entries(check, data, batched or rows, counts, tokenizer, recipe),
         "evaluation": evaluation,
         "problems": problems,
         "repetitions": scan.repetitions(counts, rows, own.examples),
         "overlap": overlaps,
-        **seen_report(check, rows),
+        **({"batches": None, "seen": []} if batched is None else seen_report(check, batched)),
     }
     if tokenizer is not None:
         report["longest"] = {"query": recipe.length("query"), "document": recipe.length("document")}
     return report
 
 
+def rows_of_batches(check: DataCheck, rows: TripletRows, tokenizer: TextTokenizer | None, recipe: Recipe) -> TripletRows | None:
+    """Return the rows that batches are made of.
+
+    With ``--objective mntp`` they are packed ones, which need a tokenizer; None without it.
+    """
+    if check.objective != "mntp":
+        return rows
+    return None if tokenizer is None else packed_rows(rows, tokenizer, recipe.length("document"))
+
+
 def data_set_entries(
-    check: DataCheck, data: CheckedData, counts: scan.Scan, tokenizer: TextTokenizer | None, recipe: Recipe
+    check: DataCheck,
+    data: CheckedData,
+    batched: TripletRows,
+    counts: scan.Scan,
+    tokenizer: TextTokenizer | None,
+    recipe: Recipe,
 ) -> list[dict[str, Any]]:
-    """Return the findings about each data set alone."""
+    """Return the findings about each data set alone; an epoch is one of the rows that batches are made of."""
     sets, rows = data.data_sets, data.rows
-    shares = declared_shares(sets, rows)
-    total = sum(share.taken for share in rows.shares)
+    shares = declared_shares(sets, batched)
+    total = sum(share.taken for share in batched.shares)
     entries = []
-    for number, (data_set, part, share) in enumerate(zip(sets, rows.parts, rows.shares, strict=True)):
+    for number, (data_set, part, share) in enumerate(zip(sets, rows.parts, batched.shares, strict=True)):
         characters = {role: lengths.summary() for role, lengths in counts.characters[number].items()}
         entry: dict[str, Any] = {
             **reading(part),

@@ -14,6 +14,7 @@ from common.errors import UserError
 from model_loaders.text.tokenizer import TextTokenizer
 from triplets.batch_plan import repeated
 from triplets.dataset import LoadedDataSet, TripletRows
+from triplets.read import rows_by_weight
 
 AT_ONCE = 1000  # rows of the data that are tokenised together
 
@@ -42,21 +43,36 @@ class PackedTokens:
 def packed_rows(rows: TripletRows, tokenizer: TextTokenizer, length: int) -> TripletRows:
     """Return the texts of all data sets as rows of ``length`` tokens; each data set keeps its part of an epoch.
 
+    Weights divide an epoch's packed rows, so that long texts have no more of it than short ones. Otherwise a data set's rows
+    are repeated as often as its texts were.
+
     Every text begins with the special tokens that the tokenizer itself puts there (BOS), and has no end token. The last
     tokens of a data set, fewer than a row, are left out.
 
     Raises:
-        UserError: a data set does not fill a row.
+        UserError: a data set does not fill a row, or has less than a row of an epoch.
     """
     parts: list[LoadedDataSet] = []
     first = 0
     for part in rows.parts:
         packed = pack(part, tokenizer, length, first)
         taken = None if part.taken is None else repeated(len(packed), part.taken / len(part))
-        content = hashlib.blake2b(f"{part.content} packed {length} {tokenizer.digest}".encode(), digest_size=16).hexdigest()
+        facts = f"{part.content} packed {length} {tokenizer.digest}"
+        content = hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
         parts.append(replace(part, rows=packed, taken=taken, content=content))  # type: ignore[arg-type]
         first += len(packed)
-    return TripletRows(parts)
+    return TripletRows(weighted(parts))
+
+
+def weighted(parts: list[LoadedDataSet]) -> list[LoadedDataSet]:
+    """Return packed data sets with the rows that an epoch takes by their weights; as they are without weights.
+
+    Their content holds that: a run that an older version began by the shares of texts does not go on with other ones.
+    """
+    if all(part.weight is None for part in parts):
+        return parts
+    taken = rows_by_weight([len(part) for part in parts], [(part.label, part.weight or 0.0) for part in parts])
+    return [replace(part, taken=rows, content=f"{part.content} {rows}") for part, rows in zip(parts, taken, strict=True)]
 
 
 def pack(part: LoadedDataSet, tokenizer: TextTokenizer, length: int, first: int) -> PackedTokens:

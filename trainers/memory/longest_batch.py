@@ -30,7 +30,8 @@ def longest_batch(rows: TripletRows, collator: TripletCollator | TokenRowCollato
         return collator(rows.__getitems__(range(min(count, len(rows)))))
     query_cap = CHARACTERS * collator.recipe.length("query")
     document_cap = CHARACTERS * collator.recipe.length("document")
-    blocks = [block for part in rows.parts for block in characters(part, query_cap, document_cap)]
+    own = collator.own_positive
+    blocks = [block for part in rows.parts for block in characters(part, query_cap, document_cap, own_positive=own)]
     lengths = np.concatenate(blocks)
     most = min(count + CANDIDATES, len(lengths))
     candidates = np.sort(np.argpartition(-lengths, most - 1)[:most])
@@ -40,13 +41,18 @@ def longest_batch(rows: TripletRows, collator: TripletCollator | TokenRowCollato
     return collator([fetched[index] for index in longest])
 
 
-def characters(part: LoadedDataSet, query_cap: int, document_cap: int) -> Iterator[np.ndarray]:
-    """Yield the number of characters of each row's texts, each counted up to its cap, in blocks of rows."""
+def characters(part: LoadedDataSet, query_cap: int, document_cap: int, *, own_positive: bool) -> Iterator[np.ndarray]:
+    """Yield the number of characters of each row's texts that are read, each counted up to its cap, in blocks of rows."""
     if isinstance(part.rows, list):
-        yield np.array([row_characters(row, query_cap, document_cap) for row in part.rows], dtype=np.int64)
+        rows = [{**row, "positive": row["query"], "negatives": []} for row in part.rows] if own_positive else part.rows
+        yield np.array([row_characters(row, query_cap, document_cap) for row in rows], dtype=np.int64)
         return
     for table in part.rows.with_format("arrow").iter(batch_size=100_000):
-        query = np.minimum(pc.utf8_length(table.column("query")).to_numpy(), query_cap)
+        lengths = pc.utf8_length(table.column("query")).to_numpy()
+        query = np.minimum(lengths, query_cap)
+        if own_positive:
+            yield query + np.minimum(lengths, document_cap)
+            continue
         positive = np.minimum(pc.utf8_length(table.column("positive")).to_numpy(), document_cap)
         negatives = pyarrow.concat_arrays(table.column("negatives").chunks) if table.num_rows else pyarrow.array([])
         owners = pc.list_parent_indices(negatives).to_numpy(zero_copy_only=False).astype(np.int64)

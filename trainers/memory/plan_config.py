@@ -24,7 +24,7 @@ from model_loaders.layouts.manifest import BaseModel
 from model_loaders.text.recipe import Recipe
 from trainers.flags.lora import lora_options
 from trainers.memory.placeholders import PadOnlyTokenizer, batch_of_lengths
-from trainers.memory.plan import MemoryPlan, checkpoints_activations, plan_step
+from trainers.memory.plan import MemoryPlan, autocast_dtype, checkpoints_activations, plan_step
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import SingleProcessEngine
 from trainers.step.gather import ProcessGroup
@@ -91,6 +91,15 @@ def base_config(name: str, cache_dir: str | None) -> PretrainedConfig:
     return text_config(read_config(name, cache_dir))  # type: ignore[no-any-return]
 
 
+def check_planned(config: TrainConfig) -> None:
+    """Refuse a run whose step this is not a plan of."""
+    if config.objective.objective == "mntp":
+        raise UserError(
+            "a plan without data is one of a contrastive step, and --objective mntp has another one: the training command with "
+            "--dry_run plans and measures it"
+        )
+
+
 def plan_config(
     config: TrainConfig, loss: VectorLoss | None = None, *, negatives: int, processes: int, model: EmbedModel | None = None
 ) -> MemoryPlan:
@@ -99,11 +108,17 @@ def plan_config(
     Args:
         config: of the run.
         loss: of the run; None for the contrastive one with its defaults.
-        negatives: of each query.
+        negatives: of each query; SimCSE reads none.
         processes: that share a batch.
         model: of the run, where it was built (`model_of`) before.
+
+    Raises:
+        UserError: a run of masked prediction, whose step reads packed rows.
     """
+    check_planned(config)
     training, contrastive = config.training, config.contrastive
+    if config.objective.objective == "simcse":
+        negatives = 0
     model = model or model_of(config)
     step = ContrastiveStep.of(
         model,
@@ -119,7 +134,7 @@ def plan_config(
             step,
             batch_of_lengths(model.recipe, training.per_device_train_batch_size, negatives),
             optimizer=str(getattr(training.optim, "value", training.optim)),
-            autocast=torch.bfloat16 if training.bf16 else None,
+            autocast=autocast_dtype(training),
             checkpointing=checkpoints_activations(training),
             accumulating=training.gradient_accumulation_steps > 1,
         )

@@ -33,15 +33,19 @@ def out_of_memory(
     return (
         f"step {number} does not fit the memory of the device: {len(batch)} texts of {sum(lengths):,} tokens, the longest "
         f"{max(lengths):,}, {kept:,} tokens with padding kept at once ({first_line(error)}). In this order: "
-        f"{advice}. --dry_run tries the longest batch beforehand."
+        f"{advice}. --dry_run tries the longest batch beforehand. A run with checkpoints goes on only as it was: begin a new "
+        "one in another --output_dir, from the weights of its last checkpoint with --peft_model_name_or_path."
     )
 
 
 def kept_tokens(lengths: Sequence[int], step: ContrastiveStep) -> int:
-    """Return the padded tokens whose graph is kept at once: the whole batch's, or with gradient caching its largest chunk's."""
+    """Return the padded tokens whose graph is kept at once.
+
+    Those of the whole batch; of the largest chunk with gradient caching, and where each chunk's graph is freed before the next.
+    """
     groups = step.groups(lengths)
     sizes = padded_sizes(lengths, groups)
-    return max(sizes) if step.chunker.needs_caching(lengths, groups) else sum(sizes)
+    return max(sizes) if step.frees_each_chunk or step.chunker.needs_caching(lengths, groups) else sum(sizes)
 
 
 def remedies(batch: TripletBatch, *, step: ContrastiveStep, args: TrainingArguments) -> list[str]:

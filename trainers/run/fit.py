@@ -11,9 +11,8 @@ from common.errors import UserError
 from common.words import gigabytes
 from trainers.memory.free import free_memory
 from trainers.memory.plan import MemoryPlan, PlannableTrainer, plan_or_reason, plan_training
-from trainers.monitor.out_of_memory import remedies
+from trainers.monitor.out_of_memory import kept_tokens, remedies
 from trainers.step.batch import TripletBatch
-from trainers.step.chunks import padded_sizes
 from trainers.step.distributed import from_first, several
 
 if TYPE_CHECKING:
@@ -85,15 +84,15 @@ def choose(trainer: FittedTrainer, batch: TripletBatch, free: int | None, *, aut
 def largest_chunk(trainer: FittedTrainer, batch: TripletBatch, whole: MemoryPlan, room: float) -> tuple[int, MemoryPlan]:
     """Return about the largest chunk whose plan has room, and its plan; the smallest one where none has.
 
-    Memory grows nearly in proportion to a chunk's tokens, so the first try lies on a line between the whole batch and the
-    smallest chunk.
+    Memory grows nearly in proportion to a chunk's tokens, so the first try lies on a line between what is kept without
+    the flag and the smallest chunk.
     """
     lengths = [len(ids) for ids in batch.ids]
-    padded = sum(padded_sizes(lengths, trainer.contrastive_step.groups(lengths)))
+    kept = kept_tokens(lengths, trainer.contrastive_step)
     smallest = max(SMALLEST, *lengths)
     least = plan_chunk(trainer, batch, smallest)
     share = (room - least.above_model) / max(1, whole.above_model - least.above_model)
-    tokens = int(smallest + min(share, 1.0) * (padded - smallest)) // SMALLEST * SMALLEST
+    tokens = int(smallest + min(share, 1.0) * (kept - smallest)) // SMALLEST * SMALLEST
     for _ in range(TRIES):
         if tokens <= smallest:
             break

@@ -69,7 +69,8 @@ def masked_trainer(
         eval_rows: to evaluate the loss on, not packed.
         start: hash of the adapter that the run starts from, empty without one.
     """
-    training, length, base = config.training, config.data.max_seq_length, model.base_model
+    # The recipe's length: that of the adapter which the run goes on from, unless a flag says another one.
+    training, length, base = config.training, model.recipe.length("document"), model.base_model
     directory, _ = open_base(base.name_or_path, config.model.cache_dir, revision=base.revision)
     masked = MaskedTokenModel(model, load_head(directory, model.backbone))
     trainer = MaskedTokensTrainer(

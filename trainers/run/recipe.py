@@ -15,7 +15,7 @@ from model_loaders.text.template import parts
 from model_loaders.text.tokenizer import TextTokenizer
 from trainers.checkpoints.run_files import CONFIG_FILE
 from trainers.flags.arguments import ModelArguments
-from triplets.arguments import DataArguments
+from triplets.arguments import DataArguments, data_sets
 
 if TYPE_CHECKING:
     from trainers.flags.train_config import TrainConfig
@@ -65,13 +65,17 @@ def continued_recipe(adapter: Recipe, model: ModelArguments, data: DataArguments
 
 
 def changed(recipe: Recipe, model: ModelArguments, data: DataArguments, flags: Collection[str]) -> Recipe:
-    """Return a recipe with the values of some flags; a prompt with words behind the text is never cut, unless they say so."""
+    """Return a recipe with the values of some flags; a prompt with words behind the text is never cut, unless they say so.
+
+    That holds for the prompts of single data sets too.
+    """
     values: dict[str, Any] = {}
     for flag in flags:
         value = getattr(data if flag in LENGTHS else model, flag)
         if value is not None or flag in LENGTHS:
             values[RECIPE_FIELDS[flag]] = value
     prompts = [values.get(name, "") for name in (*PROMPTS, "prompt_template")]
+    prompts += [getattr(data_set, name) or "" for data_set in data_sets(data) for name in PROMPTS]
     if "truncation" not in values and any(has_words_behind(prompt) for prompt in prompts):
         values["truncation"] = "text"
     return dataclasses.replace(recipe, **values)

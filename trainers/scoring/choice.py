@@ -70,8 +70,8 @@ def check_compared(selection: Selection | None, earlier: Sequence[str], now: Seq
         return
     raise UserError(
         f"{PREFIX}{selection.metric} of {checkpoint} was computed on other data or in other batches, and the best checkpoint "
-        "or an early end cannot be chosen by both: give the --eval_dataset, --max_eval_samples and --per_device_eval_batch_size "
-        "of before, or leave --load_best_model_at_end and --early_stopping_patience out"
+        "or an early end cannot be chosen by both: give the --eval_dataset, --max_eval_samples and "
+        "--per_device_eval_batch_size of before, or leave --load_best_model_at_end and --early_stopping_patience out"
     )
 
 

@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
 
 from model_loaders.text.named import named_recipe
 from tests.tiny import LORA, ROOT, new_model, triplets
+from trainers.flags.command_line import parse
+from trainers.masked.step import MaskedTokensStep
 from trainers.memory.live_bytes import LiveBytes
 from trainers.memory.longest_batch import longest_batch
 from trainers.memory.placeholders import chunks_at_peak
 from trainers.memory.plan import optimizer_values, packs_texts, plan_step, plan_training
+from trainers.memory.plan_config import plan_config
 from trainers.memory_plan import main
-from trainers.monitor.out_of_memory import out_of_memory
+from trainers.monitor.out_of_memory import kept_tokens, out_of_memory
 from trainers.run.trainer import ContrastiveTrainer
 from trainers.step.batch import TripletCollator
 from trainers.step.chunks import Chunker, Grouping
@@ -153,8 +157,6 @@ def test_what_adds_to_a_plan(base: Path) -> None:
 
 
 def test_the_longest_batch_is_that_of_most_tokens(base: Path) -> None:
-    from datasets import Dataset
-
     model = new_model("model1", base)
     collator = TripletCollator(model.tokenizer, model.recipe)
     data = triplets(30, negatives=2)
@@ -164,6 +166,30 @@ def test_the_longest_batch_is_that_of_most_tokens(base: Path) -> None:
         batch = longest_batch(TripletRows.of(rows), collator, 2)
         assert batch.texts == [data[7]["query"], data[21]["query"]]
     assert longest_batch(TripletRows.of(data), collator, 99).queries == 30
+    data[3]["query"] = "word3 " * 20
+    for rows in (data, Dataset.from_list(data)):  # SimCSE reads the queries alone
+        own = longest_batch(TripletRows.of(rows), TripletCollator(model.tokenizer, model.recipe, own_positive=True), 1)
+        assert own.texts == [data[3]["query"]]
+
+
+def test_rows_that_only_others_read_are_no_candidates(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many rows those of most characters are tokenised: of SimCSE's, by their queries."""
+    monkeypatch.setattr("trainers.memory.longest_batch.CANDIDATES", 0)
+    model = new_model("model1", base)
+    data = triplets(30)
+    data[7]["negatives"], data[3]["query"] = ["word1 " * 40], "word3 " * 20
+    collator = TripletCollator(model.tokenizer, model.recipe, own_positive=True)
+    for rows in (data, Dataset.from_list(data)):
+        assert longest_batch(TripletRows.of(rows), collator, 1).texts == [data[3]["query"]]
+
+
+def test_chunks_that_are_freed_are_not_added_up(base: Path) -> None:
+    """Masked prediction keeps one chunk, so half of it is the first advice, not half of the batch."""
+    model = new_model("bidirectional_mean", base)
+    chunker = Chunker(model.tokenizer, grouping=Grouping(64, overhead=0))
+    lengths = [16] * 40
+    assert kept_tokens(lengths, MaskedTokensStep(chunker, SingleProcessEngine())) == 64
+    assert kept_tokens(lengths, ContrastiveStep(chunker, SingleProcessEngine())) == 640
 
 
 def test_a_plan_from_a_config_alone(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,6 +232,22 @@ def test_running_out_of_memory_says_what_to_turn(
     assert "step 1 does not fit the memory of the device: 12 texts of" in told
     assert told.split("In this order: ")[1].startswith(first)
     assert "--per_device_train_batch_size 2, which means fewer negatives" in told
+    assert "goes on only as it was: begin a new one in another --output_dir" in told
+
+
+def test_a_plan_follows_the_objective_and_the_precision(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["--design", "bidirectional_mean", "--model_name_or_path", str(base), "--use_cpu", "--max_seq_length", "16"]
+    assert main([*argv, "--objective", "mntp"]) == 1
+    assert "--objective mntp has another one: the training command with --dry_run" in capsys.readouterr().err
+    taken: list[Any] = []
+    monkeypatch.setattr("trainers.memory.plan_config.plan_step", lambda _, __, batch, **options: taken.append((batch, options)))
+    config = parse([*argv, "--objective", "simcse", "--output_dir", "run"], needs_data=False)
+    config.training.fp16 = True
+    plan_config(config, negatives=5, processes=1)
+    (batch, options), queries = taken[0], config.training.per_device_train_batch_size
+    assert len(batch.ids) == 2 * queries and options["autocast"] is torch.float16
 
 
 def test_running_out_of_memory_with_an_empty_share(base: Path) -> None:

@@ -181,6 +181,20 @@ def test_declared_and_real_shares(check: Any, tmp_path: Path) -> None:
     assert blended["batches"]["of one data set"] == 0
 
 
+def test_batches_of_masked_prediction_are_packed_rows(check: Any, base: Path, tmp_path: Path) -> None:
+    """Their number needs a tokenizer; without one nothing is said of batches."""
+    for name, words, count in (("long", 31, 10), ("short", 3, 30)):
+        write(tmp_path / f"{name}.jsonl", [{"text": "word1 " * words}] * count)
+    mix = tmp_path / "mix.yaml"
+    mix.write_text("- name: long.jsonl\n  weight: 1\n- name: short.jsonl\n  weight: 1\n")
+    words = ["--dataset_config", mix, "--objective", "mntp", "--max_seq_length", "8", "--per_device_train_batch_size", "4"]
+    report = check(*words, "--model_name_or_path", base)
+    assert [one["rows an epoch"] for one in report["data sets"]] == [28, 27]  # of 40 and 15 packed rows
+    assert report["batches"]["batches an epoch"] == report["seen"][0]["steps"] // 3 == 14  # three epochs
+    assert report["seen"][0]["data sets"][1]["queries"] == 81
+    assert check(*words)["batches"] is None and "counted with --model_name_or_path" in check.text
+
+
 def test_report_on_a_run(check: Any, command: Command, finished_copy: Path) -> None:
     (finished_copy / "checkpoint-4" / SEAL_FILE).unlink()  # damaged: the run would go on from the one before
     report = check("--run", finished_copy)

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 import model_loaders
+from common.errors import UserError
 from tests.contracts.warm import Warm
-from tests.tiny import WORDS
+from tests.tiny import WORDS, new_model
 from tests.trainers.checkpoints.tools import metrics
 from trainers.flags.command_line import parse
+from trainers.masked.packing import packed_rows
 from trainers.run.build import build_trainer
 from trainers.train import main
+from triplets.dataset import LoadedDataSet, TripletRows
 
 pytestmark = pytest.mark.usefixtures("unplanned")
 
@@ -80,6 +83,38 @@ def test_goes_on_to_the_same_weights(run: Path, tmp_path: Path) -> None:
     argv = argv_of(record["model_name_or_path"], record["dataset_name"], killed, eval_dataset=record["eval_dataset"])
     assert main([*argv, "--eval_steps", "1", "--resume_from_checkpoint", "true"], objective="mntp") == 0
     assert lora(killed) == lora(run) and metrics(killed) == metrics(run)
+
+
+def test_rows_are_as_long_as_the_adapters_texts(run: Path, base: Path, texts: Path, tmp_path: Path) -> None:
+    """Unless a flag says another length."""
+    argv = argv_of(base, texts, tmp_path / "next", peft_model_name_or_path=run)
+    for name in ("--lora_dropout", "--max_seq_length"):
+        place = argv.index(name)
+        argv = argv[:place] + argv[place + 2 :]
+    for more, length in (([], 16), (["--max_seq_length", "12"], 12)):
+        trainer = build_trainer(parse([*argv, *more], objective="mntp"))
+        assert {len(row["ids"]) for row in trainer.train_dataset.sample(5)} == {length}
+        assert trainer.model.recipe.length("document") == length
+
+
+def test_weights_are_shares_of_packed_rows(base: Path) -> None:
+    """Ten long texts fill more rows than thirty short ones; by weights both have half of an epoch all the same."""
+    tokenizer = new_model("bidirectional_mean", base).tokenizer
+
+    def data_set(label: str, words: int, count: int, **epoch: Any) -> LoadedDataSet:
+        text = " ".join(WORDS[:words])
+        return LoadedDataSet([{"query": text, "positive": text, "negatives": []}] * count, label, content=label, **epoch)
+
+    by_weight = [data_set("long", 31, 10, taken=20, weight=1.0), data_set("short", 3, 30, taken=20, weight=1.0)]
+    packed = packed_rows(TripletRows(by_weight), tokenizer, 8)
+    assert [(share.rows, share.taken) for share in packed.shares] == [(40, 28), (15, 27)]
+    repeated = packed_rows(TripletRows([data_set("long", 31, 10), data_set("short", 3, 30, taken=60)]), tokenizer, 8)
+    assert [share.taken for share in repeated.shares] == [40, 30]
+    contents = [[part.content for part in rows.parts] for rows in (packed, repeated)]
+    assert contents[0][0] != contents[1][0]
+    few = [data_set("long", 31, 10, taken=39, weight=1.0), data_set("short", 3, 30, taken=1, weight=0.001)]
+    with pytest.raises(UserError, match=r"short: its weight of 0.001 is less than one of an epoch's 55 rows"):
+        packed_rows(TripletRows(few), tokenizer, 8)
 
 
 def test_a_contrastive_run_goes_on_from_it(run: Path, base: Path, texts: Path, tmp_path: Path) -> None:

@@ -43,6 +43,18 @@ def test_plain_flags_give_the_recipe_that_they_gave(base: Path, tmp_path: Path) 
     assert recipe_of_run(base, tmp_path, "--query_prompt", "is {text} it").truncation == "text"
 
 
+def test_a_data_sets_words_behind_the_text_are_not_cut(base: Path, tmp_path: Path) -> None:
+    mix = tmp_path / "mix.yaml"
+    argv = arguments(base, tmp_path, "--dataset_config", str(mix))
+    place = argv.index("--dataset_name")
+    argv = argv[:place] + argv[place + 2 :]
+    for prompt, truncation in (("is {text} it", "text"), ("q: ", None)):
+        mix.write_text(json.dumps([{"name": str(tmp_path / "rows.jsonl"), "document_prompt": prompt}]))
+        assert build_model(parse(argv, design="model1")).recipe.truncation == truncation
+    mix.write_text(json.dumps([{"name": str(tmp_path / "rows.jsonl"), "query_prompt": "is {text} it"}]))
+    assert build_model(parse([*argv, "--truncation", "right"], design="model1")).recipe.truncation == "right"
+
+
 def test_an_older_run_goes_on_with_its_truncation(base: Path, tmp_path: Path) -> None:
     words = ["--query_prompt", "is {text} it", "--resume_from_checkpoint", "true"]
     config = parse(arguments(base, tmp_path, *words), design="model1")
