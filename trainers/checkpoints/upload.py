@@ -26,8 +26,7 @@ def repository_of(model: EmbedModel, config: TrainConfig) -> str:
     if not hub.push_to_hub:
         return ""
     base_of(model.base_model.name_or_path, hub.hub_base_name or "", "--hub_base_name")
-    name = hub.hub_model_id or Path(config.training.output_dir).resolve().name
-    return make_repository(name, private=hub.hub_private_repo)
+    return make_repository(name_of(config), private=hub.hub_private_repo)
 
 
 def upload(model: EmbedModel, output_dir: Path, repository: str, hub: HubArguments) -> None:
@@ -47,9 +46,18 @@ def upload(model: EmbedModel, output_dir: Path, repository: str, hub: HubArgumen
             print_files(folder)
             print(f"sent: {send(folder, repository, private=hub.hub_private_repo)}")
     except UserError as error:
-        words = ["python", "-m", "model_loaders.push", str(output_dir), repository]
-        words += ["--base_name", base_name] if base_name else []
-        words += ["--private"] if hub.hub_private_repo else []
-        raise UserError(
-            f"the adapter is whole in {output_dir}, and was not sent: {error} Send it: {shlex.join(words)}"
-        ) from error
+        command = push_command(output_dir, repository, hub)
+        raise UserError(f"the adapter is whole in {output_dir}, and was not sent: {error} Send it: {command}") from error
+
+
+def push_command(output_dir: Path, repository: str, hub: HubArguments) -> str:
+    """Return the command that sends a finished adapter."""
+    words = ["python", "-m", "model_loaders.push", str(output_dir), repository]
+    words += ["--base_name", hub.hub_base_name] if hub.hub_base_name else []
+    words += ["--private"] if hub.hub_private_repo else []
+    return shlex.join(words)
+
+
+def name_of(config: TrainConfig) -> str:
+    """Return the name of a run's repository, without its owner where none is given."""
+    return config.hub.hub_model_id or Path(config.training.output_dir).resolve().name

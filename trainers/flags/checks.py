@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +22,12 @@ from typing import Any
 
 from common.errors import UserError
 from model_loaders.designs import DESIGNS, PUBLISHED_SIZES
+from trainers.checkpoints.run_files import CONFIG_FILE
 from trainers.flags.arguments import ADAPTER_FLAGS, MASKING_FLAGS, POOLING_FLAGS, VECTOR_FLAGS
 from trainers.flags.flag import Flag, FlagValue
 from trainers.flags.inherited import REFUSED, REFUSED_VALUES, RENAMED
 from trainers.flags.ranges import check_ranges
+from trainers.flags.stages import NOT_RESUMED
 from trainers.scoring.checks import check_evaluation
 
 Values = Mapping[str, Any]
@@ -58,8 +61,42 @@ def check_flags(
     _check_objective(values, typed, design)
     _check_batching(values)
     _check_hub(values)
+    if not goes_on(values):
+        _check_idle(values, typed)
     if not values.get("output_dir"):
         raise UserError("--output_dir is missing: where checkpoints and the adapter are written")
+
+
+def goes_on(values: Values) -> bool:
+    """Whether a run that has begun is taken up: it keeps the flags that it was given, also those that a new run is refused."""
+    resume = values.get("resume_from_checkpoint")
+    if resume is None or str(resume).lower() in NOT_RESUMED:
+        return False
+    folders = (Path(str(values.get("output_dir"))), Path(str(resume)).parent)
+    return any((folder / CONFIG_FILE).is_file() for folder in folders)
+
+
+def _check_idle(values: Values, typed: set[str]) -> None:
+    """Refuse flags of a new run that would do nothing beside others."""
+    if values.get("distillation") and values.get("distillation_share", 1.0) == 1.0:
+        for name, idle in (("similarity_margin", None), ("both_directions", False), ("loss", "default")):
+            value = values.get(name, idle)
+            if value is not None and value != idle:
+                raise UserError(f"--{name} is of the contrastive loss: give --distillation_share below 1, or leave it out")
+    if values.get("lr_scheduler_type") == "constant" and float(values.get("warmup_steps") or 0) > 0:
+        raise UserError(
+            "--warmup_steps does nothing with --lr_scheduler_type constant: give --lr_scheduler_type constant_with_warmup, or "
+            "--warmup_steps 0"
+        )
+    if values.get("objective") == "mntp" and "packing" in typed and values["packing"] != "auto":
+        raise UserError("--packing does nothing with --objective mntp, whose rows have no padding: leave it out")
+    options = values.get("activation_checkpointing_kwargs")
+    if isinstance(options, str):
+        with contextlib.suppress(ValueError):
+            options = json.loads(options)
+    if isinstance(options, dict) and options.keys() - {"use_reentrant"}:
+        others = ", ".join(sorted(options.keys() - {"use_reentrant"}))
+        raise UserError(f"--gradient_checkpointing_kwargs with {others} cannot be honoured: leave it out")
 
 
 def _check_hub(values: Values) -> None:

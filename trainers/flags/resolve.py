@@ -19,7 +19,7 @@ from trainers.flags.inherited import HubArguments
 from trainers.flags.installed import check_installed
 from trainers.flags.launcher import check_launcher
 from trainers.flags.read_flags import DATA_FLAGS, read_flags
-from trainers.flags.stages import Stage, read_stages
+from trainers.flags.stages import NOT_RESUMED, Stage, read_stages
 from trainers.flags.train_config import TrainConfig
 from trainers.flags.training_arguments import build_training_arguments, inherited_flags
 from trainers.scoring.arguments import ScoringArguments
@@ -189,7 +189,7 @@ def checkpoint_to_resume(value: str | None) -> str | bool | None:
 
     Trainer takes the text "True" for a directory of that name.
     """
-    if value is None or value.lower() in ("false", "none", "no"):
+    if value is None or value.lower() in NOT_RESUMED:
         return None
     if value.lower() in ("true", "last", "yes"):
         return True

@@ -18,6 +18,7 @@ from trainers.flags.read_flags import DATA_FLAGS, converted, known_flag
 STARTS = ("continued", "merged")
 STAGES_FOLDER = "stages"  # of the earlier stages, in the output directory of the last one
 MERGED_BASE = "base"  # in the place of a stage's name: the folder of the base LLM that it begins on
+NOT_RESUMED = ("false", "none", "no")  # values of --resume_from_checkpoint
 NAME = re.compile(r"[\w.-]+")
 # Flags that the list of stages sets itself.
 OF_THE_STAGES = ("output_dir", "resume_from_checkpoint", "peft_model_name_or_path", "stages", "dry_run")
@@ -86,7 +87,8 @@ def read_stages(stages: str | Sequence[Any], common: Mapping[str, Any], flags: M
         values["output_dir"] = str(folder)
         resume = common.get("resume_from_checkpoint")
         if resume is not None:
-            values["resume_from_checkpoint"] = resume if number == len(content) else "true"
+            as_given = number == len(content) or str(resume).lower() in NOT_RESUMED
+            values["resume_from_checkpoint"] = resume if as_given else "true"
         result.append(Stage(values, own, design, merges, where, asked))
         before = str(folder)
     return result

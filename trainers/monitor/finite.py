@@ -18,9 +18,10 @@ VECTORS, GRADIENTS, LOSS, NOTHING = range(4)  # the nearer to the cause, the sma
 SHOWN = 3  # rows and parameters that a message names; it counts the others
 
 ADVICE = (
-    "The weights are those before this step, and the last checkpoint is whole. Lower --learning_rate or "
-    "--pooling_learning_rate, use --bf16 instead of --fp16, look at these rows; then start again, or go on from the last "
-    "checkpoint with --resume_from_checkpoint true."
+    "The weights are those before this step, and the last checkpoint is whole. Look at these rows. With "
+    "--resume_from_checkpoint true the run goes on as it was, and probably comes here again. For a lower --learning_rate or "
+    "--pooling_learning_rate, or --bf16 instead of --fp16, begin a new run in another --output_dir, from a checkpoint's "
+    "weights with --peft_model_name_or_path."
 )
 
 

@@ -21,7 +21,7 @@ from trainers.checkpoints.output_dir import is_finished
 from trainers.checkpoints.resuming import clear_leftovers, evaluations_of, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
 from trainers.checkpoints.run_lock import only_run
-from trainers.checkpoints.upload import repository_of, upload
+from trainers.checkpoints.upload import name_of, push_command, repository_of, upload
 from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
@@ -92,6 +92,9 @@ def ended_before(config: TrainConfig) -> bool:
             f"the run in {output_dir} is finished, and its adapter is there; raise --max_steps or --num_train_epochs to train "
             "it further"
         )
+        if config.hub.push_to_hub:
+            command = push_command(output_dir, name_of(config), config.hub)
+            print(f"--push_to_hub sends an adapter when its training ends, and nothing is sent now; this sends it: {command}")
     return finished
 
 

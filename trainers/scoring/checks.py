@@ -34,6 +34,8 @@ def check_evaluation(values: Values, typed: set[str]) -> None:
     if not values.get("eval_dataset"):
         for name in _useless(values, typed, LOSS_FLAGS):
             raise UserError(f"--{name} does nothing without --eval_dataset: leave it out")
+    if values.get("eval_strategy") == "epoch" and "eval_steps" in typed and values.get("eval_steps") is not None:
+        raise UserError("--eval_steps does nothing with --eval_strategy epoch: leave one of them out")
     for task in tasks:
         check_place(task)
     _check_choice(values)

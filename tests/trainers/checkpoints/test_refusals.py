@@ -56,6 +56,10 @@ def test_finished_run_is_reported(
     monkeypatch.setattr("trainers.run.train_run.build_trainer", None)  # no model is loaded for that
     assert main(command(finished_copy), design="model3") == 0
     assert "is finished" in capsys.readouterr().out
+    argv = command(finished_copy, push_to_hub="true", hub_model_id="me/x", hub_base_name="owner/base")
+    assert main(argv, design="model3") == 0
+    told = f"nothing is sent now; this sends it: python -m model_loaders.push {finished_copy} me/x --base_name owner/base"
+    assert told in capsys.readouterr().out
     assert contents(finished_copy) == before
 
 

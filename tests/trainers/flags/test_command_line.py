@@ -535,3 +535,47 @@ def test_mistake_in_a_real_process(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1 and "--nothing" in done.stderr
+
+
+# Flags that would do nothing beside others
+
+IDLE = [
+    (["--distillation", "kl", "--similarity_margin", "0.0"], "--similarity_margin is of the contrastive loss"),
+    (["--distillation", "kl", "--both_directions"], "--both_directions is of the contrastive loss"),
+    (["--distillation", "margin_mse", "--loss", "published"], "--loss is of the contrastive loss"),
+    (["--lr_scheduler_type", "constant", "--warmup_steps", "9"], "give --lr_scheduler_type constant_with_warmup"),
+    (
+        ["--gradient_checkpointing", "--gradient_checkpointing_kwargs", '{"determinism_check": "none"}'],
+        "with determinism_check",
+    ),
+    (["--objective", "mntp", "--design", "bidirectional_mean", "--packing", "off"], "--packing does nothing"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), IDLE)
+def test_idle_flags(words: list[str], told: str, minimal: list[str], fails: Fails, tmp_path: Path) -> None:
+    """A run that has begun with one goes on with it: its record cannot change."""
+    words = words if "--design" in words else ["--design", "model3", *words]
+    assert told in fails([*minimal, *words], design=None)
+    resumed = [*minimal, *words, "--resume_from_checkpoint", "true"]
+    assert told in fails(resumed, design=None)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "train_config.json").write_text("{}")
+    parse(resumed)
+    assert told in fails([*minimal, *words, "--resume_from_checkpoint", "false"], design=None)
+
+
+def test_flags_that_act_beside_others(minimal: list[str]) -> None:
+    for words in (
+        ["--distillation", "kl", "--similarity_margin", "0.1", "--distillation_share", "0.5"],
+        ["--distillation", "kl", "--loss", "default"],
+        ["--lr_scheduler_type", "constant", "--warmup_steps", "0"],
+        ["--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "9"],
+        ["--gradient_checkpointing", "--gradient_checkpointing_kwargs", '{"use_reentrant": false}'],
+    ):
+        parse([*minimal, *words], design="model3")
+
+
+def test_steps_of_evaluations_after_epochs(minimal: list[str], fails: Fails) -> None:
+    words = [*minimal, "--eval_dataset", "e", "--eval_strategy", "epoch", "--eval_steps", "5"]
+    assert "--eval_steps does nothing with --eval_strategy epoch" in fails(words)

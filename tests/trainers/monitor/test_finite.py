@@ -115,6 +115,7 @@ def test_the_status_is_1_and_the_last_checkpoint_stays_whole(
     assert main(argv, design="model1") == 1
     told = capsys.readouterr().err
     assert "error: step 3 is not finite" in told and "--resume_from_checkpoint true" in told
+    assert "For a lower --learning_rate" in told and "begin a new run in another --output_dir" in told
     assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
     assert not (tmp_path / "out" / "embedder.json").exists()
     monkeypatch.undo()

@@ -245,6 +245,14 @@ def test_stages_in_a_config_file(tmp_path: Path) -> None:
     assert config.model.model_name_or_path == config.merges[1]
 
 
+@pytest.mark.parametrize(("given", "earlier"), [("false", None), ("true", True)])
+def test_stages_go_on_or_begin_together(
+    base: Path, files: dict[str, Path], tmp_path: Path, given: str, earlier: bool | None
+) -> None:
+    config = parse(argv_of(base, files, tmp_path / "run", "--resume_from_checkpoint", given))
+    assert [stage.training.resume_from_checkpoint for stage in (*config.before, config)] == [earlier] * 3
+
+
 def test_data_of_a_later_stage_are_read_before_the_first(
     base: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
