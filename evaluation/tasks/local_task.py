@@ -22,6 +22,10 @@ from evaluation.tasks.schemas import SET, TRAIN, Content, Layout, TaskRow, TaskS
 LANGUAGE = "eng-Latn"
 Label = str | int
 RowsBySplit = dict[str, list[TaskRow]]
+READERS: dict[Layout, Callable[[LocalFolder, str], RetrievalSplit]] = {
+    Layout.CORPUS: retrieval,
+    Layout.CANDIDATES: reranking,
+}
 
 
 def local_task(folder: LocalFolder, name: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> AbsTask:
@@ -114,15 +118,9 @@ def fill(task: AbsTask, folder: LocalFolder) -> None:
         if schema.layout is Layout.TABLE:
             task.dataset[subset] = _tables(task, schema, files[subset])
         else:
-            read = _reader(task, schema)
+            read = reranking_of_parts if scores_queries_in_parts(task) else READERS[schema.layout]
             task.dataset[subset] = {split: read(folder, split) for split in task.eval_splits}
     task.data_loaded = True
-
-
-def _reader(task: AbsTask, schema: TaskSchema) -> Callable[[LocalFolder, str], RetrievalSplit]:
-    if schema.layout is Layout.CORPUS:
-        return retrieval
-    return reranking_of_parts if scores_queries_in_parts(task) else reranking
 
 
 def _tables(task: AbsTask, schema: TaskSchema, files: FilesBySplit) -> DatasetDict:
