@@ -1,13 +1,13 @@
 """Read the map of tasks: their categories, and families of related ones.
 
-A user's file goes before the hand-made `families.yaml`, and that before `families_mteb.yaml`, which is generated from mteb's
-metadata (`evaluation/tasks/related.py`). Relations of a task that stands in none of them are unknown.
+A user's file changes (`changed`) the hand-made `families.yaml`, which goes before `families_mteb.yaml`. That one is
+generated from mteb's metadata (`evaluation/tasks/related.py`). Relations of a task that stands in none of them are unknown.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -62,9 +62,12 @@ class Families:
         """Return the families among `tasks`, both in the order in which they occur."""
         groups: dict[str, list[str]] = {}
         for task in tasks:
-            key = self.family.get(task) or self.family.get(root(task)) or root(task)
-            groups.setdefault(key, []).append(task)
+            groups.setdefault(self.family_of(task), []).append(task)
         return list(groups.values())
+
+    def family_of(self, task: str) -> str:
+        """Return the name of a task's family: that of the task that it is a version of where it is not named itself."""
+        return self.family.get(task) or self.family.get(root(task)) or root(task)
 
 
 def root(task: str) -> str:
@@ -87,12 +90,54 @@ def read_families(path: Path | None = None, unrelated: bool = False) -> Families
     """
     hand_made, of_mteb = _own(DEFAULT), _own(OF_MTEB)
     category = {**hand_made.category, **of_mteb.category, **hand_made.category}  # the hand-made map's categories come first
-    family = {**of_mteb.family, **hand_made.family}
-    if path is not None:
-        changes = parse_families(_read(path), str(path))
-        category |= changes.category
-        family |= changes.family
-    return Families(category, family, unrelated)
+    ours = Families(category, {**of_mteb.family, **hand_made.family}, unrelated)
+    if path is None:
+        return ours
+    return changed(ours, parse_families(_read(path), str(path)))
+
+
+def changed(lower: Families, higher: Families) -> Families:
+    """Return a map changed by a higher one: tasks that it names are grouped as it says, and their relatives follow them.
+
+    A task that the higher map does not name, of a family of which it names some, follows
+
+    1. the named one whose name is in its own, the longest such: FEVERHardNegatives and NanoFEVERRetrieval follow FEVER;
+    2. else the family's first task, if that is named;
+    3. else a named one that is joined with tasks of other families.
+
+    Else it stays where it was. So a map that joins families joins all of both, and one that takes a family apart names all of
+    it. The versions of a named task follow it to its category, too.
+
+    >>> lower = parse_families({"Retrieval": [["NQ", "NanoNQRetrieval"], "HotpotQA"]})
+    >>> higher = parse_families({"Retrieval": [["HotpotQA", "NQ"]]})
+    >>> changed(lower, higher).group(["NQ", "NanoNQRetrieval", "HotpotQA"])
+    [['NQ', 'NanoNQRetrieval', 'HotpotQA']]
+    """
+    named: dict[str, list[str]] = {}  # family of the lower map -> its tasks that the higher map names
+    sources: dict[str, set[str]] = {}  # family of the higher map -> families of the lower map that it takes tasks from
+    for task, family in higher.family.items():
+        source = lower.family_of(task)
+        named.setdefault(source, []).append(task)
+        sources.setdefault(family, set()).add(source)
+    families, categories = dict(higher.family), dict(higher.category)
+    for task, source in lower.family.items():
+        if task in families:
+            continue
+        leader = _leader(task, source, named.get(source, []), lambda one: len(sources[higher.family[one]]) > 1)
+        families[task] = higher.family[leader] if leader is not None else source
+    for task, category in lower.category.items():
+        categories.setdefault(task, higher.category.get(root(task), category))
+    return Families(categories, families, lower.unrelated)
+
+
+def _leader(task: str, first: str, named: Sequence[str], joined: Callable[[str], bool]) -> str | None:
+    """Return which of the named tasks of its family a task follows; None for none of them."""
+    within = [one for one in named if one.casefold() in task.casefold()]
+    if within:
+        return max(within, key=len)
+    if first in named:
+        return first
+    return next(filter(joined, named), None)
 
 
 @cache

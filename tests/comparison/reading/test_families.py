@@ -9,7 +9,7 @@ import pytest
 
 from common.yaml_files import read_yaml
 from comparison.compare import Options, compare
-from comparison.reading.families import DEFAULT, OF_MTEB, Families, parse_families, read_families, root
+from comparison.reading.families import DEFAULT, OF_MTEB, Families, _own, parse_families, read_families, root
 from comparison.reading.results_folder import read
 from comparison.reading.selection import select
 from comparison.reading.table import Table
@@ -52,6 +52,49 @@ def test_the_generated_file_names_its_version_and_fits_its_count() -> None:
     head = OF_MTEB.read_text(encoding="utf-8").splitlines()[0]
     families = parse_families(read_yaml(OF_MTEB, "--families"))
     assert f"over all of its {len(families.category):,} tasks" in head and "metadata of mteb 2." in head
+
+
+STRICT = DEFAULT.with_name("families_strict.yaml")
+WIKIPEDIA = ["FEVERHardNegatives", "NanoNQRetrieval", "ClimateFEVERHardNegatives.v2", "HotpotQAHardNegatives", "NQ", "DBPedia"]
+
+
+def test_a_stricter_map_reaches_versions_and_relatives() -> None:
+    """Versions that the generated map names itself stayed where they were, so a stricter map gave more families."""
+    assert read_families(STRICT).group(WIKIPEDIA) == [WIKIPEDIA]
+    tasks = sorted({*HAND_MADE.category, *_own(OF_MTEB).category})
+    assert len(read_families(STRICT).group(tasks)) == len(read_families().group(tasks)) - 3
+    mine, strict = read_families(), read_families(STRICT)
+    for together in mine.group(tasks):
+        assert len(strict.group(together)) == 1, "what was one family is one still"
+
+
+def test_a_users_file_moves_whole_families(tmp_path: Path) -> None:
+    def grouped(content: str, tasks: list[str]) -> list[list[str]]:
+        path = tmp_path / "mine.yaml"
+        path.write_text(content, encoding="utf-8")
+        return read_families(path).group(tasks)
+
+    clustering = ["RedditClustering.v2", "StackExchangeClustering.v2", "RedditClusteringP2P.v2"]
+    assert grouped("Clustering: [[RedditClustering, StackExchangeClustering]]", clustering) == [clustering]
+    reviews = ["AmazonPolarityClassification.v2", "ImdbClassification.v2", "EmotionClassification"]
+    assert grouped("Classification: [[ImdbClassification, EmotionClassification]]", reviews) == [reviews]
+    assert grouped("Classification: [ImdbClassification]", reviews) == [[task] for task in reviews], "taken out alone"
+    apart = ["FEVERHardNegatives", "ClimateFEVERHardNegatives", "NanoFEVERRetrieval", "NanoClimateFeverRetrieval"]
+    assert grouped("Retrieval: [FEVER, ClimateFEVER]", apart) == [[apart[0], apart[2]], [apart[1], apart[3]]]
+
+
+def test_versions_follow_to_another_category(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("Topics: [RedditClustering]", encoding="utf-8")
+    families = read_families(path)
+    assert families.category_of("RedditClustering.v2") == "Topics"
+    assert families.category_of("RedditClusteringP2P") == "Clustering"
+
+
+def test_a_copy_of_our_map_changes_nothing() -> None:
+    tasks = sorted({*HAND_MADE.category, *_own(OF_MTEB).category})
+    assert read_families(DEFAULT).group(tasks) == read_families().group(tasks)
+    assert [read_families(DEFAULT).category_of(task) for task in tasks] == [read_families().category_of(task) for task in tasks]
 
 
 def test_the_worst_grouping_joins_what_is_unknown() -> None:
