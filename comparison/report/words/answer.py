@@ -55,6 +55,7 @@ class Answer:
         sure: of what a choice speaks and how sure it is; empty without one.
         failed: who failed everywhere, in words.
         unknown: tasks whose relations to others are unknown, so that comparisons with them cannot be decided.
+        each_with: of `choice.Choice`.
     """
 
     category: str
@@ -66,6 +67,12 @@ class Answer:
     sure: str
     failed: list[str]
     unknown: list[str] = field(default_factory=list)
+    each_with: str = ""
+
+    @property
+    def tied_others(self) -> list[str]:
+        """The systems that are each equivalent to the baseline, without it."""
+        return [system for system in self.choose if system != self.each_with]
 
     @property
     def label(self) -> str:
@@ -84,7 +91,18 @@ def answer(category: Category, comparison: Comparison) -> Answer:
     lost = [failed(called(system), category.failures[system]) for system in failed_everywhere(category)]
     sure = _sure(category, choice)
     unknown = unknown_tasks(category.contrasts)
-    return Answer(category.name, choice.outcome, choice.choose, choice.headline, claims, choice.groups, sure, lost, unknown)
+    return Answer(
+        category=category.name,
+        outcome=choice.outcome,
+        choose=choice.choose,
+        headline=choice.headline,
+        claims=claims,
+        groups=choice.groups,
+        sure=sure,
+        failed=lost,
+        unknown=unknown,
+        each_with=choice.each_with,
+    )
 
 
 def _sure(category: Category, choice: Choice) -> str:
@@ -166,6 +184,8 @@ def _settled(kind: Answer) -> str:
         return f"choose {listed(kind.choose, 'or')} ({kind.sure})."
     if kind.outcome == KEPT:
         return f"keep {listed(kind.choose)}; all others are worse ({kind.sure})."
+    if kind.outcome == TIED and kind.each_with:
+        return f"each of {listed(kind.tied_others)} is equivalent to {called(kind.each_with)} ({kind.sure})."
     if kind.outcome == TIED:
         return f"{listed(kind.choose)} are equivalent ({kind.sure}); choose the cheapest."
     return kind.headline

@@ -7,7 +7,7 @@ not makes it no better. Systems that were never compared with each other are not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from comparison.claims.outcome import Category, Comparison, Contrast
@@ -20,6 +20,7 @@ from comparison.report.words.headlines import (
     fragile_sentences,
     shown_worse,
     tied,
+    tied_with,
     undecidable,
 )
 from comparison.report.words.marks import (
@@ -47,12 +48,14 @@ class Choice:
         choose: the systems that may be chosen; empty where the results do not say.
         headline: one or a few sentences.
         groups: (what, systems) that are not told apart.
+        each_with: the baseline to which several tied systems are each equivalent, not compared with each other; else empty.
     """
 
     outcome: str
     choose: list[str]
     headline: str
     groups: Groups
+    each_with: str = ""
 
 
 def choose(category: Category, comparison: Comparison) -> Choice:
@@ -63,7 +66,7 @@ def choose(category: Category, comparison: Comparison) -> Choice:
         choice = _choose_against(comparison.baseline, category, comparison.margin)
     groups = [(what, names) for what, names in choice.groups if names]
     headline = " ".join([choice.headline, *_never_compared(category, comparison)])
-    return Choice(choice.outcome, choice.choose, headline, groups)
+    return replace(choice, headline=headline, groups=groups)
 
 
 def _never_compared(category: Category, comparison: Comparison) -> list[str]:
@@ -102,8 +105,8 @@ class Standings:
         worse: shown to be worse, likewise.
         fragile: comparisons with a star that does not stand with failures counted.
         equal: equivalent to the baseline, nothing failed.
-        slight: shown to be better or worse, by less than the margin: no reason to choose; nothing failed.
-        alike: equivalent in what was scored.
+        slight: shown to be better or worse, by less than the margin: no reason to choose.
+        alike: equivalent in what was scored, something failed.
         blind: too few families to decide, or relations of tasks that are unknown.
         unclear: not separated.
     """
@@ -121,7 +124,7 @@ class Standings:
 def _standings(category: Category) -> Standings:
     standings = Standings()
     for contrast in sorted(category.contrasts, key=lambda contrast: -contrast.by_family.mean):
-        if contrast.negligible and contrast.sensitivity is None:
+        if contrast.negligible and contrast.carried:
             standings.slight.append(contrast)
         elif solid(contrast) and contrast.by_family.mean > 0:
             standings.better.append(contrast.a)
@@ -134,10 +137,10 @@ def _standings(category: Category) -> Standings:
     for contrast in category.contrasts:  # these stay in the order of the comparisons
         if fragile(contrast):
             standings.fragile.append(contrast)
-        elif contrast.starred:
-            continue
         elif contrast.equivalent and contrast.sensitivity is not None:
             standings.alike.append(contrast.a)
+        elif contrast.starred:
+            continue
         elif contrast.other_tasks.decidable and not contrast.equivalent:
             standings.unclear.append(contrast.a)
     return standings
@@ -163,7 +166,7 @@ def _groups_against(base: str, standings: Standings, category: Category, margin:
         (f"better than {baseline}, by less than {margin_text(margin)}", slight[True]),
         (f"better than {baseline} only in what was scored", leading),
         (f"equivalent to {baseline} within {margin_text(margin)}", standings.equal),
-        (f"equivalent to {baseline} only in what was scored", standings.alike),
+        (f"equivalent to {baseline} only in what was scored", _without(standings.alike, [*slight[True], *slight[False]])),
         (f"not separated from {baseline}", standings.unclear),
         (f"worse than {baseline}, by less than {margin_text(margin)}", slight[False]),
         (f"worse than {baseline} only in what was scored", trailing),
@@ -197,14 +200,18 @@ def _choose_against(base: str, category: Category, margin: float) -> Choice:
         return Choice(KEPT, [base], " ".join([keep, *failures_sentence(category, [*worse, base])]), groups)
     avoid = shown_worse(worse)
     settled = not standings.unclear and not standings.blind
-    if settled and standings.alike:
-        return Choice(CONVERGED, [], f"{equivalent_if_converged(category, [base, *standings.alike], margin)}{avoid}", groups)
     slight = "".join(by_less(contrast, margin) for contrast in standings.slight)
+    if settled and standings.alike:
+        alike = equivalent_if_converged(category, [base, *standings.alike], margin, base)
+        return Choice(CONVERGED, [], f"{alike}{slight}{avoid}", groups)
     if settled and (standings.equal or standings.slight):
         equal = [contrast for contrast in category.contrasts if contrast.a in standings.equal or contrast in standings.slight]
         equal.sort(key=lambda contrast: -contrast.by_family.mean)
-        names = [base, *(contrast.a for contrast in equal)]
-        return Choice(TIED, names, f"{tied(names, equal, margin)}{slight}{avoid}", groups)
+        others = [contrast.a for contrast in equal]
+        if len(others) > 1:
+            headline = f"{tied_with(base, others, equal, margin)}{slight}{avoid}"
+            return Choice(TIED, [base, *others], headline, groups, each_with=base)
+        return Choice(TIED, [base, *others], f"{tied([base, *others], equal, margin)}{slight}{avoid}", groups)
     by_more = when(standings.slight, f" by more than {margin_text(margin)}")
     nobody = f"Nobody is shown to be better than {baseline}{by_more} on other tasks of this kind."
     return Choice(OPEN, [], f"{nobody}{slight}{avoid}", groups)

@@ -103,9 +103,12 @@ def _by_kind(answers: Sequence[Answer]) -> str:
     for outcome, verb in ((CHOSEN, "choose"), (KEPT, "keep"), (TIED, "equivalent:")):
         for answer in answers:
             if answer.outcome == outcome:
-                few = listed(answer.choose[:FEW], "and" if outcome == TIED else "or")
-                more = when(len(answer.choose) > FEW, f" (and {len(answer.choose) - FEW} more)")
-                parts.append(f"{called(answer.category)}: {verb} {few}{more}")
+                names, what = answer.choose, verb
+                if answer.each_with:
+                    names, what = answer.tied_others, f"equivalent to {called(answer.each_with)}, each for itself:"
+                few = listed(names[:FEW], "and" if outcome == TIED else "or")
+                more = when(len(names) > FEW, f" (and {len(names) - FEW} more)")
+                parts.append(f"{called(answer.category)}: {what} {few}{more}")
     for outcome, text in (
         (CONVERGED, "{} shown only in what was scored"),
         (OPEN, "{} not separated"),

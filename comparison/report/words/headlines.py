@@ -9,7 +9,7 @@ from comparison.report.words.marks import any_checkpoint, loser, winner
 from comparison.report.words.names import called, listed
 from comparison.report.words.relations import unknown_sentence, unknown_tasks
 from comparison.report.words.sentences import families_of
-from comparison.report.words.wording import failed, margin_text, when
+from comparison.report.words.wording import converged, failed, margin_text, when
 
 NAMED = 3  # systems or pairs in a headline; a larger number is counted
 
@@ -38,15 +38,24 @@ def shown_worse(worse: Sequence[str]) -> str:
 
 
 def tied(names: Sequence[str], contrasts: Sequence[Contrast], margin: float) -> str:
-    """Say that systems are equivalent."""
+    """Say that systems are equivalent, each with each."""
     checkpoints = when(any_checkpoint(contrasts), " (checkpoints)")
     return f"{listed(names)} are equivalent within {margin_text(margin)}{checkpoints}: choose the cheapest."
+
+
+def tied_with(base: str, others: Sequence[str], contrasts: Sequence[Contrast], margin: float) -> str:
+    """Say that several systems are each equivalent to the baseline, which says nothing of one with another."""
+    checkpoints = when(any_checkpoint(contrasts), " (checkpoints)")
+    return (
+        f"Each of {listed(others)} is equivalent to {called(base)} within {margin_text(margin)}{checkpoints}: one that is "
+        "cheaper may take its place. They were not compared with each other."
+    )
 
 
 def by_less(contrast: Contrast, margin: float) -> str:
     """Say that a system is better than another, and that this is no reason to choose it."""
     better, worse = called(winner(contrast)), called(loser(contrast))
-    return f" {better} is better than {worse}, by less than {margin_text(margin)}: no reason to choose it."
+    return f" {better} is better than {worse}, by less than {margin_text(margin)}{converged(contrast)}: no reason to choose it."
 
 
 def failures_of(category: Category, systems: Sequence[str]) -> list[str]:
@@ -86,11 +95,14 @@ def fragile_sentences(category: Category, contrasts: Sequence[Contrast]) -> list
     return sentences
 
 
-def equivalent_if_converged(category: Category, names: Sequence[str], margin: float) -> str:
-    """Say that systems are equivalent only in what did not fail."""
+def equivalent_if_converged(category: Category, names: Sequence[str], margin: float, base: str | None = None) -> str:
+    """Say that systems are equivalent only in what did not fail: each with each, or each with a baseline."""
+    equivalent = f"{listed(names)} are equivalent"
+    if base is not None:
+        others = [name for name in names if name != base]
+        equivalent = f"{when(len(others) > 1, 'Each of ')}{listed(others)} is equivalent to {called(base)}"
     failures = "; ".join(failures_of(category, names))
-    where = _where(category, names)
-    return f"{listed(names)} are equivalent within {margin_text(margin)} {where}; {failures}, so none is chosen for its cost."
+    return f"{equivalent} within {margin_text(margin)} {_where(category, names)}; {failures}, so none is chosen for its cost."
 
 
 def _where(category: Category, systems: Sequence[str]) -> str:

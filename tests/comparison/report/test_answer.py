@@ -12,6 +12,7 @@ from comparison.report.tables.paper_table import make_table
 from comparison.report.tables.paper_text import as_latex, caption, notes
 from comparison.report.words.answer import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE, answer, in_short, overall, whose
 from comparison.report.words.cells import run_cell
+from comparison.report.words.first import first_sentences
 from comparison.report.words.marks import mark_text
 from comparison.report.words.wording import points, verdict
 from tests.comparison.report.outcomes import TASKS, made_up
@@ -87,7 +88,39 @@ def test_the_baseline_is_kept_where_all_are_worse() -> None:
 def test_equivalent_systems_are_tied() -> None:
     one = answer((found := made_up({"same": 0.0, "alike": 0.001})).categories[0], found)
     assert one.outcome == TIED and one.choose == ["base", "alike", "same"]
-    assert "equivalent within 1 point (checkpoints): choose the cheapest" in one.headline
+    assert one.headline == (
+        "Each of alike and same is equivalent to base within 1 point (checkpoints): one that is cheaper may take its place. "
+        "They were not compared with each other."
+    )
+    assert in_short([one])[0][1] == "Kind: each of alike and same is equivalent to base (checkpoints)."
+    two = answer((found := made_up({"same": 0.0})).categories[0], found)
+    assert two.headline == "base and same are equivalent within 1 point (checkpoints): choose the cheapest."
+    pairs = answer((found := made_up({"same": 0.0, "alike": 0.001}, baseline=None)).categories[0], found)
+    assert pairs.headline == "base, same and alike are equivalent within 1 point (checkpoints): choose the cheapest."
+
+
+def test_systems_that_differ_by_more_than_the_margin_are_not_called_equivalent() -> None:
+    """p is .8 above the baseline and q .8 below: 1.6 margins apart, and never compared."""
+    found = made_up({"p": 0.008, "q": -0.008}, tasks=14, noise=0.001)
+    one = answer(found.categories[0], found)
+    assert one.outcome == TIED and one.headline.startswith("Each of p and q is equivalent to base within 1 point (checkpoints)")
+    said_first = " ".join(first_sentences(found, [one]))
+    assert "equivalent to base, each for itself: p and q" in said_first
+    assert "cheapest" not in one.headline + in_short([one])[0][1] + said_first
+
+
+def test_no_reason_to_choose_is_none_in_spite_of_failures_either() -> None:
+    found = made_up({"best": 0.005, "lost": 0.005}, runs=7, seed_sd=0.0001, noise=0.0005, failed={"best": 1, "lost": 6})
+    contrast, other = found.categories[0].contrasts
+    assert contrast.negligible and contrast.carried and contrast.sensitivity is not None and not other.carried
+    found = replace(found, categories=[replace(found.categories[0], contrasts=[contrast])])
+    one = answer(found.categories[0], found)
+    assert one.outcome == CONVERGED and one.choose == []
+    assert "best is equivalent to base within 1 point in the runs that converged" in one.headline
+    assert "best is better than base, by less than 1 point, in what did not fail: no reason to choose it." in one.headline
+    groups = dict(one.groups)
+    assert groups["better than base, by less than 1 point"] == ["best"] and "better than base" not in groups
+    assert not any(what.startswith("equivalent") for what in groups)
 
 
 def test_nobody_is_chosen_where_nothing_is_shown() -> None:
