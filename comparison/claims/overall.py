@@ -36,6 +36,7 @@ class Overall:
         simultaneous: interval for all comparisons together, 95 %: it has no zero in it exactly where `p`, and `p_run` where it
             is known, are at most .05.
         left_out: categories with a single family, which are not in the mean.
+        unknown: categories with tasks whose relations to others are unknown, which are not in the mean either.
         mean_failures: mean with failed runs counted as losses; None where none failed.
         p_failures: step-down max-T then.
         shares: of a's runs and of b's that failed, over tasks, mean over categories.
@@ -52,6 +53,7 @@ class Overall:
     interval: Interval | None = None
     simultaneous: Interval | None = None
     left_out: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     mean_failures: float | None = None
     p_failures: float | None = None
     shares: tuple[float, float] = (0.0, 0.0)

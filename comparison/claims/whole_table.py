@@ -95,14 +95,16 @@ def _groups(category: Category, contrasts: Sequence[Contrast]) -> dict[str, str]
 def over_kinds(
     table: Table, categories: Sequence[Category], pairs: Mapping[Names, Sides], maps: Families, seed: int
 ) -> list[Overall]:
-    """Compare over categories, without those whose tasks' relations are unknown."""
+    """Compare over categories, without those whose tasks' relations are unknown, which each comparison names."""
     parts: dict[Names, dict[str, CategoryPart]] = {}
     families: dict[Names, dict[str, list[list[str]]]] = {}
+    unknown: dict[Names, list[str]] = {}
     for names in pairs:
-        parts[names], families[names] = {}, {}
+        parts[names], families[names], unknown[names] = {}, {}, []
     for category in categories:
         for contrast in category.contrasts:
             if maps.unknown(contrast.differences):
+                unknown[contrast.a, contrast.b].append(category.name)
                 continue
             sign = float(np.sign(contrast.by_family.mean)) if contrast.starred else 0.0
             means = []
@@ -117,7 +119,8 @@ def over_kinds(
         if of_pair:
             by_category = {category: families[names][category] for category in of_pair}
             runs[names] = runs_of(table, pairs[names], by_category, means_of)
-    return compare_overall(parts, runs, seed)
+    found = compare_overall(parts, runs, seed)
+    return [replace(overall, unknown=tuple(unknown[overall.a, overall.b])) for overall in found]
 
 
 def named_families(

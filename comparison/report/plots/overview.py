@@ -18,6 +18,7 @@ from comparison.claims.overall import Overall
 from comparison.claims.ranks import Ranks
 from comparison.report.plots.drawing import COLOURS, Plot, Series, render, series_of
 from comparison.report.words.first import shown_overall
+from comparison.report.words.kinds import kinds_in_mean, kinds_left_out
 from comparison.report.words.marks import fragile, solid
 from comparison.report.words.names import name, short_names, shorten
 from comparison.report.words.wording import DASH, margin_text, points, span, when
@@ -193,6 +194,7 @@ def _caption(comparison: Comparison, panels: dict[str, Panel]) -> str:
             "Ranks, 1 the best: the point is the rank of the mean score, the line the ranks that the data allow on other tasks "
             "of the kind, for all systems together (95 %). Filled: one rank is left. Small and grey: any rank is possible."
         )
+    kinds = when(ALL in panels and kinds_left_out(comparison), f" {ALL}: the mean of {kinds_in_mean(comparison)}.")
     said: dict[str, None] = {}
     for panel in panels.values():
         said |= dict.fromkeys(cell.said for cell in panel.values() if cell.said)
@@ -201,7 +203,7 @@ def _caption(comparison: Comparison, panels: dict[str, Panel]) -> str:
         f"Differences from {name(comparison.baseline)} in points, with intervals for all comparisons of a kind together "
         "(95 %). Filled, with a thick line: shown to differ on other tasks. Hollow: not separated, which is not the "
         f"same as equal{others}. Small and grey, without a line: cannot be decided. The band is within "
-        f"{margin_text(comparison.margin)}."
+        f"{margin_text(comparison.margin)}.{kinds}"
     )
 
 

@@ -65,9 +65,14 @@ def overall(comparison: Comparison) -> list[str]:
 
 def left_out(comparison: Comparison, shown: Callable[[str], str] = escape) -> str:
     """Say which categories cannot carry a claim on other tasks; their names as `shown` makes them."""
-    kinds: dict[str, None] = {}
+    single: dict[str, None] = {}
+    unknown: dict[str, None] = {}
     for entry in comparison.overall:
-        kinds |= dict.fromkeys(map(shown, entry.left_out))
-    if not kinds:
-        return ""
-    return f" Left out, since one family says nothing of how much other tasks would differ: {', '.join(kinds)}."
+        single |= dict.fromkeys(map(shown, entry.left_out))
+        unknown |= dict.fromkeys(map(shown, entry.unknown))
+    text = ""
+    if single:
+        text += f" Left out, since one family says nothing of how much other tasks would differ: {', '.join(single)}."
+    if unknown:
+        text += f" Left out, since the relations of some of its tasks to others are unknown: {', '.join(unknown)}."
+    return text

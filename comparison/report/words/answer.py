@@ -22,6 +22,7 @@ from comparison.report.words.choice import (
     choose,
 )
 from comparison.report.words.headlines import failures_of
+from comparison.report.words.kinds import kinds_in_mean
 from comparison.report.words.marks import failed_everywhere, solid, winner
 from comparison.report.words.names import called, listed
 from comparison.report.words.relations import unknown_tasks
@@ -194,7 +195,7 @@ def _settled(kind: Answer) -> str:
 def overall(comparison: Comparison) -> list[str]:
     """Return what holds over all kinds of tasks together; the largest differences where there are many comparisons."""
     shown, opposed, quiet, few = [], [], 0, 0
-    kinds = max((len(entry.categories) for entry in comparison.overall), default=0)
+    kinds = len(comparison.categories)
     for entry in sorted(comparison.overall, key=lambda entry: -abs(entry.mean)):
         if entry.opposed:
             opposed.append(
@@ -209,7 +210,7 @@ def overall(comparison: Comparison) -> list[str]:
     every = len(comparison.overall)
     sentences = [*_unbeaten(comparison), *some(shown, "comparison.json"), *opposed]
     if quiet:
-        sentences.append(f"Not separated over all kinds: {comparisons(quiet)} of {every}.")
+        sentences.append(f"Not separated over {kinds_in_mean(comparison)}: {comparisons(quiet)} of {every}.")
     if few:
         sentences.append(f"Cannot be decided, too few families in all: {comparisons(few)} of {every}.")
     return sentences
@@ -227,7 +228,7 @@ def _on_kinds(entry: Overall, kinds: int) -> str:
 
 
 def _separated_overall(entry: Overall, kinds: int) -> str:
-    """Say who is better over all kinds, and what limits that; `kinds` is how many the others have in the mean."""
+    """Say who is better over all kinds, and what limits that; `kinds` is how many were compared."""
     better, worse = map(called, better_overall(entry))
     if entry.p_run is not None and entry.p_run > ALPHA:
         return f"{better} is better than {worse} in these runs (p {chance(entry.p)}), but another run may say otherwise."

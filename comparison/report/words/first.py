@@ -8,6 +8,7 @@ from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Comparison
 from comparison.claims.overall import Overall
 from comparison.report.words.answer import Answer, better_overall
 from comparison.report.words.choice import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE
+from comparison.report.words.kinds import kinds_in_mean, kinds_left_out
 from comparison.report.words.marks import any_checkpoint, any_decidable
 from comparison.report.words.names import called, listed
 from comparison.report.words.wording import points, when
@@ -34,7 +35,7 @@ def _over_all(comparison: Comparison) -> str:
     if not comparison.overall:
         return ""
     shown = [entry for entry in comparison.overall if shown_overall(entry)]
-    kinds = _kinds(comparison)
+    kinds = kinds_in_mean(comparison)
     if comparison.baseline is None:
         return _unbeaten(comparison, shown, kinds)
     base = called(comparison.baseline)
@@ -46,21 +47,11 @@ def _over_all(comparison: Comparison) -> str:
         return f"Over {kinds} nobody is shown to be better or worse than {base}."
     if not better:
         return f"Over {kinds} nobody is shown to be better than {base}, and {_number(worse)} shown to be worse."
-    most = max(len(entry.categories) for entry in comparison.overall)
+    most = len(comparison.categories) - len(kinds_left_out(comparison))
     parts = [f"{called(entry.a)} by {_size(entry, most)}" for entry in better[:FEW]]
     more = when(len(better) > FEW, f", and {len(better) - FEW} more")
     rest = when(worse, f"; {_number(worse)} shown to be worse")
     return f"Better than {base} over {kinds}: {'; '.join(parts)}{more}{rest}."
-
-
-def _kinds(comparison: Comparison) -> str:
-    """Return over what the mean is: all kinds of tasks, or all but those with a single family."""
-    left_out: dict[str, None] = {}
-    for entry in comparison.overall:
-        left_out |= dict.fromkeys(entry.left_out)
-    if left_out:
-        return f"all kinds of task but {listed(list(left_out))}"
-    return "all kinds of task"
 
 
 def _size(entry: Overall, kinds: int) -> str:
@@ -91,9 +82,11 @@ def _unbeaten(comparison: Comparison, shown: Sequence[Overall], kinds: str) -> s
     if not top:
         return f"Over {kinds} everybody is shown to be worse than somebody."
     names = listed(top[:FEW]) + when(len(top) > FEW, f" and {len(top) - FEW} more")
+    most = len(comparison.categories) - len(kinds_left_out(comparison))
+    part = when(any(len(entry.categories) < most for entry in shown), ", some of them on fewer kinds")
     return (
         f"Over {kinds} nobody is shown to be better than {names}; {len(shown)} of {len(comparison.overall)} pairs "
-        "are shown to differ."
+        f"are shown to differ{part}."
     )
 
 

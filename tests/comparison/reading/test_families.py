@@ -14,6 +14,8 @@ from comparison.reading.results_folder import read
 from comparison.reading.selection import select
 from comparison.reading.table import Table
 from comparison.report.tables.markdown import as_markdown
+from comparison.report.words.answer import answer
+from comparison.report.words.first import first_sentences
 from comparison.stats.multiple import step_down_max_t
 from tests.comparison.conftest import Write
 
@@ -172,5 +174,11 @@ def test_unknown_tasks_stand_in_no_mean_over_all_kinds(write: Write) -> None:
     table = select(read([root_folder]), read_families())
     (overall,) = compare(table, read_families(), Options("a")).overall
     assert list(overall.categories) == ["STS", "Retrieval"] and "Classification" in table.categories
+    assert overall.unknown == ("Classification",) and overall.left_out == ()
+    text = as_markdown(compare(table, read_families(), Options("a")))
+    assert "Left out, since the relations of some of its tasks to others are unknown: Classification." in text
+    found = compare(table, read_families(), Options("a"))
+    said = " ".join(first_sentences(found, [answer(category, found) for category in found.categories]))
+    assert "ver 2 of 3 kinds of task (without Classification)" in said and "all kinds" not in said
     declared = Families(read_families().category, read_families().family, unrelated=True)
     assert "Classification" in compare(table, declared, Options("a")).overall[0].categories

@@ -159,7 +159,7 @@ def test_over_all_kinds() -> None:
     found = made_up({"good": 0.03, "same": 0.0}, kinds=2)
     sentences = overall(found)
     assert any(one.startswith("good is better than base by") and one.endswith("(checkpoints).") for one in sentences)
-    assert "Not separated over all kinds: 1 comparison of 2." in sentences
+    assert "Not separated over all kinds of task: 1 comparison of 2." in sentences
     few = made_up({"good": 0.03}, tasks=2, kinds=2)
     assert overall(few) == ["Cannot be decided, too few families in all: 1 comparison of 1."]
     pairs = made_up({"good": 0.03, "same": 0.0}, kinds=2, baseline=None)

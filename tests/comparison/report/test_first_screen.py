@@ -149,9 +149,11 @@ def test_a_panel_for_each_curve_and_mean_ranks_on_demand() -> None:
 
 
 def test_the_first_sentence_names_the_kinds_that_are_left_out() -> None:
-    found = made_up({"good": 0.03}, kinds=2)
-    left = [replace(entry, left_out=("Kind2",)) for entry in found.overall]
-    assert sentences(replace(found, overall=left))[0].startswith("Better than base over all kinds of task but Kind2: good")
+    found = made_up({"good": 0.03}, kinds=3)
+    left = [replace(entry, categories={"Kind": 0.03, "Kind1": 0.03}, left_out=("Kind2",)) for entry in found.overall]
+    said = sentences(replace(found, overall=left))[0]
+    assert said.startswith("Better than base over 2 of 3 kinds of task (without Kind2): good by")
+    assert "all kinds" not in said and said.count("kinds") == 1
     same = made_up({"same": 0.0}, kinds=2, baseline=None)
     assert sentences(same)[0] == "Over all kinds of task no two systems are shown to differ."
 
