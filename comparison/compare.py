@@ -99,7 +99,7 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
         counted=tests_of_table,
         notes=notes,
         as_they_are=sorted(table.as_they_are & set(table.systems)),
-        grid=make_grid(table, families, options.margin, options.seed),
+        grid=make_grid(table, families, options.margin, options.seed, options.same_revision),
     )
 
 

@@ -27,11 +27,19 @@ REFERENCES = ("causal", "eos")  # a level that begins with one of these is the r
 Crossing = dict[str, dict[str, str]]  # attention -> pooling -> system
 
 
-def make_grid(table: Table, families: Families, margin: float, seed: int) -> Grid | None:
+def make_grid(table: Table, families: Families, margin: float, seed: int, same_revision: bool = False) -> Grid | None:
     """Compare the factors of a grid; None where systems do not cross two attentions with two poolings or more.
 
-    A pooling without both attentions is left out. Where two systems share attention and pooling (recipes, base models) nobody
-    can say which is meant, so there is no grid.
+    A pooling without both attentions is left out, and named. Where two systems share attention and pooling (recipes, base
+    models) nobody can say which is meant, so there is no grid. Failed runs are not counted as losses here: what failed is
+    named beside each contrast (`Grid.lost`), of which then nothing is claimed.
+
+    Args:
+        table: the scores.
+        families: the map of tasks.
+        margin: differences within it count as none.
+        seed: of everything random.
+        same_revision: leave out tasks whose results state different revisions of the data.
     """
     crossing = cross(table)
     if crossing is None:
@@ -40,12 +48,18 @@ def make_grid(table: Table, families: Families, margin: float, seed: int) -> Gri
     maker = CategoryMaker(table, families, margin, seed, [])
     drafts: list[Category] = []
     simple: dict[str, dict[str, float]] = {}
+    lost: dict[str, list[list[str]]] = {}
+    left_out: list[str] = []
     for name, tasks in table.categories.items():
-        pairs = [make_group_pair(table, tasks, families, names, sides) for names, (_, sides) in contrasts.items()]
-        if not pairs[0].differences:
+        pairs = []
+        for names, (_, sides) in contrasts.items():
+            pairs.append(make_group_pair(table, tasks, families, names, sides, same_revision))
+        if not all(pair.differences for pair in pairs):
+            left_out.append(name)
             continue
         drafts.append(maker.make(name, pairs, [None] * len(pairs)))
-        simple[name] = _gains(table, tasks, families, crossing)
+        simple[name] = _gains(table, tasks, families, crossing, same_revision)
+        lost[name] = [_lost(table, tasks, sides.systems) for _, sides in contrasts.values()]
     if not drafts:
         return None
     categories = adjust_over_table(drafts, tests_over_table(drafts), all_pairs=False)
@@ -60,7 +74,29 @@ def make_grid(table: Table, families: Families, margin: float, seed: int) -> Gri
         simple=simple,
         categories=[replace(category, groups=None, ranks=None, variances=None) for category in categories],
         overall=overall,
+        lost=lost,
+        left_out=left_out,
+        without=_without(table, crossing),
     )
+
+
+def _lost(table: Table, tasks: Sequence[str], systems: Sequence[str]) -> list[str]:
+    """Return those of some systems with a run that failed, or without a task that another of them has."""
+    lost = []
+    for system in systems:
+        failed = any(table.failed.get((system, task), 0) for task in tasks)
+        had = [task for task in tasks if any((other, task) in table.scores for other in systems)]
+        if failed or any((system, task) not in table.scores for task in had):
+            lost.append(system)
+    return lost
+
+
+def _without(table: Table, crossing: Crossing) -> list[str]:
+    """Return the designs of a known attention and pooling that are not in the grid."""
+    inside: set[str] = set()
+    for of_attention in crossing.values():
+        inside.update(of_attention.values())
+    return [system for system in table.factors if system in table.systems and system not in inside]
 
 
 def cross(table: Table) -> Crossing | None:
@@ -111,13 +147,13 @@ def grid_contrasts(crossing: Crossing) -> dict[Names, tuple[str, Sides]]:
     return contrasts
 
 
-def _gains(table: Table, tasks: Sequence[str], families: Families, crossing: Crossing) -> dict[str, float]:
+def _gains(table: Table, tasks: Sequence[str], families: Families, crossing: Crossing, same_revision: bool) -> dict[str, float]:
     """Return the gain of the first attention over the second with each pooling, mean over families: described, not tested."""
     (_, first), (_, second) = crossing.items()
     gains = {}
     for pooling, system in first.items():
         sides = Sides((system,), (second[pooling],))
-        pair = make_group_pair(table, tasks, families, (system, second[pooling]), sides)
+        pair = make_group_pair(table, tasks, families, (system, second[pooling]), sides, same_revision)
         if pair.differences:
             gains[pooling] = float(pair.of_families.mean())
     return gains

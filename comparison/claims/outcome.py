@@ -231,6 +231,9 @@ class Grid:
         simple: kind of tasks -> pooling -> the gain of the first attention over the second with that pooling.
         categories: the contrasts of each kind of tasks.
         overall: over the kinds.
+        lost: kind of tasks -> of each contrast, the systems with failed runs or missing tasks; nothing is claimed beside one.
+        left_out: kinds of tasks without a task that all of the grid have.
+        without: systems of a known attention and pooling that are not in the grid.
     """
 
     attentions: tuple[str, str]
@@ -240,6 +243,9 @@ class Grid:
     simple: dict[str, dict[str, float]]
     categories: list[Category]
     overall: list[Overall]
+    lost: dict[str, list[list[str]]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

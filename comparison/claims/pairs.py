@@ -136,13 +136,32 @@ def make_pair(
     return Pair(a, b, differences, missing, families.group(differences))
 
 
-def make_group_pair(table: Table, tasks: Sequence[str], families: Families, names: tuple[str, str], sides: Sides) -> Pair:
-    """Return the differences of two groups of systems on the tasks of a category that all of them have."""
+def make_group_pair(
+    table: Table,
+    tasks: Sequence[str],
+    families: Families,
+    names: tuple[str, str],
+    sides: Sides,
+    same_revision: bool = False,
+) -> Pair:
+    """Return the differences of two groups of systems on the tasks of a category that all of them have.
+
+    Args:
+        table: the scores.
+        tasks: of the category.
+        families: the map of tasks.
+        names: of the two groups.
+        sides: their systems.
+        same_revision: leave out tasks whose results state different revisions of the data.
+    """
     differences, missing = {}, {}
     for task in tasks:
         lacking = [system for system in sides.systems if (system, task) not in table.scores]
         if lacking:
             missing[task] = " and ".join(lacking)
+            continue
+        if same_revision and not table.one_revision(sides.systems, task):
+            missing[task] = "other data"
             continue
         difference = 0.0
         for system, weight in sides.weights.items():

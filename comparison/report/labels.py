@@ -45,7 +45,8 @@ def by_what_they_are(comparison: Comparison, studies: Sequence[StudyResults]) ->
     grid = comparison.grid
     if grid is not None:
         systems = {attention: _values(of_attention, called) for attention, of_attention in grid.systems.items()}
-        grid = replace(grid, systems=systems)
+        lost = {kind: [list(map(called, of_one)) for of_one in of_kind] for kind, of_kind in grid.lost.items()}
+        grid = replace(grid, systems=systems, lost=lost, without=list(map(called, grid.without)))
     relabelled = replace(
         comparison,
         systems=_keys(comparison.systems, called),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,11 +12,12 @@ from comparison.claims.grid import ATTENTION, INTERACTION, POOLING, cross, make_
 from comparison.claims.outcome import Contrast, Grid
 from comparison.compare import Options, compare
 from comparison.reading.families import parse_families
+from comparison.reading.systems import Score
 from comparison.reading.table import Table
 from comparison.report.plots.drawing import style
 from comparison.report.plots.grid import draw_grid
 from comparison.report.tables.markdown import as_markdown
-from comparison.report.words.grid import about_grid, gains_text, grid_answer, grid_rows
+from comparison.report.words.grid import ALL, about_grid, gains_text, grid_answer, grid_rows
 from comparison.stats.crossed import JointError
 from comparison.stats.effects import combine
 
@@ -132,6 +136,63 @@ def test_designs_that_do_not_cross_have_no_grid() -> None:
     del table.factors["causal mean"]
     crossing = cross(table)
     assert crossing is not None and list(crossing["causal"]) == ["trainable", "EOS"], "a pooling without both is left out"
+
+
+def test_failed_runs_are_said_and_nothing_is_claimed_of_designs() -> None:
+    """Of bidirectional designs 3 of 5 runs failed, and all runs of all designs were said to be in the errors."""
+    table = made_up(runs=5, interaction=0.0, attention=0.03, kinds=2)
+    assert any(row.mark for row in grid_rows(grid_of(table)))
+    for pooling in POOLINGS:
+        for task in table.tasks:
+            table.scores[f"bidirectional {pooling}", task][:3] = np.nan
+            table.failed[f"bidirectional {pooling}", task] = 3
+    grid = grid_of(table)
+    rows = [row for row in grid_rows(grid) if row.effect == ATTENTION]
+    assert len(rows) == 3 and all(row.scored_only and not row.mark for row in rows)
+    assert all("nothing is claimed of designs" in row.sentence and "(designs" not in row.sentence for row in rows)
+    said = " ".join(grid_answer(grid))
+    assert "in what was scored (p" in said and "mean, bidirectional trainable and bidirectional EOS failed" in said
+    assert "all runs of all designs" not in about_grid(grid) and "nothing is claimed of designs there" in about_grid(grid)
+
+
+def test_what_has_no_score_is_named() -> None:
+    table = made_up(kinds=2)
+    for task in table.categories["Kind1"]:
+        del table.scores["causal EOS", task]
+    for task in table.tasks:
+        table.scores.pop(("causal mean", task))
+    grid = grid_of(table)
+    assert grid.left_out == ["Kind1"] and set(grid.without) == {"bidirectional mean", "causal mean"}
+    assert "Left out, without a task that all have: Kind1." in about_grid(grid)
+    table = made_up()
+    del table.scores["causal EOS", "T0"]
+    assert grid_of(table).lost["Kind0"][0] == ["causal EOS"] and not any(row.mark for row in grid_rows(grid_of(table)))
+
+
+def test_kinds_that_contradict_each_other_have_no_answer_together() -> None:
+    table = made_up(interaction=0.0, attention=0.06, kinds=2)
+    for system in table.systems:
+        for task in table.categories["Kind1"]:
+            if system.startswith("bidirectional"):
+                table.scores[system, task] = table.scores[system, task] - 0.09
+    grid = grid_of(table)
+    signs = [category.contrasts[0] for category in grid.categories]
+    assert all(one.starred for one in signs) and signs[0].by_family.mean * signs[1].by_family.mean < 0
+    together = replace(grid.overall[0], p=0.01, p_run=0.01)
+    grid = replace(grid, overall=[together, *grid.overall[1:]])
+    row = next(row for row in grid_rows(grid) if row.kind == ALL)
+    assert together.opposed and row.mark == "" and "kinds of task contradict each other" in row.sentence
+
+
+def test_the_same_revision_is_asked_of_the_grid_too() -> None:
+    table = made_up()
+    for system in table.systems:
+        revision = "old" if system == "causal EOS" else "new"
+        table.files[system, "T0"] = [Score("T0", {}, "Kind0", revision, None, Path("T0.json"))] * 3
+    assert "T0" in grid_of(table).categories[0].contrasts[0].differences
+    grid = make_grid(table, FAMILIES, 0.01, 0, same_revision=True)
+    assert grid is not None
+    assert all(one.missing.get("T0") == "other data" for one in by_effect(grid, ATTENTION) + by_effect(grid, POOLING))
 
 
 def test_the_grid_stands_in_the_outputs() -> None:
