@@ -191,14 +191,19 @@ def family_matrix(pairs: Sequence[Pair], families: Sequence[Sequence[str]]) -> n
 
 def run_means(table: Table, system: str, families: Sequence[Sequence[str]]) -> np.ndarray:
     """Return the mean over families of each run that has all their tasks, ``(runs,)``; none where tasks are missing."""
+    means = means_by_run(table, system, families)
+    return np.asarray(means[np.isfinite(means)])
+
+
+def means_by_run(table: Table, system: str, families: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return the mean over families of each run, NaN where it lacks a task, ``(runs,)``; none where all lack one."""
     by_family = []
     for family in families:
         scores = table.stack(system, family)
         if scores is None:
             return np.empty(0)
         by_family.append(np.mean(scores, axis=0))
-    means = np.mean(by_family, axis=0)
-    return np.asarray(means[np.isfinite(means)])
+    return np.asarray(np.mean(by_family, axis=0))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from comparison.claims.outcome import Category, Comparison, Outlook
+from comparison.claims.outcome import Category, Comparison, Contrast, Outlook
 from comparison.claims.pairs import run_means
 from comparison.reading.table import Table
 from comparison.stats.planning import Spread, families_needed, prospect
@@ -36,14 +36,30 @@ def spread_of(table: Table, category: Category, run_sd: float | None = None, com
         return None
     if run_sd is None:
         run_sd = _run_sd(table, category)
-    return Spread(float(np.sqrt(np.mean(variances))), run_sd, comparisons or category.tests or len(category.contrasts))
+    tests = comparisons or category.tests or len(category.contrasts)
+    return Spread(float(np.sqrt(np.mean(variances))), run_sd, tests, _baseline_varies(category))
+
+
+def _baseline_varies(category: Category) -> bool:
+    """Return whether both sides have noise between runs: not where designs are compared with a model as it is."""
+    repeated = [contrast.another_run for contrast in category.contrasts if contrast.another_run.p is not None]
+    return not repeated or not all(any(run.as_it_is) for run in repeated)
+
+
+def _runs(contrast: Contrast) -> int:
+    """Return the runs of each design of a comparison, 1 where it speaks of checkpoints; a model as it is has none to count."""
+    run = contrast.another_run
+    if run.p is None:
+        return 1
+    return min(count for count, fixed in zip(run.runs, run.as_it_is, strict=True) if not fixed)
 
 
 def _run_sd(table: Table, category: Category) -> float:
-    """Return the sd over runs of a mean score, pooled over designs: for a plan that is enough, for a claim it is not."""
+    """Return the sd over runs of a design's mean over its tasks, pooled over designs: for a plan that is enough."""
     squares, df = 0.0, 0
     for system in table.systems:
-        means = run_means(table, system, category.families)
+        had = [[task for task in family if (system, task) in table.scores] for family in category.families]
+        means = run_means(table, system, list(filter(None, had))) if any(had) else np.empty(0)
         if len(means) > 1:
             squares += float(np.var(means, ddof=1)) * (len(means) - 1)
             df += len(means) - 1
@@ -66,7 +82,7 @@ def _outlook(table: Table, category: Category, difference: float, seed: int) -> 
     if not decidable or spread is None or spread.comparisons > MOST_COMPARISONS:
         return None
     families = max(contrast.other_tasks.families for contrast in decidable)
-    runs = max(min(contrast.another_run.runs) for contrast in decidable)
+    runs = max(map(_runs, decidable))
     now = prospect(spread, difference, families, runs, STUDIES_NOW, seed)
     exaggeration = now.exaggeration
     if now.power * STUDIES_NOW < FEWEST_STARS:  # too few to average

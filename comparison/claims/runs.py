@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from comparison.claims.pairs import Sides, run_means
+from comparison.claims.pairs import Sides, means_by_run, run_means
 from comparison.reading.table import Table
 from comparison.stats.crossed import AS_IT_IS, Parts, Trained, run_parts, run_variance
 
@@ -42,22 +42,23 @@ class PairRuns:
 def runs_of(
     table: Table, sides: Sides, families: Mapping[str, Sequence[Sequence[str]]], means_of: MeansOf | None = None
 ) -> PairRuns:
-    """Return the runs behind a comparison, from run means over categories.
+    """Return the runs behind a comparison, from run means over categories: of the runs that have all tasks of all of them.
 
     Args:
         table: the scores.
         sides: the systems.
         families: category -> the comparison's common tasks by family.
-        means_of: `pairs.run_means` of this table, where it is kept for many comparisons.
+        means_of: `pairs.means_by_run` of this table, where it is kept for many comparisons.
     """
     if means_of is None:
-        means_of = partial(run_means, table)
+        means_of = partial(means_by_run, table)
     runs: dict[str, Trained] = {}
     for system in sides.systems:
         by_category = [means_of(system, tuple(map(tuple, of_category))) for of_category in families.values()]
         means = np.empty(0)
-        if len(set(map(len, by_category))) == 1:  # else a run lacks a category, and nobody can say which
+        if len(set(map(len, by_category))) == 1:  # else all runs lack a task of some category
             means = np.asarray(np.mean(by_category, axis=0))
+            means = means[np.isfinite(means)]
         runs[system] = _trained(table, system, means)
     first = min(runs[system].runs for system in sides.first)
     second = min(runs[system].runs for system in sides.second)

@@ -11,7 +11,7 @@ import numpy as np
 
 from comparison.claims.outcome import ALPHA, Category, Contrast
 from comparison.claims.overall import CategoryPart, Overall, carriers, compare_overall
-from comparison.claims.pairs import Sides, run_means
+from comparison.claims.pairs import Sides, means_by_run
 from comparison.claims.ranks import rank_intervals
 from comparison.claims.runs import runs_of
 from comparison.claims.three_claims import mark_of
@@ -114,7 +114,7 @@ def over_kinds(
             parts[contrast.a, contrast.b][category.name] = CategoryPart(named, sign)
             families[contrast.a, contrast.b][category.name] = contrast.families
     runs = {}
-    means_of = cache(partial(run_means, table))
+    means_of = cache(partial(means_by_run, table))
     for names, of_pair in carriers(parts).items():
         if of_pair:
             by_category = {category: families[names][category] for category in of_pair}

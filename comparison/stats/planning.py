@@ -31,11 +31,13 @@ class Spread:
         families: standard deviation over families of a difference between two systems, in score units.
         runs: standard deviation over training runs of a design's mean score; 0 for none.
         comparisons: that are corrected for together.
+        baseline_varies: whether the baseline has that noise too; not if it is a model that nobody trains again.
     """
 
     families: float
     runs: float
     comparisons: int
+    baseline_varies: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def prospect(spread: Spread, difference: float, families: int, runs: int = 1, st
     count = spread.comparisons
     designs = generator.normal(size=(studies, count + 1, families)) * spread.families / np.sqrt(2)
     noise = generator.normal(size=(studies, count + 1, runs)) * (spread.runs * (runs > 1))
+    if not spread.baseline_varies:
+        noise[:, 0] = 0.0
     means = designs + noise.mean(axis=2)[:, :, None]
     differences = means[:, 1:] - means[:, :1]
     differences[:, 0] += difference

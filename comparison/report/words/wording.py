@@ -143,9 +143,17 @@ def verdict(contrast: Contrast, margin: float, tests: int = 0) -> str:
 
 
 def needed_text(contrast: Contrast, margin: float, tests: int) -> str:
-    """Return how many families a difference of two margins would need, about, where a comparison is not separated."""
+    """Return how many families a difference of two margins would need, about, where two checkpoints are not separated.
+
+    Of designs it says nothing, since noise between runs may keep any number of families from being enough.
+    """
     sd = contrast.by_family.sd
-    undecided = contrast.starred or not contrast.other_tasks.decidable or contrast.other_tasks.p <= ALPHA
+    undecided = (
+        contrast.another_run.p is not None
+        or contrast.starred
+        or not contrast.other_tasks.decidable
+        or contrast.other_tasks.p <= ALPHA
+    )
     if not tests or not sd or undecided:
         return ""
     spread = Spread(sd, 0.0, tests)
