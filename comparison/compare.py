@@ -104,18 +104,29 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
 
 
 def best_system(table: Table) -> str:
-    """Return the system with the best mean of its categories' means over tasks, of those with the most tasks."""
-    ranks: dict[str, tuple[int, float]] = {}
-    for system in table.systems:
-        means: list[float] = []
-        count = 0
-        for tasks in table.categories.values():
-            scores = [mean_score(table, system, task) for task in tasks if (system, task) in table.scores]
-            count += len(scores)
-            if scores:
-                means.append(float(np.mean(scores)))
-        ranks[system] = (count, float(np.mean(means or [0.0])))
-    return max(ranks, key=ranks.__getitem__)
+    """Return the system with the best mean, over categories, of its means over the tasks of `common_tasks`."""
+    systems, common = common_tasks(table)
+    by_category = [[task for task in tasks if task in common] for tasks in table.categories.values()]
+
+    def mean(system: str) -> float:
+        means = [np.mean([mean_score(table, system, task) for task in tasks]) for tasks in by_category if tasks]
+        return float(np.mean(means or [0.0]))
+
+    return max(systems or table.systems, key=mean)
+
+
+def common_tasks(table: Table) -> tuple[list[str], set[str]]:
+    """Return the systems with scores and the tasks that all have; without any, those of the systems with most tasks."""
+    had: dict[str, set[str]] = {}
+    for system, task in table.scores:
+        had.setdefault(system, set()).add(task)
+    most = max(map(len, had.values()), default=0)
+    for fewest in (1, most):
+        systems = [system for system in table.systems if len(had.get(system, ())) >= fewest]
+        common = set(table.tasks).intersection(*(had[system] for system in systems))
+        if common:
+            return systems, common
+    return systems[:1], had.get(systems[0], set()) if systems else set()
 
 
 def _last(systems: Sequence[str], name: str | None) -> list[str]:
@@ -128,9 +139,14 @@ def _last(systems: Sequence[str], name: str | None) -> list[str]:
 
 def _chosen_afterwards(table: Table, best: str) -> str:
     count = len(table.systems)
+    systems, common = common_tasks(table)
+    pairs = count * (count - 1) // 2
+    who = f"all {count} systems have"
+    if len(systems) < count:
+        who = f"{len(systems)} of {count} systems have"
     return (
-        f"{best} is the baseline because it has the best mean, which was seen after the scores: p-values, marks and intervals "
-        f"beside them are corrected for all {count * (count - 1) // 2} pairs, as if all were compared"
+        f"{best} is the baseline because it has the best mean over the {len(common)} tasks that {who}, which was seen after "
+        f"the scores: p-values, marks and intervals beside them are corrected for all {pairs} pairs, as if all were compared"
     )
 
 

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     table = select(reading, families, tasks)
     comparison = compare(table, families, Options(baseline, args.margin, args.same_revision, args.seed))
     comparison = replace(comparison, planned=_planned(args, reading, baseline))
-    comparison = with_families_left_out(with_outlooks(table, comparison, args.seed), args.seed)
+    comparison = with_families_left_out(table, with_outlooks(table, comparison, args.seed), args.seed)
     comparison, texts = _with_texts(comparison, args.texts)
     paths = _write(args, reading, comparison, texts)
     _print(args, comparison, reading.systems[0].name, paths)

@@ -88,7 +88,7 @@ class CategoryMaker:
         others = withhold(others, pairs, self.families, tasks, self.seed)
         runs = another_run(self.table, pairs, others, self.margin)
         evidence = compare_items(self.table, pairs, self.seed, self.notes)
-        these = these_tasks([of_pair.within for of_pair in evidence], [run.runs for run in runs])
+        these = these_tasks([of_pair.within for of_pair in evidence], [run.noisy_runs for run in runs])
         by_task, by_family = describe_all([pair.values for pair in pairs]), describe_all([pair.of_families for pair in pairs])
         published = as_published(pairs, by_task, tasks, self.seed)
         seconds = self._second_opinions(pairs)

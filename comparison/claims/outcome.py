@@ -50,10 +50,10 @@ class AsPublished:
 
 @dataclass(frozen=True)
 class WithoutOne:
-    """Claim B with one family of tasks left out: the family that matters most.
+    """A star with one family of tasks left out: the family that matters most.
 
     Attributes:
-        p: the largest step-down max-T p of the comparison, over all families left out in turn.
+        p: the largest p of the claim that the star rests on (other tasks, or another run), over all families left out in turn.
         family: the tasks of that family.
         families: how many are left.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from comparison.stats.effects import ALPHA, Interval
 from comparison.stats.within import Within
 
@@ -123,10 +125,26 @@ class AnotherRun:
     as_it_is: tuple[bool, bool] = (False, False)
 
     @property
+    def noisy_runs(self) -> tuple[float, float]:
+        """The runs of both over which noise is averaged (`noisy_runs`)."""
+        return noisy_runs(self.runs, self.as_it_is)
+
+    @property
     def weak(self) -> bool:
         """True where the noise of one of the two designs is known from two runs only."""
         trained = [count for count, fixed in zip(self.runs, self.as_it_is, strict=True) if not fixed]
         return self.p is not None and min(trained) == 2
+
+
+def noisy_runs(runs: tuple[int, int], as_it_is: tuple[bool, bool]) -> tuple[float, float]:
+    """Return the runs of two systems over which noise is averaged: without end for a model as it is, which has none.
+
+    Of two models as they are both count as trained once: what another training would give is asked of somebody.
+    """
+    if all(as_it_is):
+        return runs
+    first, second = (np.inf if fixed else float(count) for count, fixed in zip(runs, as_it_is, strict=True))
+    return first, second
 
 
 def is_equivalent(other: OtherTasks, run: AnotherRun) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, AnotherRun, AsPublished, OtherTasks, Sensitivity, TheseTasks
 from comparison.claims.pairs import Counted, Pair, family_matrix
+from comparison.claims.results import noisy_runs
 from comparison.claims.runs import difference_parts, trained_runs
 from comparison.reading.families import Families
 from comparison.reading.table import Table
@@ -27,7 +28,7 @@ from comparison.stats.simultaneous import cut_at_zero, hull, max_t_intervals
 from comparison.stats.within import Within
 
 
-def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[int, int]]) -> list[TheseTasks | None]:
+def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[float, float]]) -> list[TheseTasks | None]:
     """Return claim A of each comparison; None without item scores.
 
     Of T tasks with differences d and errors e it is the mean of d; its error is sqrt(sum(e²)) / T, since tasks have
@@ -36,7 +37,7 @@ def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[i
 
     Args:
         evidence: of each comparison, the result within each of its tasks.
-        runs: of each comparison's two systems.
+        runs: of each comparison's two systems; infinite for a model as it is.
     """
     tests: dict[int, Measured] = {}
     p_values: dict[int, float] = {}
@@ -45,7 +46,7 @@ def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[i
             test = _mean_of_tasks(tasks, runs[number])
             tests[number] = test
             p_values[number] = t_test(test.mean, test.error, test.df)
-    adjusted, limits = _holm(p_values), _tipping_sds(tests)
+    adjusted, limits = holm_by_number(p_values), _tipping_sds(tests)
     p_tasks = _adjusted_by_task(evidence)
     claims: list[TheseTasks | None] = [None] * len(evidence)
     for number, test in tests.items():
@@ -64,7 +65,7 @@ def these_tasks(evidence: Sequence[Mapping[str, Within]], runs: Sequence[tuple[i
     return claims
 
 
-def _mean_of_tasks(tasks: Mapping[str, Within], runs: tuple[int, int]) -> Measured:
+def _mean_of_tasks(tasks: Mapping[str, Within], runs: tuple[float, float]) -> Measured:
     differences: list[float] = []
     parts: list[tuple[float, float]] = []
     for within in tasks.values():
@@ -100,7 +101,7 @@ def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin
     intervals = max_t_intervals(matrix, _has_family(pairs, families), joint, seed)
     decidable = {number: pair.of_families for number, pair in enumerate(pairs) if len(pair.families) >= FEWEST_FAMILIES}
     against_margin = equivalence(decidable, margin, seed)
-    p_equivalent = _holm({number: test.p for number, test in against_margin.items()})
+    p_equivalent = holm_by_number({number: test.p for number, test in against_margin.items()})
     claims = []
     alone = sign_flips([pair.of_families for pair in pairs], seed)
     for number, pair in enumerate(pairs):
@@ -133,13 +134,14 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
 
     Where one of the two was trained once it says only how large seed noise would have to be to overturn the result.
     """
-    runs, tests = _cross_with_runs(table, pairs)
-    adjusted = _holm({number: test.p for number, test in tests.items()})
-    equivalent = _holm({number: test.joint.within_p(test.mean, margin) for number, test in tests.items()})
+    runs, tests = cross_with_runs(table, pairs)
+    adjusted = holm_by_number({number: test.p for number, test in tests.items()})
+    equivalent = holm_by_number({number: test.joint.within_p(test.mean, margin) for number, test in tests.items()})
     without_runs: dict[int, Measured] = {}
     for number, pair in enumerate(pairs):
         if len(pair.families) > 1:
-            without_runs[number] = _mean_of_families(pair.of_families, runs[number])
+            averaged = noisy_runs(runs[number], _as_they_are(table, pair))
+            without_runs[number] = _mean_of_families(pair.of_families, averaged)
     limits = _tipping_sds(without_runs)
     claims = []
     for number, (pair, other) in enumerate(zip(pairs, others, strict=True)):
@@ -153,7 +155,7 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
             p_equivalent=None,
             overturned_by=limits.get(number),
             overturned_alone=None,
-            as_it_is=(pair.a in table.as_they_are, pair.b in table.as_they_are),
+            as_it_is=_as_they_are(table, pair),
         )
         if number in without_runs:
             claim = replace(claim, overturned_alone=_tipping_sd_alone(without_runs[number]))
@@ -163,6 +165,10 @@ def another_run(table: Table, pairs: Sequence[Pair], others: Sequence[OtherTasks
                 claim = replace(claim, p_equivalent=max(other.p_equivalent, equivalent[number]))
         claims.append(claim)
     return claims
+
+
+def _as_they_are(table: Table, pair: Pair) -> tuple[bool, bool]:
+    return pair.a in table.as_they_are, pair.b in table.as_they_are
 
 
 def _with_runs(claim: AnotherRun, other: OtherTasks, test: Crossed, p_holm: float, tests: int) -> AnotherRun:
@@ -180,7 +186,7 @@ def _with_runs(claim: AnotherRun, other: OtherTasks, test: Crossed, p_holm: floa
     )
 
 
-def _cross_with_runs(table: Table, pairs: Sequence[Pair]) -> tuple[list[tuple[int, int]], dict[int, Crossed]]:
+def cross_with_runs(table: Table, pairs: Sequence[Pair]) -> tuple[list[tuple[int, int]], dict[int, Crossed]]:
     """Return the runs of each comparison, and by its number the crossed test where the variance over runs is known."""
     runs_of = cache(partial(trained_runs, table))
     counts: list[tuple[int, int]] = []
@@ -197,7 +203,7 @@ def _cross_with_runs(table: Table, pairs: Sequence[Pair]) -> tuple[list[tuple[in
     return counts, tests
 
 
-def _holm(p_values: Mapping[int, float]) -> dict[int, float]:
+def holm_by_number(p_values: Mapping[int, float]) -> dict[int, float]:
     """Return Holm's p-values under the same numbers."""
     return dict(zip(p_values, holm(list(p_values.values())), strict=True))
 
@@ -211,7 +217,7 @@ def _tipping_sd_alone(test: Measured) -> float:
     return overturning_seed_sd(test.mean, test.error, test.df, test.runs)
 
 
-def _mean_of_families(units: np.ndarray, runs: tuple[int, int]) -> Measured:
+def _mean_of_families(units: np.ndarray, runs: tuple[float, float]) -> Measured:
     return Measured(float(units.mean()), float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1, runs)
 
 

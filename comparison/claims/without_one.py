@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from comparison.claims.outcome import Category, Comparison, Contrast, WithoutOne
 from comparison.claims.pairs import Pair, family_matrix
+from comparison.claims.three_claims import cross_with_runs, holm_by_number
+from comparison.reading.table import Table
 from comparison.stats.multiple import step_down_max_t
 
 MOST_COMPARISONS = 100  # of a category
 
 
-def with_families_left_out(comparison: Comparison, seed: int = 0) -> Comparison:
-    """Add to each star what it is with one family left out; large tables are left as they are."""
+def with_families_left_out(table: Table, comparison: Comparison, seed: int = 0) -> Comparison:
+    """Add to each star what it is with one family left out: the claim that it rests on; large tables are left as they are.
+
+    Args:
+        table: the scores, from which the noise between runs comes where a star needs it.
+        comparison: of this table.
+        seed: of random flips.
+    """
     categories = []
     for category in comparison.categories:
-        categories.append(_category(category, seed))
+        categories.append(_category(table, category, seed))
     return replace(comparison, categories=categories)
 
 
-def _category(category: Category, seed: int) -> Category:
+def _category(table: Table, category: Category, seed: int) -> Category:
     contrasts = category.contrasts
     if len(contrasts) > MOST_COMPARISONS or category.tests or not any(contrast.starred for contrast in contrasts):
         return category
@@ -31,13 +40,28 @@ def _category(category: Category, seed: int) -> Category:
     matrix = family_matrix(pairs, category.families)
     p_values = []  # (families left out, comparisons)
     for left_out in range(len(category.families)):
-        p_values.append(step_down_max_t(np.delete(matrix, left_out, axis=1), seed))
+        of_tasks = step_down_max_t(np.delete(matrix, left_out, axis=1), seed)
+        of_runs = _over_runs(table, pairs, category.families[left_out])
+        p_values.append([max(p, of_runs.get(number, 0.0)) for number, p in enumerate(of_tasks)])
     changed = []
     for number, contrast in enumerate(contrasts):
         if contrast.starred:
             contrast = replace(contrast, without_one=_worst(category, contrast, [row[number] for row in p_values]))
         changed.append(contrast)
     return replace(category, contrasts=changed)
+
+
+def _over_runs(table: Table, pairs: Sequence[Pair], family: Sequence[str]) -> dict[int, float]:
+    """Return Holm's crossed p of the comparisons whose noise between runs is known, without a family, by their number."""
+    left = {}
+    for number, pair in enumerate(pairs):
+        differences = {task: difference for task, difference in pair.differences.items() if task not in family}
+        families = [tasks for tasks in pair.families if tasks[0] not in family]
+        if len(families) > 1:
+            left[number] = replace(pair, differences=differences, families=families)
+    _, tests = cross_with_runs(table, list(left.values()))
+    numbers = list(left)
+    return holm_by_number({numbers[place]: test.p for place, test in tests.items()})
 
 
 def _worst(category: Category, contrast: Contrast, p_values: list[float]) -> WithoutOne:

@@ -11,7 +11,7 @@ from scipy import special
 from comparison.stats.effects import CONFIDENCE
 
 
-def overturning_seed_sd(mean: float, error: float, df: float, runs: tuple[int, int] = (1, 1)) -> float:
+def overturning_seed_sd(mean: float, error: float, df: float, runs: tuple[float, float] = (1, 1)) -> float:
     """Return the seed noise above which one difference alone could be chance: the sd over runs of a design's mean score.
 
     The 95 % t interval over units and runs reaches zero there; 0 where it reaches zero without any seed noise. Where several
@@ -28,13 +28,13 @@ class Measured:
         mean: mean difference.
         error: its standard error.
         df: degrees of freedom.
-        runs: of each design.
+        runs: of each design; infinite for a model that nobody trains again, which has no seed noise.
     """
 
     mean: float
     error: float
     df: float
-    runs: tuple[int, int]
+    runs: tuple[float, float]
 
 
 def corrected_seed_sds(tests: Sequence[Measured], alpha: float) -> list[float]:

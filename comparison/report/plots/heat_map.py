@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from comparison.claims.outcome import ALPHA, Category, Comparison, Contrast
+from comparison.claims.outcome import Category, Comparison, Contrast
 from comparison.report.plots.drawing import COLOURS, Plot, render
-from comparison.report.words.marks import any_checkpoint
+from comparison.report.words.marks import any_checkpoint, beside_task
 from comparison.report.words.names import name, short_names
 from comparison.report.words.wording import DASH, when
 
@@ -167,11 +167,8 @@ def _difference(contrast: Contrast | None, task: str) -> MapCell:
     """Return a difference from the baseline with its mark."""
     if contrast is None or task not in contrast.differences:
         return MapCell(None, DASH)
-    mark = ""
-    if contrast.these_tasks is not None:
-        mark = when(contrast.these_tasks.p_tasks.get(task, 1.0) <= ALPHA, "o")
     difference = contrast.differences[task]
-    return MapCell(difference, f"{100 * difference:+.1f}", mark, contrast.checkpoint)
+    return MapCell(difference, f"{100 * difference:+.1f}", beside_task(contrast, task), contrast.checkpoint)
 
 
 def step_of(difference: float, margin: float) -> int:
@@ -218,8 +215,8 @@ def _caption(comparison: Comparison) -> str:
             f"Scores in points. {scale} Colours are differences from the mean of the systems that have the task; – no result."
         )
     sentences = [
-        f"First column: the baseline's score; others: differences from it, in points. {scale} “o”: holds on this task, "
-        "corrected for all tasks and comparisons of its kind."
+        f"First column: the baseline's score; others: differences from it, in points. {scale} “o”: holds on this task, in "
+        "this measure, corrected for all tasks and comparisons of its kind."
     ]
     for category in comparison.categories:
         if any_checkpoint(contrast for contrast in category.contrasts if contrast.these_tasks):

@@ -284,6 +284,7 @@ COLUMNS: Sequence[Column[ComparedPair]] = [
     Column("max_t_by_task_p", lambda pair: pair.contrast.as_published.p_max_t),
     Column("with_failures_p", lambda pair: known(pair.failures, lambda failures: failures.p)),
     Column("with_failures_mean", lambda pair: known(pair.failures, lambda failures: failures.mean)),
+    Column("with_failures_families_mean", lambda pair: known(pair.failures, lambda failures: failures.mean_families)),
     Column("missing_tasks", lambda pair: "; ".join(pair.contrast.missing)),
     # printed tables
     Column("a - b", lambda pair: markdown_pair(pair.contrast), CLAIMS | SIZES | TESTS),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from comparison.claims.item_evidence import OTHER_MEASURE
 from comparison.claims.outcome import ALPHA, Category, Contrast
 
 
@@ -29,6 +30,17 @@ def beside_all_tasks(contrast: Contrast) -> str:
     if complete and these.mean * contrast.by_task.mean > 0:
         return "o"
     return ""
+
+
+def beside_task(contrast: Contrast, task: str) -> str:
+    """Return the mark that may stand beside the difference on one task: `o` only if it speaks of the same measure and sign."""
+    these = contrast.these_tasks
+    if these is None or these.p_tasks.get(task, 1.0) > ALPHA:
+        return ""
+    difference, tested = contrast.differences[task], these.tasks[task].difference
+    if abs(tested - difference) > OTHER_MEASURE or tested * difference <= 0:
+        return ""
+    return "o"
 
 
 def mark_text(contrast: Contrast) -> str:

@@ -10,11 +10,15 @@ import pytest
 from comparison.claims.outcome import Category, Comparison
 from comparison.claims.pairs import Sides
 from comparison.claims.prospects import spread_of, with_outlooks
+from comparison.claims.results import noisy_runs
 from comparison.claims.runs import runs_of
+from comparison.claims.without_one import with_families_left_out
 from comparison.compare import Options, compare
 from comparison.reading.families import Families
 from comparison.reading.table import Table
 from comparison.report.words.wording import verdict
+from comparison.stats.crossed import crossed
+from comparison.stats.multiple import holm, step_down_max_t
 from comparison.stats.planning import Spread, prospect
 
 KINDS = {"One": ["a", "b"], "Two": ["c", "d"]}
@@ -65,6 +69,29 @@ def made(runs: dict[str, int], extra: bool = False, as_they_are: frozenset[str] 
     return table, compare(table, Families(unrelated=True), Options("base"))
 
 
+def test_a_star_of_designs_is_tested_again_over_runs() -> None:
+    table, _ = made({"base": 3, "x": 3, "y": 3})
+    for task in table.tasks:
+        table.scores["x", task] = table.scores["x", task] + 0.04 + np.array([-0.012, 0.0, 0.012])
+    found = with_families_left_out(table, compare(table, Families(unrelated=True), Options("base")))
+    contrast = next(one for one in only(found).contrasts if one.a == "x")
+    assert contrast.starred and contrast.another_run.p is not None and contrast.without_one is not None
+    values = np.array([list(one.differences.values()) for one in only(found).contrasts])
+    largest = 0.0
+    for left_out in range(8):
+        families = [[task] for number, task in enumerate(table.tasks) if number != left_out]
+        rest = np.delete(values, left_out, axis=1)
+        crossed_p = []
+        for system, of_system in zip("xy", rest, strict=True):
+            runs = runs_of(table, Sides((system,), ("base",)), {"Kind": families})
+            test = crossed(of_system, runs.parts)
+            assert test is not None
+            crossed_p.append(test.p)
+        largest = max(largest, step_down_max_t(rest)[0], holm(crossed_p)[0])
+    assert contrast.without_one.p == pytest.approx(largest)
+    assert largest > max(step_down_max_t(np.delete(values, number, axis=1))[0] for number in range(8)), "runs decide here"
+
+
 def only(found: Comparison) -> Category:
     (category,) = found.categories
     return category
@@ -88,6 +115,15 @@ def test_designs_against_a_model_as_it_is_have_their_own_runs() -> None:
     checkpoints, single = made({"base": 3, "x": 1})
     seen = only(with_outlooks(checkpoints, single)).outlook
     assert seen is not None and seen.runs == 1
+
+
+def test_the_tipping_point_gives_no_noise_to_a_model_that_nobody_trains_again() -> None:
+    _, plain = made({"base": 1, "x": 3})
+    _, fixed = made({"base": 1, "x": 3}, as_they_are=frozenset(["base"]))
+    (one,), (other,) = only(plain).contrasts, only(fixed).contrasts
+    ratio = np.sqrt((1 / 3 + 1) / (1 / 3))
+    assert other.another_run.overturned_alone == pytest.approx(ratio * (one.another_run.overturned_alone or 0.0))
+    assert noisy_runs((1, 1), (True, True)) == (1, 1) and noisy_runs((3, 1), (False, True)) == (3, np.inf)
 
 
 def test_no_number_of_tasks_is_named_for_designs() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from comparison.claims.outcome import Comparison, Contrast, Outlook, WithoutOne
 from comparison.claims.without_one import with_families_left_out
-from comparison.compare import BEST, Options, best_system, compare
+from comparison.compare import BEST, Options, best_system, common_tasks, compare
 from comparison.reading.families import parse_families
 from comparison.reading.table import Table
 from comparison.report.tables.markdown import as_markdown
@@ -116,12 +116,18 @@ def test_a_baseline_chosen_afterwards_is_corrected_for_all_pairs() -> None:
     for one in found.categories[0].contrasts:
         assert one.other_tasks.p == pytest.approx(pairs[frozenset((one.a, one.b))].other_tasks.p)
     assert "corrected for all 6 pairs" in as_markdown(found)
+    assert "the best mean over the 12 tasks that all 4 systems have" in as_markdown(found)
 
 
-def test_the_best_has_most_tasks_first() -> None:
+def test_the_best_is_best_over_the_tasks_that_all_have() -> None:
     table = Table(("a", "b"), {"a": 1, "b": 1}, [], {"Kind": ["T0", "T1"]})
     table.scores = {("a", "T0"): np.array([0.9]), ("b", "T0"): np.array([0.5]), ("b", "T1"): np.array([0.6])}
+    assert best_system(table) == "a", "b has more tasks, and is worse on the one that both have"
+    table.scores["a", "T1"] = np.array([0.1])
     assert best_system(table) == "b"
+    table.systems, table.scores = ("a", "b", "c"), {**table.scores, ("c", "T2"): np.array([0.99])}
+    table.categories["Kind"].append("T2")
+    assert common_tasks(table) == (["a", "b"], {"T0", "T1"}) and best_system(table) == "b", "c shares no task with them"
 
 
 def test_what_would_be_needed_and_by_how_much_a_star_exaggerates() -> None:
@@ -160,7 +166,8 @@ def test_second_opinions_that_disagree_are_said() -> None:
 
 
 def test_a_star_says_whether_it_rests_on_one_family() -> None:
-    found = with_families_left_out(compared({"good": (0.03, 1)}, noise=0.004))
+    table = Table((), {}, [])  # with one run each, no noise between runs is asked for
+    found = with_families_left_out(replace(table, runs={"good": 1, "base": 3}), compared({"good": (0.03, 1)}, noise=0.004))
     one = contrast(found, "good")
     assert one.without_one is not None and one.without_one.families == 11
     expected = max(

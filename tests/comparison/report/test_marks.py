@@ -156,6 +156,14 @@ def test_the_heat_map_says_that_its_mark_is_of_checkpoints() -> None:
     assert ">+5.0 o<" in drawn(plot) and "checkpoint" not in plot.caption and plot.rows[0][-1] == "+5.0 o"
 
 
+@pytest.mark.parametrize("seen", [-0.05, 0.03])
+def test_the_heat_map_has_no_mark_of_another_measure_or_sign(seen: float) -> None:
+    found = with_items(compared({"base": {"B0": 0.5}, "x": {"B0": 0.5 + seen}}), "B0", 0.05)
+    with style():
+        plot = draw_heat_map(found, "tasks")
+    assert plot.rows[0][-1] == f"{100 * seen:+.1f}"
+
+
 def test_plots_of_too_many_cells_have_colours_only(opposed: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heat_map, "MOST_NUMBERS", 3)
     pairs = replace(opposed, baseline=None)
