@@ -109,7 +109,7 @@ def best_system(table: Table) -> str:
     by_category = [[task for task in tasks if task in common] for tasks in table.categories.values()]
 
     def mean(system: str) -> float:
-        means = [np.mean([mean_score(table, system, task) for task in tasks]) for tasks in by_category if tasks]
+        means = [float(np.mean([mean_score(table, system, task) for task in tasks])) for tasks in by_category if tasks]
         return float(np.mean(means or [0.0]))
 
     return max(systems or table.systems, key=mean)

@@ -100,7 +100,8 @@ def other_tasks(pairs: Sequence[Pair], families: Sequence[Sequence[str]], margin
     joint = step_down_max_t(matrix, seed)
     intervals = max_t_intervals(matrix, _has_family(pairs, families), joint, seed)
     decidable = {number: pair.of_families for number, pair in enumerate(pairs) if len(pair.families) >= FEWEST_FAMILIES}
-    against_margin = equivalence(decidable, margin, seed)
+    names = {number: (pairs[number].a, pairs[number].b) for number in decidable}
+    against_margin = equivalence(decidable, margin, seed, names)
     p_equivalent = holm_by_number({number: test.p for number, test in against_margin.items()})
     claims = []
     alone = sign_flips([pair.of_families for pair in pairs], seed)

@@ -6,6 +6,10 @@ studies equivalent that are not, because samples that lack the tail look both sm
 1. the p-value is the larger one of t and of the bootstrap-t, whose quantiles come from the differences' own shape, pooled over
    the comparisons of a category (Hall 1988, Theoretical comparison of bootstrap confidence intervals);
 2. no verdict is given where the shape leans to the side of the margin by more than its standard error.
+
+A tail belongs to a system. So the differences of all comparisons of a system are pooled, each turned so that the system is the
+first of the two, and a - b is judged by the stricter one of a's pool and b's, of those with several comparisons. Then the order
+of the systems changes nothing. With one baseline its pool is all comparisons.
 """
 
 from __future__ import annotations
@@ -34,39 +38,59 @@ class Equivalence:
     skewed: bool
 
 
-def equivalence(comparisons: Mapping[int, np.ndarray], margin: float, seed: int = 0) -> dict[int, Equivalence]:
+def equivalence(
+    comparisons: Mapping[int, np.ndarray], margin: float, seed: int = 0, names: Mapping[int, tuple[str, str]] | None = None
+) -> dict[int, Equivalence]:
     """Test comparisons of one category.
 
     Args:
         comparisons: by number, differences over families ``(families,)``, at least two.
         margin: in score units.
         seed: of the bootstrap.
+        names: of the two systems of each, a and b of a - b; without them all are taken to have one baseline b.
     """
-    shape = _shape(comparisons)
-    lean = _skewness_in_errors(shape)
-    quantiles: dict[int, np.ndarray] = {}
+    if names is None:
+        names = {number: (str(number), "") for number in comparisons}
+    of_systems = _of_systems(comparisons, names)
+    shapes = {system: np.concatenate(turned) for system, turned in of_systems.items()}
+    quantiles: dict[tuple[str, int], np.ndarray] = {}
     results = {}
     for number, differences in comparisons.items():
         count = differences.size
         mean, error = float(differences.mean()), float(differences.std(ddof=1)) / np.sqrt(count)
-        p = within_p(mean, error, count - 1, margin)
-        if shape.size and error:
-            if count not in quantiles:
-                quantiles[count] = bootstrap_t(shape, count, seed)
-            p = max(p, _bootstrap_p(quantiles[count], mean, error, margin))
-        results[number] = Equivalence(p, bool(lean * np.sign(mean) > STANDARD_ERRORS))
+        p, lean = within_p(mean, error, count - 1, margin), 0.0
+        a, b = names[number]
+        pooled = [(system, turn) for system, turn in ((a, 1.0), (b, -1.0)) if len(of_systems[system]) > 1]
+        for system, turn in pooled or [(a, 1.0)]:
+            shape = shapes[system]
+            lean = max(lean, turn * _skewness_in_errors(shape) * float(np.sign(mean)))
+            if not shape.size or not error:
+                continue
+            if (system, count) not in quantiles:
+                quantiles[system, count] = bootstrap_t(shape, count, seed)
+            p = max(p, _bootstrap_p(quantiles[system, count], turn * mean, error, margin))
+        results[number] = Equivalence(p, lean > STANDARD_ERRORS)
     return results
 
 
-def _shape(comparisons: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Return the distances from each comparison's mean, scaled to variance 1, of all comparisons that vary."""
-    scaled = [np.empty(0)]
-    for differences in comparisons.values():
-        distances = differences - differences.mean()
-        size = np.sqrt(np.mean(distances**2))
-        if size > 0:
-            scaled.append(distances / size)
-    return np.concatenate(scaled)
+def _of_systems(comparisons: Mapping[int, np.ndarray], names: Mapping[int, tuple[str, str]]) -> dict[str, list[np.ndarray]]:
+    """Return the scaled distances of each system's comparisons, each turned so that the system is the first of the two."""
+    of_systems: dict[str, list[np.ndarray]] = {}
+    for number, differences in comparisons.items():
+        a, b = names[number]
+        scaled = _scaled(differences)
+        of_systems.setdefault(a, []).append(scaled)
+        of_systems.setdefault(b, []).append(-scaled)
+    return of_systems
+
+
+def _scaled(differences: np.ndarray) -> np.ndarray:
+    """Return the distances from a comparison's mean, scaled to variance 1; none where it does not vary."""
+    distances = differences - differences.mean()
+    size = np.sqrt(np.mean(distances**2))
+    if size > 0:
+        return np.asarray(distances / size)
+    return np.empty(0)
 
 
 def _skewness_in_errors(shape: np.ndarray) -> float:

@@ -251,7 +251,7 @@ def about_grid(grid: Grid) -> str:
 
 def _failures(grid: Grid) -> str:
     """Say of which designs runs failed or tasks are missing; empty where of none."""
-    lost = {}
+    lost: dict[str, None] = {}
     for of_kind in grid.lost.values():
         for systems in of_kind:
             lost |= dict.fromkeys(systems)

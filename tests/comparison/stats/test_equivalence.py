@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -29,6 +31,37 @@ def test_the_shape_is_pooled_over_comparisons() -> None:
     alone = equivalence({0: NEAR}, 0.004)[0].p
     tail = np.array([0.0, 0.0, 0.0, 0.001, 0.0, 0.0, 0.02, 0.0])
     assert equivalence({0: NEAR, 1: tail}, 0.004)[0].p > alone
+
+
+def studies(where: int, generator: np.random.Generator) -> tuple[dict[int, np.ndarray], dict[int, tuple[str, str]]]:
+    """All pairs of five systems, of which one has a tail and is better than the others by the margin in truth."""
+    scores = [0.0015 * generator.normal(size=8) - 0.01 for _ in range(4)]
+    scores.insert(where, 0.008 * (generator.exponential(size=8) - 1))
+    pairs = dict(enumerate(combinations(range(5), 2)))
+    return {k: scores[a] - scores[b] for k, (a, b) in pairs.items()}, {k: (f"s{a}", f"s{b}") for k, (a, b) in pairs.items()}
+
+
+def test_the_order_of_the_systems_changes_nothing() -> None:
+    """A system with a tail had it cancelled where it stood between the others, first of some pairs and second of some."""
+    for seed in range(3):
+        found = []
+        for where in (0, 2, 4):
+            differences, names = studies(where, np.random.default_rng(seed))
+            results = equivalence(differences, 0.01, names=names)
+            found.append(sorted((results[k].skewed, round(results[k].p, 2)) for k in names if f"s{where}" in names[k]))
+        assert [skewed for skewed, _ in found[0]] == [skewed for skewed, _ in found[1]] == [skewed for skewed, _ in found[2]]
+        values = np.array([[p for _, p in of_place] for of_place in found])
+        assert np.ptp(values, axis=0).max() <= 0.02, "but for the draws of the bootstrap"
+
+
+def test_with_one_baseline_all_comparisons_are_pooled() -> None:
+    differences = {number: NEAR + 0.001 * number * np.arange(8) for number in range(3)}
+    names = {number: (f"x{number}", "base") for number in differences}
+    assert equivalence(differences, 0.02, names=names) == equivalence(differences, 0.02)
+    turned = equivalence(
+        {k: -value for k, value in differences.items()}, 0.02, names={k: (b, a) for k, (a, b) in names.items()}
+    )
+    assert [one.p for one in turned.values()] == [one.p for one in equivalence(differences, 0.02).values()]
 
 
 def test_no_verdict_where_differences_lean_to_the_margin() -> None:
