@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import exit_status
@@ -16,7 +17,7 @@ from common.files import is_below
 from comparison.__main__ import ComparisonParser
 from comparison.errors import ComparisonError
 from comparison.importing.measures import check_measure
-from comparison.importing.trec import Judgements, Predictions, read_gold, read_judgements, read_predictions
+from comparison.importing.trec import Judgements, Predictions, read_gold, read_judgements, read_predictions, without_own_ids
 from comparison.importing.write import Imported, score_pairs, score_run, write_result
 
 REVISION = "imported"
@@ -64,11 +65,14 @@ def import_files(args: argparse.Namespace) -> list[str]:
     else:
         gold = read_gold(args.gold)
     scored: dict[str, Imported] = {}
+    own_ids: dict[str, int] = {}
     for words in args.files:
         name, path = _named_file(words)
         if name in scored:
             raise ComparisonError(f"{name!r} is given twice; name systems apart, NAME=FILE")
         predictions = read_predictions(path, args.subset, args.split)
+        run, own_ids[name] = without_own_ids(predictions.run, args.task)
+        predictions = replace(predictions, run=run)
         try:
             scored[name] = _scored(predictions, judgements, gold, args.metric)
         except ComparisonError as error:
@@ -83,6 +87,8 @@ def import_files(args: argparse.Namespace) -> list[str]:
         line = f"{name}: {imported.main} {imported.scores[imported.main]:.4f} over {len(imported.rows)} items, {path}"
         if imported.lacking:
             line += f"; {imported.lacking} queries that the run lacks count as 0"
+        if own_ids[name]:
+            line += f"; left out, as mteb does for this task: {own_ids[name]} hits with their query's own id"
         lines.append(line)
     return lines
 

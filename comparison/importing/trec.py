@@ -10,10 +10,12 @@ from typing import Any
 from common.json_text import json_fault, parse_json
 from common.lines import MOST_BYTES, iter_lines, read_bytes
 from common.number_check import finite
+from common.yaml_files import read_yaml
 from comparison.errors import ComparisonError, nearest
 
 Run = dict[str, dict[str, float]]  # query -> document -> score
 Judgements = dict[str, dict[str, int]]  # query -> document -> grade
+OWN_IDS = Path(__file__).with_name("identical_ids.yaml")
 OF_PAIRS = ("cosine_scores", "similarity_scores")  # in this order: mteb's lists of one score for each pair
 
 
@@ -129,6 +131,22 @@ def _of_mteb(path: Path, subset: str, split: str) -> Predictions:
             "and pair classification can be scored item by item"
         )
     return Predictions(run, [])
+
+
+def without_own_ids(run: Run, task: str) -> tuple[Run, int]:
+    """Return a run without documents that have their query's id, and how many these were, for tasks where mteb does so.
+
+    >>> without_own_ids({"q1": {"q1": 1.0, "d1": 0.5}}, "ArguAna")
+    ({'q1': {'d1': 0.5}}, 1)
+    """
+    if task not in read_yaml(OWN_IDS, "the tasks that ignore identical ids"):
+        return run, 0
+    left: Run = {}
+    removed = 0
+    for query, documents in run.items():
+        left[query] = {document: score for document, score in documents.items() if document != query}
+        removed += len(documents) - len(left[query])
+    return left, removed
 
 
 def _entry(content: Mapping[str, Any], name: str, where: str) -> Any:

@@ -10,9 +10,12 @@ import pytest
 import pytrec_eval
 from scipy import stats
 
+from common.yaml_files import read_yaml
 from comparison.__main__ import main as compare_main
 from comparison.import_runs import main
 from comparison.importing.measures import score_query
+from comparison.importing.trec import OWN_IDS
+from comparison.reading.families import OF_MTEB, parse_families
 from comparison.reading.item_scores import read_items
 
 TREC = {"ndcg_at_10": "ndcg_cut_10", "map_at_5": "map_cut_5", "recall_at_10": "recall_10", "precision_at_5": "P_5"}
@@ -56,6 +59,27 @@ def test_measures_are_trec_evals() -> None:
             assert score_query(name, documents, judgements[query]) == pytest.approx(expected[query][of_trec], abs=1e-9), name
     assert score_query("mrr_at_10", {"a": 1.0, "b": 0.5}, {"b": 1}) == 0.5
     assert score_query("mrr_at_10", {"a": 1.0}, {"b": 1}) == score_query("map_at_5", {"a": 1.0}, {"b": 1}) == 0.0
+
+
+def test_a_query_does_not_find_itself_where_mteb_leaves_it_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """mteb saves its predictions before it takes out the documents that have their query's id."""
+    found = {"default": {"test": {"q1": {"q1": 0.9, "d1": 0.8, "d2": 0.1}}}}
+    path = tmp_path / "predictions.json"
+    path.write_text(json.dumps(found))
+    qrels = write_qrels(tmp_path / "qrels.txt", {"q1": {"d1": 1}})
+    for task, score in (("ArguAna", "1.0000"), ("NFCorpus", "0.6309")):
+        assert main([f"x={path}", "--task", task, "--qrels", str(qrels), "--output_dir", str(tmp_path / task)]) == 0
+        printed = capsys.readouterr().out
+        assert f"ndcg_at_10 {score} over" in printed
+        said = "left out, as mteb does for this task: 1 hits with their query's own id" in printed
+        assert said == (task == "ArguAna")
+
+
+def test_the_tasks_that_leave_own_ids_out_are_mtebs() -> None:
+    names = read_yaml(OWN_IDS, "")
+    every = parse_families(read_yaml(OF_MTEB, "")).category
+    assert names == sorted(set(names)) and set(names) <= set(every)
+    assert {"ArguAna", "FiQA2018", "QuoraRetrieval", "FEVERHardNegatives"} <= set(names) and "NFCorpus" not in names
 
 
 def test_runs_become_a_claim_on_these_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
