@@ -163,7 +163,7 @@ def test_every_key_that_is_not_read_is_named(
     path = jsonl(tmp_path / "d.jsonl", *[{**PAIR, **dict.fromkeys(keys, "x"), "key\x1b[31m": 1}] * 4)
     assert main(["--dataset_name", str(path), "--cache_dir", str(tmp_path / "c")]) == 0
     check = capsys.readouterr().out
-    evaluation = jsonl(tmp_path / "e.jsonl", {**PAIR, "source": "web"})
+    evaluation = jsonl(tmp_path / "e.jsonl", *[{**PAIR, "source": "web"}] * 2)
     flags = ["--dataset_name", str(path), "--eval_dataset", str(evaluation)]
     build_trainer(parse(arguments(base, tmp_path, *SMALL, *flags), design="model3"))
     banner = capsys.readouterr().out
