@@ -67,7 +67,8 @@ def test_a_study_scores_while_it_trains(copied: Path, main: Main) -> None:
         "eval_strategy": "steps",
         "eval_steps": 2,
     }
-    change(copied, training=training, designs=["model1"], baselines=["mean_pooling"])
+    tested = ["WordRetrieval", "WordPairs"]
+    change(copied, training=training, designs=["model1"], baselines=["mean_pooling"], tasks=tested)
     status, _, errors = main(copied)
     assert status == 0, errors
     (finding,) = load(out / "study.json")["findings"]
@@ -75,5 +76,5 @@ def test_a_study_scores_while_it_trains(copied: Path, main: Main) -> None:
     scored = [path for path in out.glob("cells/model1-*/scores.json") if (path.parent / "adapter" / "eval_tasks").is_dir()]
     (scores,) = map(load, scored)
     last = finding["panels"][0]["curves"][0]["estimates"][-1][0]
-    assert last == pytest.approx(scores["scores"]["WordPairs"], abs=1e-6), "the last checkpoint is the cell's adapter"
+    assert last == pytest.approx(scores["scores"]["WordPairs"]["score"], abs=1e-6), "the last checkpoint is the cell's adapter"
     assert "Scores while training" in (out / "report" / "report.html").read_text()
