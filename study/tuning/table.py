@@ -75,8 +75,8 @@ def rows_of(study: Study, tuning: Study) -> list[Row]:
         name = f"{design} on {names[base]}" if len(names) > 1 else design
         best = chosen.get((base, design), "")
         development = {setting: mean_score(of_tasks) for setting, of_tasks in scores.items()}
-        common = test_scores(study, base, design, "")
-        tuned = common if best == COMMON else test_scores(study, base, design, best) if best else []
+        common = scores_on_tests(study, base, design, "")
+        tuned = common if best == COMMON else scores_on_tests(study, base, design, best) if best else []
         of_tests = (mean_of(common), mean_of(tuned), len(common), len(tuned))
         rows.append(Row(name, development, mean_ranks(scores), best, *of_tests))
     return rows
@@ -87,7 +87,7 @@ def mean_of(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-def test_scores(study: Study, base: str, design: str, recipe: str) -> list[float]:
+def scores_on_tests(study: Study, base: str, design: str, recipe: str) -> list[float]:
     """Return the mean main score over test tasks of each finished run."""
     means: list[float] = []
     for cell in study.cells:
