@@ -16,7 +16,8 @@ from common.words import distinct
 from model_loaders.designs import get_design
 from model_loaders.text.named import named_recipe
 from study.config import BASELINES, LEXICAL, StudyConfig, flags_of
-from study.inputs import Inputs, launch_key, training_key
+from study.input_keys import launch_key, training_key
+from study.inputs import Inputs
 from study.tuning.settings import COMMON
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
@@ -297,31 +298,11 @@ def check_names(cells: Sequence[Cell]) -> None:
 
 def evaluation_key(config: StudyConfig, inputs: Inputs) -> str:
     """Return a hash of everything that decides the scores of given weights."""
+    prompts = config.eval_prompts if inputs.prompts is None else file_hash(Path(inputs.prompts))
     facts = {
         "tasks": inputs.tasks,
         "headline": config.headline,
         "max_length": config.max_length,
-        "prompts": hash_of_file(inputs.prompts) or config.eval_prompts,
+        "prompts": prompts,
     }
     return digest(facts, 16)
-
-
-def hash_of_file(path: str | None) -> str | None:
-    """Return a hash of a small file's bytes."""
-    return None if path is None else file_hash(Path(path))
-
-
-def find_cell(cells: list[Cell], label: str) -> Cell:
-    """Return a cell by its number or name.
-
-    Raises:
-        UserError: there is none.
-    """
-    for cell in cells:
-        if label in (cell.name, str(cell.number)):
-            return cell
-    names = [cell.name for cell in cells]
-    raise UserError(
-        f"--cell {label}: there is no such cell{nearest(label, names)}; give a number from 0 to {len(cells) - 1} or one of the "
-        f"names {', '.join(names)}"
-    )

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from common.errors import UsageError, UserError
+from common.errors import UsageError, UserError, nearest
 from common.locks import InUseError
 from comparison.report.tables.terminal import for_terminal, terminal_width
 from study import launch
-from study.cells import Cell, find_cell
+from study.cells import Cell
 from study.command_line import flag_words, training_words
 from study.config import ROOT
 from study.probes.of_study import corpus_of, probe_study
@@ -238,3 +238,19 @@ def missing_sentences(missing: Mapping[str, Cell], reasons: Mapping[str, str]) -
             state = state.replace("is not", "are not")
         sentences.append(f"{', '.join(names)} {state}: {reason}")
     return sentences
+
+
+def find_cell(cells: list[Cell], label: str) -> Cell:
+    """Return a cell by its number or name.
+
+    Raises:
+        UserError: there is none.
+    """
+    for cell in cells:
+        if label in (cell.name, str(cell.number)):
+            return cell
+    names = [cell.name for cell in cells]
+    raise UserError(
+        f"--cell {label}: there is no such cell{nearest(label, names)}; give a number from 0 to {len(cells) - 1} or one of the "
+        f"names {', '.join(names)}"
+    )

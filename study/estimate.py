@@ -29,7 +29,7 @@ from model_loaders.text.prompts import ROLES
 from study.cells import Cell
 from study.command_line import training_words
 from study.config import flags_of
-from study.inputs import launch_key, training_key
+from study.input_keys import launch_key, training_key
 from study.launch import cores
 from study.report.attention_mass import real_texts
 from study.study import Study

@@ -23,13 +23,7 @@ from pooling import POOLINGS, TOKEN_POOLINGS
 CARD = "README.md"
 PLACE = "FOLDER_OR_NAME"  # in commands: where the folder is, which only its reader knows
 ADAPTER = "adapter"  # this toolkit's own layout
-LIBRARIES = {
-    "sentence-transformers": "sentence-transformers",
-    "merged": "transformers",
-    "peft": "peft",
-    "onnx": "onnx",
-    ADAPTER: "peft",
-}
+LIBRARIES = {"merged": "transformers", ADAPTER: "peft"}  # by format; of the others the name is that of the library
 # Fields of a recipe that a card tells where they differ from their default: in words.
 ALSO_KEPT = {
     "pooled": "tokens that are pooled",
@@ -174,7 +168,7 @@ def front_matter(request: Request, extra: Extra) -> str:
     base = base_name(request)
     tags = ["sentence-similarity", "feature-extraction", "text-embeddings", f"design:{request.model.design_name}"]
     data = ModelCardData(
-        library_name=LIBRARIES[request.format],
+        library_name=LIBRARIES.get(request.format, request.format),
         pipeline_tag="sentence-similarity",
         base_model=base or None,
         tags=tags,

@@ -23,7 +23,7 @@ from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder
 from evaluation.tasks.local_retrieval import corpus_file, judged_split, judgements_file, queries_file
 from evaluation.tasks.schemas import JUDGEMENT, QUERY, Layout
-from study.inputs import stages_key
+from study.input_keys import stages_key
 from study.report.shared_sequences import LEAST_SHARE, SequenceIndex, same_source
 from study.study import Study, data_flags, rows_of_stages, rows_of_trainings, staged_trainings, trainings
 from triplets.check.scan import columns

@@ -13,7 +13,7 @@ from common.hashes import digest
 from common.text_hash import letter_hashes
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.schemas import SPLITS
-from study.inputs import key_of_folder
+from study.input_keys import key_of_folder
 from study.report.leakage import TaskTexts, evaluation_texts, scored_texts, short
 from study.study import Study
 from trainers.scoring.arguments import ScoringArguments

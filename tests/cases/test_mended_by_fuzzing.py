@@ -34,7 +34,7 @@ from model_loaders.layouts.tensors import read_pickled_tensors
 from model_loaders.saving import save
 from study.cells import launch_key
 from study.config import read_study_config
-from study.inputs import training_key
+from study.input_keys import training_key
 from study.report.study_json import trainable_parameters
 from study.run_cell import first_texts
 from study.study import training_rows

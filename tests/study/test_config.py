@@ -19,7 +19,8 @@ from study.cells import Cell, make_cells
 from study.command_line import training_words
 from study.config import ROOT, StudyConfig, find_path, read_study_config
 from study.estimate import make_estimate, mean_negatives
-from study.inputs import Inputs, base_key, training_key
+from study.input_keys import training_key
+from study.inputs import Inputs, base_key
 from study.published import folder_key
 from study.study import Study, read_study
 from study.systems import find_systems

@@ -15,7 +15,7 @@ import pytest
 from common.errors import UserError
 from model_loaders import DESIGNS
 from model_loaders.saving import save
-from study.cells import find_cell
+from study.command import find_cell
 from study.study import read_study
 from tests.study.tiny_study import Main, change, load, record_of, write_study
 from tests.tiny import ROOT, SHARED, new_model, without_network

@@ -10,7 +10,7 @@ import yaml
 
 from study.cell_progress import training_seconds
 from study.estimate import estimate
-from study.inputs import stages_key
+from study.input_keys import stages_key
 from study.report.leakage import find_leakage
 from study.study import read_study
 from tests.study.tiny_study import Main, change, fake_cell, write_lines

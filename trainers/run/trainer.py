@@ -30,13 +30,14 @@ from trainers.monitor.progress import warn
 from trainers.run.loader import triplet_loader
 from trainers.run.loss_sums import LossRecord, LossSums
 from trainers.run.together import Place
-from trainers.scoring.evaluation import Scores, evaluate_run
+from trainers.scoring.evaluation import Scores, evaluate_run, loss_evaluations
 from trainers.step.batch import TripletBatch, TripletCollator
 from trainers.step.contrastive import ContrastiveStep
 from trainers.step.engines import engine_of
 from trainers.step.gather import ProcessGroup
 from trainers.step.loss import VectorLoss
 from trainers.step.matryoshka import widths_of
+from trainers.step.parameter_groups import parameter_groups
 from triplets.batch_plan import BatchPlan
 from triplets.dataset import TripletRows
 from triplets.mixing import Mixing
@@ -121,7 +122,7 @@ class ContrastiveTrainer(Trainer):
             processes=processes,
             packing=packs_texts(self.options.packing, self.args),
         )
-        self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype, self.evaluations())
+        self.identity = RunIdentity(processes.count, self.train_dataset.content, start, model.dtype, loss_evaluations(self))
         self.metrics = RunningMetrics(dimensions=widths_of(loss))
         self.loss_record = LossRecord()
         self.stage: str | None = None  # directory of a checkpoint while it is being written
@@ -221,16 +222,10 @@ class ContrastiveTrainer(Trainer):
         """Compute and log the figures of an evaluation."""
         return evaluate_run(self, self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
 
-    def evaluations(self) -> tuple[str, ...]:
-        """Return what decides the loss of the evaluation rows: their content, and the size of a batch; nothing without any."""
-        size = "" if self.objective == "mntp" else f" in batches of {self.args.per_device_eval_batch_size}"
-        return (f"{self.eval_dataset.content}{size}",) if len(self.eval_dataset) else ()
-
     def held_out(self, rows: TripletRows) -> tuple[float, float]:
-        """Return the loss and accuracy of evaluation triplets, computed batch by batch.
+        """Return the loss and accuracy of evaluation triplets, the same on every process: a batch has its own negatives alone.
 
-        Every process computes the same: each batch's negatives are those of the batch alone. There is no dropout, so pairs are
-        read under SimCSE too: a text would always find itself.
+        Pairs are read under SimCSE too: there is no dropout here, so a text would always find itself.
         """
         plan = BatchPlan(len(rows), self.args.per_device_eval_batch_size, seed=0, shuffle=False)
         batches = triplet_loader(rows, plan, self.data_collator.of_pairs(), self.args)
@@ -301,25 +296,3 @@ def evaluation_means(step: ContrastiveStep, model: EmbedModel, batches: Iterable
         result = step.evaluate(model, batch)
         sums += batch.queries * torch.tensor([float(result.loss), float(result.accuracy), 1.0])
     return float(sums[0] / sums[2]), float(sums[1] / sums[2])
-
-
-def parameter_groups(model: nn.Module, decayed: set[str], *, weight_decay: float, pooling_rate: float) -> list[dict[str, Any]]:
-    """Return the optimizer's groups of trainable parameters: the pooling or the rest, with weight decay or without.
-
-    Args:
-        model: to train.
-        decayed: names of the parameters with weight decay.
-        weight_decay: of those.
-        pooling_rate: learning rate of the pooling's parameters; the others have the optimizer's default.
-    """
-    members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            members.setdefault((name.startswith("pooling."), name in decayed), []).append(parameter)
-    groups = []
-    for (is_pooling, is_decayed), parameters in members.items():
-        group: dict[str, Any] = {"params": parameters, "weight_decay": weight_decay if is_decayed else 0.0}
-        if is_pooling:
-            group["lr"] = pooling_rate
-        groups.append(group)
-    return groups

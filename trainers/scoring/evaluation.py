@@ -47,6 +47,8 @@ class EvaluatedTrainer(Protocol):
         selection: None where nothing is chosen by the evaluations.
     """
 
+    objective: str
+    eval_dataset: TripletRows
     model: EmbedModel
     args: TrainingArguments
     state: TrainerState
@@ -112,3 +114,12 @@ def evaluations_of(args: TrainingArguments, steps: int, steps_of_epoch: int) -> 
     if strategy == "steps":
         every = int(args.eval_steps) if args.eval_steps >= 1 else max(1, math.ceil(steps * args.eval_steps))
     return math.ceil(steps / every) + bool(args.eval_on_start)
+
+
+def loss_evaluations(trainer: EvaluatedTrainer) -> tuple[str, ...]:
+    """Return what decides the loss of evaluation rows: their content, and how many make a batch; nothing without any."""
+    rows = trainer.eval_dataset
+    if not len(rows):
+        return ()
+    size = "" if trainer.objective == "mntp" else f" in batches of {trainer.args.per_device_eval_batch_size}"
+    return (f"{rows.content}{size}",)
