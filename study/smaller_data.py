@@ -25,12 +25,15 @@ from pathlib import Path
 from common.errors import UserError, exit_status
 from common.files import new_folder
 from evaluation.tasks.local_files import iter_rows, stem, write_rows
+from evaluation.tasks.local_folder import list_folder
 from evaluation.tasks.schemas import SCHEMAS, TaskRow
 from evaluation.tasks.smaller import drawn, drawn_by_label, make_smaller
 from study.real_data.layout import CLUSTERINGS, MOST_ROWS, make_clustering, mix_entry, training_files, write_mix
 
-ROWS, QUERIES = 300, 100
-EXAMPLES = 16  # of each label, to train classifiers by
+ROWS, QUERIES = 100, 50
+CLUSTERED = 200  # texts to cluster: some tasks have 64 labels
+EXAMPLES = 8  # of each label, to train classifiers by
+DEVELOPMENT_ROWS = 200
 # Clusterings that are classification tasks too: fewer than eight have sources of their own.
 CLASSIFICATIONS = {
     "FewRelClassification": "FewRelClustering",
@@ -72,7 +75,8 @@ def lay_out(data: Path, output_dir: Path) -> Layout:
         raise UserError(f"{data} has no eval/<task> folders")
     with new_folder(output_dir) as aside:
         for task in tasks:
-            make_smaller(task, aside / "eval" / task.name, ROWS, QUERIES, EXAMPLES)
+            rows = CLUSTERED if list_folder(task).schema is SCHEMAS["clustering"] else ROWS
+            make_smaller(task, aside / "eval" / task.name, rows, QUERIES, EXAMPLES)
         for name, source in CLUSTERINGS.items():
             make_clustering(aside / "eval" / name, aside / "eval" / source)
         for name, source in CLASSIFICATIONS.items():
@@ -106,15 +110,15 @@ def _make_development(folder: Path, data: Path) -> None:
     """Write the tasks of pairs and of labelled texts."""
     name, split = PAIRS
     pairs = iter_rows(data / "eval" / name / f"{split}.jsonl.gz", SCHEMAS["pair"].columns)
-    write_rows(folder / name / "test.jsonl.gz", drawn(pairs, ROWS))
+    write_rows(folder / name / "test.jsonl.gz", drawn(pairs, DEVELOPMENT_ROWS))
     labelled = iter_rows(data / "eval" / LABELLED / "test.jsonl.gz", SCHEMAS["classification"].columns)
-    sentences = [{"sentence": row["text"], "label": row["label"]} for row in drawn(labelled, ROWS)]
+    sentences = [{"sentence": row["text"], "label": row["label"]} for row in drawn(labelled, DEVELOPMENT_ROWS)]
     write_rows(folder / "Banking77Clustering" / "test.jsonl.gz", sentences)
 
 
 def _make_retrieval(folder: Path, questions: Path) -> set[str]:
     """Write a retrieval task of questions and sentences; return the sentences, which training leaves out."""
-    asked = drawn(iter_rows(questions), ROWS)
+    asked = drawn(iter_rows(questions), DEVELOPMENT_ROWS)
     sentences = list(dict.fromkeys(row["positive"] for row in asked))
     documents = [{"id": f"d{place}", "text": text} for place, text in enumerate(sentences)]
     queries = [{"id": f"q{place}", "text": row["query"]} for place, row in enumerate(asked[:QUERIES])]
