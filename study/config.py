@@ -29,6 +29,7 @@ COMPARISON = {
     "families": str,
     "same_revision": bool,
     "unrelated": bool,
+    "texts": bool,
     "seed": int,
 }
 
@@ -67,7 +68,8 @@ class StudyConfig:
         tune: settings that each design tries on development tasks first; it is trained with its best one too
             (`study.tuning.settings`).
         probes: what vectors notice, on the first run of each system, when all cells have ended (`study.probes.settings`).
-        comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, unrelated, seed.
+        comparison: options of ``python -m comparison``: baseline, all_pairs, margin, families, same_revision, unrelated, seed;
+            ``texts: false`` leaves the texts of tasks out of the report.
     """
 
     output_dir: str

@@ -41,7 +41,7 @@ def compare(study: Study) -> int:
         for sentence in passed_over(study.cells, study.config):
             print(sentence)
     words = [str(study.output_dir), "--output_dir", str(study.output_dir / "report")]
-    if study.inputs.eval_dir is not None:
+    if options.pop("texts", True) and study.inputs.eval_dir is not None:
         words += ["--texts", study.inputs.eval_dir]
     for name, value in options.items():
         if value is True:

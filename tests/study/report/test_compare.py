@@ -41,3 +41,21 @@ def test_a_design_without_scores_is_passed_over(study_file: Path, capsys: pytest
     config = replace(study.config, comparison={"baseline": "model1"})
     assert compare(replace(study, config=config)) == 1
     assert "baseline: model1 has no scores (model1 failed: no memory)" in capsys.readouterr().err
+
+
+def test_a_report_that_is_given_away_has_no_texts(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = []
+    for number, name in enumerate("ab"):
+        cells.append(replace(fake_cell(study_file.parent / "out" / "cells", number, name), design=name))
+    for cell in cells:
+        cell.folder.mkdir(parents=True)
+        write_json({"evaluation": cell.evaluation_key, "scores": {"T": {"score": 0.5, "type": "STS"}}}, cell.scores_file)
+    study = replace(read_study(study_file), cells=cells)
+    study = replace(study, inputs=replace(study.inputs, eval_dir="tasks"))
+    asked: list[list[str]] = []
+    monkeypatch.setattr("study.report.compare.compare_folders", lambda words: asked.append(words) or 0)
+    compare(study)
+    compare(replace(study, config=replace(study.config, comparison={"texts": False})))
+    with_texts, without = asked
+    assert with_texts[with_texts.index("--texts") + 1] == "tasks"
+    assert not any("texts" in word for word in without)
