@@ -153,7 +153,8 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
     """Compare all training data of a study with the test data of all its local tasks; kept in ``leakage.json``.
 
     Returns:
-        Entries of ``study.json``, and the tasks whose data are not here and were not looked at.
+        Entries of ``study.json``, without examples where the report shows no texts; and the tasks whose data are not here and
+        were not looked at.
     """
     path = study.output_dir / "leakage.json"
     staged = [stages_key(flags["stages"]) for _, flags in staged_trainings(study)]
@@ -178,7 +179,9 @@ def find_leakage(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
                 entries += shared_parts(part.label, index, task, own)
         content = {"key": key, "found": entries}
         write_json(content, path)
-    return content["found"], unseen
+    if study.config.comparison.get("texts", True):
+        return content["found"], unseen
+    return [{**entry, "examples": []} for entry in content["found"]], unseen
 
 
 def data_sets(study: Study) -> Iterator[LoadedDataSet]:

@@ -62,6 +62,10 @@ def test_leakage_is_looked_for_in_the_rows_that_are_read(study_file: Path) -> No
     assert not find_leakage(read_study(study_file))[0]
     change(study_file, training={**training, "max_train_samples": 7})
     assert [entry["count"] for entry in find_leakage(read_study(study_file))[0]] == [1]
+    (entry,) = find_leakage(read_study(study_file))[0]
+    assert entry["examples"]
+    change(study_file, comparison={"texts": False})
+    assert find_leakage(read_study(study_file))[0] == [{**entry, "examples": []}], "a report without texts"
     more = {"design": "causal_mean", "max_train_samples": 7}
     change(study_file, training={**training, "max_train_samples": 3}, systems={"more": more})
     assert [entry["count"] for entry in find_leakage(read_study(study_file))[0]] == [1]
