@@ -90,6 +90,7 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
         baseline = best
         categories = [category for category in _with_system(categories, best) if category.contrasts]
         overall = [entry for entry in overall if entry.b == best]
+    compared = {category.name for category in categories}
     return Comparison(
         systems=dict(table.runs),
         baseline=baseline,
@@ -100,6 +101,7 @@ def compare(table: Table, families: Families, options: Options) -> Comparison:
         notes=notes,
         as_they_are=sorted(table.as_they_are & set(table.systems)),
         grid=make_grid(table, families, options.margin, options.seed, options.same_revision),
+        not_compared=[name for name in table.categories if name not in compared],
     )
 
 
@@ -145,8 +147,9 @@ def _chosen_afterwards(table: Table, best: str) -> str:
     if len(systems) < count:
         who = f"{len(systems)} of {count} systems have"
     return (
-        f"{best} is the baseline because it has the best mean over the {len(common)} tasks that {who}, which was seen after "
-        f"the scores: p-values, marks and intervals beside them are corrected for all {pairs} pairs, as if all were compared"
+        f"{best} is the baseline because it has the best mean, over kinds, of its means over the {len(common)} tasks that "
+        f"{who}, which was seen after the scores: p-values, marks and intervals beside them are corrected for all {pairs} "
+        "pairs, as if all were compared"
     )
 
 

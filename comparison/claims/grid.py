@@ -54,12 +54,12 @@ def make_grid(table: Table, families: Families, margin: float, seed: int, same_r
         pairs = []
         for names, (_, sides) in contrasts.items():
             pairs.append(make_group_pair(table, tasks, families, names, sides, same_revision))
+        lost[name] = [_lost(table, tasks, sides.systems) for _, sides in contrasts.values()]
         if not all(pair.differences for pair in pairs):
             left_out.append(name)
             continue
         drafts.append(maker.make(name, pairs, [None] * len(pairs)))
         simple[name] = _gains(table, tasks, families, crossing, same_revision)
-        lost[name] = [_lost(table, tasks, sides.systems) for _, sides in contrasts.values()]
     if not drafts:
         return None
     categories = adjust_over_table(drafts, tests_over_table(drafts), all_pairs=False)

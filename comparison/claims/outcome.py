@@ -263,6 +263,7 @@ class Comparison:
         as_they_are: systems that nobody trains again, such as an untrained model.
         grid: attention and pooling as factors; None where the designs do not cross them.
         planned: sentences on what was declared before scores existed.
+        not_compared: categories in which no two compared systems have a common task.
     """
 
     systems: dict[str, int]
@@ -275,3 +276,4 @@ class Comparison:
     as_they_are: list[str] = field(default_factory=list)
     grid: Grid | None = None
     planned: list[str] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)

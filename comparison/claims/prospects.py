@@ -42,8 +42,9 @@ def spread_of(table: Table, category: Category, run_sd: float | None = None, com
 
 def _baseline_varies(category: Category) -> bool:
     """Return whether both sides have noise between runs: not where designs are compared with a model as it is."""
-    repeated = [contrast.another_run for contrast in category.contrasts if contrast.another_run.p is not None]
-    return not repeated or not all(any(run.as_it_is) for run in repeated)
+    runs = [contrast.another_run for contrast in category.contrasts]
+    repeated = [run for run in runs if run.p is not None]
+    return not all(any(run.as_it_is) for run in repeated or runs)
 
 
 def _runs(contrast: Contrast) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,14 +34,16 @@ def _category(table: Table, category: Category, seed: int) -> Category:
     contrasts = category.contrasts
     if len(contrasts) > MOST_COMPARISONS or category.tests or not any(contrast.starred for contrast in contrasts):
         return category
-    pairs = []
-    for contrast in contrasts:
+    pairs, over_runs = [], {}
+    for number, contrast in enumerate(contrasts):
         pairs.append(Pair(contrast.a, contrast.b, contrast.differences, contrast.missing, contrast.families))
+        if contrast.another_run.p is not None:
+            over_runs[number] = pairs[-1]
     matrix = family_matrix(pairs, category.families)
     p_values = []  # (families left out, comparisons)
     for left_out in range(len(category.families)):
         of_tasks = step_down_max_t(np.delete(matrix, left_out, axis=1), seed)
-        of_runs = _over_runs(table, pairs, category.families[left_out])
+        of_runs = _over_runs(table, over_runs, category.families[left_out])
         p_values.append([max(p, of_runs.get(number, 0.0)) for number, p in enumerate(of_tasks)])
     changed = []
     for number, contrast in enumerate(contrasts):
@@ -51,10 +53,10 @@ def _category(table: Table, category: Category, seed: int) -> Category:
     return replace(category, contrasts=changed)
 
 
-def _over_runs(table: Table, pairs: Sequence[Pair], family: Sequence[str]) -> dict[int, float]:
-    """Return Holm's crossed p of the comparisons whose noise between runs is known, without a family, by their number."""
+def _over_runs(table: Table, pairs: Mapping[int, Pair], family: Sequence[str]) -> dict[int, float]:
+    """Return Holm's crossed p, without a family, of the comparisons that rest on their runs, by their number."""
     left = {}
-    for number, pair in enumerate(pairs):
+    for number, pair in pairs.items():
         differences = {task: difference for task, difference in pair.differences.items() if task not in family}
         families = [tasks for tasks in pair.families if tasks[0] not in family]
         if len(families) > 1:

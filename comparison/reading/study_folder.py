@@ -75,7 +75,7 @@ def read_study(directory: Path, read_revision: ReadRevision) -> Reading:
     if data is None:
         cells = _unlisted_cells(directory, reading.notes)
     else:
-        cells = _listed_cells(directory, data, reading.notes)
+        cells = _listed_cells(directory, data, reading)
         reading.studies = [StudyResults(data, directory, declarations=read_declarations(directory))]
         reading.notes += note_on_grid(data)
     runs: dict[str, list[SystemRun]] = {}  # in the study's order, whatever failed
@@ -147,15 +147,17 @@ def _unlisted_cells(directory: Path, notes: list[str]) -> list[CellFolder]:
     return cells
 
 
-def _listed_cells(directory: Path, data: StudyData, notes: list[str]) -> list[CellFolder]:
+def _listed_cells(directory: Path, data: StudyData, reading: Reading) -> list[CellFolder]:
     """Return the cells that `study.json` lists."""
     named = [cell.folder for cell in data.cells]
-    folders = _folders(directory, named if all(named) else None, notes)
+    folders = _folders(directory, named if all(named) else None, reading.notes)
     cells = []
     for cell in data.cells:
         folder = folders.get(cell.name)
         if cell.folder:
             folder = inside(directory / "cells", cell.folder, directory / "study.json")
+        if cell.status == UNFINISHED:
+            reading.damaged += _damage(cell.name, folder)
         if cell.status in (FAILED, UNFINISHED):
             folder = None  # scores that it may have are of another evaluation
         reason = None
@@ -163,6 +165,17 @@ def _listed_cells(directory: Path, data: StudyData, notes: list[str]) -> list[Ce
             reason = cell.reason or cell.status
         cells.append(CellFolder(cell.name, cell.compared_as, cell.run_label, folder, reason))
     return cells
+
+
+def _damage(name: str, folder: Path | None) -> list[str]:
+    """Return the sentence on a cell whose file of scores cannot be read, which is why it counts as unfinished."""
+    if folder is None or not (folder / "scores.json").is_file():
+        return []
+    try:
+        _load(folder / "scores.json")
+    except ComparisonError as error:
+        return [f"{name} left out: {error}"]
+    return []
 
 
 def _folders(directory: Path, named: Sequence[str] | None, notes: list[str]) -> dict[str, Path]:

@@ -291,6 +291,14 @@ def test_a_damaged_cell_is_left_out_and_named(write_study: Write, tmp_path: Path
     assert "b-seed2 left out: " in capsys.readouterr().err
     assert outcome(tmp_path / "out")["systems"] == {"a": 2, "b": 1}
     assert f"b-seed2 left out: {damaged} is damaged" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    cells = []
+    for folder in sorted((study / "cells").iterdir()):
+        name = folder.name.rsplit("-", 1)[0]
+        status = "unfinished" if folder == damaged.parent else "done"
+        cells.append({"name": name, "design": name[0], "status": status, "folder": folder.name})
+    (study / "study.json").write_text(json.dumps({"format": 1, "cells": cells}), encoding="utf-8")
+    assert run(study, "--output_dir", tmp_path / "listed") == FAILED, "a study calls such a cell unfinished"
+    assert "b-seed2 left out: " in capsys.readouterr().err
 
 
 def test_refusals(write: Write, write_study: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

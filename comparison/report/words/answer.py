@@ -22,7 +22,7 @@ from comparison.report.words.choice import (
     choose,
 )
 from comparison.report.words.headlines import failures_of
-from comparison.report.words.kinds import kinds_in_mean
+from comparison.report.words.kinds import every_kind, kinds_in_mean
 from comparison.report.words.marks import failed_everywhere, solid, winner
 from comparison.report.words.names import called, listed
 from comparison.report.words.relations import unknown_tasks
@@ -195,7 +195,7 @@ def _settled(kind: Answer) -> str:
 def overall(comparison: Comparison) -> list[str]:
     """Return what holds over all kinds of tasks together; the largest differences where there are many comparisons."""
     shown, opposed, quiet, few = [], [], 0, 0
-    kinds = len(comparison.categories)
+    kinds = len(every_kind(comparison))
     for entry in sorted(comparison.overall, key=lambda entry: -abs(entry.mean)):
         if entry.opposed:
             opposed.append(

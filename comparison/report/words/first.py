@@ -8,7 +8,7 @@ from comparison.claims.outcome import ALPHA, FEWEST_FAMILIES, Comparison
 from comparison.claims.overall import Overall
 from comparison.report.words.answer import Answer, better_overall
 from comparison.report.words.choice import CHOSEN, CONVERGED, KEPT, OPEN, TIED, UNDECIDABLE
-from comparison.report.words.kinds import kinds_in_mean, kinds_left_out
+from comparison.report.words.kinds import every_kind, kinds_in_mean, kinds_left_out
 from comparison.report.words.marks import any_checkpoint, any_decidable
 from comparison.report.words.names import called, listed
 from comparison.report.words.wording import points, when
@@ -47,7 +47,7 @@ def _over_all(comparison: Comparison) -> str:
         return f"Over {kinds} nobody is shown to be better or worse than {base}."
     if not better:
         return f"Over {kinds} nobody is shown to be better than {base}, and {_number(worse)} shown to be worse."
-    most = len(comparison.categories) - len(kinds_left_out(comparison))
+    most = len(every_kind(comparison)) - len(kinds_left_out(comparison))
     parts = [f"{called(entry.a)} by {_size(entry, most)}" for entry in better[:FEW]]
     more = when(len(better) > FEW, f", and {len(better) - FEW} more")
     rest = when(worse, f"; {_number(worse)} shown to be worse")
@@ -82,11 +82,9 @@ def _unbeaten(comparison: Comparison, shown: Sequence[Overall], kinds: str) -> s
     if not top:
         return f"Over {kinds} everybody is shown to be worse than somebody."
     names = listed(top[:FEW]) + when(len(top) > FEW, f" and {len(top) - FEW} more")
-    most = len(comparison.categories) - len(kinds_left_out(comparison))
-    part = when(any(len(entry.categories) < most for entry in shown), ", some of them on fewer kinds")
     return (
         f"Over {kinds} nobody is shown to be better than {names}; {len(shown)} of {len(comparison.overall)} pairs "
-        f"are shown to differ{part}."
+        f"are shown to differ."
     )
 
 

@@ -59,7 +59,7 @@ def grid_rows(grid: Grid) -> list[GridRow]:
     names = [(contrast.a, contrast.b) for contrast in grid.categories[0].contrasts]
     for entry in grid.overall:
         number = names.index((entry.a, entry.b))
-        rows.append(_overall_row(grid, grid.effects[number], entry, _lost(grid, number, entry.categories)))
+        rows.append(_overall_row(grid, grid.effects[number], entry, _lost(grid, number, grid.lost)))
     return rows
 
 

@@ -155,6 +155,18 @@ def test_failed_runs_are_said_and_nothing_is_claimed_of_designs() -> None:
     assert "all runs of all designs" not in about_grid(grid) and "nothing is claimed of designs there" in about_grid(grid)
 
 
+def test_a_kind_in_which_a_design_failed_everywhere_takes_the_claim_over_kinds_too() -> None:
+    table = made_up(runs=5, interaction=0.0, attention=0.03, kinds=3)
+    (row,) = [row for row in grid_rows(grid_of(table)) if row.effect == ATTENTION and row.kind == ALL]
+    assert row.mark == "*"
+    for task in table.categories["Kind2"]:
+        del table.scores["bidirectional EOS", task]
+    grid = grid_of(table)
+    (row,) = [row for row in grid_rows(grid) if row.effect == ATTENTION and row.kind == ALL]
+    assert grid.left_out == ["Kind2"] and row.scored_only and not row.mark
+    assert "runs or tasks of bidirectional EOS failed or are missing" in row.sentence
+
+
 def test_what_has_no_score_is_named() -> None:
     table = made_up(kinds=2)
     for task in table.categories["Kind1"]:

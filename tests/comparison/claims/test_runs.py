@@ -92,6 +92,20 @@ def test_a_star_of_designs_is_tested_again_over_runs() -> None:
     assert largest > max(step_down_max_t(np.delete(values, number, axis=1))[0] for number in range(8)), "runs decide here"
 
 
+def test_a_star_of_checkpoints_is_tested_again_without_runs() -> None:
+    """One of two runs failed on T0 alone: without T0 the noise between runs is known, which the star never rested on."""
+    table, _ = made({"base": 2, "x": 2})
+    for task in table.tasks:
+        table.scores["x", task] = table.scores["x", task] + 0.03 + np.array([-0.02, 0.02])
+    table.scores["x", "T0"][1] = np.nan
+    table.failed["x", "T0"] = 1
+    (contrast,) = only(with_families_left_out(table, compare(table, Families(unrelated=True), Options("base")))).contrasts
+    assert contrast.starred and contrast.another_run.p is None and contrast.without_one is not None
+    values = np.array([list(contrast.differences.values())])
+    flips = [step_down_max_t(np.delete(values, number, axis=1))[0] for number in range(8)]
+    assert contrast.without_one.p == pytest.approx(max(flips))
+
+
 def only(found: Comparison) -> Category:
     (category,) = found.categories
     return category
@@ -112,6 +126,9 @@ def test_designs_against_a_model_as_it_is_have_their_own_runs() -> None:
     assert outlook is not None and outlook.runs == 3 and spread is not None and not spread.baseline_varies
     quiet = prospect(Spread(0.01, 0.01, 1, baseline_varies=False), 0.03, 10, 3, 300)
     assert quiet.power > prospect(Spread(0.01, 0.01, 1), 0.03, 10, 3, 300).power
+    pilot, once = made({"base": 1, "x": 1}, as_they_are=frozenset(["base"]))
+    spread = spread_of(pilot, only(once), run_sd=0.006)
+    assert spread is not None and not spread.baseline_varies, "of a pilot with one run, too"
     checkpoints, single = made({"base": 3, "x": 1})
     seen = only(with_outlooks(checkpoints, single)).outlook
     assert seen is not None and seen.runs == 1

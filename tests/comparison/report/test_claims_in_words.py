@@ -116,7 +116,7 @@ def test_a_baseline_chosen_afterwards_is_corrected_for_all_pairs() -> None:
     for one in found.categories[0].contrasts:
         assert one.other_tasks.p == pytest.approx(pairs[frozenset((one.a, one.b))].other_tasks.p)
     assert "corrected for all 6 pairs" in as_markdown(found)
-    assert "the best mean over the 12 tasks that all 4 systems have" in as_markdown(found)
+    assert "the best mean, over kinds, of its means over the 12 tasks that all 4 systems have" in as_markdown(found)
 
 
 def test_the_best_is_best_over_the_tasks_that_all_have() -> None:

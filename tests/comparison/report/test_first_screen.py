@@ -154,6 +154,12 @@ def test_the_first_sentence_names_the_kinds_that_are_left_out() -> None:
     said = sentences(replace(found, overall=left))[0]
     assert said.startswith("Better than base over 2 of 3 kinds of task (without Kind2): good by")
     assert "all kinds" not in said and said.count("kinds") == 1
+    lost = made_up({"good": 0.03}, kinds=3, failed_at={("good", "Kind2"): 1})
+    assert lost.not_compared == ["Kind2"]
+    assert sentences(lost)[0].startswith("Better than base over 2 of 3 kinds of task (without Kind2): good by")
+    part = replace(found.overall[0], a="part", mean=0.0, p=1.0, categories={"Kind1": 0.0, "Kind2": 0.0})
+    said = sentences(replace(found, overall=[*found.overall, part]))[0]
+    assert said.startswith("Better than base over all kinds of task (some comparisons on fewer): good by")
     same = made_up({"same": 0.0}, kinds=2, baseline=None)
     assert sentences(same)[0] == "Over all kinds of task no two systems are shown to differ."
 
