@@ -85,8 +85,10 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
     for sentence in ensure_apart(whole):
         print(for_terminal(sentence, terminal_width()), flush=True)
     if args.cell is not None:
+        cell = find_cell(study.cells, args.cell)
+        check_cell(study, cell, whole)
         declare(study)
-        run_cell(study, find_cell(study.cells, args.cell))
+        run_cell(study, cell)
         return DONE
     if study.config.probes is not None:
         corpus_of(study, study.config.probes)  # before hours of training
@@ -128,7 +130,7 @@ def print_search(study: Study) -> None:
 def run_search(study: Study, tuning: Study) -> dict[str, str]:
     """Run every cell of the search that is not done; return those that are not done afterwards, and why."""
     check_bases(study)  # whose base models were looked up
-    check_flags(study)  # hours before its own cells run
+    check_flags(study, study)  # hours before its own cells run
     print(for_terminal(budget_line(tuning), terminal_width()), flush=True)
     reasons = run_all(tuning, study)
     return {labelled(name): reason for name, reason in reasons.items()}
@@ -142,7 +144,7 @@ def run_all(study: Study, whole: Study | None = None) -> dict[str, str]:
         whole: the study that it is the search of; None for a study itself.
     """
     check_bases(study)
-    check_flags(study)
+    check_flags(study, whole or study)
     declare(whole or study)
     slots = make_slots(study.config.jobs, study.inputs.accelerate)
     places = f"{len(slots.devices)} at a time; everything goes to {study.config.output_dir}"
@@ -165,16 +167,33 @@ def check_bases(study: Study) -> None:
             raise UserError(study.inputs.out_of_reach[cell.base])
 
 
-def check_flags(study: Study) -> None:
-    """Parse the trainers' flags of each kind of cell, so that a mistake is reported once, before the baselines run."""
+def check_flags(study: Study, whole: Study) -> None:
+    """Parse the trainers' flags of each kind of cell, so that a mistake is reported once, before the baselines run.
+
+    Args:
+        study: whose cells are run.
+        whole: the study that it is the search of, or the same.
+    """
     seen = set()
     for cell in study.cells:
         kind = (cell.recipe, cell.trained_system or cell.design)
         if not cell.trains or kind in seen:
             continue
         seen.add(kind)
-        if not cell.trained:
-            check_choice(study, parse(training_words(study, cell), design=cell.script_design).scoring)
+        check_cell(study, cell, whole)
+
+
+def check_cell(study: Study, cell: Cell, whole: Study) -> None:
+    """Parse the trainers' flags of a cell that is still to be trained; none of its stages may choose by a test task.
+
+    Raises:
+        UserError: a flag is wrong, or something is chosen by a test task of ``whole``.
+    """
+    if not cell.trains or cell.trained:
+        return
+    config = parse(training_words(study, cell), design=cell.script_design)
+    for stage in (*config.before, config):
+        check_choice(whole, stage.scoring)
 
 
 def finish(study: Study, reasons: dict[str, str]) -> int:

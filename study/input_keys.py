@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from common.hashes import digest
 from common.json_text import json_fault, parse_json
 from common.printable import shown
 from common.yaml_files import read_yaml
+from evaluation.tasks.find import TaskSpec
 from evaluation.tasks.local_folder import LocalFolder
 from study.config import ROOT
 from trainers.flags.stages import stage_entries
@@ -35,22 +36,36 @@ def training_key(flags: dict[str, Any]) -> dict[str, Any]:
             key[name] = value
     if "stages" in key:
         key["stages"] = stages_key(key["stages"])
-    for name in FILES_OF_WEIGHTS:
+    lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
+    return {**with_contents(key), "lora": lora_settings(lora)}
+
+
+def with_contents(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flags with the content of files that decide the weights instead of their names."""
+    key = dict(flags)
+    names = list(FILES_OF_WEIGHTS)
+    if key.get("load_best_model_at_end") or key.get("early_stopping_patience") is not None:
+        names += FILES_OF_CHOICE
+    for name in names:
         if name in key:
             key[name] = content_of(key[name])
-    if key.get("load_best_model_at_end") or key.get("early_stopping_patience") is not None:
-        for name in FILES_OF_CHOICE:
-            if name in key:
-                key[name] = content_of(key[name])
-    lora = key.pop("lora_config", str(ROOT / "configs" / "lora.json"))
-    if isinstance(lora, str) and Path(lora).is_file():
-        lora = read_json(Path(lora))
-    if isinstance(lora, str) and lora.lstrip().startswith("{"):
+    return key
+
+
+def lora_settings(value: Any) -> Any:
+    """Return the settings in a file or a JSON text of ``lora_config``; any other value as it is.
+
+    Raises:
+        UserError: the file or the text is no JSON.
+    """
+    if isinstance(value, str) and not value.lstrip().startswith("{") and Path(value).expanduser().is_file():
+        return read_json(Path(value).expanduser())
+    if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            lora = parse_json(lora)
+            return parse_json(value)
         except ValueError as error:
             raise UserError(f"training: lora_config is no valid JSON: {json_fault(error)}") from error
-    return {**key, "lora": lora}
+    return value
 
 
 def stages_key(stages: object) -> list[Any]:
@@ -64,13 +79,14 @@ def stages_key(stages: object) -> list[Any]:
         raise UserError(f"{place} holds no list of stages; see docs/objectives.md")
     key = []
     for stage in content:
-        facts = dict(stage)
+        facts = with_contents(stage)
         mix = facts.get("dataset_config")
-        for name in ("dataset_name", *FILES_OF_WEIGHTS):
-            if name in facts:
-                facts[name] = content_of(facts[name])
-        if isinstance(mix, str) and Path(mix).is_file():
-            facts["dataset_config"] = hash_mix(mix, FileHashes())[1]
+        if "dataset_name" in facts:
+            facts["dataset_name"] = content_of(facts["dataset_name"])
+        if "lora_config" in facts:
+            facts["lora_config"] = lora_settings(facts["lora_config"])
+        if isinstance(mix, str) and Path(mix).expanduser().is_file():
+            facts["dataset_config"] = hash_mix(str(Path(mix).expanduser()), FileHashes())[1]
         key.append(facts)
     return key
 
@@ -112,6 +128,14 @@ def hash_mix(path: str, hashes: FileHashes) -> tuple[dict[str, str], str]:
         entry["name"] = files[str(place)]
         entry["file"] = entry.get("file") if not place.exists() else None
     return files, digest(entries)
+
+
+def key_of_task(spec: TaskSpec, hash_of: Callable[[Path], str]) -> str:
+    """Return what decides the scores of given vectors on a task: its data, how they are read, and parts that are named."""
+    key = f"mteb:{spec.name}" if spec.local is None else key_of_folder(spec.local, hash_of) + spec.reading
+    if spec.subsets or spec.splits:
+        return digest([key, spec.subsets, spec.splits])
+    return key
 
 
 def key_of_folder(folder: LocalFolder, hash_of: Callable[[Path], str]) -> str:

@@ -19,7 +19,7 @@ from model_loaders.hub import HUB_TIMEOUT, looks_local, resolve, split_revision
 from quickstart.corpus import build_corpus
 from quickstart.docstrings.split import LeakageError
 from study.config import StudyConfig, find_path
-from study.input_keys import hash_mix, key_of_folder
+from study.input_keys import hash_mix, key_of_task
 from study.published import content_key, find_published
 from study.systems import System, find_systems
 
@@ -224,9 +224,7 @@ def task_keys(config: StudyConfig, eval_dir: str | None, hashes: FileHashes) -> 
     """Return the study's tasks, each with a hash of its data."""
     keys = {}
     for spec in find_tasks(config.tasks, eval_dir):
-        keys[spec.name] = f"mteb:{spec.name}"
-        if spec.local is not None:
-            keys[spec.name] = key_of_folder(spec.local, hashes.hash_of)
+        keys[spec.name] = key_of_task(spec, hashes.hash_of)
     if config.headline is not None and config.headline not in keys:
         raise UserError(f"headline: {config.headline} is none of the tasks{nearest(config.headline, keys)}")
     return keys

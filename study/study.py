@@ -168,7 +168,8 @@ def staged_trainings(study: Study) -> list[tuple[str, dict[str, Any]]]:
 def trainings(study: Study) -> list[tuple[str, dict[str, Any]]]:
     """Return the flags of each recipe, setting and system, with the name under which its data are kept."""
     found = [(name, study.config.flags(name)) for name in study.inputs.train]
-    return found + [("", dict(system.flags)) for system in study.inputs.systems.values()]
+    of_study = {name: value for name, value in study.config.training.items() if name == "dataset_config"}
+    return found + [("", {**system.flags, **of_study}) for system in study.inputs.systems.values()]
 
 
 def rows_of_trainings(study: Study) -> Iterator[TripletRows]:
@@ -207,7 +208,7 @@ def rows_of_stages(study: Study) -> Iterator[TripletRows]:
 
 def read_rows(flags: Mapping[str, Any], place: str | None = None) -> TripletRows:
     """Return the triplets that a training with these flags reads; of ``place``, the study's data, unless it is None."""
-    arguments = {name: value for name, value in flags.items() if name in TRAINING_FLAGS}
+    arguments = {name: value for name, value in flags.items() if name in TRAINING_FLAGS and value not in (None, [])}
     if place is not None:
         arguments["dataset_config" if "dataset_config" in arguments else "dataset_name"] = place
     return read_triplets(DataArguments(**arguments), cache_dir=flags.get("cache_dir"))

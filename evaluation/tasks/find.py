@@ -16,7 +16,7 @@ from evaluation.paper_tasks import LISTS
 from evaluation.tasks.id_order import order_by_id
 from evaluation.tasks.local_files import data_files
 from evaluation.tasks.local_folder import LocalFolder, list_folder, name_fault
-from evaluation.tasks.local_task import fill, local_task
+from evaluation.tasks.local_task import fill, local_task, reading_of
 from evaluation.tasks.mteb_tasks import (
     TaskSelection,
     benchmarks,
@@ -67,6 +67,11 @@ class TaskSpec:
     def size(self) -> int:
         """Bytes of its data files; 0 where they are not known."""
         return 0 if self.local is None else self.local.size
+
+    @property
+    def reading(self) -> str:
+        """What its results' revision says of how the rows of its folder are read, beside their content; mostly nothing."""
+        return "" if self.local is None else reading_of(self.local, self.name, self.subsets, self.splits)
 
     @property
     def prompt(self) -> str | Mapping[str, str] | None:

@@ -58,6 +58,12 @@ def local_task(folder: LocalFolder, name: str, subsets: Sequence[str] = (), spli
     return task
 
 
+def reading_of(folder: LocalFolder, name: str, subsets: Sequence[str] = (), splits: Sequence[str] = ()) -> str:
+    """Return what a result's revision says of how a folder's rows are read, beside their content; mostly nothing."""
+    task = official_task(name, subsets, splits)
+    return "" if task is None else _reading(task, folder)
+
+
 def _reading(task: AbsTask, folder: LocalFolder) -> str:
     """Return what the revision says of rows that were read otherwise once: results of that time do not stand for today's."""
     if isinstance(task, AbsTaskClusteringLegacy):

@@ -56,16 +56,15 @@ def probe_study(study: Study, probing: Probing) -> list[Path]:
     first = first_runs(study)
     if not first:
         return []
-    corpus_file, folder, flags = corpus_of(study, probing), study.output_dir / FOLDER, study.config.training
+    corpus_file, folder = corpus_of(study, probing), study.output_dir / FOLDER
     key = key_of(study, probing)
     if read_json_or_empty(folder / LAST).get("key") == key:
         return [folder / LAST]
     corpus = corpus_for(corpus_file, probing.key, probing.texts)
-    options = LoadOptions(dtype=flags.get("torch_dtype"), attn_implementation=flags.get("attn_implementation"))
     adapters = [str(cell.adapter) for cell in first.values()]
     fresh = different_untrained(adapters)
     print(f"probes: {len(adapters)} trained and {len(fresh)} untrained models, {probing.texts} texts each", flush=True)
-    asked = Asked(adapters, fresh, None, probing.seed, options, list(first))
+    asked = Asked(adapters, fresh, None, probing.seed, LoadOptions(), list(first))  # each in the dtype of its training
     settings = Settings(chosen_probes(probing.probes), probing.texts, probing.seed, probing.max_length)
     outcomes = run(asked, corpus, settings, launched())
     if all(outcome.result is None for outcome in outcomes):

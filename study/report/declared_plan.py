@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common.errors import UserError
 from common.file_hashes import file_hash
 from common.files import read_json_or_empty, write_json
 from comparison.reading.declared_plan import FILE, FORMAT, MARGIN, Declaration
@@ -34,6 +35,14 @@ def scores_files(study: Study) -> list[Path]:
     return sorted((study.output_dir / "cells").glob("*/scores.json"))
 
 
+def holds_scores(path: Path) -> bool:
+    """Return whether a file has scores; half a file, which the next start writes anew, has none."""
+    try:
+        return bool(read_json_or_empty(path).get("scores"))
+    except UserError:
+        return False
+
+
 def declaration_of(study: Study) -> Declaration:
     """Return what the study file says of the comparison; the default baseline is its first design."""
     options = study.config.comparison
@@ -48,7 +57,7 @@ def declaration_of(study: Study) -> Declaration:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         study_file=study.file.name,
         sha256=file_hash(study.file),
-        cells_with_scores=sum(bool(read_json_or_empty(path).get("scores")) for path in scores_files(study)),
+        cells_with_scores=sum(map(holds_scores, scores_files(study))),
         baseline=baseline,
         margin=float(options.get("margin", MARGIN)),
         families=families,

@@ -13,10 +13,11 @@ from common.hashes import digest
 from common.text_hash import letter_hashes
 from evaluation.tasks.find import find_tasks
 from evaluation.tasks.schemas import SPLITS
-from study.input_keys import key_of_folder
+from study.input_keys import key_of_task
 from study.report.leakage import TaskTexts, evaluation_texts, scored_texts, short
 from study.study import Study
 from trainers.scoring.arguments import ScoringArguments
+from trainers.scoring.selection import ACCURACY, LOSS, MEAN
 
 FILE = "apart.json"  # in the search's folder: which data were compared
 FEWEST_WORDS = 5  # of a text that cannot be in both by chance
@@ -45,15 +46,22 @@ def ensure_apart(study: Study) -> list[str]:
 def check_choice(study: Study, scoring: ScoringArguments) -> None:
     """Refuse a training that keeps its best checkpoint, or ends, by the scores of a test task.
 
+    Args:
+        study: whose test tasks those are; of a search the study that it belongs to.
+        scoring: flags of the training, or of one of its stages.
+
     Raises:
-        UserError: one of ``eval_tasks`` is a task of the study.
+        UserError: one of ``eval_tasks`` by which something is chosen is a task of the study.
     """
-    if not scoring.chooses:
+    metric = scoring.metric_for_best_model
+    if not scoring.chooses or metric in (LOSS, ACCURACY):
         return
     from trainers.scoring.task_scores import named_tasks  # which imports mteb
 
     for spec in chain.from_iterable(map(named_tasks, scoring.tasks)):
-        data = f"mteb:{spec.name}" if spec.local is None else key_of_folder(spec.local, file_hash)
+        if metric not in (None, MEAN, spec.name):
+            continue
+        data = key_of_task(spec, file_hash)
         for test, key in study.inputs.tasks.items():
             if spec.name == test or data == key:
                 raise UserError(

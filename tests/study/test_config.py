@@ -254,6 +254,17 @@ def test_content_that_decides_weights_is_in_the_key(study_file: Path, monkeypatc
             stream.write("# more\n")
         return training_key(flags) != before
 
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "lora.json").write_text('{"r": 4}')
+    (folder / "mix.yaml").write_text("- name: train.jsonl\n")
+
+    for rank, flags in enumerate(({"lora_config": "~/lora.json"}, {"stages": [{"lora_config": "~/lora.json"}]}), start=5):
+        before = training_key(flags)
+        (folder / "lora.json").write_text(f'{{"r": {rank}}}')
+        assert training_key(flags) != before
+    assert changes({"stages": [{"dataset_config": "~/mix.yaml"}]}, "train.jsonl")
+    assert changes({"stages": [choice]}, "task/test.jsonl")
+    assert not changes({"stages": [{"eval_tasks": [task]}]}, "task/test.jsonl")
     assert changes({"recipe": recipe}, "recipe.yaml")
     assert changes({"peft_model_name_or_path": task}, "task/test.jsonl")
     assert changes(choice, "task/test.jsonl")

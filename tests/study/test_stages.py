@@ -52,6 +52,17 @@ def test_leakage_is_looked_for_in_the_data_of_every_stage(study_file: Path, tmp_
     assert [entry["training_file"] for entry in entries] == ["of_system"], "the data of a stage have changed"
 
 
+def test_leakage_is_looked_for_in_a_mix_that_a_system_with_a_file_reads_too(study_file: Path) -> None:
+    (study_file.parent / "mix.yaml").write_text("- name: train.jsonl\n")
+    (study_file.parent / "own.yaml").write_text("design: causal_mean\n")
+    write_lines(study_file.parent / "train.jsonl", [{"query": "the one row", "positive": triplets(40)[30]["positive"]}])
+    training = {**yaml.safe_load(study_file.read_text())["training"], "dataset_config": "mix.yaml"}
+    settings = {"high": {"learning_rate": 0.1, "batching": None, "max_train_samples": None}}  # take back what training says
+    recipes = {"plain": {}, **settings}
+    change(study_file, training=training, train_file=None, systems={"own": "own.yaml"}, recipes=recipes, baselines=[])
+    assert [entry["count"] for entry in find_leakage(read_study(study_file))[0]] == [1]
+
+
 def test_leakage_is_looked_for_in_the_rows_that_are_read(study_file: Path) -> None:
     """A study of few rows, then of all; then a system that reads more than the designs."""
     rows = [{"query": f"query {number}", "positive": f"no test has this {number}"} for number in range(6)]

@@ -47,6 +47,16 @@ def test_scores_of_earlier_settings_count(study_file: Path, monkeypatch: pytest.
     assert [entry.cells_with_scores for entry in read_declarations(study.output_dir)] == [0, 1]
 
 
+def test_half_a_file_of_scores_stops_no_study(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study_file.parent)
+    study = read_study(study_file)
+    study.cells[1].folder.mkdir(parents=True)
+    study.cells[1].scores_file.write_text('{"scores": {"ST')
+    declare(study)
+    (entry,) = read_declarations(study.output_dir)
+    assert entry.cells_with_scores == 0
+
+
 PLAN = Declaration("2026-11-29T20:15:00+00:00", "study.yaml", "ab" * 32, 0, "model1")
 
 

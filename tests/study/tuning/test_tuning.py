@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from common.errors import UserError
 from common.files import write_json
-from study.command import print_search
+from study.command import check_flags, print_search
 from study.study import Study, development_dir, read_study
 from study.tuning.apart import check_apart, check_choice, ensure_apart
 from study.tuning.choice import choose, mean_ranks
@@ -165,6 +166,38 @@ def test_no_checkpoint_is_chosen_by_a_test_task(tuned: Path, choice: dict[str, A
             check_choice(study, ScoringArguments(eval_tasks=[str(folder)], **choice))
         check_choice(study, ScoringArguments(eval_tasks=[str(folder)]))  # a curve chooses nothing
     check_choice(study, ScoringArguments(eval_tasks=[str(tuned.parent / "development" / "Held")], **choice))
+    test = str(tuned.parent / "eval" / "WordRetrieval")
+    for metric in ("loss", "accuracy", "Held"):  # the test task's scores are a curve then
+        check_choice(study, ScoringArguments(eval_tasks=[test], metric_for_best_model=metric, **choice))
+    for metric in ("mean", "WordRetrieval"):
+        with pytest.raises(UserError, match="would choose by its scores"):
+            check_choice(study, ScoringArguments(eval_tasks=[test], metric_for_best_model=metric, **choice))
+
+
+def test_no_cell_of_a_study_its_search_or_a_stage_chooses_by_a_test_task(
+    tuned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_scores = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1}
+    test = {**by_scores, "eval_tasks": [str(tuned.parent / "eval" / "WordRetrieval")]}
+    held = {**by_scores, "eval_tasks": [str(tuned.parent / "development" / "Held")]}
+    training = yaml.safe_load(tuned.read_text())["training"]
+
+    def refused(*words: str) -> bool:
+        status, _, err = run_main(capsys, tuned, *words)
+        return status == 1 and "is the study's test task WordRetrieval" in err
+
+    change(tuned, training={**training, **test})
+    assert refused("--cell", "0") and refused("--tuning", "--cell", "0") and refused()
+    change(tuned, training=training, tune={**TUNE, "training": {"max_steps": 2, **test}})
+    assert refused("--tuning", "--cell", "0") and refused()
+    change(tuned, training={**training, **held}, tune=TUNE)
+    whole = read_study(tuned)
+    for study in (whole, search_of(tuned)):
+        check_flags(study, whole)
+    stages = tuned.parent / "stages.yaml"
+    stages.write_text(yaml.safe_dump([{"name": "first", **test}, {"name": "second", "start": "merged"}]))
+    change(tuned, training={**training, "stages": str(stages)}, tune=None)
+    assert refused("--cell", "0")
 
 
 def test_a_setting_goes_before_the_flags_of_the_search(tuned: Path) -> None:
