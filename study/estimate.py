@@ -103,6 +103,8 @@ def estimate(study: Study, cell: Cell, say: Callable[[str], None] | None = None)
 def make_estimate(study: Study, cell: Cell) -> Estimate:
     """Plan the memory, and try a few steps and texts where the model is small enough or a GPU is there."""
     training = parse(training_words(study, cell), design=cell.script_design)
+    if training.objective.objective == "mntp":
+        return Estimate(None, None, None, "not known before one cell has finished: no plan knows the steps of --objective mntp")
     if training.before:
         return Estimate(None, None, None, "not known before one cell has finished: it trains in stages")
     with quiet():

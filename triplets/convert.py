@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import exit_status
+from triplets.check.overlap import texts_to_leave_out
 from triplets.conversion.classes import ClassRows, Draws, read_classes
 from triplets.conversion.entailment import EntailedRows, read_premises
-from triplets.conversion.result import ConversionReport, Row, RowMaker, texts_to_leave_out, write_rows
+from triplets.conversion.result import ConversionReport, Row, RowMaker, write_rows
 from triplets.conversion.similarity import Limits, SimilarRows, read_pairs
 from triplets.conversion.store import Store, working
 

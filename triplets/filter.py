@@ -19,8 +19,9 @@ from pathlib import Path
 
 from common.disk import check_apart
 from common.errors import exit_status
+from triplets.check.overlap import texts_to_leave_out
 from triplets.conversion.filtering import FilteredRows, FilterRules
-from triplets.conversion.result import ConversionReport, Row, texts_to_leave_out, write_rows
+from triplets.conversion.result import ConversionReport, Row, write_rows
 from triplets.conversion.store import working
 from triplets.data_sets import DataSet
 

@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("adapter", help="directory of an adapter")
     parser.add_argument("name", help="repository on the hub: OWNER/NAME; made if it is not there")
     parser.add_argument("--format", default="adapter", help="adapter (default), or one of python -m model_loaders.export")
-    parser.add_argument("--private", action="store_true", help="make the repository private, if it is new")
+    parser.add_argument("--private", action="store_true", help="a private repository; one that is there and public is refused")
     parser.add_argument("--dry_run", action="store_true", help="print files and card, send nothing")
     parser.add_argument("--results", type=Path, help="the adapter's scores in mteb's layout, for the card")
     parser.add_argument("--licence", default="", help="of the weights, by the hub's name, such as apache-2.0")

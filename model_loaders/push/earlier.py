@@ -6,6 +6,7 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 from huggingface_hub import HfApi
+from huggingface_hub.hf_api import RepoFile
 
 from common.errors import UserError
 from model_loaders.backbone.base_files import CONFIG, INDEX_ENDING
@@ -55,13 +56,20 @@ def left_behind(name: str, sent: Collection[str]) -> list[str]:
         sent: the files that are sent now.
 
     Raises:
-        UserError: there are such files, and no commit of the repository is by this toolkit.
+        UserError: another commit than those of this toolkit wrote such a file last.
     """
     old = sorted(file for file in HfApi().list_repo_files(name) if file not in sent and is_written(file))
-    if old and not any(commit.title == TITLE for commit in HfApi().list_repo_commits(name)):
+    if not old:
+        return []
+    own = set()
+    for info in HfApi().get_paths_info(name, old, expand=True):
+        if isinstance(info, RepoFile) and info.last_commit is not None and info.last_commit.title == TITLE:
+            own.add(info.path)
+    others = [file for file in old if file not in own]
+    if others:
         raise UserError(
-            f"{name} holds {', '.join(old)}, which this toolkit did not send: whoever loads {name} may read them and not what "
-            "is sent now. Give another name, or remove them first (hf repos delete-files)"
+            f"{name} holds {', '.join(others)}, which this toolkit did not send: whoever loads {name} may read them and not "
+            "what is sent now. Give another name, or remove them first (hf repos delete-files)"
         )
     return old
 

@@ -15,8 +15,9 @@ from evaluation.tasks.local_files import iter_rows
 from evaluation.tasks.local_folder import LocalFolder, list_folder
 from study.real_data.layout import mix_entry, training_files, write_mix
 from triplets.arguments import DataArguments
+from triplets.check.overlap import texts_to_leave_out
 from triplets.conversion.classes import ClassRows, Draws, read_classes
-from triplets.conversion.result import ConversionReport, GivenRows, Row, RowMaker, key_of, texts_to_leave_out, write_rows
+from triplets.conversion.result import ConversionReport, GivenRows, Row, RowMaker, key_of, write_rows
 from triplets.conversion.similarity import Limits, SimilarRows, read_pairs
 from triplets.conversion.store import Store, working
 from triplets.read import read_triplets

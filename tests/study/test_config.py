@@ -304,3 +304,7 @@ def test_a_plan_counts_negatives_rows_and_no_quantised_base(study_file: Path) ->
     study = read_study(study_file)
     cell = next(cell for cell in study.cells if cell.trains)
     assert "not known before one cell has finished: memory is planned of a new adapter" in make_estimate(study, cell).how
+    change(study_file, training={**training, "objective": "mntp", "mask_token": "word0"}, designs=["bidirectional_mean"])
+    study = read_study(study_file)
+    cell = next(cell for cell in study.cells if cell.trains)
+    assert "no plan knows the steps of --objective mntp" in make_estimate(study, cell).how

@@ -138,9 +138,13 @@ def data_report(check: DataCheck) -> dict[str, Any]:
     data = read_for_check(check.data, cache_dir=check.model.cache_dir)
     rows = data.rows
     counts = scan.scan(rows)
-    batched = rows_of_batches(check, rows, tokenizer, recipe)
     overlaps = []
     problems = list(data.problems)
+    batched = None
+    try:
+        batched = rows_of_batches(check, rows, tokenizer, recipe)
+    except UserError as error:  # too few texts for a packed row; the rest is still told
+        problems.append(str(error))
     if against:
         training = TrainingTexts(counts, rows)
         for file in against:

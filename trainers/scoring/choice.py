@@ -68,10 +68,12 @@ def check_compared(selection: Selection | None, earlier: Sequence[str], now: Seq
     """
     if selection is None or selection.metric not in (LOSS, ACCURACY) or set(earlier) <= set(now):
         return
+    way_out = "leave --load_best_model_at_end and --early_stopping_patience out"
+    if len(earlier) == 1:  # with several even those of before are compared with others
+        way_out = f"give the --eval_dataset, --max_eval_samples and --per_device_eval_batch_size of before, or {way_out}"
     raise UserError(
         f"{PREFIX}{selection.metric} of {checkpoint} was computed on other data or in other batches, and the best checkpoint "
-        "or an early end cannot be chosen by both: give the --eval_dataset, --max_eval_samples and "
-        "--per_device_eval_batch_size of before, or leave --load_best_model_at_end and --early_stopping_patience out"
+        f"or an early end cannot be chosen by both: {way_out}"
     )
 
 

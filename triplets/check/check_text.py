@@ -103,7 +103,7 @@ def _repetitions(report: dict[str, Any]) -> str:
 def _seen(report: dict[str, Any]) -> str:
     batches = report["batches"]
     if batches is None:
-        return "Batches: of packed rows (--objective mntp), which are counted with --model_name_or_path"
+        return "Batches: of packed rows (--objective mntp), counted with --model_name_or_path, where texts fill a row"
     processes = "" if batches["processes"] == 1 else f" on {batches['processes']} processes"
     lines = [
         f"Batches: {batches['batches an epoch']:,} an epoch of {batches['queries a batch']} queries{processes}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -139,3 +139,19 @@ def text_fields(row: object, name: str = "") -> Iterator[tuple[str, str]]:
 def is_identifier(key: str) -> bool:
     """Whether a key holds a number or name of something, not a text: ``id``, ``_id``, ``query-id``, ``corpus_id``."""
     return key.lower().replace("-", "_").rpartition("_")[2] == "id"
+
+
+def texts_to_leave_out(files: Iterable[Path]) -> set[int]:
+    """Return the hashes of all texts in some files, whatever their keys are, in lists too: those of evaluation sets.
+
+    Of a document with a title both are there alone and together, as retrieval reads it.
+    """
+    hashes: set[int] = set()
+    for path in files:
+        for file in data_files(path):
+            for _, row in rows_of(file):
+                texts = [text for _, text in text_fields(row)]
+                if isinstance(row, dict) and row.get("title") and isinstance(row.get("text"), str):
+                    texts.append(f"{row['title']} {row['text']}")
+                hashes.update(text_hashes(texts).tolist())
+    return hashes

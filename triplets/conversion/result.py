@@ -15,7 +15,6 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import write_json
 from common.text_hash import text_hashes
-from triplets.check.overlap import text_fields
 from triplets.conversion import store as stores
 from triplets.conversion.store import Store, saved_bytes
 from triplets.formats import PlacedRow, data_files, rows
@@ -161,22 +160,6 @@ def text_of(row: Row, names: Iterable[str], place: str) -> str:
                 raise UserError(f"{place}: {name!r} holds half of a surrogate pair, which is no character")
             return value
     raise UserError(f"{place}: no key {' or '.join(map(repr, names))} (the keys are: {', '.join(row)})")
-
-
-def texts_to_leave_out(files: Iterable[Path]) -> set[int]:
-    """Return the hashes of all texts in some files, whatever their keys are, in lists too: those of evaluation sets.
-
-    Of a document with a title both are there alone and together, as retrieval reads it.
-    """
-    hashes: set[int] = set()
-    for path in files:
-        for file in data_files(path):
-            for _, row in rows(file):
-                texts = [text for _, text in text_fields(row)]
-                if isinstance(row, dict) and row.get("title") and isinstance(row.get("text"), str):
-                    texts.append(f"{row['title']} {row['text']}")
-                hashes.update(text_hashes(texts).tolist())
-    return hashes
 
 
 def key_of(text: str) -> int:

@@ -21,7 +21,7 @@ from common.locks import locked
 from common.text_hash import text_hashes
 from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import Role
-from triplets.check.overlap import text_fields
+from triplets.check.overlap import texts_to_leave_out
 from triplets.data_sets import DataSet
 from triplets.formats import data_files, rows
 from triplets.mining.pool import Pool, make_pool
@@ -139,12 +139,7 @@ def _without(pool: Pool, files: Sequence[Path]) -> Pool:
     """Return the pool in which the texts of some files are nobody's negatives."""
     if not files:
         return pool
-    hashes: set[int] = set()
-    for path in files:
-        hashes.update(text_hashes(texts_of(path)).tolist())
-        for file in data_files(path):
-            for _, row in rows(file):
-                hashes.update(text_hashes([text for _, text in text_fields(row)]).tolist())
+    hashes = texts_to_leave_out(files)
     places = [place for place, key in enumerate(text_hashes(pool.corpus).tolist()) if key in hashes]
     for reasons in pool.excluded:
         for place in places:

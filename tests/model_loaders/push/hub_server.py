@@ -28,6 +28,7 @@ class Hub(ThreadingHTTPServer):
         breaks: whether uploads of large files are cut off.
         private: names of repositories that were made private.
         titles: first lines of the commits by repository, the oldest first.
+        last: first line of the last commit that wrote a file, by repository and file; files that tests wrote have none.
     """
 
     daemon_threads = True
@@ -36,6 +37,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.root, self.breaks, self.private = root, False, set[str]()
         self.titles: dict[str, list[str]] = {}
+        self.last: dict[tuple[str, str], str] = {}
 
     @property
     def url(self) -> str:
@@ -156,6 +158,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.titles.setdefault(name, []).append(value["summary"])
                 continue
             place = self.server.root / name / value["path"]
+            self.server.last[name, value["path"]] = self.server.titles[name][-1]
             if entry["key"] == "deletedFile":
                 place.unlink()
                 continue
@@ -213,8 +216,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def paths_info(self, name: str, revision: str, body: bytes) -> None:
         known = self.server.at(name, revision)
-        wanted = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
+        asked = json.loads(body) if body[:1] == b"{" else parse_qs(body.decode())
+        wanted = asked.get("paths", [])
         found = [] if known is None else [entry(known[1], path) for path in wanted if (known[1] / path).is_file()]
+        if str(asked.get("expand", [""])[0]).lower() == "true":
+            for fact in found:
+                title = self.server.last.get((name, fact["path"]), "Add a file by hand")
+                fact["lastCommit"] = {"id": FIRST, "title": title, "date": "2026-01-01T00:00:00.000Z"}
         self.answer(found)
 
     def resolve(self, name: str, revision: str, file: str) -> None:

@@ -147,6 +147,15 @@ def test_files_of_others_are_not_removed(client: Hub, tmp_path: Path) -> None:
     send(whole, "me/x", private=False)  # nothing of the others would stay
 
 
+def test_a_file_that_somebody_added_after_a_push_is_not_removed(client: Hub, tmp_path: Path) -> None:
+    send(written(tmp_path / "adapter", "embedder.json", "README.md"), "me/x", private=False)
+    written(client.root / "me" / "x", "onnx/model.onnx")
+    client.keep("me/x")
+    with pytest.raises(UserError, match=r"holds onnx/model\.onnx, which this toolkit did not send"):
+        send(written(tmp_path / "export", "modules.json", "README.md"), "me/x", private=False)
+    assert names_in(client, "me/x") == ["README.md", "embedder.json", "onnx/model.onnx"]
+
+
 def test_what_shall_be_private_is_not_sent_to_a_public_repository(client: Hub, tmp_path: Path) -> None:
     folder = written(tmp_path / "adapter", "embedder.json")
     send(folder, "me/x", private=False)

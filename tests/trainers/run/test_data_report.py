@@ -43,9 +43,9 @@ def write(path: Path, rows: list[Any]) -> Path:
 def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the check; returns its JSON, and keeps what it printed."""
 
-    def run(*words: str | Path) -> dict[str, Any]:
+    def run(*words: str | Path, status: int = 0) -> dict[str, Any]:
         out = tmp_path / "report.json"
-        assert main([*map(str, words), "--cache_dir", str(tmp_path / "cache"), "--json", str(out)]) == 0
+        assert main([*map(str, words), "--cache_dir", str(tmp_path / "cache"), "--json", str(out)]) == status
         run.text = capsys.readouterr().out  # type: ignore[attr-defined]
         report: dict[str, Any] = json.loads(out.read_text())
         return report
@@ -193,6 +193,10 @@ def test_batches_of_masked_prediction_are_packed_rows(check: Any, base: Path, tm
     assert report["batches"]["batches an epoch"] == report["seen"][0]["steps"] // 3 == 14  # three epochs
     assert report["seen"][0]["data sets"][1]["queries"] == 81
     assert check(*words)["batches"] is None and "counted with --model_name_or_path" in check.text
+    write(tmp_path / "short.jsonl", [{"text": "word1"}])
+    report = check(*words, "--model_name_or_path", base, status=1)
+    assert report["batches"] is None and any("short" in problem for problem in report["problems"]), "the rest is told"
+    assert [entry["distinct"] for entry in report["data sets"]]
 
 
 def test_report_on_a_run(check: Any, command: Command, finished_copy: Path) -> None:

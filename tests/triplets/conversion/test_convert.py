@@ -12,6 +12,7 @@ import pytest
 from common.errors import UserError
 from tests.tiny import SHARED
 from triplets.arguments import DataArguments
+from triplets.check.overlap import texts_to_leave_out
 from triplets.conversion import classes, entailment, result, similarity
 from triplets.conversion import store as stores
 from triplets.conversion.classes import ClassRows, Draws, read_classes
@@ -336,6 +337,6 @@ def test_an_entailed_text_is_nobodys_negative(tmp_path: Path) -> None:
 def test_texts_in_lists_are_left_out_too(tmp_path: Path) -> None:
     """As reranking tasks and triplets have them; a document is left out alone and behind its title."""
     rows = [{"query": "q", "positive": ["alpha"], "negative": ["beta"]}, {"id": "d1", "title": "head", "text": "body"}]
-    hashes = result.texts_to_leave_out([write(tmp_path / "tasks.jsonl", rows)])
+    hashes = texts_to_leave_out([write(tmp_path / "tasks.jsonl", rows)])
     assert {key_of(text) for text in ("q", "alpha", "beta", "head", "body", "head body")} <= hashes
     assert key_of("d1") not in hashes

@@ -295,6 +295,14 @@ def test_texts_to_leave_out_are_found_without_their_title(tmp_path: Path) -> Non
     assert {pool.corpus[place] for place in excluded} == {"p", "body", "head body"}
 
 
+def test_texts_to_leave_out_may_stand_in_rows_of_any_kind(tmp_path: Path) -> None:
+    pool = make_pool([Triplet("q", "p", ["listed", "paired", "other"])])
+    rows = [{"query": "q", "positive": ["listed"]}, {"sentence1": "paired", "sentence2": "x", "score": 1}]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    excluded = _without(pool, [tmp_path / "test.jsonl"]).excluded[0]
+    assert {pool.corpus[place] for place in excluded} == {"p", "listed", "paired"}
+
+
 def test_an_empty_text_is_no_candidate(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text(json.dumps({"text": " "}) + "\n" + json.dumps({"text": "a"}) + "\n")
     assert list(texts_of(tmp_path / "corpus.jsonl")) == ["a"]
