@@ -7,10 +7,10 @@ A query is the name of a function in words, and its positive is the first paragr
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Write the files."""
-    out = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder that gets the files")
+    out = parser.parse_args().out
     known = pairs()
     step = max(2, len(known) // HELD_OUT)
     asked = [number for number in range(len(known)) if number % step == 0]
