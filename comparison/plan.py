@@ -23,6 +23,8 @@ from comparison.reading.selection import select
 from comparison.reading.systems import choose_baseline
 from comparison.reading.table import Table
 from comparison.report.tables.lines import table as markdown_table
+from comparison.report.words.marks import any_decidable
+from comparison.report.words.relations import unknown_sentence, unknown_tasks
 from comparison.report.words.wording import escape, hundredths
 from comparison.stats.planning import MOST, Spread, families_needed, prospect
 
@@ -49,6 +51,9 @@ def print_plan(table: Table, category: Category, args: argparse.Namespace) -> No
     spread = spread_of(table, category, args.run_sd, args.comparisons)
     if spread is None:
         print(f"\n## {escape(category.name)}\n\nA spread over tasks needs two families of tasks on which systems differ.")
+        return
+    if not any_decidable(category.contrasts) and unknown_tasks(category.contrasts):
+        print(f"\n## {escape(category.name)}\n\nNothing can be planned: {unknown_sentence(category.contrasts)}")
         return
     families = len(category.families)
     now = prospect(spread, args.difference, families, max(table.runs.values()), args.studies, args.seed)
@@ -94,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ComparisonError: the results cannot be read, or vary over nothing.
     """
-    families = read_families(args.families)
+    families = read_families(args.families, args.unrelated)
     reading = read(args.directories)
     baseline = choose_baseline(reading, args.baseline)
     table = select(reading, families)
@@ -124,6 +129,7 @@ def parser() -> ComparisonParser:
     flag("--categories", nargs="+", metavar="NAME", help="only these kinds of tasks")
     flag("--baseline", metavar="NAME", help="as in the comparison (default: the first)")
     flag("--families", type=Path, metavar="FILE", help="YAML that says which tasks are related")
+    flag("--unrelated", action="store_true", help="declare that tasks in no map of families are related to no other task")
     flag("--studies", type=int, default=400, help="simulated studies for each size (default: %(default)s)")
     flag("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     return command

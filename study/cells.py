@@ -18,12 +18,13 @@ from model_loaders.text.named import named_recipe
 from study.config import BASELINES, LEXICAL, StudyConfig, flags_of
 from study.input_keys import launch_key, training_key
 from study.inputs import Inputs
+from study.systems import DECIDE_ROWS
 from study.tuning.settings import COMMON
 from trainers.checkpoints.run_files import DIVERGED_FILE, RESULT_FILE
 
 # Flags that decide which texts a baseline sees.
 OF_THE_TEXTS = ("query_prompt", "document_prompt", "max_seq_length", "query_max_length")
-# Flags that decide how the mean-pooled base LLM computes; only those given are in its key, so that older cells keep theirs.
+# Flags that decide how an untrained or published model computes; those given are in its key, so that older cells keep theirs.
 OF_THE_COMPUTATION = ("torch_dtype", "attn_implementation")
 State = Literal["done", "failed", "diverged", "unfinished"]
 
@@ -133,6 +134,11 @@ class Cell:
         return ""
 
 
+def given(flags: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return those of some flags that have a value."""
+    return {name: flags[name] for name in names if flags.get(name) is not None}
+
+
 def read_scores_file(path: Path) -> dict[str, Any]:
     """Read a cell's ``scores.json``, empty where it is missing.
 
@@ -176,15 +182,18 @@ class CellMaker:
             key["recipe"] = [named.design, named.recipe.facts()]
         if design in LEXICAL:
             key["data"] = self.inputs.train_keys[first]
+            key |= given(flags, DECIDE_ROWS)
         else:
-            key |= {flag: flags[flag] for flag in OF_THE_COMPUTATION if flags.get(flag) is not None}
+            key |= given(flags, OF_THE_COMPUTATION)
         if design != "tfidf":
             key["base"] = self.inputs.base_keys[base]
         self._add("baseline", design, design, base, "", None, key)
 
     def add_published(self, name: str) -> None:
-        """Add a published model; its key is the content of its folders."""
-        self._add("baseline", name, name, "", "", None, {"published": self.inputs.published_keys[name]})
+        """Add a published model; its key is the content of its folders, and how it computes."""
+        key = {"published": self.inputs.published_keys[name]}
+        flags = self.config.flags(self.config.recipe_names[0])
+        self._add("baseline", name, name, "", "", None, {**key, **given(flags, OF_THE_COMPUTATION)})
 
     def add_design(self, design: str, base: str, recipe: str, seed: int) -> None:
         """Add a design that is trained; its key has everything that decides its weights."""

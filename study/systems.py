@@ -23,7 +23,8 @@ from trainers.flags.resolve import STANDARD_DESIGN
 # Keys of a system's file that the study sets.
 OF_THE_STUDY = (*OF_THE_CELL, "dataset_config")
 # Flags in the study's ``training`` that say which rows are read: they hold for systems too, and go before a file's own.
-OF_THE_ROWS = ("dataset_config_name", "dataset_split", "max_train_samples", "on_invalid_rows", "cache_dir")
+DECIDE_ROWS = ("dataset_config_name", "dataset_split", "max_train_samples", "on_invalid_rows")
+OF_THE_ROWS = (*DECIDE_ROWS, "cache_dir")
 
 
 @dataclass(frozen=True)

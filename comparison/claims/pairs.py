@@ -282,7 +282,10 @@ def _count(table: Table, pair: Pair, families: Families, loss: float) -> Counted
 
 
 def _absent(table: Table, system: str, other: str, task: str) -> int:
-    """Return a system's runs on a task that it neither has nor failed, and that the other system has; else 0."""
-    if (system, task) in table.scores or table.failed.get((system, task), 0) or (other, task) not in table.scores:
+    """Return how many of a system's runs neither have nor failed a task that the other system has."""
+    if (other, task) not in table.scores:
         return 0
-    return table.runs[system]
+    without = table.runs[system]
+    if (system, task) in table.scores:
+        without = int(np.isnan(table.scores[system, task]).sum())
+    return max(0, without - table.failed.get((system, task), 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comparison.claims.outcome import FEWEST_FAMILIES, Category, Comparison
 from comparison.reading.families import read_families
 from comparison.report.words.names import called, listed
+from comparison.report.words.whose import runs_with_scores
 from comparison.report.words.wording import count, families, margin_text, when
 from comparison.stats.exact import DRAWN, ENUMERATED
 
@@ -123,15 +124,16 @@ def _other_tasks(comparison: Comparison, tested: list[Category]) -> list[str]:
 
 
 def _runs(comparison: Comparison) -> list[str]:
-    trained = [system for system in comparison.systems if system not in comparison.as_they_are]
-    repeated = [system for system in trained if comparison.systems[system] > 1]
-    single = [system for system in trained if comparison.systems[system] == 1]
+    runs_of = runs_with_scores(comparison)
+    trained = [system for system in runs_of if system not in comparison.as_they_are]
+    repeated = [system for system in trained if runs_of[system] > 1]
+    single = [system for system in trained if runs_of[system] == 1]
     if not repeated:
         what = "Each system is"
         if comparison.as_they_are:
             what = "Each system that was trained is"
         return [f"{what} one training run, so claims are of checkpoints, not of designs."]
-    numbers = sorted({comparison.systems[system] for system in repeated})
+    numbers = sorted({runs_of[system] for system in repeated})
     runs = f"{numbers[0]} runs" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} runs"
     sentence = (
         f"With {runs} of each design, a claim also needs a test of families crossed with training runs [clark1973language], "

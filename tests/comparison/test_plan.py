@@ -33,6 +33,18 @@ def test_it_prints_what_is_needed(pilot: Path, capsys: pytest.CaptureFixture[str
     assert [line.split(" | ")[0] for line in printed.splitlines() if line.startswith("| ")][1:] == ["| 1", "| 3", "| 5", "| 10"]
 
 
+def test_tasks_of_unknown_relation_are_no_families(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(2)
+    tasks = [f"OwnTask{number}" for number in range(12)]
+    systems = {f"o/{name}": dict(zip(tasks, map(float, generator.normal(0.5, 0.01, 12)), strict=True)) for name in "ab"}
+    pilot = str(write(systems))
+    assert main([pilot, "--studies", "60"]) == 0
+    printed = capsys.readouterr().out
+    assert "Nothing can be planned:" in printed and "--unrelated" in printed and "gets a star" not in printed
+    assert main([pilot, "--studies", "60", "--unrelated"]) == 0
+    assert "The pilot has 12 families" in capsys.readouterr().out
+
+
 def test_without_repeated_runs_only_checkpoints_are_planned(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     generator = np.random.default_rng(2)
     scores = [dict(zip(TASKS, map(float, generator.normal(0.5, 0.01, len(TASKS))), strict=True)) for _ in range(2)]

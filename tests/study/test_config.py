@@ -94,6 +94,21 @@ def test_settings_make_the_cell(study_file: Path) -> None:
     assert len(keys) == 2
 
 
+def test_flags_that_decide_a_baseline_are_in_its_key(study_file: Path) -> None:
+    """Rows that words are fitted on, and how a published model computes; flags that are not given leave older keys."""
+    (study_file.parent / "model").mkdir()
+    training = yaml.safe_load(study_file.read_text())["training"]
+    change(study_file, baselines=["tfidf", "mean_pooling"], published={"Own": str(study_file.parent / "model")})
+
+    def folders(**flags: Any) -> dict[str, str]:
+        change(study_file, training={**training, **flags})
+        return {cell.design: cell.folder.name for cell in cells_of(study_file) if not cell.trains}
+
+    before, fewer, other = folders(), folders(max_train_samples=5), folders(torch_dtype="bfloat16")
+    assert [name for name in before if fewer[name] != before[name]] == ["tfidf"]
+    assert sorted(name for name in before if other[name] != before[name]) == ["Own", "mean_pooling"]
+
+
 def test_more_processes_are_another_cell(study_file: Path) -> None:
     before = cells_of(study_file)
     change(study_file, accelerate_config=str(ROOT / "configs" / "accelerate" / "cpu.yaml"))

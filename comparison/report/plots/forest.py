@@ -248,7 +248,7 @@ def how_to_read(comparison: Comparison) -> str:
     grey = when(decidable, " The grey bar is where one new task may fall; it may leave the plot.")
     return (
         "Each shape is the mean of one claim, and its line the interval that holds for all comparisons of the kind together, "
-        "95 %: zero lies inside it exactly where there is no mark, and at its end where the sign is shown but not the size. A "
-        "claim that cannot be decided has neither. Small ticks are single tasks."
+        "95 %: zero lies inside it exactly where that claim is not shown, and at its end where the sign is shown but not the "
+        "size. A claim that cannot be decided has neither. Small ticks are single tasks."
         f"{grey} The shaded band is the margin within which differences count as none."
     )

@@ -42,6 +42,7 @@ class Cell:
         state: `SHOWN`, `OPEN` or `UNDECIDED`.
         text: the number in the table.
         said: what a hollow point stands for where that is not "not separated".
+        has_point: False where only the line is drawn.
     """
 
     value: float
@@ -50,6 +51,7 @@ class Cell:
     state: str
     text: str
     said: str = ""
+    has_point: bool = True
 
 
 Panel = dict[str, Cell]  # by system
@@ -138,15 +140,19 @@ def _difference(mean: float, interval: Interval | None, state: str, said: str) -
 
 
 def _ranks(category: Category, ranks: Ranks) -> Panel:
-    """Return ranks by mean score, with the ranks that the data allow."""
+    """Return ranks by mean score, with the ranks that the data allow; a system that lacks tasks has no mean, and no point."""
     panel: Panel = {}
-    means = {system: float(np.mean(list(scores.values()))) for system, scores in category.scores.items() if system in ranks}
-    for place, system in enumerate(sorted(means, key=lambda system: -means[system]), 1):
-        low, high = ranks[system]
+    means = {system: mean for system, mean in category.means.items() if mean is not None and system in ranks}
+    places = {system: place for place, system in enumerate(sorted(means, key=lambda system: -means[system]), 1)}
+    for system, (low, high) in ranks.items():
         state = SHOWN if low == high else OPEN
         if (low, high) == (1, len(ranks)):
             state = UNDECIDED
-        panel[system] = Cell(place, low, high, state, f"{place} [{low}, {high}]")
+        place = places.get(system)
+        if place is None:
+            panel[system] = Cell((low + high) / 2, low, high, state, f"{DASH} [{low}, {high}]", has_point=False)
+        else:
+            panel[system] = Cell(min(max(place, low), high), low, high, state, f"{place} [{low}, {high}]")
     return panel
 
 
@@ -179,7 +185,8 @@ def _draw_panel(axes: Axes, systems: Sequence[str], panel: Panel, looks: dict[st
         face = colour if cell.state == SHOWN else COLOURS["paper"]
         edge = COLOURS["muted"] if cell.state == UNDECIDED else colour
         size = 3.5 if cell.state == UNDECIDED else 5.5
-        axes.plot(cell.value, row, "o", mfc=face, mec=edge, ms=size, zorder=4)
+        if cell.has_point:
+            axes.plot(cell.value, row, "o", mfc=face, mec=edge, ms=size, zorder=4)
     axes.set_ylim(len(systems) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelsize=8.5)
     axes.tick_params(axis="x", labelsize=7.5)
@@ -191,8 +198,9 @@ def _draw_panel(axes: Axes, systems: Sequence[str], panel: Panel, looks: dict[st
 def _caption(comparison: Comparison, panels: dict[str, Panel]) -> str:
     if comparison.baseline is None:
         return (
-            "Ranks, 1 the best: the point is the rank of the mean score, the line the ranks that the data allow on other tasks "
-            "of the kind, for all systems together (95 %). Filled: one rank is left. Small and grey: any rank is possible."
+            "Ranks, 1 the best: the line has the ranks that the data allow on other tasks of the kind, for all systems "
+            "together (95 %); the point is the rank of the mean score, or the nearest that they allow. A system without tasks "
+            "that others have has no point. Filled: one rank is left. Small and grey: any rank is possible."
         )
     kinds = when(ALL in panels and kinds_left_out(comparison), f" {ALL}: the mean of {kinds_in_mean(comparison)}.")
     said: dict[str, None] = {}

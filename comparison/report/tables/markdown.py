@@ -44,7 +44,7 @@ from comparison.stats.within import Within
 
 LEGEND = (
     "Differences are a - b in points (hundredths of the score), tests two-sided. Marks, p-values and the intervals beside them "
-    "are for all comparisons of the category together: zero is inside an interval exactly where its claim has no mark. "
+    "are for all comparisons of the category together: zero is inside an interval exactly where its claim is not shown. "
     "Intervals of one comparison alone (95 %) stand in the files. Three claims are kept apart:",
     "",
     "- **these tasks** `o`: other queries, pairs or texts of the same tasks. Units are resampled within tasks; p by Holm over "

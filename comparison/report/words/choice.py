@@ -254,7 +254,11 @@ def _choose_among_all(category: Category, comparison: Comparison) -> Choice:
         if any(contrast.sensitivity for contrast in contrasts):
             return Choice(CONVERGED, [], equivalent_if_converged(category, systems, comparison.margin), groups)
         return Choice(TIED, systems, tied(systems, contrasts, comparison.margin), groups)
-    return Choice(OPEN, [], f"No two of {len(systems)} systems are separated on other tasks of this kind.", groups)
+    slight = [contrast for contrast in contrasts if solid(contrast) and contrast.negligible]
+    by_more = when(slight, f" by more than {margin_text(comparison.margin)}")
+    headline = f"No two of {len(systems)} systems are separated{by_more} on other tasks of this kind."
+    less = "".join(by_less(contrast, comparison.margin) for contrast in slight)
+    return Choice(OPEN, [], f"{headline}{less}", groups)
 
 
 def _all_equivalent(category: Category) -> bool:

@@ -92,13 +92,13 @@ def _row(category: Category, effect: str, contrast: Contrast, lost: Sequence[str
     mean = contrast.by_family.mean
     claim = claim_in_words(effect, contrast.a, contrast.b, mean)
     mark, p_run = "", chance(contrast.another_run.p)
+    p = p_run if contrast.another_run.p is not None else other_p(contrast)
     scored_only = contrast.starred and bool(lost)
     if scored_only:
-        p = p_run if contrast.another_run.p is not None else other_p(contrast)
         sentence = _in_what_was_scored(claim, span(_seen(mean, interval)), p, lost)
     elif contrast.starred:
         mark = contrast.mark + when(contrast.checkpoint, " checkpoint")
-        sentence = f"{claim} {span(_seen(mean, interval))} on other tasks of this kind ({subject}, p {other_p(contrast)})."
+        sentence = f"{claim} {span(_seen(mean, interval))} on other tasks of this kind ({subject}, p {p})."
     elif not contrast.other_tasks.decidable:
         sentence = f"{claim}, seen on these tasks; it cannot be decided with {families(contrast.other_tasks.families)}."
     else:

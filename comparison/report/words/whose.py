@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from comparison.claims.outcome import Comparison, Contrast
 from comparison.report.words.marks import any_checkpoint
 from comparison.report.words.names import called, listed, name
@@ -34,7 +32,7 @@ def _subject(comparison: Comparison) -> str:
         if any(contrast.another_run.p is None for contrast in contrasts):
             sentence += " Where there is one family of tasks only, nothing can be said of designs."
         return f"{sentence}{_taken_as_they_are(comparison)}{limit}"
-    runs = _most_runs(contrasts)
+    runs = runs_with_scores(comparison)
     repeated = [system for system in comparison.systems if runs.get(system, 0) > 1]
     single = [system for system in comparison.systems if runs.get(system) == 1 and system not in comparison.as_they_are]
     if not repeated:
@@ -43,17 +41,21 @@ def _subject(comparison: Comparison) -> str:
             f"One run of each{trained} is known. Everything below speaks of checkpoints, the files that came out, and not of "
             f"designs: how much another training run would differ is unknown.{_taken_as_they_are(comparison)}{limit}"
         )
+    once = when(
+        single,
+        f" Of {listed(single)} one run is known: what is shown of it speaks of a checkpoint, the file that came out, and not "
+        "of a design.",
+    )
     return (
-        f"Training was repeated for {listed(repeated)}: what is shown between them speaks of designs. Of {listed(single)} one "
-        "run is known: what is shown of it speaks of a checkpoint, the file that came out, and not of a design."
+        f"Training was repeated for {listed(repeated)}: what is shown between them speaks of designs.{once}"
         f"{_taken_as_they_are(comparison)}{limit}"
     )
 
 
-def _most_runs(contrasts: Sequence[Contrast]) -> dict[str, int]:
-    """Return how many runs of each system have scores: those that diverged have none."""
+def runs_with_scores(comparison: Comparison) -> dict[str, int]:
+    """Return how many runs of each compared system have scores: those that diverged have none."""
     most: dict[str, int] = {}
-    for contrast in contrasts:
+    for contrast in _all_contrasts(comparison):
         for system, count in zip((contrast.a, contrast.b), contrast.another_run.runs, strict=True):
             most[system] = max(count, most.get(system, 0))
     return most

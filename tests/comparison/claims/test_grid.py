@@ -155,6 +155,19 @@ def test_failed_runs_are_said_and_nothing_is_claimed_of_designs() -> None:
     assert "all runs of all designs" not in about_grid(grid) and "nothing is claimed of designs there" in about_grid(grid)
 
 
+def test_the_p_of_designs_is_the_one_that_decides() -> None:
+    table = made_up(interaction=0.0, attention=0.03)
+    for place, name in enumerate(table.systems):
+        table.scores |= {
+            (name, task): table.scores[name, task] + 0.014 * np.array([1, 0, -1]) * (-1) ** place for task in table.tasks
+        }
+    grid = grid_of(table)
+    contrast = by_effect(grid, ATTENTION)[0]
+    row = next(row for row in grid_rows(grid) if row.effect == ATTENTION)
+    assert contrast.starred and contrast.another_run.p is not None
+    assert f"(designs, p {row.p_run})" in row.sentence and row.p_run != row.p
+
+
 def test_a_kind_in_which_a_design_failed_everywhere_takes_the_claim_over_kinds_too() -> None:
     table = made_up(runs=5, interaction=0.0, attention=0.03, kinds=3)
     (row,) = [row for row in grid_rows(grid_of(table)) if row.effect == ATTENTION and row.kind == ALL]

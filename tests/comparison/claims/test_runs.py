@@ -106,6 +106,16 @@ def test_a_star_of_checkpoints_is_tested_again_without_runs() -> None:
     assert contrast.without_one.p == pytest.approx(max(flips))
 
 
+def test_runs_that_were_never_scored_on_a_task_are_absent() -> None:
+    table, _ = made({"base": 3, "x": 3})
+    for task in table.tasks:
+        table.scores["x", task] = table.scores["x", task] + 0.03
+    for task in ("T0", "T1"):
+        table.scores["x", task][1:] = np.nan
+    (contrast,) = only(compare(table, Families(unrelated=True), Options("base"))).contrasts
+    assert contrast.sensitivity is not None, "two of three runs lack two tasks"
+
+
 def only(found: Comparison) -> Category:
     (category,) = found.categories
     return category

@@ -72,6 +72,8 @@ def test_a_model_as_it_is_is_no_design() -> None:
     assert one.another_run.p is not None and not one.checkpoint, "the noise of the baseline's own runs is known"
     assert "a model as it is and 3 runs" in verdict(one, 0.01)
     assert "untrained is no design" in whose(found)
+    both = compared({"design": (0.03, 3), "words": (-0.05, 1)}, as_they_are=["base", "words"])
+    assert "Of  one run" not in whose(both)
 
 
 def test_better_by_less_than_the_margin_is_no_reason_to_choose() -> None:
@@ -84,6 +86,9 @@ def test_better_by_less_than_the_margin_is_no_reason_to_choose() -> None:
     )
     assert verdict(one, 0.01).count("better") == 1 and "by less than the margin of 1 point: no reason" in verdict(one, 0.01)
     assert "choose bit" not in in_short([of_kind])[0][1]
+    pairs = compared({"bit": (0.004, 1)}, baseline=None, noise=0.001)
+    headline = answer(pairs.categories[0], pairs).headline
+    assert "No two" not in headline or "separated by more than 1 point" in headline
     wider = compared({"bit": (0.004, 1), "odd": (0.0, 1)}, noise=0.012)
     assert answer(wider.categories[0], wider).outcome in (OPEN, TIED)
 

@@ -84,6 +84,19 @@ def test_the_picture_shows_what_is_decided() -> None:
     assert ranks is not None and ranks.rows[0][1] == "1 [1, 1]"
 
 
+def test_a_system_with_easy_tasks_alone_has_no_point_among_ranks() -> None:
+    found = made_up({"mid": 0.03, "easy": 0.1}, without={"easy": ["T0", "T1", "T2", "T3"]}, baseline=None)
+    found = replace(
+        found, categories=[replace(found.categories[0], rank_intervals={"base": (3, 3), "mid": (2, 2), "easy": (1, 2)})]
+    )
+    with style():
+        ranks = draw_overview(found, "overview")
+    assert ranks is not None
+    said = {row[0]: row[1] for row in ranks.rows}
+    assert said == {"easy": "– [1, 2]", "mid": "1 [2, 2]", "base": "2 [3, 3]"}
+    assert "A system without tasks that others have has no point" in ranks.caption
+
+
 def test_the_picture_tells_what_is_hollow_apart() -> None:
     half = made_up({"good": 0.03, "same": 0.0}, kinds=2, without={"good": ["T1", "T2", "T3"]})
     alike = made_up({"same": 0.0}, noise=0.002)
@@ -109,6 +122,8 @@ def test_methods_have_the_numbers_and_cite_what_stands_below() -> None:
     assert "over the 2 comparisons of the kind" in text and "multiplies p by 2" in text and "one training run" in text
     repeated = " ".join(methods(made_up({"good": 0.03}, runs=3)))
     assert "With 3 runs of each design" in repeated and "checkpoints" not in repeated
+    diverged = " ".join(methods(made_up({"good": 0.03}, runs=3, failed={"good": 2, "base": 2})))
+    assert "Each system is one training run" in diverged, "of those that have scores"
     few = " ".join(methods(made_up({"good": 0.03}, tasks=3)))
     assert "For Kind nothing is claimed of other tasks" in few and "sign flips" not in few
     for paragraph in (text, repeated, few):
