@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +168,42 @@ def is_finished(output_dir: Path, record: Record) -> bool:
     Raises:
         UserError: another run has.
     """
-    if not all((output_dir / name).is_file() for name in (RESULT_FILE, MANIFEST, CONFIG_FILE)):
+    before = ended_record(output_dir)
+    if before is None:
         return False
-    before = without_home(read_json(output_dir / CONFIG_FILE))
     check_same_run(before, record, output_dir)
     return not any(name in BY_CONTENT or name.startswith(LENGTH) for name in changes(before, record))
+
+
+def ended_record(output_dir: Path) -> dict[str, Any] | None:
+    """Return the record of the run that has ended in the directory, with its adapter and its result; None without one."""
+    if not all((output_dir / name).is_file() for name in (RESULT_FILE, MANIFEST, CONFIG_FILE)):
+        return None
+    record: dict[str, Any] = without_home(read_json(output_dir / CONFIG_FILE))
+    return record
+
+
+def check_later(output_dir: Path, record: Record, later: Sequence[Path]) -> None:
+    """Refuse to train a stage that a later one has begun on: other weights would take the place of those that it began on.
+
+    A stage that has ended, and whose data or base only have other names, keeps its weights.
+
+    Args:
+        output_dir: of the stage.
+        record: of the stage.
+        later: output directories of the stages after it.
+
+    Raises:
+        UserError: naming the stages. Nothing is changed.
+    """
+    begun = [folder for folder in later if (folder / CONFIG_FILE).exists() or (folder / MANIFEST).exists()]
+    before = ended_record(output_dir)
+    longer = [] if before is None else [f"--{name}" for name in changes(before, record) if name.startswith(LENGTH)]
+    if not begun or (before is not None and not longer):
+        return
+    why = f"{', '.join(longer)} differ from those that it ended with" if longer else "it has not ended"
+    raise UserError(
+        f"the stage in {output_dir} would be trained ({why}), and later stages were trained on its weights: "
+        f"{', '.join(map(str, begun))}. Give another --output_dir; to train the last stage alone further, change flags in its "
+        "own entry of --stages"
+    )

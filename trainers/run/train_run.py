@@ -17,7 +17,7 @@ from common.errors import DivergedError, UserError
 from common.files import write_json
 from model_loaders.embed_model import EmbedModel
 from trainers.checkpoints.load import check_fits
-from trainers.checkpoints.output_dir import is_finished
+from trainers.checkpoints.output_dir import check_later, is_finished
 from trainers.checkpoints.resuming import clear_leftovers, evaluations_of, find_checkpoint
 from trainers.checkpoints.run_files import CONFIG_FILE, DIVERGED_FILE, RESULT_FILE, STATE_FILE, checkpoint_name
 from trainers.checkpoints.run_lock import only_run
@@ -61,9 +61,11 @@ def train_one(config: TrainConfig, later: Sequence[TrainConfig] = ()) -> None:
             if config.run.dry_run:
                 dry_run(config)
                 return
+            output_dir, after = Path(config.training.output_dir), [Path(stage.training.output_dir) for stage in later]
+            from_first(lambda: check_later(output_dir, config.record(), after))
             begin_on_merged(config)
-            with only_run(Path(config.training.output_dir)):
-                if not ended_before(config):
+            with only_run(output_dir):
+                if not ended_before(config, last=not later):
                     check_data_of(later)
                     _train(config, stop)
 
@@ -81,17 +83,15 @@ def check_data_of(stages: Sequence[TrainConfig]) -> None:
             raise UserError(f"the stage in {stage.training.output_dir}: {error}") from error
 
 
-def ended_before(config: TrainConfig) -> bool:
-    """Whether ``--resume_from_checkpoint`` finds this very run finished; prints that it does."""
+def ended_before(config: TrainConfig, *, last: bool = True) -> bool:
+    """Whether ``--resume_from_checkpoint`` finds this very run finished; prints that it does, and how to go on."""
     output_dir = Path(config.training.output_dir)
     if not config.training.resume_from_checkpoint:
         return False
     finished = from_first(lambda: is_finished(output_dir, config.record()))
     if finished and config.training.process_index == 0:
-        print(
-            f"the run in {output_dir} is finished, and its adapter is there; raise --max_steps or --num_train_epochs to train "
-            "it further"
-        )
+        further = "; raise --max_steps or --num_train_epochs to train it further" if last else ""
+        print(f"the run in {output_dir} is finished, and its adapter is there{further}")
         if config.hub.push_to_hub:
             command = push_command(output_dir, name_of(config), config.hub)
             print(f"--push_to_hub sends an adapter when its training ends, and nothing is sent now; this sends it: {command}")

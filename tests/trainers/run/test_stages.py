@@ -115,7 +115,45 @@ def test_finished_stages_are_left_alone(
 ) -> None:
     before = lora(finished)
     assert main(argv_of(base, files, finished, "--resume_from_checkpoint", "true")) == 0
-    assert capsys.readouterr().out.count("is finished") == 3 and lora(finished) == before
+    told = capsys.readouterr().out
+    assert told.count("is finished") == 3 and lora(finished) == before
+    assert told.count("to train it further") == 1  # the last stage
+
+
+def test_a_stage_that_later_ones_began_on_is_not_trained_further(
+    finished: Path, base: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its adapter would be replaced, and with it the merged base that their adapters belong to."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    stages = [dict(stage) for stage in yaml.safe_load(files["stages"].read_text())["stages"]]
+    stages[0]["max_steps"] = 4
+    (tmp_path / "longer.yaml").write_text(yaml.safe_dump(stages))
+    argv = argv_of(base, {**files, "stages": tmp_path / "longer.yaml"}, run, "--resume_from_checkpoint", "true")
+    assert main(argv) == 1
+    told = capsys.readouterr().err
+    assert "--max_steps differ from those that it ended with" in told and str(run / "stages" / "2-simcse") in told
+    assert "Give another --output_dir" in told
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    shutil.rmtree(run / "stages" / "1-mntp")
+    assert main(argv_of(base, files, run, "--resume_from_checkpoint", "true")) == 1
+    assert "(it has not ended), and later stages were trained on its weights" in capsys.readouterr().err
+    assert not (run / "stages" / "1-mntp").exists()
+
+
+def test_the_last_stage_is_trained_further(finished: Path, base: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    """Also where the training has moved: the bases of its stages have other names then, and their weights stay."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    stages = [dict(stage) for stage in yaml.safe_load(files["stages"].read_text())["stages"]]
+    stages[2]["max_steps"] = 3
+    (tmp_path / "longer.yaml").write_text(yaml.safe_dump(stages))
+    argv = argv_of(base, {**files, "stages": tmp_path / "longer.yaml"}, run, "--resume_from_checkpoint", "true")
+    assert main(argv) == 0
+    assert lora(run / "stages" / "2-simcse") == lora(finished / "stages" / "2-simcse")
+    assert json.loads((run / "train_result.json").read_text())["steps"] == 3
+    assert model_loaders.load(run).encode(["word1"]).shape == (1, 32)
 
 
 @pytest.mark.slow
