@@ -138,8 +138,12 @@ REFUSED_VALUES: dict[str, dict[str, str]] = {
         ("group_by_length", "batch_rebalance"),
         "it would change which texts are negatives of each other; --chunk_tokens avoids padding without that",
     ),
-    "optim": dict.fromkeys(
-        ("galore", "apollo", "lomo", "adalomo"),
-        "it updates inside the backward pass or acts on full weights; here LoRA and the pooling are trained",
-    ),
+    "optim": {
+        **dict.fromkeys(
+            ("galore", "apollo", "lomo", "adalomo"),
+            "it updates inside the backward pass or acts on full weights; here LoRA and the pooling are trained",
+        ),
+        "schedule_free": "its weights are others while it trains than in evaluations and checkpoints, and the training step is "
+        "our own and switches none: it would stop at the first step; take adamw_torch_fused with --lr_scheduler_type constant",
+    },
 }

@@ -108,6 +108,11 @@ def _check_fsdp(environment: Environment) -> None:
     for name in ("FSDP_OFFLOAD_PARAMS", "FSDP_CPU_RAM_EFFICIENT_LOADING"):
         if is_on(environment, name):
             raise UserError(f"{name.lower()} is not verified with this trainer: set it to false in the launcher's file")
+    if is_on(environment, "FSDP_ACTIVATION_CHECKPOINTING"):
+        raise UserError(
+            "fsdp_activation_checkpointing does not draw the dropout of the forward pass again, and the gradient would be of "
+            "another loss: set it to false in the launcher's file, and give --gradient_checkpointing"
+        )
 
 
 def _check_deepspeed(environment: Environment, values: Values) -> None:
@@ -132,7 +137,11 @@ def _check_deepspeed(environment: Environment, values: Values) -> None:
 
 
 def _read_deepspeed_file(path: str) -> tuple[str, set[str]]:
-    """Return the ZeRO stage of a DeepSpeed file, and the devices that it offloads to (``none`` for nowhere)."""
+    """Return the ZeRO stage of a DeepSpeed file, and the devices that it offloads to (``none`` for nowhere).
+
+    Raises:
+        UserError: it cannot be read, or would clip, or choose the optimizer or the schedule, in place of the flags.
+    """
     try:
         config = parse_json(read_bytes(Path(path)))
         zero = config.get("zero_optimization", {})
@@ -143,6 +152,11 @@ def _read_deepspeed_file(path: str) -> tuple[str, set[str]]:
         raise UserError(
             f'{path} has no "gradient_clipping", and DeepSpeed would clip to 1.0: write "gradient_clipping": "auto"'
         )
+    for key, flag in (("optimizer", "--optim"), ("scheduler", "--lr_scheduler_type")):
+        if key in config:
+            raise UserError(
+                f'{path} has "{key}", which would take the place of that of the flags: leave it out, and give {flag}'
+            )
     return str(zero.get("stage", 0)), offload
 
 

@@ -47,6 +47,7 @@ def test_what_is_exact_is_accepted(environment: dict[str, str], values: dict[str
         (FSDP, {"load_in_4bit": True}, "quantised"),
         (FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, {}, "fsdp_offload_params"),
         (FSDP | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, {}, "fsdp_cpu_ram_efficient_loading"),
+        (FSDP | {"FSDP_ACTIVATION_CHECKPOINTING": "true"}, {}, "--gradient_checkpointing"),
         (FSDP | {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, {}, "FULL_STATE_DICT"),
         (FSDP | {"FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP"}, {}, "TRANSFORMER_BASED_WRAP"),
         (ZERO | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}, "stage 3"),
@@ -80,6 +81,8 @@ def test_a_deepspeed_file_is_read(tmp_path: Path) -> None:
         ({"zero_optimization": {"stage": 2}}, "gradient_clipping"),
         ({"zero_optimization": {"stage": 1}, "gradient_clipping": "auto"}, "stage 1"),
         ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}, "gradient_clipping": 1.0}, "offloading"),
+        ({"gradient_clipping": "auto", "optimizer": {"type": "AdamW"}}, r'has "optimizer", which .* --optim'),
+        ({"gradient_clipping": "auto", "scheduler": {"type": "WarmupLR"}}, r'has "scheduler", which .* --lr_scheduler_type'),
     ):
         path.write_text(json.dumps(config))
         with pytest.raises(UserError, match=message):
