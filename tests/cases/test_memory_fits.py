@@ -65,6 +65,33 @@ def test_a_run_that_cannot_fit_is_stopped(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("design", "words", "told"),
+    [
+        ("bidirectional_mean", ["--train=full"], ["--train lora", "--last_layers"]),
+        ("model4", ["--train=pooling", "--pooling_latents=512"], ["a smaller pooling"]),
+        ("model1", ["--lora_r=64"], ["a smaller --lora_r"]),
+    ],
+)
+def test_a_smaller_batch_is_no_advice_where_the_trained_weights_do_not_fit(
+    design: str,
+    words: list[str],
+    told: list[str],
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gradients and the optimizer's state are there whatever the batch and its chunks."""
+    monkeypatch.setattr(fit, "free_memory", lambda device: MB // 8)
+    assert main(arguments(base, tmp_path, *words), design=design) == 1
+    error = capsys.readouterr().err
+    assert "the weights that are trained do not fit the memory" in error and all(flag in error for flag in told)
+    assert "--chunk_tokens" not in error and "--per_device_train_batch_size" not in error
+    assert ("--train lora" in error) == (words == ["--train=full"]) and "FSDP2" not in error  # on a CPU
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_users_number_wins(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(base, tmp_path, "--chunk_tokens=1024") == 0
     assert record(tmp_path) == 1024

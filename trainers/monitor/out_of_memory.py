@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from common.files import first_line
+from model_loaders.backbone.load import trains_weights
+from model_loaders.embed_model import EmbedModel
 from trainers.memory.plan import checkpoints_activations
 from trainers.step.batch import TripletBatch
 from trainers.step.chunks import padded_sizes
@@ -61,4 +63,18 @@ def remedies(batch: TripletBatch, *, step: ContrastiveStep, args: TrainingArgume
         advice.append(f"--max_seq_length {longest // 2}, which cuts texts")
     if args.per_device_train_batch_size > 1:
         advice.append(f"--per_device_train_batch_size {args.per_device_train_batch_size // 2}, which means fewer negatives")
+    return advice
+
+
+def fewer_weights(model: EmbedModel) -> list[str]:
+    """Return what to train instead where the gradients and the optimizer's state do not fit, whatever the batch."""
+    advice = []
+    if trains_weights(model.backbone):
+        advice += ["--train lora", "--last_layers with a small number, which trains the last layers alone"]
+    if model.has_lora:
+        advice.append("a smaller --lora_r")
+    if model.pooling is not None:
+        advice.append("a smaller pooling (--pooling_latents, --pooling_heads, --pooling_head_dim), or a design without weights")
+    if model.device.type == "cuda":
+        advice.append("FSDP2, which splits them among GPUs (configs/accelerate/fsdp2.yaml)")
     return advice

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from common.errors import UserError
 from common.words import gigabytes
 from trainers.memory.free import free_memory
-from trainers.memory.plan import MemoryPlan, PlannableTrainer, plan_or_reason, plan_training
-from trainers.monitor.out_of_memory import kept_tokens, remedies
+from trainers.memory.plan import MemoryPlan, PlannableTrainer, plan_or_reason, plan_training, size_of
+from trainers.monitor.out_of_memory import fewer_weights, kept_tokens, remedies
 from trainers.step.batch import TripletBatch
 from trainers.step.distributed import from_first, several
 
@@ -121,9 +121,18 @@ def set_chunks(trainer: FittedTrainer, tokens: int) -> None:
 
 
 def does_not_fit(trainer: FittedTrainer, batch: TripletBatch, plan: MemoryPlan, free: int) -> str:
-    """Return the message for a step that cannot fit."""
+    """Return the message for a step that cannot fit: what to turn, or what else to train where the batch is not the reason."""
+    trained = sum(size_of(parameter) for parameter in trainer.model.parameters() if parameter.requires_grad)
+    always = trained + plan.optimizer + plan.buffers  # the gradients are as large as what is trained
+    left = f"{gigabytes(free)} are free on {trainer.model.device}. The plan is {plan}"
+    if always > free:
+        return (
+            "the weights that are trained do not fit the memory: their gradients and the optimizer's state need "
+            f"{gigabytes(always)} beside the model, however small a batch is, and {left}. One of these: "
+            f"{'; '.join(fewer_weights(trainer.model))}"
+        )
     advice = "; ".join(remedies(batch, step=trainer.contrastive_step, args=trainer.args))
     return (
         f"a step on the longest batch does not fit the memory: beside the model it needs {gigabytes(plan.above_model)}, and "
-        f"{gigabytes(free)} are free on {trainer.model.device}. The plan is {plan}. In this order: {advice}"
+        f"{left}. In this order: {advice}"
     )
