@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from model_loaders.embed_model import EmbedModel
 from trainers.monitor.metrics import RunningMetrics
 from trainers.scoring.selection import ACCURACY, LOSS, MEAN, SECONDS, Selection
+from trainers.step.distributed import from_first
 from triplets.dataset import TripletRows
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def evaluate_run(trainer: EvaluatedTrainer, rows: TripletRows, prefix: str) -> d
     began = time.monotonic()
     figures: dict[str, float] = {}
     if len(rows):
-        figures[LOSS], figures[ACCURACY] = trainer.held_out(rows)
+        own = trainer.held_out(rows)  # on every process: a sharded model computes on all of them
+        figures[LOSS], figures[ACCURACY] = from_first(lambda: own)  # others may differ in the last bit, and end elsewhere
     if trainer.task_scores is not None:
         step, last = trainer.state.global_step, trainer.state.max_steps
         scores = trainer.task_scores.score(trainer.model, step, may_stop=step < last)

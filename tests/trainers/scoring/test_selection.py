@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from common.errors import UserError
 from trainers.checkpoints.write import kept_checkpoints
 from trainers.scoring.curve import draw
-from trainers.scoring.evaluation import was_evaluated
+from trainers.scoring.evaluation import evaluate_run, was_evaluated
 from trainers.scoring.selection import Evaluated, Selection, metric_named
+from trainers.step import distributed
 
 
 def log_of(name: str, *values: float) -> list[dict[str, float]]:
@@ -95,3 +98,28 @@ def test_the_best_checkpoint_stays(limit: int, best: int | None, kept: list[int]
 def test_a_curve_before_the_first_loss(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     draw([{"step": 2, "eval_mean": 0.5}], ["Task"], None, tmp_path / "curve.svg")
     assert (tmp_path / "curve.svg").is_file() and not list(recwarn)
+
+
+def test_every_process_logs_the_held_out_loss_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that differ in the last bit would end a run at different steps, and wait for each other for ever."""
+
+    def broadcast(answer: list[Any], src: int) -> None:
+        assert src == 0
+        answer[:] = [(0.5, 0.75), None]
+
+    monkeypatch.setattr(distributed, "several", lambda: True)
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(distributed.dist, "broadcast_object_list", broadcast)
+    logged: list[dict[str, float]] = []
+    trainer: Any = SimpleNamespace(
+        held_out=lambda rows: (math.nextafter(0.5, 1.0), 0.75),
+        task_scores=None,
+        metrics=SimpleNamespace(since=0.0),
+        log=logged.append,
+        callback_handler=SimpleNamespace(on_evaluate=lambda args, state, control, named: control),
+        args=None,
+        state=None,
+        control=None,
+    )
+    figures: Any = evaluate_run(trainer, ["row"], "eval")  # type: ignore[arg-type]
+    assert logged == [figures] == [{"eval_loss": 0.5, "eval_accuracy": 0.75}]
