@@ -53,6 +53,7 @@ def resolve(argv: Sequence[str], design: str | None, objective: str | None = Non
         if configs:
             check_start(stage, config, configs[-1])
         configs.append(replace(config, merges=stage.merges))
+    check_of_the_process(configs)
     earlier = [replace(config, hub=HubArguments()) for config in configs[:-1]]  # the last stage's adapter is the one to send
     return replace(configs[-1], before=tuple(earlier))
 
@@ -87,6 +88,20 @@ def check_start(stage: Stage, config: TrainConfig, before: TrainConfig) -> None:
         raise UserError(
             f"{stage.where}: start: continued goes on with what the stage before trains, and that has --train "
             f"{before.model.train}, this stage --train {config.model.train}: give both the same, or start: merged"
+        )
+
+
+def check_of_the_process(stages: Sequence[TrainConfig]) -> None:
+    """Refuse several values of a flag that PyTorch takes for the whole process: the last one would act on all stages.
+
+    Raises:
+        UserError: with the way out.
+    """
+    values = dict.fromkeys("unset" if stage.training.tf32 is None else str(stage.training.tf32) for stage in stages)
+    if len(values) > 1:
+        raise UserError(
+            f"--tf32 acts on the whole process, and stages have several values of it ({', '.join(values)}): give one value for "
+            "all of them, outside of the list of stages"
         )
 
 

@@ -261,6 +261,7 @@ def test_a_pooling_is_not_lost(base: Path, tmp_path: Path) -> None:
             "stage 2: start: continued keeps the design of the stage before, which is bidirectional_mean",
         ),
         ([{"train": "full"}, {}], "stage 2: start: continued goes on with what the stage before trains"),
+        ([{"tf32": False}, {}], "--tf32 acts on the whole process, and stages have several values of it (False, unset)"),
         ([{"design": "model4"}, {"start": "merged"}], "stage 2: start: merging would lose the trainable pooling of model4"),
     ],
 )
