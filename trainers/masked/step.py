@@ -1,4 +1,4 @@
-"""One step of masked next-token prediction: the mean loss of all hidden tokens of all processes, and its exact gradient.
+"""One step of masked next-token prediction: the mean loss of a batch's hidden tokens on all processes, and its exact gradient.
 
 Labels are known before any forward pass, so the mean's denominator is too. Each chunk of rows is encoded once, its part of the
 loss goes back at once, and its graph is freed: memory holds one chunk, and the gradient is that of the whole batch.
@@ -132,7 +132,7 @@ class MaskedTokensStep(ContrastiveStep):
         Args:
             model: the wrapped `MaskedTokenModel`.
             batch: this process's share; may be empty where there are several processes.
-            weight: the loss's weight, 1 / number of accumulated batches.
+            weight: the loss's weight, 1 / number of accumulated batches: each counts alike, however many tokens it hides.
         """
         assert isinstance(batch, TokenRows)
         device = next(model.parameters()).device
