@@ -163,6 +163,13 @@ def test_asked_for_later_they_are_made_then_and_once(tmp_path, data_dir):
     assert calls(save_embeddings=tmp_path / "vectors", prompts={"STS": "x"})[0] == 2  # another revision, another stamp
 
 
+@pytest.mark.parametrize("place", ["data", "data/TinyPair", "data/TinyPair/vectors", "."])
+def test_vectors_are_never_saved_among_the_data(place, tmp_path, data_dir):
+    with pytest.raises(UserError, match="give another folder"):
+        run(tmp_path, data_dir, ["TinyPair"], save_embeddings=tmp_path / place)
+    assert (data_dir / "TinyPair/test.jsonl.gz").is_file()
+
+
 def test_a_task_that_fails_leaves_no_vectors(tmp_path, data_dir, monkeypatch):
     monkeypatch.setattr(EmbeddingFiles, "finish", lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left"):
