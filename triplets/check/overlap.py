@@ -15,7 +15,8 @@ from common.text_hash import text_hashes
 from triplets.check.scan import ROLES, Scan
 from triplets.check.text_index import Span, TextIndex
 from triplets.dataset import TripletRows
-from triplets.formats import PlacedRow, data_files
+from triplets.folders import data_files
+from triplets.formats import PlacedRow
 from triplets.formats import rows as rows_of
 
 BATCH_ROWS = 2500

@@ -308,6 +308,12 @@ def test_an_empty_text_is_no_candidate(tmp_path: Path) -> None:
     assert list(texts_of(tmp_path / "corpus.jsonl")) == ["a"]
 
 
+def test_a_corpus_folder_is_read_without_its_test_set(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
+    assert list(texts_of(tmp_path)) == ["train"]
+
+
 def test_another_prompt_is_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of an interrupted mining with another prompt are not taken."""
     triplets = tmp_path / "triplets.jsonl"
