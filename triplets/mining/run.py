@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,15 +143,12 @@ def _without(pool: Pool, files: Sequence[Path]) -> Pool:
     if not files:
         return pool
     hashes = texts_to_leave_out(files)
-    places = [place for place, key in enumerate(text_hashes(pool.corpus).tolist()) if key in hashes]
-    for reasons in pool.excluded:
-        for place in places:
-            reasons.setdefault(place, "a text to leave out")
-    return pool
+    return replace(pool, left_out=np.array([key in hashes for key in text_hashes(pool.corpus).tolist()]))
 
 
 def _content(pool: Pool) -> str:
-    return digest([pool.queries, pool.corpus, [sorted(reasons) for reasons in pool.excluded]], 32)
+    excluded = [sorted(reasons) for reasons in pool.excluded]
+    return digest([pool.queries, pool.corpus, excluded, np.flatnonzero(pool.left_out).tolist()], 32)
 
 
 def make_teacher(options: MiningOptions, pool: Pool, work: Path) -> tuple[Teacher, str]:

@@ -15,7 +15,7 @@ from triplets.mine import main
 from triplets.mining import search, search_all
 from triplets.mining.pool import make_pool
 from triplets.mining.rules import ABOVE_MARGIN, OWN_TEXT, POSITIVE, MiningRules
-from triplets.mining.run import MiningOptions, _without, mine, texts_of
+from triplets.mining.run import MiningOptions, mine, texts_of
 from triplets.mining.search import best_matches
 from triplets.mining.search_all import mine_queries
 from triplets.mining.search_index import IndexTeacher
@@ -286,21 +286,6 @@ def test_a_search_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.Captu
         patch.setitem(sys.modules, "faiss", None)
         assert main([*words, "--teacher", "runs/model1"]) == 1
     assert "needs faiss-cpu: pip install faiss-cpu" in capsys.readouterr().err
-
-
-def test_texts_to_leave_out_are_found_without_their_title(tmp_path: Path) -> None:
-    pool = make_pool([Triplet("q", "p", ["body", "head body", "other"])])
-    (tmp_path / "test.jsonl").write_text(json.dumps({"title": "head", "text": "body"}) + "\n")
-    excluded = _without(pool, [tmp_path / "test.jsonl"]).excluded[0]
-    assert {pool.corpus[place] for place in excluded} == {"p", "body", "head body"}
-
-
-def test_texts_to_leave_out_may_stand_in_rows_of_any_kind(tmp_path: Path) -> None:
-    pool = make_pool([Triplet("q", "p", ["listed", "paired", "other"])])
-    rows = [{"query": "q", "positive": ["listed"]}, {"sentence1": "paired", "sentence2": "x", "score": 1}]
-    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    excluded = _without(pool, [tmp_path / "test.jsonl"]).excluded[0]
-    assert {pool.corpus[place] for place in excluded} == {"p", "listed", "paired"}
 
 
 def test_an_empty_text_is_no_candidate(tmp_path: Path) -> None:
