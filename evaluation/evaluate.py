@@ -28,6 +28,7 @@ from evaluation.encode.distributed import Processes
 from evaluation.encode.lazy_model import NotLoaded
 from evaluation.encode.mteb_encoder import ModelIdentity, MtebEncoder
 from evaluation.encode.prompt_plan import make_plan
+from evaluation.encode.saved_vectors import check_apart_from_data
 from evaluation.encode.sharded_encoder import TextEncoder, encode_here
 from evaluation.encode.vector_store import SHARD_TEXTS
 from evaluation.options import EvaluationOptions
@@ -72,7 +73,7 @@ def evaluate(
 
     Raises:
         UserError: no name or version is known, or the prompts are malformed. The model cannot be loaded. Another process is
-            computing one of the results.
+            computing one of the results. The vectors would be saved among the data of a task.
             Failures of a task do not raise.
     """
     options = replace(options or EvaluationOptions(), **keywords)
@@ -91,6 +92,8 @@ def evaluate(
         processes=processes.rank.size if processes else 1,
     )
     scorer.save_embeddings = options.embeddings_folder(scorer.results.path)
+    if scorer.save_embeddings is not None:
+        check_apart_from_data(scorer.save_embeddings, [spec.folder for spec in tasks if spec.folder is not None])
     progress = Progress(expected_characters(tasks), log, bar=options.show_progress, processes=scorer.processes)
     model.progress = model.sharded.watch = progress
     meta = model.mteb_model_meta

@@ -54,7 +54,7 @@ ORDER: dict[str, list[str]] = {
     ],
     "triplets": [
         "keys printed_lists formats mixing",
-        "batch_plan",
+        "folders batch_plan",
         "triplet data_sets",
         "arguments dataset",
         "sources",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from common import lines as text_lines
 from common.errors import UserError
-from common.files import listing
 from common.json_text import json_decoder, parse_json
 from common.lines import bounded_lines, check_first_row, decoded_line, line_fault, open_unpacked
 
@@ -209,15 +207,11 @@ FORMATS = (
     FileFormat((".jsonl", ".jsonl.gz"), _json_rows),
     FileFormat((".parquet",), _parquet_rows),
     FileFormat((".csv", ".csv.gz"), _csv_rows),
-    FileFormat((".tsv", ".tsv.gz"), _tsv_rows, in_folders=False),  # in a folder it is mostly a list of judgements
+    FileFormat((".tsv", ".tsv.gz"), _tsv_rows),
     FileFormat((".json", ".json.gz"), _json_rows, in_folders=False),  # in a folder it is mostly somebody's metadata
 )
 SUFFIXES = tuple(suffix for file_format in FORMATS for suffix in file_format.suffixes)
 FOLDER_SUFFIXES = tuple(suffix for file_format in FORMATS if file_format.in_folders for suffix in file_format.suffixes)
-
-# File names as data sets on the hub have them: train-00000-of-00002.parquet, validation.jsonl, test.csv.
-_SPLIT_NAME = re.compile(r"(train|validation|valid|val|dev|test)(?![a-z])", re.IGNORECASE)
-_SAME_SPLIT = {"valid": "validation", "val": "validation", "dev": "validation"}
 
 
 def is_data_file(name: str) -> bool:
@@ -237,57 +231,3 @@ def rows(path: Path) -> Iterator[PlacedRow]:
         yield from file_format.rows(path)
     except (OSError, EOFError, zlib.error) as error:  # a cut or damaged .gz is an EOFError, BadGzipFile or zlib.error
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def data_files(path: Path, split: str | None = None) -> list[Path]:
-    """Return the data files that ``path`` stands for, in the order in which they are read.
-
-    A folder stands for all its data files, subfolders included, in the order of their names. Where some are named after a
-    split, or stand in a folder of its name (``test.jsonl``, ``test/0000.parquet``), only those of ``split`` count, so that a
-    folder that holds a whole data set is not trained on with its test set; other files then count for ``train``.
-
-    Args:
-        path: a file or a folder.
-        split: the split to read; None where it makes no difference.
-
-    Raises:
-        UserError: a file of another format, or a folder without data files (of this split).
-    """
-    if not path.is_dir():
-        if not is_data_file(path.name):
-            raise UserError(f"{path}: no data format is known by this name; it must end in {', '.join(SUFFIXES)}")
-        return [path]
-    files = _files_in(path)
-    if not files:
-        raise UserError(f"{path}: no data files ({', '.join(FOLDER_SUFFIXES)}) in this folder; it holds {listing(path)}")
-    splits = [_split_of(file, path) for file in files]
-    if split is None or not any(splits):
-        return files
-    wanted = _SAME_SPLIT.get(split, split)
-    files_of_split = [file for file, own in zip(files, splits, strict=True) if (own or "train") == wanted]
-    if not files_of_split:
-        names = ", ".join(str(file.relative_to(path)) for file in files[:8])
-        raise UserError(f"{path}: none of the {len(files)} data files belongs to the split {split!r}: {names}")
-    return files_of_split
-
-
-def _files_in(folder: Path) -> list[Path]:
-    """Return the data files in a folder, sorted; files and folders whose names begin with a dot are left out."""
-    files = []
-    for file in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if file.name.lower().endswith(FOLDER_SUFFIXES) and not hidden and file.is_file():
-            files.append(file)
-    return sorted(files)
-
-
-def _split_of(file: Path, folder: Path) -> str:
-    """Return the split after which a file of a folder is named, else the nearest folder between them; empty for none."""
-    match = _SPLIT_NAME.match(file.name)
-    if match is None:
-        between = reversed(file.relative_to(folder).parts[:-1])
-        match = next((found for part in between if (found := _SPLIT_NAME.fullmatch(part))), None)
-    if match is None:
-        return ""
-    name = match.group(1).lower()
-    return _SAME_SPLIT.get(name, name)

@@ -21,7 +21,8 @@ from model_loaders.bundle.prepared_data import prepared_folder
 from model_loaders.hub import looks_local
 from triplets.arguments import DataArguments
 from triplets.data_sets import DataSet
-from triplets.formats import PlacedRow, data_files, is_data_file, rows
+from triplets.folders import data_files
+from triplets.formats import PlacedRow, is_data_file, rows
 
 logger = logging.getLogger(__name__)
 

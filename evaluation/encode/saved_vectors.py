@@ -17,12 +17,13 @@ import contextlib
 import gzip
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
+from common.errors import UserError
 from common.files import is_below, write_whole
 from common.json_text import parse_json
 from common.lines import read_bytes
@@ -133,14 +134,52 @@ class EmbeddingFiles:
         for part in self._parts.values():
             with contextlib.suppress(OSError):  # the disk is full, maybe: that is why
                 part.close()
+        for name in self._parts:
+            for suffix in (".npy", ".jsonl.gz"):
+                (self.folder / f"{name}{suffix}.part").unlink(missing_ok=True)
         self._parts.clear()
-        for path in self.folder.glob("*.part"):
-            path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
-        """Remove what an earlier run left: it may be of other vectors."""
+        """Remove the files that the index of an earlier run names, which may be of other vectors, and no others.
+
+        Raises:
+            UserError: an `index.json` of something else lies there, which would be lost.
+        """
         self._begun = True
         self.folder.mkdir(parents=True, exist_ok=True)
-        for pattern in (INDEX, "*.part", "*.npy", "*.jsonl.gz"):
-            for path in self.folder.glob(pattern):
-                path.unlink()
+        path = self.folder / INDEX
+        if not path.exists():
+            return
+        names = _names_in(path)
+        if names is None:
+            raise UserError(f"{path} is of something else than saved vectors and would be lost: give another --save_embeddings")
+        for name in names:
+            if is_below(name):
+                (self.folder / name).unlink(missing_ok=True)
+        path.unlink()  # last: files without it are never removed
+
+
+def _names_in(path: Path) -> list[str] | None:
+    """Return the files that an `index.json` names; None where this module did not write it."""
+    try:
+        index = parse_json(read_bytes(path))
+        names = [str(side[key]) for side in index["sides"] for key in ("file", "texts")]
+    except (OSError, ValueError, KeyError, TypeError):  # another shape
+        return None
+    return names if "of" in index else None
+
+
+def check_apart_from_data(folder: Path, data: Iterable[Path]) -> None:
+    """Refuse a folder for vectors in which data of tasks lie, or which lies among them.
+
+    Raises:
+        UserError: it equals, holds or lies in one of the folders of data.
+    """
+    place = folder.resolve()
+    for path in data:
+        of_task = path.resolve()
+        if place.is_relative_to(of_task) or of_task.is_relative_to(place):
+            raise UserError(
+                f"--save_embeddings {folder}: the data of a task are in {path}, and vectors do not belong among them: "
+                "give another folder"
+            )

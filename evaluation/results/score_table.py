@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from common import csv_files
 from common.words import short
 from evaluation.results.outcome import repeated_texts
+from evaluation.tasks.mteb_tasks import aggregates
 
 if TYPE_CHECKING:
     from evaluation.results.outcome import Evaluation, TaskScore
@@ -72,8 +73,9 @@ def _means(scores: list[TaskScore], groups: dict[str, list[TaskScore]], width: i
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    """Return the lines below the means: cuts, kills, other versions of mteb, failures."""
+    """Return the lines below the means: cuts, kills, other versions of mteb, tasks that mteb puts together, failures."""
     lines = [*_cut_note(evaluation.scores), *_repeated_note(evaluation.scores), *_version_note(evaluation)]
+    lines += _aggregate_note(evaluation)
     if lines:
         lines.insert(0, "")
     return [*lines, *_failures(evaluation)]
@@ -110,6 +112,16 @@ def _version_note(evaluation: Evaluation) -> list[str]:
         return []
     names = ", ".join(f"{score.name} {score.mteb_version}" for score in others)
     return _wrapped(f"scored by another mteb than {evaluation.mteb_version}: {names}")
+
+
+def _aggregate_note(evaluation: Evaluation) -> list[str]:
+    """Return the tasks that weigh as one in mteb's means and as several here, where means hold others too."""
+    names = {score.name for score in evaluation.scores} | set(evaluation.failures)
+    lines = []
+    for name, members in aggregates().items():
+        if members < names:
+            lines += _wrapped(f"{name} is one task in mteb's means and {len(members)} in those above, which differ")
+    return lines
 
 
 def _failures(evaluation: Evaluation) -> list[str]:

@@ -16,7 +16,7 @@ from evaluation.paper_tasks import LISTS
 from evaluation.tasks.id_order import order_by_id
 from evaluation.tasks.local_files import data_files
 from evaluation.tasks.local_folder import LocalFolder, list_folder, name_fault
-from evaluation.tasks.local_task import fill, local_task, reading_of
+from evaluation.tasks.local_task import fill, lacking, local_task, reading_of
 from evaluation.tasks.mteb_tasks import (
     TaskSelection,
     benchmarks,
@@ -124,8 +124,8 @@ def find_tasks(
     A name is that of a folder, of a task of mteb, of a list of the paper (`paper/STS`) or of a benchmark of mteb
     (`MTEB(eng, v2)`, with the benchmark's subsets and splits). A task that several names stand for is there once, with all
     subsets and splits that they take. Without names: all task folders of `data_dir`. With `types`, only tasks of these mteb
-    types. `log` gets a line for each name that was given twice, for tasks of which the names take different parts and,
-    without names, for each folder that is left out.
+    types. `log` gets a line for each name that was given twice, for tasks of which the names take different parts, for each
+    folder that lacks subsets of a benchmark and, without names, for each folder that is left out.
 
     Raises:
         UserError: `data_dir` does not exist or holds no task; a name is unknown, or is a single task of another type.
@@ -155,6 +155,9 @@ def find_tasks(
         if types:
             kind = f" of type {' or '.join(sorted(types))}"
         raise UserError(f"{place} has no task{kind}")
+    for spec in specs:
+        if spec.local is not None and not spec.fault and (note := lacking(spec.local, spec.subsets, spec.splits)):
+            log(note)
     return specs
 
 

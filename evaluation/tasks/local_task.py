@@ -20,6 +20,7 @@ from evaluation.tasks.mteb_tasks import clustered, official_task, official_type,
 from evaluation.tasks.schemas import SET, TRAIN, Content, Layout, TaskRow, TaskSchema
 
 LANGUAGE = "eng-Latn"
+MOST_SUBSETS = 8  # in a message
 Label = str | int
 RowsBySplit = dict[str, list[TaskRow]]
 READERS: dict[Layout, Callable[[LocalFolder, str], RetrievalSplit]] = {
@@ -35,7 +36,7 @@ def local_task(folder: LocalFolder, name: str, subsets: Sequence[str] = (), spli
     revision is a hash of the folder's content, so that a result says which data it was made with.
 
     Raises:
-        UserError: the folder's type or subsets are not those of the mteb task of its name, or an unknown main score.
+        UserError: the folder's type, subsets or main score are not those of the mteb task of its name.
     """
     schema = folder.schema
     source = {"path": f"local/{name}", "revision": f"local-{folder.hash}"}
@@ -45,6 +46,12 @@ def local_task(folder: LocalFolder, name: str, subsets: Sequence[str] = (), spli
     if task.metadata.type != schema.mteb_type:
         raise UserError(
             f"{folder.path} holds {schema.kind} data, but mteb's task {name} is of type {task.metadata.type}: rename the folder"
+        )
+    main_score = folder.settings.main_score
+    if main_score not in (None, task.metadata.main_score):
+        raise UserError(
+            f"{folder.path}: task.json says main_score {main_score!r}, but that of mteb's task {name} is "
+            f"{task.metadata.main_score!r}: leave it out, or give the task a name of its own"
         )
     if schema.layout is Layout.TABLE:
         _keep_local_subsets(task, folder, subsets or task.metadata.hf_subsets)
@@ -84,6 +91,24 @@ def _keep_local_subsets(task: AbsTask, folder: LocalFolder, subsets: Sequence[st
             f"{folder.path} has {local or 'no subset'} with the split {splits}, mteb's task {name} has the subsets "
             f"{list(subsets)}: name the file after one, such as {example}"
         )
+
+
+def lacking(folder: LocalFolder, subsets: Sequence[str], splits: Sequence[str]) -> str:
+    """Return a sentence on those of a benchmark's subsets that a folder lacks; "" where it has them all, or none."""
+    if folder.schema.layout is not Layout.TABLE:
+        return ""
+    try:
+        local = folder.subsets(*splits)
+    except UserError:  # the task fails with it, and no other
+        return ""
+    missing = [subset for subset in subsets if subset not in local]
+    if len(missing) in (0, len(subsets)):  # without any of them the task fails, with a message of its own
+        return ""
+    shown = ", ".join(missing[:MOST_SUBSETS]) + (", …" if len(missing) > MOST_SUBSETS else "")
+    return (
+        f"{folder.path} has {len(subsets) - len(missing)} of the {len(subsets)} subsets that are asked for, and is scored on "
+        f"those; it lacks {shown}"
+    )
 
 
 def _own_task(folder: LocalFolder, name: str, source: dict[str, str]) -> AbsTask:

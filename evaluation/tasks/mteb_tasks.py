@@ -119,6 +119,15 @@ def selections(task: AbsTask) -> Iterator[TaskSelection]:
         yield TaskSelection(task.metadata.name, tuple(task.hf_subsets), tuple(task.eval_splits))
 
 
+def aggregates() -> dict[str, set[str]]:
+    """Return the tasks of texts that mteb puts together from others, each with the names of those."""
+    found = {}
+    for name, task in _TASKS_REGISTRY.items():
+        if issubclass(task, AbsTaskAggregate) and of_texts(name):
+            found[name] = {member.metadata.name for member in task.metadata.tasks}
+    return found
+
+
 def _selections_of(benchmark: Benchmark) -> list[TaskSelection]:
     members: list[TaskSelection] = []
     for task in benchmark.tasks:

@@ -20,7 +20,7 @@ import pytest
 from common.errors import UserError
 from tests.tiny import ROOT
 from triplets.arguments import DataArguments
-from triplets.formats import data_files
+from triplets.folders import data_files, training_files
 from triplets.read import read_eval_triplets, read_triplets
 
 ROWS: list[dict[str, Any]] = [
@@ -135,7 +135,7 @@ def test_a_folder_with_splits_is_not_trained_on_with_its_test_set(read: Read, tm
     jsonl(folder / "train-00000-of-00001.jsonl", ROWS[:1])
     jsonl(folder / "test.jsonl", ROWS[1:2])
     jsonl(folder / "dev.jsonl", ROWS[2:3])
-    jsonl(folder / "more_dev_like.jsonl", ROWS[3:4])
+    jsonl(folder / "more_devices.jsonl", ROWS[3:4])
     assert [row["query"] for row in read(folder)] == ["q3é", "q0"]
     assert read(folder, dataset_split="test") == READ[1:2]
     assert read(folder, dataset_split="validation") == READ[2:3]
@@ -472,3 +472,44 @@ def test_folders_named_after_splits_are_splits(read: Read, tmp_path: Path) -> No
         (tmp_path / "test" / "test").mkdir()
         (tmp_path / "test" / "test" / "0000.jsonl").write_text("{}")
         data_files(tmp_path / "test", "train")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "training.jsonl testing.jsonl", "nq-train.jsonl nq-test.jsonl", "en_train.csv en_test.csv", "trainset.csv testset.csv",
+        "train.jsonl eval.jsonl", "a.Train.jsonl.gz a.VAL.jsonl.gz", "train-00000-of-00002.parquet dev2.parquet",
+        "nq_train/0.jsonl nq_dev/0.jsonl", "contest.jsonl test.jsonl", "latest.tsv evaluation_2.tsv",
+        "x-train-0.tsv x-valid-0.tsv",
+    ],
+)  # fmt: skip
+def test_a_split_stands_between_separators_of_a_name(names: str, tmp_path: Path) -> None:
+    for name in names.split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [file.relative_to(tmp_path).as_posix() for file in data_files(tmp_path, "train")] == names.split()[:1]
+    assert len(data_files(tmp_path)) == 2
+
+
+def test_a_split_of_other_names_is_asked_for_by_each_of_them(tmp_path: Path) -> None:
+    for name in ("training", "nq-valset", "nq-testing", "eval"):
+        (tmp_path / f"{name}.jsonl").touch()
+    for split, name in {"validation": "nq-valset", "dev": "nq-valset", "test": "nq-testing", "evaluation": "eval"}.items():
+        assert [file.stem for file in data_files(tmp_path, split)] == [name]
+    with pytest.raises(UserError, match="named itself is read whatever its name"):
+        data_files(tmp_path, "validated")
+
+
+def test_tsv_in_a_folder_is_read_and_what_is_not_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "qrels").mkdir()
+    for name in ("a.tsv", "b.jsonl", "c.json", "dataset_info.json", "b.jsonl.report.json", "qrels/test.tsv"):
+        (tmp_path / name).touch()
+    assert [file.name for file in training_files(tmp_path)] == ["a.tsv", "b.jsonl"]
+    assert "not read, unless it is named itself: c.json, qrels/test.tsv" in caplog.text
+    assert "data files that are read: a.tsv, b.jsonl" in capsys.readouterr().err
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only/only.json").touch()
+    with pytest.raises(UserError, match=r"only\.json.*: read only where it is named itself"):
+        data_files(tmp_path / "only")

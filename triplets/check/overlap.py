@@ -15,11 +15,14 @@ from common.text_hash import text_hashes
 from triplets.check.scan import ROLES, Scan
 from triplets.check.text_index import Span, TextIndex
 from triplets.dataset import TripletRows
-from triplets.formats import PlacedRow, data_files
+from triplets.folders import data_files
+from triplets.formats import PlacedRow
 from triplets.formats import rows as rows_of
 
 BATCH_ROWS = 2500
 SHOWN_CHARACTERS = 80
+# Keys of labels, which are texts in some data, and of scores, which are texts in a CSV file.
+NO_TEXTS = frozenset(("label", "labels", "label_text", "class", "category", "gold_label", "score"))
 
 
 @dataclass
@@ -123,7 +126,7 @@ def _look_up(batch: list[PlacedRow], training: TrainingTexts, result: Overlap, i
 
 
 def text_fields(row: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text in a row with its field, also inside lists and objects; keys that hold identifiers are left out."""
+    """Yield every text in a row with its field, also inside lists and objects; keys of identifiers and labels are left out."""
     if isinstance(row, str):
         if row.strip():
             yield name or "text", row
@@ -132,7 +135,7 @@ def text_fields(row: object, name: str = "") -> Iterator[tuple[str, str]]:
             yield from text_fields(part, name)
     elif isinstance(row, dict):
         for key, value in row.items():
-            if not is_identifier(str(key)):
+            if not (is_identifier(str(key)) or str(key).lower() in NO_TEXTS):
                 yield from text_fields(value, f"{name}.{key}" if name else str(key))
 
 
@@ -142,7 +145,7 @@ def is_identifier(key: str) -> bool:
 
 
 def texts_to_leave_out(files: Iterable[Path]) -> set[int]:
-    """Return the hashes of all texts in some files, whatever their keys are, in lists too: those of evaluation sets.
+    """Return the hashes of all texts in some files, in lists too, but for identifiers and labels: those of evaluation sets.
 
     Of a document with a title both are there alone and together, as retrieval reads it.
     """

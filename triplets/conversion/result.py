@@ -17,7 +17,8 @@ from common.files import write_json
 from common.text_hash import text_hashes
 from triplets.conversion import store as stores
 from triplets.conversion.store import Store, saved_bytes
-from triplets.formats import PlacedRow, data_files, rows
+from triplets.folders import training_files
+from triplets.formats import PlacedRow, rows
 
 Row = dict[str, object]
 SAMPLE = 3  # rows that a report shows
@@ -137,8 +138,12 @@ def read_into(store: Store, path: Path, report: ConversionReport, take: Callable
 
 
 def placed_rows(path: Path) -> Iterator[PlacedRow]:
-    """Yield the rows of a file or folder with their places."""
-    for file in data_files(path):
+    """Yield the rows of a file, or of the split ``train`` of a folder, with their places.
+
+    Raises:
+        UserError: a file cannot be read, or a folder has no such data.
+    """
+    for file in training_files(path):
         yield from tqdm(rows(file), desc=f"rows of {file.name}", unit="", disable=None)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from common.text_hash import text_hashes
 from triplets.mining.rules import OWN_TEXT, POSITIVE
 from triplets.triplet import Triplet
@@ -20,6 +22,7 @@ class Pool:
         number_of: place of each query in ``queries``.
         positives: by query, the places of its known positives: those of all rows with the same query.
         excluded: by query, the places that cannot be its negatives, with the reason: known positives and its own text.
+        left_out: bool ``(texts,)``: those that are nobody's negatives, kept once for all queries.
     """
 
     queries: list[str]
@@ -27,6 +30,12 @@ class Pool:
     number_of: dict[str, int]
     positives: list[list[int]]
     excluded: list[dict[int, str]]
+    left_out: np.ndarray
+
+    def barred(self, number: int) -> int:
+        """Return how many texts cannot be a query's negatives."""
+        own = self.excluded[number]
+        return len(own) + int(self.left_out.sum()) - int(self.left_out[list(own)].sum())
 
 
 def make_pool(rows: Iterable[Triplet], more: Iterable[str] = (), *, variants: bool = True, own_text: bool = True) -> Pool:
@@ -64,7 +73,7 @@ def make_pool(rows: Iterable[Triplet], more: Iterable[str] = (), *, variants: bo
         for place in known:
             reasons.update(dict.fromkeys(places_of[corpus_keys[place]], POSITIVE))
         excluded.append(reasons)
-    return Pool(queries, corpus, number_of, positives, excluded)
+    return Pool(queries, corpus, number_of, positives, excluded, np.zeros(len(corpus), dtype=bool))
 
 
 def _keys(texts: list[str], variants: bool) -> list[object]:

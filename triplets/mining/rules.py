@@ -12,9 +12,10 @@ import numpy as np
 from common.errors import UsageError
 
 # Reasons of rejection, in the order in which they are checked.
-POSITIVE, OWN_TEXT, ABOVE_MARGIN, ABOVE_SCORE, BELOW_SCORE, APART = (
+POSITIVE, OWN_TEXT, LEFT_OUT, ABOVE_MARGIN, ABOVE_SCORE, BELOW_SCORE, APART = (
     "a known positive",
     "the query's own text",
+    "a text to leave out",
     "too near the positive",
     "above --max_score",
     "below --min_score",
@@ -146,6 +147,7 @@ class Query:
         number: among the queries; it enters a random draw.
         positives: ``(positives,)`` scores of its known positives.
         excluded: places of the corpus that must not be its negatives, with the reason.
+        left_out: bool ``(texts,)``: those that must not be any query's negatives; None for none.
         apart: score of a text that the teacher does not find at all. Its rank is that of its place in the corpus, so it is no
             hard negative; a random draw may take it.
     """
@@ -154,6 +156,7 @@ class Query:
     positives: np.ndarray
     excluded: dict[int, str]
     apart: float = -math.inf
+    left_out: np.ndarray | None = None
 
 
 @dataclass
@@ -188,8 +191,11 @@ def choose(query: Query, places: np.ndarray, scores: np.ndarray, rules: MiningRu
         if rules.last_rank is not None:
             open_places[rules.last_rank :] = False
     rejected: Counter[str] = Counter()
-    for position in np.flatnonzero(open_places & np.isin(places, list(query.excluded))):
-        rejected[query.excluded[int(places[position])]] += 1
+    barred = np.isin(places, list(query.excluded))
+    if query.left_out is not None:
+        barred |= query.left_out[places]
+    for position in np.flatnonzero(open_places & barred):
+        rejected[query.excluded.get(int(places[position]), LEFT_OUT)] += 1
         open_places[position] = False
     for reason, fails in _score_rules(query, scores, rules):
         failing = open_places & fails

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from model_loaders.embed_model import EmbedModel
 from model_loaders.text.prompts import Role
 from triplets.check.overlap import texts_to_leave_out
 from triplets.data_sets import DataSet
-from triplets.formats import data_files, rows
+from triplets.folders import training_files
+from triplets.formats import rows
 from triplets.mining.pool import Pool, make_pool
 from triplets.mining.rules import MiningRules
 from triplets.mining.search_all import MinedQuery, MiningReport, mine_queries, report_of
@@ -44,7 +45,7 @@ class MiningOptions:
         triplets: file, folder or hub name of the triplets.
         output: JSON lines to write.
         teacher: what ``model_loaders.load`` takes, or ``bm25``.
-        corpus: files of further texts.
+        corpus: files of further texts, or folders of them, whose split ``train`` is read.
         leave_out: files of texts that must not be mined, such as those of evaluation sets.
         query_prompt: instead of the teacher's own.
         document_prompt: instead of the teacher's own.
@@ -122,10 +123,12 @@ def _mine(options: MiningOptions, rules: MiningRules, work: Path) -> Mined:
 def texts_of(path: Path) -> Iterator[str]:
     """Yield the texts of a corpus: the key ``text`` of each row, after its ``title`` if there is one; no empty ones.
 
+    Of a folder that has splits, those of ``train``.
+
     Raises:
-        UserError: a row without a text; the message names it.
+        UserError: a row without a text; the message names it. A folder has no such data.
     """
-    for file in data_files(path):
+    for file in training_files(path):
         for place, row in rows(file):
             text = row.get("text") if isinstance(row, dict) else None
             if not isinstance(text, str):
@@ -140,15 +143,12 @@ def _without(pool: Pool, files: Sequence[Path]) -> Pool:
     if not files:
         return pool
     hashes = texts_to_leave_out(files)
-    places = [place for place, key in enumerate(text_hashes(pool.corpus).tolist()) if key in hashes]
-    for reasons in pool.excluded:
-        for place in places:
-            reasons.setdefault(place, "a text to leave out")
-    return pool
+    return replace(pool, left_out=np.array([key in hashes for key in text_hashes(pool.corpus).tolist()]))
 
 
 def _content(pool: Pool) -> str:
-    return digest([pool.queries, pool.corpus, [sorted(reasons) for reasons in pool.excluded]], 32)
+    excluded = [sorted(reasons) for reasons in pool.excluded]
+    return digest([pool.queries, pool.corpus, excluded, np.flatnonzero(pool.left_out).tolist()], 32)
 
 
 def make_teacher(options: MiningOptions, pool: Pool, work: Path) -> tuple[Teacher, str]:

@@ -72,7 +72,7 @@ def mine_queries(
 
 def _mine_block(pool: Pool, teacher: Teacher, rules: MiningRules, numbers: list[int], depth: int | None) -> list[MinedQuery]:
     """Search a block of queries; those that need more matches are searched again, deeper."""
-    spare = max(len(pool.excluded[number]) for number in numbers)
+    spare = max(pool.barred(number) for number in numbers)
     count = min(len(pool.corpus), (depth or rules.first_depth + spare))
     results: dict[int, MinedQuery] = {}
     waiting = numbers
@@ -94,7 +94,7 @@ def _mine_one(
 ) -> tuple[MinedQuery, bool]:
     """Return the result of a query, and whether more matches would change nothing."""
     positive_scores = _positive_scores(pool.positives[number], teacher, number, places, scores)
-    query = Query(number, positive_scores, pool.excluded[number], teacher.apart)
+    query = Query(number, positive_scores, pool.excluded[number], teacher.apart, pool.left_out)
     choice: Choice = choose(query, places, scores, rules)
     consistent = is_consistent(float(positive_scores.max()), scores, rules)
     result = MinedQuery(choice.places, choice.scores, positive_scores.tolist(), dict(choice.rejected), consistent)

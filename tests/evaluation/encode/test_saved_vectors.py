@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from evaluation.encode.saved_vectors import EmbeddingFiles
 
 
@@ -62,6 +63,28 @@ def test_what_is_of_another_model_or_cut_short_does_not_count(tmp_path):
     files.finish()
     (tmp_path / "default.test.query.jsonl.gz").unlink()
     assert not files.whole()
+
+
+def test_no_file_of_somebody_else_is_removed(tmp_path):
+    others = ["test.jsonl.gz", "mine.npy", "notes.part"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"x")
+    for revision in "rs":
+        files = EmbeddingFiles(tmp_path, {"revision": revision})
+        files.add("default", "test", "query", None, ["x"], vectors_of(1))
+        files.finish()
+    files = EmbeddingFiles(tmp_path, {"revision": "t"})
+    files.add("default", "test", "query", None, ["x"], vectors_of(1))
+    files.abandon()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "no JSON", '{"sides": []}'])
+def test_an_index_of_something_else_is_kept(content, tmp_path):
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(UserError, match="something else than saved vectors"):
+        EmbeddingFiles(tmp_path, {}).add("default", "test", "query", None, ["x"], vectors_of(1))
+    assert (tmp_path / "index.json").read_text() == content
 
 
 def test_a_file_that_was_cut_is_not_whole(tmp_path):

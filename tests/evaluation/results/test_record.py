@@ -17,6 +17,7 @@ from evaluation.results.outcome import Evaluation, TaskScore
 from evaluation.results.record import Record, speeds
 from evaluation.results.score_table import COLUMNS, WIDTH, table, write_csv
 from evaluation.tasks.find import find_tasks
+from evaluation.tasks.mteb_tasks import aggregates
 from model_loaders.encoding import Encoded
 from tests.evaluation.conftest import BagOfWords
 from tests.tiny import new_model
@@ -50,6 +51,15 @@ def test_means_weigh_categories_and_tasks():
     assert re.search(r"^  mean of all categories +0\.6000 +3$", text, re.MULTILINE)
     assert re.search(r"^  mean of all tasks +0\.5000 +3$", text, re.MULTILINE)
     assert "mean of all" not in table(made([score("A", "STS", 0.2)]))
+
+
+def test_a_task_that_mteb_puts_together_from_others_is_said_to_weigh_more():
+    parts = [score(name, "Retrieval", 0.2) for name in sorted(aggregates()["CQADupstackRetrieval"])]
+    others = [score("SciFact", "Retrieval", 0.4)]
+    note = "CQADupstackRetrieval is one task in mteb's means and 12 in those above"
+    assert note in table(made(parts + others)) and note in table(made(parts[1:] + others, {parts[0].name: "no data"}))
+    for scores in (parts, parts[1:] + others, others):  # their mean is mteb's
+        assert "in mteb's means" not in table(made(scores))
 
 
 def test_what_is_to_be_known_of_the_numbers_is_said():
@@ -161,6 +171,13 @@ def test_asked_for_later_they_are_made_then_and_once(tmp_path, data_dir):
     assert calls(save_embeddings=tmp_path / "vectors") == (0, value)
     assert calls() == (0, value)
     assert calls(save_embeddings=tmp_path / "vectors", prompts={"STS": "x"})[0] == 2  # another revision, another stamp
+
+
+@pytest.mark.parametrize("place", ["data", "data/TinyPair", "data/TinyPair/vectors", "."])
+def test_vectors_are_never_saved_among_the_data(place, tmp_path, data_dir):
+    with pytest.raises(UserError, match="give another folder"):
+        run(tmp_path, data_dir, ["TinyPair"], save_embeddings=tmp_path / place)
+    assert (data_dir / "TinyPair/test.jsonl.gz").is_file()
 
 
 def test_a_task_that_fails_leaves_no_vectors(tmp_path, data_dir, monkeypatch):

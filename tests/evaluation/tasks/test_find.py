@@ -42,6 +42,21 @@ def test_folder_inside_a_benchmark(data_dir):
     assert inside["STS17"].task().hf_subsets == ["en-en"] and inside["BIOSSES"].folder is None
 
 
+def test_subsets_of_a_benchmark_that_a_folder_lacks_are_told(data_dir):
+    told = []
+    (spec,) = [spec for spec in find_tasks(["MTEB(Multilingual, v2)"], data_dir, log=told.append) if spec.name == "STS17"]
+    (line,) = [line for line in told if "STS17" in line]
+    assert f"has 1 of the {len(spec.subsets)} subsets that are asked for" in line and "ar-ar" in line
+    assert spec.task().hf_subsets == ["en-en"]
+    told.clear()
+    find_tasks([ENGLISH], data_dir, log=told.append)
+    find_tasks(["STS17"], data_dir, log=told.append)
+    (data_dir / "STS17/task.json").write_text('{"type": "sts"}')
+    (data_dir / "STS17/test.en-en.jsonl.gz").touch()  # two files of one subset: that task fails, and no other
+    find_tasks(["MTEB(Multilingual, v2)"], data_dir, log=told.append)
+    assert not told
+
+
 def test_mixed_names_give_each_task_once(data_dir):
     names = ["TinySTS", "paper/STS", ENGLISH, "STS12", "TinySTS", "BEIR"]
     specs = find_tasks(names, data_dir)

@@ -36,6 +36,15 @@ def test_mtebs_name_of_another_type(data_dir):
         find_tasks(["SciFact"], data_dir)[0].task()
 
 
+def test_a_main_score_that_is_not_mtebs_under_its_name(data_dir):
+    settings = data_dir / "STS17/task.json"
+    settings.write_text(json.dumps({"main_score": "cosine_spearman"}))
+    assert find_tasks(["STS17"], data_dir)[0].task().metadata.main_score == "cosine_spearman"
+    settings.write_text(json.dumps({"main_score": "cosine_pearson"}))
+    with pytest.raises(UserError, match=r"'cosine_pearson', but that of mteb's task STS17 is 'cosine_spearman': leave it out"):
+        find_tasks(["STS17"], data_dir)[0].task()
+
+
 def test_corpus_under_a_name_of_many_subsets(data_dir):
     (data_dir / "TinyRetrieval").rename(data_dir / "BrightRetrieval")
     with pytest.raises(UserError, match=r"BrightRetrieval has 12 subsets .*: rename the folder"):

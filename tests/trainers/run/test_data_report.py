@@ -123,6 +123,8 @@ def test_overlap_by_place_on_both_sides(check: Any, tmp_path: Path) -> None:
 def test_fields_of_a_row() -> None:
     row = {"id": "a", "query-id": "b", "text": "t", "meta": {"title": "u", "doc_id": "c"}, "positive": ["v", " "], "score": 1}
     assert list(text_fields(row)) == [("text", "t"), ("meta.title", "u"), ("positive", "v")]
+    labels = dict.fromkeys(["label", "Labels", "label_text", "class", "category", "gold_label", "score"], "no")
+    assert list(text_fields({"text": "t", **labels, "classes": "u"})) == [("text", "t"), ("classes", "u")]
     assert [key for key in ("_id", "ID", "corpus_id", "idea", "android", "text") if is_identifier(key)] == [
         "_id",
         "ID",

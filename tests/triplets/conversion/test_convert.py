@@ -340,3 +340,13 @@ def test_texts_in_lists_are_left_out_too(tmp_path: Path) -> None:
     hashes = texts_to_leave_out([write(tmp_path / "tasks.jsonl", rows)])
     assert {key_of(text) for text in ("q", "alpha", "beta", "head", "body", "head body")} <= hashes
     assert key_of("d1") not in hashes
+
+
+def test_a_folder_is_converted_without_its_test_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        row = {"premise": f"p {split}", "hypothesis": f"h {split}", "label": "entailment"}
+        write(tmp_path / "data" / f"nli-{split}.jsonl", [row])
+    assert main(["nli", str(tmp_path / "data"), str(tmp_path / "out.jsonl")]) == 0
+    assert [row["query"] for row in read(tmp_path / "out.jsonl")] == ["p train"]
+    assert "data files that are read: nli-train.jsonl" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from triplets.mine import main
 from triplets.mining import search, search_all
 from triplets.mining.pool import make_pool
 from triplets.mining.rules import ABOVE_MARGIN, OWN_TEXT, POSITIVE, MiningRules
-from triplets.mining.run import MiningOptions, _without, mine, texts_of
+from triplets.mining.run import MiningOptions, mine, texts_of
 from triplets.mining.search import best_matches
 from triplets.mining.search_all import mine_queries
 from triplets.mining.search_index import IndexTeacher
@@ -288,24 +288,15 @@ def test_a_search_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.Captu
     assert "needs faiss-cpu: pip install faiss-cpu" in capsys.readouterr().err
 
 
-def test_texts_to_leave_out_are_found_without_their_title(tmp_path: Path) -> None:
-    pool = make_pool([Triplet("q", "p", ["body", "head body", "other"])])
-    (tmp_path / "test.jsonl").write_text(json.dumps({"title": "head", "text": "body"}) + "\n")
-    excluded = _without(pool, [tmp_path / "test.jsonl"]).excluded[0]
-    assert {pool.corpus[place] for place in excluded} == {"p", "body", "head body"}
-
-
-def test_texts_to_leave_out_may_stand_in_rows_of_any_kind(tmp_path: Path) -> None:
-    pool = make_pool([Triplet("q", "p", ["listed", "paired", "other"])])
-    rows = [{"query": "q", "positive": ["listed"]}, {"sentence1": "paired", "sentence2": "x", "score": 1}]
-    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    excluded = _without(pool, [tmp_path / "test.jsonl"]).excluded[0]
-    assert {pool.corpus[place] for place in excluded} == {"p", "listed", "paired"}
-
-
 def test_an_empty_text_is_no_candidate(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text(json.dumps({"text": " "}) + "\n" + json.dumps({"text": "a"}) + "\n")
     assert list(texts_of(tmp_path / "corpus.jsonl")) == ["a"]
+
+
+def test_a_corpus_folder_is_read_without_its_test_set(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
+    assert list(texts_of(tmp_path)) == ["train"]
 
 
 def test_another_prompt_is_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
