@@ -26,6 +26,7 @@ from model_loaders.backbone.base_config import load_config, states_own_code
 from model_loaders.designs import design_name, get_design
 from model_loaders.hub import resolve
 from model_loaders.layouts.exported import read_exported_pooling, trained_dimensions
+from model_loaders.layouts.known_models import known_name
 from model_loaders.layouts.source import Asked, Layout, Lora, Source, base_named, read_lora
 from model_loaders.layouts.st_modules import (
     MODULES,
@@ -35,6 +36,7 @@ from model_loaders.layouts.st_modules import (
     Folder,
     read_modules,
     read_pooling,
+    refuse_messages,
     transformer_settings,
 )
 from model_loaders.layouts.tensors import LORA_CONFIG
@@ -60,6 +62,8 @@ def read(directory: Path, asked: Asked) -> Source:
         UserError: a file is missing or broken, or the folder has a module or setting that cannot be expressed here.
     """
     folder = read_modules(directory)
+    if known_name(asked.name) is None:  # the recipe of a published model says what stands around its texts
+        refuse_messages(folder.transformer)
     lora, base = None, str(folder.transformer)
     if (folder.transformer / LORA_CONFIG).is_file():
         lora = read_lora(folder.transformer)
