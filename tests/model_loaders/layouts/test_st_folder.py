@@ -306,6 +306,15 @@ def test_an_older_folder_has_no_chat_template_in_its_texts(folder: Folder, tmp_p
     check_equal(path, theirs)
 
 
+def test_a_bidirectional_window_is_not_lost(folder: Folder, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "windowed", initializer_range=0.1, is_causal=False, sliding_window=8)
+    path, _ = folder("mean", base=base)
+    with pytest.raises(UserError, match=r"a window of 8 tokens, and texts have up to 32.*max_seq_length 8"):
+        load(path, device="cpu")
+    change(path / "sentence_bert_config.json", max_seq_length=8)
+    check_equal(path, SentenceTransformer(str(path), device="cpu"))
+
+
 def test_a_name_that_servers_know_beside_is_causal(folder: Folder) -> None:
     path, theirs = folder("mean", bidirectional=True)
     change(path / "config.json", use_bidirectional_attention=True)
