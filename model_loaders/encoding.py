@@ -9,11 +9,13 @@ that transformers reads of each batch.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -39,6 +41,9 @@ Forward = Callable[..., Tensor]
 CPU_BATCH_TOKENS = 1024
 # Vectors that wait on a GPU before they are fetched: each fetch waits for the GPU, and few are needed.
 WAITING_BYTES = 2**26
+# A lock for each model: what is prepared for encoding is kept on its modules, which threads share. No attribute: a model with a
+# lock cannot be copied.
+_TURNS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class EncodingModel(Protocol):
@@ -122,7 +127,8 @@ def encode_texts(
 ) -> Encoded:
     """Encode texts, longest first.
 
-    A batch that does not fit the memory is halved; the budget that is left stands in ``model.fitting_tokens`` for later calls.
+    Threads that encode with one model take turns. A batch that does not fit the memory is halved; the budget that is left
+    stands in ``model.fitting_tokens`` for later calls.
 
     Args:
         model: vectors are those of its own dtype, without dropout; its training mode is restored.
@@ -290,7 +296,14 @@ def kept_work(model: EncodingModel) -> AbstractContextManager[None]:
 
 @contextmanager
 def ready(model: EncodingModel) -> Iterator[Forward]:
-    """Prepare a model for encoding, without gradients and without dropout; yields its forward pass."""
+    """Prepare a model for encoding, without gradients and without dropout; yields its forward pass. Other threads wait."""
+    with _TURNS.setdefault(model, threading.RLock()), prepared(model) as forward:
+        yield forward
+
+
+@contextmanager
+def prepared(model: EncodingModel) -> Iterator[Forward]:
+    """Prepare a model as `ready` does, for the one thread that has its turn."""
     was_training = model.training
     # Not model(...): a trainer may have wrapped forward in autocast, and vectors are those of the model's dtype. But a
     # sharded model (FSDP2) gathers its parameters when it is called, and could not train on what inference mode made.

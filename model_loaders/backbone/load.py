@@ -227,6 +227,8 @@ def text_decoder(model: nn.Module, directory: Path) -> nn.Module:
             f"the base model in {directory} ({type(model).__name__}) is of several modalities, and has no part "
             "'language_model' that could be taken out: give its text decoder alone"
         )
+    config: Any = decoder.config
+    config._name_or_path = str(directory)  # saving reads the config of its folder again
     return decoder
 
 

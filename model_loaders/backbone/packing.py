@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +122,7 @@ class Packing:
         return states
 
 
-_current: list[Packing] = []  # of the forward pass that runs; a pass that packs is one of training, in one thread
+_current: ContextVar[Packing] = ContextVar("packing")  # of the forward pass that runs in this thread
 
 
 def make_packing(row: Row, shape: Sequence[int], causal: bool, backbone: nn.Module) -> Packing:
@@ -184,7 +185,7 @@ def attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     """Attend text by text: queries, keys and values are ``(1, heads, tokens, head)``; returns ``(1, tokens, heads, head)``."""
-    packing = _current[-1]
+    packing = _current.get()
     rows = [states[0].transpose(0, 1) for states in (query, key, value)]  # (tokens, heads, head)
     if packing.starts is not None:
         return attend_at_once(rows, packing, packing.starts, options), None
@@ -291,10 +292,10 @@ def packed(backbone: nn.Module, packing: Packing) -> Iterator[None]:
         ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
     config: Any = backbone.config
     before = config._attn_implementation
-    _current.append(packing)
+    token = _current.set(packing)
     config._attn_implementation = NAME  # no mask is made for a name that transformers does not know
     try:
         yield
     finally:
         config._attn_implementation = before
-        _current.pop()
+        _current.reset(token)

@@ -11,6 +11,7 @@ from model_loaders.text.template import parts
 
 # Poolings without weights that such pipelines have, by the field ``tokens`` of a design: sentence-transformers' name.
 STOCK_POOLINGS = {"last": "lasttoken", "mean": "mean", "weighted_mean": "weightedmean", "max": "max", "first": "cls"}
+BIDIRECTIONAL_FROM = "5.2"  # version of transformers from which is_causal of a config is read
 
 
 def prefix_of(model: EmbedModel, role: Role) -> str | None:

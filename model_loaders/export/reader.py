@@ -8,7 +8,7 @@ from typing import Any
 
 from common.files import write_json
 from model_loaders.embed_model import EmbedModel
-from model_loaders.export.limits import prefix_of
+from model_loaders.export.limits import BIDIRECTIONAL_FROM, is_bidirectional, prefix_of
 from model_loaders.export.request import Request
 from model_loaders.layouts.exported import ABOUT, FORMAT, POOLING_FOLDER, TRAINED_DIMENSIONS
 from model_loaders.text.prompts import ROLES
@@ -22,6 +22,10 @@ POOLING_LINES = {
     "max": 'states.masked_fill(mask[:, :, None] == 0, float("-inf")).amax(dim=1)',
     "first": "states[:, 0]",
 }
+VERSION_CHECK = """
+if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < ({numbers}):
+    raise ImportError("this transformers reads a bidirectional model as a causal one: pip install -U 'transformers>={version}'")
+"""
 SCRIPT = '''\
 import json
 from pathlib import Path
@@ -103,6 +107,9 @@ def script_of(request: Request) -> str:
         states = "states = output.hidden_states  # token embeddings, layer 1, ..., the last one after the norm"
         pooled = 'pooling(states, mask, batch["input_ids"].to(model.device))'
         hidden = ", output_hidden_states=True"
+    if is_bidirectional(model):
+        check = VERSION_CHECK.format(numbers=BIDIRECTIONAL_FROM.replace(".", ", "), version=BIDIRECTIONAL_FROM)
+        imports = f"import transformers\n{imports}{check}"
     return SCRIPT.format(imports=imports, model=load, hidden=hidden, states=states, pooled=pooled)
 
 

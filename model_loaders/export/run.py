@@ -18,7 +18,7 @@ from model_loaders.export.card import Extra, write_card
 from model_loaders.export.facts.licences import licence_of_base
 from model_loaders.export.facts.results import Score, read_scores
 from model_loaders.export.facts.training import hub_data, training_of
-from model_loaders.export.limits import unused_of
+from model_loaders.export.limits import BIDIRECTIONAL_FROM, is_bidirectional, unused_of
 from model_loaders.export.request import Likeness, Lora, Request, check_dtype
 from model_loaders.export.table import check_held, format_named
 from model_loaders.export.verify.compare import reference_of, verify
@@ -171,6 +171,11 @@ def said_of(request: Request) -> list[str]:
         notes.append(
             f"the recipe's {', '.join(unused)} are read by this toolkit's evaluation alone: give such prompts yourself where "
             "the folder is used (encode(..., prompt=...))"
+        )
+    if is_bidirectional(request.model) and request.format != "onnx":
+        notes.append(
+            f"attention is bidirectional, which transformers reads from version {BIDIRECTIONAL_FROM} on; older ones read this "
+            "model as a causal one"
         )
     if getattr(request.model.tokenizer.tokenizer, "chat_template", None):
         notes.append("the chat template was left out: sentence-transformers would put every text into it")

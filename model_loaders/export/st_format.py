@@ -10,6 +10,7 @@ from common.files import write_json
 from model_loaders.embed_model import EmbedModel
 from model_loaders.export import trainable_pooling
 from model_loaders.export.limits import (
+    BIDIRECTIONAL_FROM,
     STOCK_POOLINGS,
     is_bidirectional,
     prefix_of,
@@ -125,6 +126,9 @@ def settings_of(model: EmbedModel) -> dict[str, Any]:
         "default_prompt_name": None,
         "similarity_fn_name": "cosine",
     }
+    if is_bidirectional(model):  # checked by versions from 6 on
+        reason = "Older versions read this bidirectional model as a causal one."
+        settings["requirements"] = {"transformers": {"specifier": f">={BIDIRECTIONAL_FROM}", "reason": reason}}
     if model.recipe.dimensions:
         settings["truncate_dim"] = model.recipe.dimensions
     if model.trained_dimensions:

@@ -35,6 +35,7 @@ except ImportError:
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SMALLEST = 1e-6  # a state without a larger number has no direction
+BIDIRECTIONAL_FROM = (5, 2)  # version of transformers from which is_causal of a config is read
 TEXTS_AT_ONCE = 4  # that the pooling computes together: the inner layer of each may take 200 MB
 
 
@@ -173,6 +174,19 @@ def read_pooling(folder: str | Path) -> StatePooling:
     return pooling.eval()
 
 
+def check_transformers(config: dict[str, Any]) -> None:
+    """Raise an ImportError if transformers is so old that it would read a config's bidirectional decoder as a causal one."""
+    import transformers
+
+    found = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    if config.get("is_causal", True) is False and found < BIDIRECTIONAL_FROM:
+        wanted = ".".join(map(str, BIDIRECTIONAL_FROM))
+        raise ImportError(
+            f"transformers {transformers.__version__} reads this bidirectional model as a causal one: pip install -U "
+            f"'transformers>={wanted}'"
+        )
+
+
 class TrainablePooling(Module):  # type: ignore[misc,valid-type,unused-ignore]
     """The pooling as a module of sentence-transformers; its arguments are those of ``StatePooling``."""
 
@@ -218,9 +232,10 @@ class TrainablePooling(Module):  # type: ignore[misc,valid-type,unused-ignore]
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> TrainablePooling:
-        """Load from a folder or hub repository."""
+        """Load from a folder or hub repository; raises an ImportError as ``check_transformers`` does."""
         names = ("token", "cache_folder", "revision", "local_files_only")
         about = {name: options[name] for name in names if name in options}
+        check_transformers(cls.load_config(model_name_or_path, subfolder="", config_filename=CONFIG, **about))
         config = cls.load_config(model_name_or_path, subfolder=subfolder, config_filename=CONFIG, **about)
         weights = cls.load_file_path(model_name_or_path, filename=str(Path(subfolder, WEIGHTS)), **about)
         module = cls(**config)

@@ -171,7 +171,7 @@ def lower_of(directory: Path, asked: Asked) -> Lower:
         if asked.base_model is not None:
             raise UserError(f"{directory} holds a merged LLM2Vec model, its base LLM too: leave base_model out")
         check_decoder(directory, ("model.", ""))
-        return Lower(asked.name, None, directory, str(read_json(directory / CONFIG).get("_name_or_path", "")))
+        return Lower(asked.whole, None, directory, str(read_json(directory / CONFIG).get("_name_or_path", "")))
     lora = read_lora(directory)
     base = asked.base_model or named_base(directory, lora[0])
     check_family(directory, lora[0], base, asked.cache_dir)
@@ -215,7 +215,7 @@ def first_of(directory: Path, asked: Asked) -> Lower:
             f"{directory} is an LLM2Vec second adapter, and the first one (MNTP) is missing. {how_to_say(directory)}"
         )
     place = resolve(name, what="first adapter", cache_dir=asked.cache_dir)
-    below = replace(asked, name=name, base_model=None, design=None)
+    below = replace(asked, name=name, base_model=None, design=None, revision="")
     config = read_json(directory / LORA_CONFIG)
     if own.recognise(place):
         source = own.read(place, below)

@@ -80,7 +80,7 @@ def read(directory: Path, asked: Asked) -> Source:
     return Source(
         directory=directory,
         design_name=DESIGN,
-        base_model=asked.name,
+        base_model=asked.whole,
         recipe=recipe_of(directory, content),
         pooling=(sizes, tensors),
         pooling_file=path,

@@ -35,6 +35,7 @@ class Asked:
         base_model: hub name or directory; ``None`` for the one that the folder says.
         num_heads: heads of a published pooling, whose files do not say them.
         cache_dir: hub cache; ``None`` for the default one.
+        revision: branch, tag or commit of ``name`` on the hub; empty where none is asked for.
     """
 
     name: str | Path
@@ -42,6 +43,12 @@ class Asked:
     base_model: str | Path | None = None
     num_heads: int | None = None
     cache_dir: str | Path | None = None
+    revision: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Name of a checkpoint that is its own base LLM: at the revision that its other parts are read at."""
+        return at_revision(str(self.name), self.revision)
 
 
 @dataclass(frozen=True)

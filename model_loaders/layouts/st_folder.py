@@ -26,6 +26,7 @@ from model_loaders.backbone.base_config import load_config, states_own_code
 from model_loaders.designs import design_name, get_design
 from model_loaders.hub import resolve
 from model_loaders.layouts.exported import read_exported_pooling, trained_dimensions
+from model_loaders.layouts.known_models import known_name
 from model_loaders.layouts.source import Asked, Layout, Lora, Source, base_named, read_lora
 from model_loaders.layouts.st_modules import (
     MODULES,
@@ -35,6 +36,7 @@ from model_loaders.layouts.st_modules import (
     Folder,
     read_modules,
     read_pooling,
+    refuse_messages,
     transformer_settings,
 )
 from model_loaders.layouts.tensors import LORA_CONFIG
@@ -60,6 +62,8 @@ def read(directory: Path, asked: Asked) -> Source:
         UserError: a file is missing or broken, or the folder has a module or setting that cannot be expressed here.
     """
     folder = read_modules(directory)
+    if known_name(asked.name) is None:  # the recipe of a published model says what stands around its texts
+        refuse_messages(folder.transformer)
     lora, base = None, str(folder.transformer)
     if (folder.transformer / LORA_CONFIG).is_file():
         lora = read_lora(folder.transformer)
@@ -74,11 +78,13 @@ def read(directory: Path, asked: Asked) -> Source:
     if folder.exported:
         return exported_source(folder, base, base_directory, lora, asked)
     mode, leaves_out_prompt = read_pooling(folder)
+    recipe = read_recipe(folder, base_directory, mode, leaves_out_prompt)
+    check_window(folder, base_directory, recipe)
     return Source(
         directory=directory,
         design_name=design_of(folder, base_directory, mode, asked.design),
         base_model=base,
-        recipe=read_recipe(folder, base_directory, mode, leaves_out_prompt),
+        recipe=recipe,
         lora=lora,
         tokenizer=folder.transformer,
         trained_dimensions=trained_dimensions(folder.directory / SETTINGS, settings_of_model(folder)),
@@ -124,6 +130,25 @@ def attention_of(base_directory: Path) -> str:
             "models with is_causal can be loaded here"
         )
     return "causal" if causal else "bidirectional"
+
+
+def check_window(folder: Folder, base_directory: Path, recipe: Recipe) -> None:
+    """Raise a UserError where texts are longer than the attention window of a bidirectional model.
+
+    Here bidirectional attention has no window. Exports of this toolkit have none that is shorter than their texts.
+    """
+    config = load_config(base_directory)
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    longest = max(recipe.max_length, recipe.query_max_length or 0)
+    if attention_of(base_directory) == "causal" or not window or window >= longest:
+        return
+    if kinds is None or "sliding_attention" in kinds:
+        raise UserError(
+            f"{base_directory / 'config.json'}: attention is bidirectional (is_causal false) within a window of {window} "
+            f"tokens, and texts have up to {longest}: here bidirectional attention has no window, so longer texts would have "
+            f"other vectors. If texts of {window} tokens are enough, write max_seq_length {window} into "
+            f"{TRANSFORMER_SETTINGS[0]} in {folder.transformer}; else this model cannot be loaded"
+        )
 
 
 def design_of(folder: Folder, base_directory: Path, mode: str, asked: str | None) -> str:

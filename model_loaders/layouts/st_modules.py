@@ -173,3 +173,19 @@ def transformer_settings(directory: Path) -> dict[str, Any]:
     if modality and (modality.get("text") or {}).get("method_output_name") != "last_hidden_state":
         raise UserError(f"{place}: modality_config reads {modality}; the last hidden state of texts can be read here")
     return settings
+
+
+def refuse_messages(directory: Path) -> None:
+    """Raise a UserError where sentence-transformers renders each text through the tokenizer's chat template.
+
+    It does so where the modalities have ``message``. A folder that states none is of an older version, which read text alone
+    whatever the tokenizer had, and new ones read it so too.
+    """
+    modalities = transformer_settings(directory).get("modality_config") or {}
+    if "message" in modalities:
+        raise UserError(
+            f"{directory}: modality_config has 'message': sentence-transformers renders each text through the tokenizer's chat "
+            "template, which is not read here. Write the words around a text as prompts with {text} into a recipe, and load "
+            "the decoder with it (--recipe FILE.yaml --base_model FOLDER); or save the model with 'text' alone in "
+            "modality_config, if it was trained without the template"
+        )

@@ -48,7 +48,8 @@ def read_source(asked: Asked) -> Source:
     directory, layout = open_folder(asked.name, asked.cache_dir)
     if layout is OWN:
         return layout.read(directory, asked)
-    asked = replace(asked, name=split_revision(asked.name)[0])  # a published model is known by its name
+    name, revision = split_revision(asked.name)
+    asked = replace(asked, name=name, revision=revision)  # a published model is known by its name
     asked, known = as_published(asked, directory)
     source = layout.read(directory, asked)
     if layout is not PUBLISHED or known is not None:

@@ -197,6 +197,10 @@ def test_the_text_decoder_of_several_modalities(tmp_path: Path, make: Callable[[
     model = new_model("model1", tmp_path / "whole")
     save(model, tmp_path / "adapter")
     load(tmp_path / "adapter", device="cpu")
+    for parameter in inside.backbone.parameters():  # as --train full does
+        parameter.requires_grad_(True).data.mul_(1.01)
+    save(inside, tmp_path / "full")
+    assert (load(tmp_path / "full", device="cpu").encode(TEXTS) * inside.encode(TEXTS)).sum(axis=1).min() > 0.999999
 
 
 def test_encoder_decoder_bases_are_refused(tmp_path: Path) -> None:

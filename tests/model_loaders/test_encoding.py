@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +48,22 @@ def test_tokens_and_cuts_are_counted_in_the_order_of_the_texts(base: Path) -> No
     assert seen == [(2, 22), (2, 22), (3, 16), (2, 5)]
     alone = np.concatenate([model.encode([text], max_length=11) for text in TEXTS])
     np.testing.assert_allclose(found.vectors, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(("design", "dtype"), [("model1", "bfloat16"), ("model3", "float32"), ("model5", "bfloat16")])
+def test_threads_have_the_vectors_of_one(base: Path, design: str, dtype: str) -> None:
+    """With one model and with two; a packed pass and hooks on layers are seen by every thread that runs the modules."""
+    expected = new_model(design, base, dtype=dtype).encode(TEXTS)
+    models = [new_model(design, base, dtype=dtype) for _ in range(2)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda number: models[number % 3 // 2].encode(TEXTS, batch_size=3), range(24)))
+    finally:
+        sys.setswitchinterval(before)
+    for vectors in [*found, *(model.encode(TEXTS) for model in models)]:
+        assert (vectors * expected).sum(axis=1).min() > 0.9999
 
 
 def test_no_texts_have_no_vectors(base: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from model_loaders.export.table import FORMATS
 from model_loaders.hub import at_revision, looks_local, pinned, resolve, split_revision
 from model_loaders.layouts.source import Asked, base_named, find_base
 from model_loaders.layouts.table import read_source
+from model_loaders.loading import plan_loading
+from model_loaders.options import LoadOptions
 from study.prefetch.fetch import adapter_base
+from tests.model_loaders.layouts.write_layouts import write_merged, write_nv_embed
 from tests.tiny import new_model
 
 COMMITS = ("a" * 40, "b" * 40)  # the second one is the newest
@@ -65,6 +69,23 @@ def test_an_adapter_is_loaded_on_its_commit(asked: list[tuple[str, str | None]],
     assert find_base("me/base", None, "c" * 40).name == COMMITS[1]  # gone: the newest one, whose weights are compared later
     assert asked == [("me/base", COMMITS[0]), ("me/base", "c" * 40), ("me/base", None)]
     assert find_base(base, None, COMMITS[0]) == base
+
+
+@pytest.mark.parametrize("write", [write_nv_embed, write_merged])
+def test_a_whole_model_is_of_one_commit(
+    write: Callable[[Path, Path], Path], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its decoder is found by its name, apart from the files of the layout."""
+    folders = {commit: write(tmp_path / commit, base) for commit in COMMITS}
+    newest = COMMITS[1]
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *words, **rest: None)
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, *, revision=None, **rest: str(folders[revision or newest])
+    )
+    for asked, commit in (("me/whole", newest), (f"me/whole@{COMMITS[0]}", COMMITS[0])):
+        plan = plan_loading(None, None, asked, LoadOptions(device="cpu"))
+        assert (plan.source.directory.name, plan.base_directory.name) == (commit, commit)
+        assert (plan.base.name_or_path, plan.base.revision, plan.source.system) == ("me/whole", commit, "me/whole")
 
 
 @pytest.mark.parametrize("format", ["peft", "sentence-transformers"])

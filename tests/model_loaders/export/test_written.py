@@ -20,11 +20,12 @@ from model_loaders import load
 from model_loaders.export import onnx_format
 from model_loaders.export.__main__ import main
 from model_loaders.export.card import kept
+from model_loaders.export.reader import module_at
 from model_loaders.export.request import Request
 from model_loaders.export.run import Order, export
 from model_loaders.export.table import FORMATS, check_held, listed
 from model_loaders.export.tokenizer_files import write_tokenizer
-from model_loaders.export.trainable_pooling import StatePooling
+from model_loaders.export.trainable_pooling import StatePooling, TrainablePooling
 from model_loaders.export.verify import compare
 from model_loaders.export.verify.probes import probe_texts
 from model_loaders.export.weights import pooling_config
@@ -113,6 +114,30 @@ def test_dimensions_are_kept(base: Path, tmp_path: Path) -> None:
     for name in ("st", "merged"):
         again = load(tmp_path / name, device="cpu")
         assert again.dim == 12 and np.abs(again.encode(TEXTS) - expected).max() <= 2e-6
+
+
+@pytest.mark.parametrize("design", ["bidirectional_mean", "model4", "causal_mean"])
+def test_old_transformers_read_no_bidirectional_model(
+    base: Path, tmp_path: Path, design: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would take it for a causal one: sentence-transformers, the script and the trainable pooling look."""
+    for format in ("sentence-transformers", "merged"):
+        written(new_model(design, base, recipe=RECIPE), format, tmp_path / format)
+    settings = json.loads((tmp_path / "sentence-transformers" / "config_sentence_transformers.json").read_text())
+    monkeypatch.syspath_prepend(tmp_path / "merged")  # as for a script that is run
+    module_at(tmp_path / "merged")
+    monkeypatch.delitem(sys.modules, "trainable_pooling", raising=False)
+    monkeypatch.setattr("transformers.__version__", "5.1.0")
+    if design == "causal_mean":
+        assert "requirements" not in settings
+        module_at(tmp_path / "merged")
+        return
+    assert settings["requirements"]["transformers"]["specifier"] == ">=5.2"
+    with pytest.raises(ImportError, match="as a causal one"):
+        module_at(tmp_path / "merged")
+    if design == "model4":
+        with pytest.raises(ImportError, match=r"5\.1\.0 reads .* as a causal one.*5\.2"):
+            TrainablePooling.load(str(tmp_path / "sentence-transformers"), "1_TrainablePooling")
 
 
 def test_trained_widths_are_kept(base: Path, tmp_path: Path) -> None:

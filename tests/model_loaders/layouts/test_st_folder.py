@@ -278,6 +278,43 @@ def test_queries_with_a_length_of_their_own(folder: Folder) -> None:
     assert (model.recipe.query_max_length, model.recipe.max_length) == (9, 32)
 
 
+TEMPLATE = "{% for message in messages %}word9 {{ message['content'] }} word8{% endfor %}"
+
+
+def write_templated_base(directory: Path) -> Path:
+    """Write a base LLM whose tokenizer has a chat template."""
+    base = write_base(directory, initializer_range=0.1)
+    change(base / "tokenizer_config.json", chat_template=TEMPLATE)
+    return base
+
+
+def test_texts_through_a_chat_template_are_refused(folder: Folder, tmp_path: Path) -> None:
+    path, _ = folder("mean", base=write_templated_base(tmp_path / "templated"))
+    with pytest.raises(UserError, match=r"'message'.*chat template.*--recipe"):
+        load(path, device="cpu")
+    published = tmp_path / "Qwen" / "Qwen3-Embedding-0.6B"  # its recipe says what stands around a text
+    shutil.copytree(path, published)
+    change(published / "1_Pooling" / "config.json", pooling_mode="lasttoken")
+    assert load(published, device="cpu").design_name == "model1"
+
+
+def test_an_older_folder_has_no_chat_template_in_its_texts(folder: Folder, tmp_path: Path) -> None:
+    path, _ = folder("mean", base=write_templated_base(tmp_path / "templated"))
+    older(path)
+    theirs = SentenceTransformer(str(path), device="cpu")
+    assert theirs.tokenizer.chat_template == TEMPLATE
+    check_equal(path, theirs)
+
+
+def test_a_bidirectional_window_is_not_lost(folder: Folder, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "windowed", initializer_range=0.1, is_causal=False, sliding_window=8)
+    path, _ = folder("mean", base=base)
+    with pytest.raises(UserError, match=r"a window of 8 tokens, and texts have up to 32.*max_seq_length 8"):
+        load(path, device="cpu")
+    change(path / "sentence_bert_config.json", max_seq_length=8)
+    check_equal(path, SentenceTransformer(str(path), device="cpu"))
+
+
 def test_a_name_that_servers_know_beside_is_causal(folder: Folder) -> None:
     path, theirs = folder("mean", bidirectional=True)
     change(path / "config.json", use_bidirectional_attention=True)
