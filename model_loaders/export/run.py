@@ -178,5 +178,5 @@ def said_of(request: Request) -> list[str]:
             "model as a causal one"
         )
     if getattr(request.model.tokenizer.tokenizer, "chat_template", None):
-        notes.append("the chat template was left out: sentence-transformers would put every text into it")
+        notes.append("the chat template was left out: other programs may put every text into it")
     return notes
