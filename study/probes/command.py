@@ -10,7 +10,7 @@ from evaluation.encode.rank import launched
 from model_loaders import LoadOptions
 from study.probes.models import Asked
 from study.probes.output import as_markdown, save
-from study.probes.run import Settings, chosen_probes, corpus_for, facts_of, run
+from study.probes.run import Settings, chosen_probes, corpus_for, facts_of, kept_in, run
 
 
 def probe(args: Namespace) -> None:
@@ -28,11 +28,12 @@ def probe(args: Namespace) -> None:
     asked = Asked(args.adapters, args.adapters if args.untrained else [], args.base_model, args.seed, options)
     asked.check()
     settings = Settings(chosen, args.texts, args.seed, args.max_length)
-    outcomes = run(asked, corpus, settings, rank)
+    outcomes = run(asked, corpus, settings, rank, args.output_dir)
     if not rank.first:
         return
     if all(outcome.result is None for outcome in outcomes):
         raise UserError(f"no probe could be made: {outcomes[0].failure}")
     files = save(outcomes, facts_of(settings, args.corpus, corpus), args.output_dir)
+    kept_in(args.output_dir, corpus, settings).remove()
     print(for_terminal(as_markdown(outcomes), terminal_width()))
     print("saved " + ", ".join(str(file) for file in files))

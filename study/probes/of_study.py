@@ -19,7 +19,7 @@ from study.config import find_path
 from study.probes import VERSION
 from study.probes.models import Asked
 from study.probes.output import LAST, probe_findings, save
-from study.probes.run import Settings, chosen_probes, corpus_for, facts_of, run
+from study.probes.run import Settings, chosen_probes, corpus_for, facts_of, kept_in, run
 from study.probes.settings import Probing
 from study.study import Study
 
@@ -66,11 +66,13 @@ def probe_study(study: Study, probing: Probing) -> list[Path]:
     print(f"probes: {len(adapters)} trained and {len(fresh)} untrained models, {probing.texts} texts each", flush=True)
     asked = Asked(adapters, fresh, None, probing.seed, LoadOptions(), list(first))  # each in the dtype of its training
     settings = Settings(chosen_probes(probing.probes), probing.texts, probing.seed, probing.max_length)
-    outcomes = run(asked, corpus, settings, launched())
+    outcomes = run(asked, corpus, settings, launched(), folder)
     if all(outcome.result is None for outcome in outcomes):
         raise UserError(f"probes: none could be made: {outcomes[0].failure}")
     facts = {"key": key, **facts_of(settings, corpus_file, corpus), "findings": probe_findings(outcomes)}
-    return save(outcomes, facts, folder)
+    files = save(outcomes, facts, folder)
+    kept_in(folder, corpus, settings).remove()
+    return files
 
 
 def first_runs(study: Study) -> dict[str, Cell]:

@@ -12,7 +12,7 @@ from common.files import replacing_together
 from comparison.findings import Finding
 from comparison.report.plots.drawing import style
 from study.probes.plots import draw, panels_of
-from study.probes.run import Outcome
+from study.probes.result import Outcome
 
 LAST = "probes.json"  # moved last: where it is new, all files are
 DEFINITION = "docs/probes.md#{} of the project says what is measured, and its source."

@@ -145,6 +145,17 @@ class ProbeResult:
         }
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one probe on one model."""
+
+    model: str
+    probe: str
+    result: ProbeResult | None
+    failure: str
+    cost: Cost
+
+
 def panel_as_json(panel: Panel) -> dict[str, Any]:
     """Return a panel as the file has it."""
     curves = []

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, nearest
 from common.file_hashes import file_hash
+from common.hashes import digest
 from evaluation.encode.distributed import Processes
 from evaluation.encode.rank import Rank
 from evaluation.encode.sharded_encoder import Encode, TextEncoder, encode_here
@@ -22,6 +23,7 @@ from model_loaders.embed_model import EmbedModel
 from model_loaders.layouts.manifest import library_versions
 from study.probes import NAMES, VERSION
 from study.probes.encoder import Probed, cut_of
+from study.probes.kept import Kept
 from study.probes.kinds.compression import compression
 from study.probes.kinds.dilution import dilution
 from study.probes.kinds.geometry import geometry
@@ -30,7 +32,7 @@ from study.probes.kinds.massive import massive
 from study.probes.kinds.position import position
 from study.probes.kinds.word_order import word_order
 from study.probes.models import Asked, free_memory, max_length
-from study.probes.result import Cost, ProbeResult
+from study.probes.result import Cost, Outcome, ProbeResult
 from study.probes.texts import Corpus, read_corpus
 from study.probes.token_states import LayerReader, Layers, split
 
@@ -71,17 +73,6 @@ def facts_of(settings: Settings, file: Path, corpus: Corpus) -> dict[str, Any]:
         "probes_version": VERSION,
         "versions": library_versions(),
     }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one probe on one model."""
-
-    model: str
-    probe: str
-    result: ProbeResult | None
-    failure: str
-    cost: Cost
 
 
 def read_layers(probed: Probed, model: EmbedModel, texts: Sequence[str], query: bool = False) -> Layers:
@@ -125,20 +116,42 @@ def chosen_probes(asked: Sequence[str]) -> list[str]:
     return [name for name in NAMES if not asked or name in asked]
 
 
-def run(asked: Asked, corpus: Corpus, settings: Settings, rank: Rank) -> list[Outcome]:
+def run(asked: Asked, corpus: Corpus, settings: Settings, rank: Rank, folder: Path | None = None) -> list[Outcome]:
     """Run the probes on all models; the processes beside the first one help to encode, and return nothing.
 
     A model that cannot be loaded has a reason instead of results.
+
+    Args:
+        asked: the models.
+        corpus: texts.
+        settings: of the probes.
+        rank: of this process.
+        folder: keeps what was found until the results are written (`kept_in`), for a run that is stopped; with one process.
     """
+    kept = None if folder is None or rank.size > 1 else kept_in(folder, corpus, settings)
     outcomes: list[Outcome] = []
     for name, load in asked.models():
         try:
-            outcomes += run_on(load(), name, corpus, settings, rank)
+            model = load()
+            earlier = None if kept is None else kept.read(name, model.version)
+            if earlier is not None:
+                print(f"{name}: found by a run that was stopped", file=sys.stderr, flush=True)
+                outcomes += earlier
+                continue
+            found = run_on(model, name, corpus, settings, rank)
+            if kept is not None:
+                kept.write(name, model.version, found)
+            outcomes += found
         except UserError as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             outcomes += [Outcome(name, probe, None, str(error), Cost()) for probe in settings.probes]
         free_memory()
     return outcomes
+
+
+def kept_in(folder: Path, corpus: Corpus, settings: Settings) -> Kept:
+    """Return the place below a folder of results where what was found is kept, until they are written."""
+    return Kept(folder, digest([VERSION, asdict(settings), corpus.texts], 32))
 
 
 def run_on(model: EmbedModel, name: str, corpus: Corpus, settings: Settings, rank: Rank) -> list[Outcome]:

@@ -28,7 +28,7 @@ from study.probes.kinds.massive import massive
 from study.probes.models import Asked, untrained
 from study.probes.output import definition
 from study.probes.result import Cost
-from study.probes.run import OF_LAYERS, OF_VECTORS, Settings, corpus_for, lengths_note, read_layers, run
+from study.probes.run import OF_LAYERS, OF_VECTORS, Settings, corpus_for, lengths_note, read_layers, run, run_on
 from study.probes.token_states import LayerReader, split
 from tests.study.probes.encoders import encode_here
 from tests.tiny import ROOT, WORDS, new_model, write_base
@@ -160,6 +160,36 @@ def test_a_model_that_cannot_be_loaded_stops_no_other(adapters: dict[str, Path],
     assert [outcome.model for outcome in outcomes] == labels
     assert outcomes[0].result is None and "gone" in outcomes[0].failure
     assert outcomes[1].result is not None
+
+
+def test_a_run_that_was_stopped_is_gone_on_with(
+    adapters: dict[str, Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second model's probes are stopped; the next run takes the first one's from its file, and finds the same."""
+    words = [str(adapters["model1"]), str(adapters["model5"]), "--corpus", str(corpus), "--texts", "20", "--device", "cpu"]
+    words += ["--probes", "word_order", "layers", "massive"]
+    assert main([*words, "--output_dir", str(tmp_path / "whole")]) == 0
+    calls: list[str] = []
+
+    def stopped(model: Any, name: str, *rest: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return run_on(model, name, *rest)
+
+    monkeypatch.setattr("study.probes.run.run_on", stopped)
+    out = tmp_path / "stopped"
+    assert main([*words, "--output_dir", str(out)]) == 130
+    assert len(list((out / "unfinished").iterdir())) == 1 and not (out / "probes.json").exists()
+    assert main([*words, "--output_dir", str(out)]) == 0
+    assert calls == ["model1", "model5", "model5"] and not (out / "unfinished").exists()
+    found = [json.loads((folder / "probes.json").read_text()) for folder in (tmp_path / "whole", out)]
+    for content in found:
+        for of_model in content["models"].values():
+            for of_probe in of_model.values():
+                del of_probe["cost"]["seconds"]
+    assert found[0] == found[1]
+    assert main([*words, "--output_dir", str(out), "--seed", "1"]) == 0 and calls[3:] == ["model1", "model5"]
 
 
 def test_untrained_is_refused_where_an_earlier_stage_was_merged(adapters: dict[str, Path], tmp_path: Path) -> None:
