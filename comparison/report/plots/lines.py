@@ -42,16 +42,18 @@ def draw_panels(panels: Sequence[Panel], series: Mapping[str, Series]) -> tuple[
     looks = looks_of(systems, series)
     columns = min(MOST_IN_ROW, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.4 * columns + 0.4, 2.6 * rows + 0.2), layout="constrained")
+    names = line_names(panels)
+    handles = legend(systems, looks, names)
+    below = -(-len(handles) // (columns + 1))  # lines of the legend, which takes no room from the panels
+    figure = Figure(figsize=(3.4 * columns + 0.4, 2.6 * rows + 0.2 * below), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    names = line_names(panels)
     for axes, panel in zip(grid, panels, strict=False):
         for curve in panel.curves:
             draw_curve(axes, curve, looks[curve.system], DASHES[names.index(line_name(curve)) % len(DASHES)])
         finish(axes, panel)
-    figure.legend(handles=legend(systems, looks, names), loc="outside lower left", ncols=columns + 1)
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns + 1)
     return render(figure)
 
 
