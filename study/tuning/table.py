@@ -55,7 +55,7 @@ class Row:
 def budget_line(tuning: Study) -> str:
     """Say what the search tries."""
     config = tuning.config
-    settings = ", ".join(config.recipes)
+    settings = ", ".join(in_order(tuning))
     runs = len(config.recipes)
     steps = [config.flags(name).get("max_steps") for name in config.recipes]
     each = f"{steps[0]} steps each" if len(set(steps)) == 1 and steps[0] else "steps as each setting says"
@@ -64,6 +64,16 @@ def budget_line(tuning: Study) -> str:
         f"tuning: every design tries the same {runs} settings ({settings}), {each}, seed {config.seeds[0]}; the one with the "
         f"best mean rank on the development tasks is chosen ({tasks})"
     )
+
+
+def in_order(tuning: Study) -> list[str]:
+    """Return the settings from the lowest learning rate to the highest; equal ones, or without a rate, as the file has them."""
+
+    def rate(name: str) -> float:
+        value = tuning.config.flags(name).get("learning_rate")
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    return sorted(tuning.config.recipes, key=rate)
 
 
 def rows_of(study: Study, tuning: Study) -> list[Row]:
@@ -137,7 +147,7 @@ def cost_seconds(tuning: Study) -> float:
 
 def tuning_markdown(study: Study, tuning: Study) -> str:
     """Return the search as text: a row a design, a column a setting."""
-    settings = list(tuning.config.recipes)
+    settings = in_order(tuning)
     head = head_of(settings)
     lines = [f"## Tuning\n\n{budget_line(tuning)}.\n", row_of(head), "|" + "---|" * len(head)]
     rows = rows_of(study, tuning)
@@ -173,7 +183,7 @@ def save_tuning(study: Study, tuning: Study) -> list[Path]:
     with replacing_together(folder, LAST) as aside:
         (aside / "tuning.md").write_text(tuning_markdown(study, tuning) + "\n", encoding="utf-8")
         with style():
-            svg, png = draw_panels([panel_of(rows, list(tuning.config.recipes))], series_of(row.design for row in rows))
+            svg, png = draw_panels([panel_of(rows, in_order(tuning))], series_of(row.design for row in rows))
         (aside / "tuning.svg").write_text(svg, encoding="utf-8")
         (aside / "tuning.png").write_bytes(png)
         (aside / LAST).write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -182,7 +192,7 @@ def save_tuning(study: Study, tuning: Study) -> list[Path]:
 
 def tuning_finding(study: Study, tuning: Study) -> Finding:
     """Return the search as the report shows it."""
-    rows, settings = rows_of(study, tuning), list(tuning.config.recipes)
+    rows, settings = rows_of(study, tuning), in_order(tuning)
     sentences = [f"{capitalised(budget_line(tuning))}.", *remarks(study, tuning, rows)]
     table = [cells_of(row, settings, len(study.config.seeds)) for row in rows]
     caption = "Mean score over the development tasks by setting; a ring marks the setting that was chosen for a design."

@@ -20,7 +20,7 @@ from study.study import Study, development_dir, read_study
 from study.tuning.apart import check_apart, check_choice, ensure_apart
 from study.tuning.choice import choose, mean_ranks
 from study.tuning.settings import TuneConfig
-from study.tuning.table import budget_line, rows_of, save_tuning, tuning_markdown
+from study.tuning.table import budget_line, rows_of, save_tuning, tuning_finding, tuning_markdown
 from tests.study.tiny_study import Main, change, record_of, run_main, write_lines, write_study
 from tests.tiny import WORDS, triplets
 from trainers.scoring.arguments import ScoringArguments
@@ -87,7 +87,7 @@ def test_a_diverged_setting_is_last_and_equal_ones_keep_the_common_one() -> None
 def test_each_design_gets_its_own_best_and_the_same_budget(tuned: Path) -> None:
     tuning = search_of(tuned)
     assert [cell.name for cell in tuning.cells] == [f"{d}-{s}-seed0" for s in OF_SETTINGS for d in ("model1", "model3")]
-    assert "the same 3 settings (common, high, low), 2 steps each, seed 0" in budget_line(tuning)
+    assert "the same 3 settings (low, common, high), 2 steps each, seed 0" in budget_line(tuning)
     before = read_study(tuned)
     assert [cell.system for cell in before.cells] == ["model1", "model3"] * 2  # nothing is tuned yet
     best = {"model1": "high", "model3": "low"}
@@ -279,8 +279,10 @@ def test_the_table_has_both_settings_the_curve_and_the_cost(tuned: Path) -> None
     simulate(study, lambda design, setting: 0.7 if setting == "high" else 0.6)
     assert study.tuning is not None
     text = tuning_markdown(study, study.tuning)
-    assert "| model3 | 0.4000 | 0.4500 | 0.3000 | high | 0.6000 | 0.7000 |" in text
+    assert "| model3 | 0.3000 | 0.4000 | 0.4500 | high | 0.6000 | 0.7000 |" in text  # by learning rate
     assert "The search took 12 s" in text and "6 of 6 runs" in text
+    [panel] = tuning_finding(study, study.tuning).panels
+    assert panel.ticks == ["low", "common", "high"]
     files = save_tuning(study, study.tuning)
     assert all(path.is_file() for path in files)
     content = json.loads(files[-1].read_text())
