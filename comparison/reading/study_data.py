@@ -48,7 +48,7 @@ class CurvePoint(_Counted):
     """One step of a run's `metrics.jsonl` that has a loss or scores; figures that it lacks, or that are not finite, are None.
 
     Attributes:
-        step: optimiser steps so far.
+        step: optimizer steps so far.
         loss: mean over the steps since the line before.
         grad_norm: before clipping.
         learning_rate: at this step.

@@ -137,7 +137,8 @@ def draw_cost(comparison: Comparison, cells: Mapping[str, Sequence[CellData]], s
     panels = _known(MEASURES[:PLOTTED], scored)
     if not panels:
         return None
-    figure = Figure(figsize=(max(2.4, 1.4 * len(panels) + 0.3), 2.5), layout="constrained")
+    below = -(-len(scored) // 2)  # lines of the legend, which takes no room from the panels
+    figure = Figure(figsize=(max(2.4, 1.4 * len(panels) + 0.3), 1.9 + 0.2 * below), layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     handles: dict[str, Artist] = {}
     for axes, measure in zip(grid, panels, strict=True):

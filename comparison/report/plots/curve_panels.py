@@ -54,7 +54,7 @@ def draw_curve_panels(cells: Mapping[str, Sequence[CellData]], stem: str, series
         axes.set_visible(False)
     svg, png = render(figure)
     caption = (
-        "Loss by optimiser step. Thin: each run of the system. Thick: the smoothed median of its runs. Grey: the medians of "
+        "Loss by optimizer step. Thin: each run of the system. Thick: the smoothed median of its runs. Grey: the medians of "
         "the others. A cross: the run failed or diverged there."
     )
     alt = f"Training loss of {len(lines)} systems, a panel each, with the others' medians in grey."

@@ -96,7 +96,7 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str, series: Mapp
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(panels) - 2) : len(panels)]:
-        axes.set_xlabel("optimiser step")
+        axes.set_xlabel("optimizer step")
         axes.tick_params(labelbottom=True)
     figure.legend(handles=_legend(systems, bool(stopped)), loc="outside lower left", ncols=2)
     svg, png = render(figure)

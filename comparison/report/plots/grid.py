@@ -17,6 +17,7 @@ from comparison.report.words.names import name, shorten
 from comparison.report.words.wording import margin_text, points
 
 WIDTH = 260  # points, as a phone shows it
+LETTERS = 55  # in a line
 MARKERS = {ATTENTION: ("s", "s0"), POOLING: ("o", "s2"), INTERACTION: ("D", "s1")}
 MOST_IN_ALT = 12
 
@@ -56,8 +57,9 @@ def draw_grid(comparison: Comparison, stem: str) -> Plot | None:
 def _draw_row(axes: Axes, row: GridRow, grid: Grid, top: float) -> float:
     """Draw one contrast: its name and number, its interval below; returns where the next one begins."""
     marker, colour = MARKERS[row.effect]
-    _text(axes, _label(row, grid), top, "left", "normal")
-    _text(axes, f"{points(row.mean)} {row.mark}".rstrip(), top, "right", "normal")
+    number = f"{points(row.mean)} {row.mark}".rstrip()
+    _text(axes, _label(row, grid, LETTERS - len(number)), top, "left", "normal")
+    _text(axes, number, top, "right", "normal")
     y = top + 0.9
     if row.interval is not None:
         ends = [100 * row.interval.low, 100 * row.interval.high]
@@ -68,12 +70,13 @@ def _draw_row(axes: Axes, row: GridRow, grid: Grid, top: float) -> float:
     return top + 2.0
 
 
-def _label(row: GridRow, grid: Grid) -> str:
-    """Return a contrast's name as it fits the plot."""
+def _label(row: GridRow, grid: Grid, most: int) -> str:
+    """Return a contrast's name as it fits into a number of letters."""
     if row.effect == INTERACTION:
-        first, second = grid.attentions
-        pooling = row.a.partition(" with ")[2]
-        return f"{shorten(first, 8)}−{shorten(second, 8)}: {shorten(pooling, 18)}−{shorten(grid.poolings[-1], 8)}"
+        first, second = (shorten(attention, 8) for attention in grid.attentions)
+        pooling, other = row.a.partition(" with ")[2], shorten(grid.poolings[-1], 8)
+        room = most - len(f"{first}−{second}: −{other} ")
+        return f"{first}−{second}: {shorten(pooling, max(8, min(18, room)))}−{other}"
     return f"{shorten(row.a, 22)} − {shorten(row.b, 14)}"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +18,9 @@ from comparison.report.words.names import listed, name, short_names
 
 Dash = str | tuple[float, Sequence[float]]
 MOST_IN_ROW = 3  # panels
+LETTERS = 36  # of a line of a panel's title
+MOST_TOGETHER = 16  # lines in a panel, before each kind of them gets a panel of its own
+CLEAR_BANDS = 6  # more of them in a panel are paler, so that lines can be seen through all
 UNTRAINED = ", untrained"  # behind the name of a system whose weights are those before training
 
 
@@ -38,10 +43,11 @@ def draw_finding(finding: Finding, stem: str, series: Mapping[str, Series]) -> P
 
 def draw_panels(panels: Sequence[Panel], series: Mapping[str, Series]) -> tuple[str, bytes]:
     """Draw panels of lines, a colour a system; returns SVG and PNG."""
+    panels = parted(panels)
     systems = systems_of(panels)
     looks = looks_of(systems, series)
-    columns = min(MOST_IN_ROW, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // MOST_IN_ROW)
+    columns = -(-len(panels) // rows)
     names = line_names(panels)
     handles = legend(systems, looks, names)
     below = -(-len(handles) // (columns + 1))  # lines of the legend, which takes no room from the panels
@@ -50,11 +56,27 @@ def draw_panels(panels: Sequence[Panel], series: Mapping[str, Series]) -> tuple[
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, panel in zip(grid, panels, strict=False):
+        alpha = 0.15 * min(1.0, CLEAR_BANDS / max(1, len(panel.curves)))
         for curve in panel.curves:
-            draw_curve(axes, curve, looks[curve.system], DASHES[names.index(line_name(curve)) % len(DASHES)])
+            draw_curve(axes, curve, looks[curve.system], DASHES[names.index(line_name(curve)) % len(DASHES)], alpha)
         finish(axes, panel)
     figure.legend(handles=handles, loc="outside lower left", ncols=columns + 1)
     return render(figure)
+
+
+def parted(panels: Sequence[Panel]) -> list[Panel]:
+    """Return the panels; one with too many lines, or all where dashes are too few, as a panel for each name of lines."""
+    few = len(line_names(panels)) > len(DASHES)
+    parts = []
+    for panel in panels:
+        names = list(dict.fromkeys(curve.name for curve in panel.curves))
+        if len(names) == 1 or (len(panel.curves) <= MOST_TOGETHER and not few):
+            parts.append(panel)
+            continue
+        for of_lines in names:
+            curves = [replace(curve, name="") for curve in panel.curves if curve.name == of_lines]
+            parts.append(replace(panel, title=": ".join(filter(None, (panel.title, of_lines))), curves=curves))
+    return parts
 
 
 def systems_of(panels: Sequence[Panel]) -> list[str]:
@@ -97,12 +119,12 @@ def line_names(panels: Sequence[Panel]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def draw_curve(axes: Axes, curve: Curve, look: Series, dash: Dash) -> None:
+def draw_curve(axes: Axes, curve: Curve, look: Series, dash: Dash, alpha: float) -> None:
     """Draw a line, the band of its intervals, and a ring around the place that is marked."""
     values = [estimate[0] for estimate in curve.estimates]
     if curve.estimates and all(len(estimate) == 3 for estimate in curve.estimates):
         low, high = [estimate[1] for estimate in curve.estimates], [estimate[2] for estimate in curve.estimates]
-        axes.fill_between(curve.x, low, high, color=look.colour, alpha=0.15, linewidth=0)
+        axes.fill_between(curve.x, low, high, color=look.colour, alpha=alpha, linewidth=0)
     axes.plot(curve.x, values, color=look.colour, marker=look.marker, markersize=3, linestyle=dash)
     if curve.marked is not None:
         place = curve.marked
@@ -114,7 +136,7 @@ def draw_curve(axes: Axes, curve: Curve, look: Series, dash: Dash) -> None:
 def finish(axes: Axes, panel: Panel) -> None:
     """Name the axes; a logarithmic one has the places of the curves as its marks."""
     if panel.title:
-        axes.set_title(name(panel.title))
+        axes.set_title(fill(name(panel.title), LETTERS))
     axes.set_xlabel(name(panel.x_name))
     axes.set_ylabel(name(panel.y_name))
     axes.grid(visible=True)

@@ -6,7 +6,7 @@ import pytest
 
 from comparison.findings import Curve, Finding, Panel
 from comparison.report.plots.drawing import SERIES, Series, style
-from comparison.report.plots.lines import draw_finding, looks_of
+from comparison.report.plots.lines import MOST_TOGETHER, draw_finding, looks_of, parted
 
 
 def panel(*systems: str) -> Panel:
@@ -24,6 +24,23 @@ def test_a_system_has_its_colour_and_its_untrained_brother_the_same() -> None:
     assert plot is not None
     assert SERIES[1] in plot.svg and SERIES[0] not in plot.svg
     assert "stroke-dasharray" in plot.svg and "untrained" in plot.svg
+
+
+def test_a_panel_with_too_many_lines_is_parted_by_their_names() -> None:
+    """Fewer stay together; lines keep their values; names that would need more dashes than there are part all panels."""
+
+    def of_names(systems: int, *names: str) -> Panel:
+        curves = [Curve(f"s{number}", [0.0, 1.0], [[0.5], [0.1 * number]], name) for number in range(systems) for name in names]
+        return Panel("States", "layer", "rank", curves)
+
+    few = of_names(2, "mean", "last")
+    assert parted([few]) == [few]
+    many = of_names(MOST_TOGETHER, "mean", "last")
+    mean, last = parted([many])
+    assert (mean.title, last.title) == ("States: mean", "States: last")
+    assert mean.curves == last.curves == [Curve(f"s{n}", [0.0, 1.0], [[0.5], [0.1 * n]]) for n in range(MOST_TOGETHER)]
+    assert parted([of_names(MOST_TOGETHER + 1, "mean")]) == [of_names(MOST_TOGETHER + 1, "mean")]  # nothing to part by
+    assert len(parted([few, of_names(1, "a", "b", "c")])) == 5  # five names, four dashes
 
 
 def test_a_finding_without_lines_has_no_plot() -> None:
