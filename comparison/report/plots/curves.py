@@ -105,6 +105,9 @@ def draw_curves(cells: Mapping[str, Sequence[CellData]], stem: str, series: Mapp
         "take turns where lines lie on each other. Vectors have collapsed where the mean cosine of two different queries is "
         "above .99 while the margin is below .01, or where queries vary along fewer than two directions (dotted lines)."
     )
+    fallen = [name(cell.name) for cell in [*done, *stopped] if has_collapsed(cell)]
+    if fallen:
+        caption += f" They had, at some step, in {listed(fallen)}."
     cut = [cell.name for cell in [*done, *stopped] if _is_cut(cell)]
     if cut:
         caption += f" Figures beyond {MOST_SHOWN:g} are cut to that, steps beyond it left out ({listed([*map(name, cut)])})."
@@ -162,6 +165,19 @@ def _values(cell: CellData, field: str) -> list[tuple[int, float]]:
         if value is not None and abs(point.step) <= MOST_SHOWN:
             values.append((point.step, min(max(value, -MOST_SHOWN), MOST_SHOWN)))
     return values
+
+
+def has_collapsed(cell: CellData) -> bool:
+    """Return whether a run's vectors lay on each other at some step, or queries varied along fewer than two directions."""
+    limits = {panel.field: panel.limit for panel in PANELS if panel.limit is not None}
+    for point in cell.curve:
+        cosine, margin, rank = point.mean_cosine, point.margin, point.effective_rank
+        equal = cosine is not None and cosine > limits["mean_cosine"]
+        if equal and margin is not None and margin < limits["margin"]:
+            return True
+        if rank is not None and rank < limits["effective_rank"]:
+            return True
+    return False
 
 
 def _is_cut(cell: CellData) -> bool:
@@ -226,7 +242,8 @@ def finish(axes: Axes, panel: Panel, healthy: Sequence[np.ndarray]) -> None:
     axes.grid()
     if panel.log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))  # more would get no ticks at all
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
     if panel.limit is not None:

@@ -116,6 +116,20 @@ def test_a_diverged_run_is_drawn_and_does_not_squash_the_others() -> None:
     assert float(box[3]) < 1200, "a point far away does not make the plot tall"
 
 
+def test_runs_that_collapsed_are_named() -> None:
+    """By cosine and margin together, or by rank; at any step, although the run may have recovered."""
+    together = CurvePoint(1, 1.0, mean_cosine=0.995, margin=0.001, grad_norm=400.0)
+    collapsed = CellData("a-1", "a", curve=[together, point(2)])
+    flat_batch = CellData("a-2", "a", curve=[CurvePoint(1, 1.0, effective_rank=1.5), point(2)])
+    narrow = CellData("a-3", "a", curve=[CurvePoint(1, 1.0, mean_cosine=0.995, margin=0.2, effective_rank=2.5)])
+    with style():
+        plot = curves.draw_curves({"a": [collapsed, flat_batch, narrow]}, "training")
+        healthy = curves.draw_curves({"a": [narrow]}, "training")
+    assert plot is not None and "They had, at some step, in a-1 and a-2." in plot.caption
+    assert healthy is not None and "They had" not in healthy.caption
+    assert ">100<" in plot.svg, "an axis of norms from 1 to 400 has ticks"
+
+
 def test_the_middle_of_runs_is_drawn_so_that_systems_do_not_hide_each_other() -> None:
     steps = np.arange(10)
     spike = np.where(steps == 5, 99.0, steps)
