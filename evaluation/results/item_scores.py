@@ -45,7 +45,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
-from common.files import replacing
+from common.files import write_whole
 from common.json_text import parse_json
 from common.lines import MOST_BYTES, iter_lines
 from evaluation.tasks.mteb_tasks import clustered
@@ -220,11 +220,13 @@ def write_draws(
 
 
 def _replace(path: Path, items: Sequence[Item], subset: str, split: str) -> None:
-    """Write the items of a subset and split; others in the file stay. A kill leaves the old file or the new."""
+    """Write the items of a subset and split; others in the file stay. A kill leaves the old file or the new.
+
+    The same items give the same bytes: no time and no name in the packed file.
+    """
     written = [item for item in read_items(path) if (item["subset"], item["split"]) != (subset, split)]
     for number, item in enumerate(items):
         written.append({"subset": subset, "split": split, "id": str(number), **item})
+    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in written]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, gzip.open(part, "wt", encoding="utf-8") as file:
-        for item in written:
-            file.write(json.dumps(item, ensure_ascii=False) + "\n")
+    write_whole(path, gzip.compress("".join(lines).encode(), mtime=0))

@@ -11,7 +11,7 @@ from mteb.abstasks.multilabel_classification import AbsTaskMultilabelClassificat
 
 from comparison.reading.item_scores import read_items as compared
 from evaluation.evaluate import evaluate
-from evaluation.results.item_scores import read_items
+from evaluation.results.item_scores import _replace, read_items
 from evaluation.tasks.find import TaskSpec, find_tasks
 from tests.evaluation.conftest import BagOfWords, sentences
 
@@ -71,3 +71,16 @@ def test_runs_that_do_not_give_each_text_one_label_have_no_items(tmp_path, monke
         assert score.items is None and not score.cached and 0 < score.score <= 1
     predictions = json.loads((result.folder / f"predictions/{name}_predictions.json").read_text())
     assert len(next(iter(predictions["default"].values()))) > 1
+
+
+def test_the_same_items_are_the_same_file(tmp_path, monkeypatch):
+    """Written at another time by another process: so two runs' items compare by bytes."""
+    items = [{"score": 0.5, "gold": 1}, {"score": 0.25, "gold": 0}]
+    files = []
+    for moment in (1, 2):
+        monkeypatch.setattr("time.time", lambda moment=moment: 1e9 + moment)
+        monkeypatch.setattr("os.getpid", lambda moment=moment: 100 + moment)
+        path = tmp_path / str(moment) / "items/Task.jsonl.gz"
+        _replace(path, items, "default", "test")
+        files.append(path.read_bytes())
+    assert files[0] == files[1] and len(read_items(path)) == 2
