@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -132,7 +132,7 @@ def _unlisted_cells(directory: Path, notes: list[str]) -> list[CellFolder]:
     listed = summary.get("cells")
     if not isinstance(listed, list):
         listed = None
-    folders = _folders(directory, listed, notes)
+    folders = _newest(directory, lambda folder, _: listed is None or folder in listed, notes)
     reasons = _mapping(summary.get("failed"))
     cells = []
     for name in dict.fromkeys([*folders, *reasons]):
@@ -149,11 +149,12 @@ def _unlisted_cells(directory: Path, notes: list[str]) -> list[CellFolder]:
 
 def _listed_cells(directory: Path, data: StudyData, reading: Reading) -> list[CellFolder]:
     """Return the cells that `study.json` lists."""
-    named = [cell.folder for cell in data.cells]
-    folders = _folders(directory, named if all(named) else None, reading.notes)
+    named = {cell.folder for cell in data.cells}
+    unnamed = {cell.name for cell in data.cells if not cell.folder}
+    newest = _newest(directory, lambda folder, cell: cell in unnamed and folder not in named, reading.notes)
     cells = []
     for cell in data.cells:
-        folder = folders.get(cell.name)
+        folder = newest.get(cell.name)
         if cell.folder:
             folder = inside(directory / "cells", cell.folder, directory / "study.json")
         if cell.status == UNFINISHED:
@@ -178,17 +179,18 @@ def _damage(name: str, folder: Path | None) -> list[str]:
     return []
 
 
-def _folders(directory: Path, named: Sequence[str] | None, notes: list[str]) -> dict[str, Path]:
-    """Return the folder of each cell: those that the study names, else the newest of each name."""
+def _newest(directory: Path, wanted: Callable[[str, str], bool], notes: list[str]) -> dict[str, Path]:
+    """Return the newest folder of each cell, of those whose folder's and cell's names are wanted."""
     by_cell: dict[str, list[Path]] = {}
     for folder in sorted((directory / "cells").iterdir()):
-        if not folder.is_dir() or (named is not None and folder.name not in named):
+        if not folder.is_dir():
             continue
         match = CELL.match(folder.name)
         cell = folder.name
         if match:
             cell = match["cell"]
-        by_cell.setdefault(cell, []).append(folder)
+        if wanted(folder.name, cell):
+            by_cell.setdefault(cell, []).append(folder)
     newest = {}
     for cell, folders in by_cell.items():
         folders.sort(key=lambda folder: ((folder / "scores.json").is_file(), folder.stat().st_mtime))

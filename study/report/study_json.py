@@ -148,13 +148,14 @@ def about_cell(study: Study, cell: Cell, sides: Sides) -> dict[str, Any]:
         return {**about, "attention": get_design(name).attention, "pooling": pooling_words(get_design(name))}
     design = get_design(cell.design)
     cost = read_json_or_empty(cell.folder / COST_FILE)
+    result = read_json_or_empty(cell.adapter / RESULT_FILE)
     metrics = cell.adapter / METRICS_FILE
     return {
         **about,
         "seed": cell.seed,
         "attention": design.attention,
         "pooling": pooling_words(design),
-        "trainable_parameters": trainable_parameters(cell.adapter),
+        "trainable_parameters": result.get("trainable_parameters", trainable_parameters(cell.adapter)),
         "training_seconds": try_scores(cell).get("training_seconds"),
         "peak_memory_bytes": cost.get("peak_memory_bytes"),
         "device": cost.get("device", ""),

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from study.report.plan_table import outlook, taken
+from study.report.study_json import trainable_parameters
 from study.study import read_study
 from tests.study.tiny_study import Main, change, load, record_of, run_in_process, write_lines
 
@@ -57,6 +58,9 @@ def test_what_reports_need(finished: Path) -> None:
     assert (model3.attention, model3.pooling, model3.status, model3.seed) == ("causal", "multi-layer trainable", "done", 42)
     assert model1.trainable_parameters and model3.trainable_parameters > model1.trainable_parameters
     for cell in (model1, model3):
+        adapter = finished.parent / "out" / "cells" / cell.folder / "adapter"
+        recorded = load(adapter / "train_result.json")["trainable_parameters"]
+        assert cell.trainable_parameters == recorded == trainable_parameters(adapter), "kept where the weights are not"
         assert [point.step for point in cell.curve] == [1, 2, 3, 4]
         assert cell.training_seconds and cell.peak_memory_bytes and cell.device.startswith(("CPU", "NVIDIA"))
         assert cell.evaluation_texts_per_second and cell.evaluation_tokens_per_second

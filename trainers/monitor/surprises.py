@@ -30,6 +30,11 @@ class Parameters:
     pooling: int
     base: int = 0
 
+    @property
+    def trained(self) -> int:
+        """The number of those that are trained."""
+        return self.lora + self.pooling + self.base
+
 
 def parameters_of(model: EmbedModel) -> Parameters:
     """Count a model's frozen and trained parameters."""

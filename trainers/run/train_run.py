@@ -26,6 +26,7 @@ from trainers.checkpoints.write import save_final
 from trainers.flags.train_config import TrainConfig
 from trainers.monitor.metrics import truncation_warning
 from trainers.monitor.progress import show_progress, warn
+from trainers.monitor.surprises import parameters_of
 from trainers.run.build import build_trainer, read_data, with_saved_budget
 from trainers.run.checkpoint_callback import CheckpointCallback
 from trainers.run.dry_run import dry_run
@@ -214,6 +215,7 @@ def report_end(trainer: ContrastiveTrainer, output_dir: Path, summary: dict[str,
         return
     facts = {"data_rows": len(trainer.train_dataset), "data_content": trainer.identity.data, "device": device_name()}
     facts |= {"processes": trainer.identity.processes, "tokens": None if counts is None else counts[0]}
+    facts["trainable_parameters"] = parameters_of(trainer.model).trained
     write_json({**summary, **truncated, **facts, **metrics}, output_dir / RESULT_FILE)
     steps, change = summary["steps"], summary["largest_cosine_change_of_a_probe_text"]
     text = f"saved {trainer.model.design_name} to {output_dir} after {steps} steps"

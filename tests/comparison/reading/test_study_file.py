@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from comparison.reading.results_folder import read
 from comparison.reading.study_data import CellData, StudyData
 from comparison.reading.study_file import read_study_file
 from comparison.reading.study_folder import note_on_grid
-from comparison.reading.systems import grid_cells
+from comparison.reading.systems import Reading, grid_cells
 from tests.comparison.conftest import Write
 from tests.tiny import ROOT
 
@@ -171,3 +172,29 @@ def test_a_comparison_says_what_was_planned(write_study: Write, tmp_path: Path, 
     assert "Planned, by s.yaml (SHA-256 abababababab) on 2026-11-29, before a score existed: margin 1 point," in printed
     assert "Not planned: baseline model2 (planned: model1)." in printed
     assert "Not planned: baseline model2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def cells_of(reading: Reading) -> dict[str, str]:
+    """Return the folder of each system's only cell."""
+    cells = {}
+    for system in reading.systems:
+        file = system.runs[0].scores["NQ"].file
+        cells[system.name] = file.relative_to(system.source / "cells").parts[0]
+    return cells
+
+
+def test_a_design_at_two_settings_has_no_newest(write_study: Write) -> None:
+    """Both folders are called `model1-seed1`, as the hash has the setting; the record says which cell each belongs to."""
+    study = write_study({"model1-seed1": {"NQ": 0.5}, "model2-seed1": {"NQ": 0.6}})
+    folders = {folder.name.rsplit("-", 1)[0]: folder for folder in (study / "cells").iterdir()}
+    tuned = study / "cells" / "model1-seed1-ffffffff"
+    folders["model2-seed1"].rename(tuned)
+    about = {"design": "model1", "seed": 1}
+    common = {"name": "model1-seed1", "folder": folders["model1-seed1"].name, **about}
+    own = {"name": "model1-steep-seed1", "system": "model1, tuned", "folder": tuned.name, "setting": "steep", **about}
+    reading = read([save(study, cells=[common, own])])
+    assert cells_of(reading) == {"model1": common["folder"], "model1, tuned": tuned.name}
+    assert not any("newest" in note for note in reading.notes)
+    os.utime(tuned, (2e9, 2e9))
+    unnamed = {key: value for key, value in common.items() if key != "folder"}
+    assert cells_of(read([save(study, cells=[unnamed, own])])) == cells_of(reading), "not the newest, which is the other's"
