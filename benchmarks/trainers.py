@@ -3,10 +3,11 @@
     python benchmarks/trainers.py --base DIRECTORY --triplets FILE.jsonl[.gz] --task FOLDER [--steps 40] [--seeds 1 2 3]
 
 Both train LoRA of rank 16 on all layers of the same base LLM in bfloat16 with eager attention, on the same triplets with one
-negative each, with the same loss (cosine similarities x 20, negatives of the whole batch), rates, steps and batch. Texts end
-with EOS. Each seed draws LoRA and the order of the data. sentence-transformers is corrected in three points: its tokenizer
-appends EOS, has no chat template, and LoRA is in float32. A training is a process of its own; its processor seconds include
-its start. Then the task is scored: ours by the evaluation of this project, theirs by mteb itself.
+negative each, with the same loss (cosine similarities x 20, negatives of the whole batch), rates and steps. Each seed draws
+LoRA and the triplets; both sides take the same ones in the same order, so that a seed's two scores are a pair. Texts end with
+EOS. sentence-transformers is corrected in three points: its tokenizer appends EOS, has no chat template, and LoRA is in
+float32. A training is a process of its own; its processor seconds include its start. Then the task is scored: ours by the
+evaluation of this project, theirs by mteb itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import gzip
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -55,12 +57,12 @@ def run(command: Sequence[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def train_ours(args: argparse.Namespace, seed: int, folder: Path) -> float:
-    """Train with this project's trainer into ``folder``; return the processor seconds."""
+def train_ours(args: argparse.Namespace, seed: int, data: Path, folder: Path) -> float:
+    """Train with this project's trainer on the triplets in order, into ``folder``; return the processor seconds."""
     flags = {
         "design": args.design,
         "model_name_or_path": args.base,
-        "dataset_name": args.triplets,
+        "dataset_name": data,
         "output_dir": folder,
         "seed": seed,
         "torch_dtype": "bfloat16",
@@ -73,7 +75,7 @@ def train_ours(args: argparse.Namespace, seed: int, folder: Path) -> float:
         "warmup_steps": args.steps // 10,
         "learning_rate": args.rate,
         "lr_scheduler_type": "linear",
-        "max_negatives": 1,
+        "train_sampling_strategy": "sequential",
         "query_max_length": args.max_length,
         "max_seq_length": args.max_length,
         "save_strategy": "no",
@@ -108,14 +110,19 @@ def score_theirs(folder: Path, task: Path) -> float:
 
 
 def train_theirs(args: argparse.Namespace, folder: Path) -> None:
-    """Train with sentence-transformers' trainer; save the model, LoRA merged, to ``folder``."""
+    """Train with sentence-transformers' trainer on the triplets in order; save the model, LoRA merged, to ``folder``."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from torch.utils.data import BatchSampler, SequentialSampler
     from transformers import set_seed
+
+    class InOrder(SentenceTransformerTrainer):
+        def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> BatchSampler:
+            return BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
 
     set_seed(args.seed)
     with tempfile.TemporaryDirectory() as aside:
@@ -147,8 +154,9 @@ def train_theirs(args: argparse.Namespace, folder: Path) -> None:
         use_cpu=not torch.cuda.is_available(),
     )
     loss = MultipleNegativesRankingLoss(model, scale=SCALE)
-    data = Dataset.from_list(triplets(args.triplets))
-    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data, loss=loss).train()
+    rows = [json.loads(line) for line in args.triplets.read_text(encoding="utf-8").splitlines()]
+    data = Dataset.from_list(rows)
+    InOrder(model=model, args=arguments, train_dataset=data, loss=loss).train()
     merge(model)
     model.save(str(folder))
 
@@ -179,6 +187,13 @@ def tokenizer_with_eos(base: Path, folder: Path) -> None:
     tokenizer.save_pretrained(str(folder))
 
 
+def draw(path: Path, count: int, seed: int, file: Path) -> Path:
+    """Write ``count`` triplets of a file, drawn with ``seed``, to another file; return that."""
+    rows = random.Random(seed).sample(triplets(path), count)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
 def triplets(path: Path) -> list[dict[str, str]]:
     """Read the rows that have a negative; of several positives and negatives the first."""
     opener = gzip.open if path.suffix == ".gz" else open
@@ -188,7 +203,7 @@ def triplets(path: Path) -> list[dict[str, str]]:
             row = json.loads(line)
             negative = first(row.get("negative") or "")
             if negative:
-                rows.append({"anchor": row["query"], "positive": first(row["positive"]), "negative": negative})
+                rows.append({"query": row["query"], "positive": first(row["positive"]), "negative": negative})
     return rows
 
 
@@ -231,15 +246,18 @@ def main() -> None:
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as aside:
         for seed in args.seeds:
+            data = draw(args.triplets, args.steps * args.batch, seed, Path(aside) / f"triplets-{seed}.jsonl")
             folder = Path(aside) / f"ours-{seed}"
-            seconds = train_ours(args, seed, folder)
+            seconds = train_ours(args, seed, data, folder)
             ours.append(Outcome(score_ours(folder, args.task, Path(aside) / f"results-{seed}"), seconds))
             folder = Path(aside) / f"theirs-{seed}"
-            seconds = run([__file__, *sys.argv[1:], "--seed", str(seed), "--theirs", str(folder)])
+            seconds = run([__file__, *sys.argv[1:], "--triplets", str(data), "--seed", str(seed), "--theirs", str(folder)])
             theirs.append(Outcome(score_theirs(folder, args.task), seconds))
             print(f"seed {seed}: ours {ours[-1]}, sentence-transformers {theirs[-1]}", flush=True)
     show("ours", ours)
     show("sentence-transformers", theirs)
+    differences = [one.score - other.score for one, other in zip(ours, theirs, strict=True)]
+    print("ours - sentence-transformers, by seed:", ", ".join(f"{difference:+.4f}" for difference in differences))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ def test_the_checkpoint_is_its_own_base(full_run: Path, base: Path, tmp_path: Pa
     before, after = plain.backbone.state_dict(), load_file(moved / "model.safetensors")
     assert before.keys() == after.keys()
     assert [name for name in after if torch.equal(before[name], after[name])] == []
+    result = json.loads((moved / "train_result.json").read_text())
+    assert result["trainable_parameters"] == sum(tensor.numel() for tensor in after.values())
     manifest = json.loads((moved / "embedder.json").read_text())
     assert manifest["lora"] is False and manifest["begun_on"]["weights"] == plain.base_model.weights
     assert str(full_run) not in (moved / "embedder.json").read_text()
