@@ -115,7 +115,10 @@ def search_of(study: Study, args: Namespace) -> Study:
 
 
 def print_search(study: Study) -> None:
-    """Say which cells come before and behind those of the plan: those of the search, and those of the chosen settings."""
+    """Say which cells come before and behind those of the plan: those of the search, and those of the chosen settings.
+
+    A wrong flag of the search ends the plan as it would end the run.
+    """
     if study.tuning is None:
         return
     cells = study.tuning.cells
@@ -125,6 +128,7 @@ def print_search(study: Study) -> None:
         most = len(study.config.designs) * len(study.config.base_models) * len(study.config.seeds)
         sentence += f"; behind them: up to {most} more cells, of designs that choose another setting"
     print(for_terminal(sentence, terminal_width()))
+    check_flags(study.tuning, study)
 
 
 def run_search(study: Study, tuning: Study) -> dict[str, str]:

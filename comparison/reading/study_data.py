@@ -87,7 +87,7 @@ class CellData(_Counted):
         seed: None for a baseline that has none.
         status: ``done``, ``failed``, ``diverged`` or ``unfinished``.
         reason: why it is not done, in one line.
-        trainable_parameters: LoRA and pooling together.
+        trainable_parameters: all that are trained: LoRA or the base LLM's own, and the pooling.
         training_seconds: wall clock, all attempts together.
         evaluation_texts_per_second: over all its tasks.
         evaluation_tokens_per_second: the same in tokens.

@@ -222,7 +222,7 @@ def write_draws(
 def _replace(path: Path, items: Sequence[Item], subset: str, split: str) -> None:
     """Write the items of a subset and split; others in the file stay. A kill leaves the old file or the new.
 
-    The same items give the same bytes: no time and no name in the packed file.
+    The same items, written in the same order, give the same bytes: no time and no name in the packed file.
     """
     written = [item for item in read_items(path) if (item["subset"], item["split"]) != (subset, split)]
     for number, item in enumerate(items):

@@ -246,6 +246,19 @@ def test_choices_at_an_end_unequal_searches_and_missing_runs_are_said(tuned: Pat
     assert "| 0.7000 (1 of 2 runs) | 0.7000 (1 of 2 runs) |" in text
 
 
+@pytest.mark.parametrize("key", ["training", "settings"])
+def test_a_plan_finds_a_wrong_flag_of_the_search(tuned: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tune = dict(yaml.safe_load(tuned.read_text())["tune"])
+    if key == "training":
+        tune["training"] = {**tune.get("training", {}), "max_stepps": 2}
+    else:
+        tune["settings"] = {**tune["settings"], "steep": {"max_stepps": 2}}
+    change(tuned, tune=tune)
+    with pytest.raises(SystemExit):
+        print_search(read_study(tuned))
+    assert "unknown flag --max_stepps (did you mean --max_steps?)" in capsys.readouterr().err
+
+
 def test_a_plan_says_what_comes_before_and_behind(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_search(read_study(tuned))
     told = " ".join(capsys.readouterr().out.split())
