@@ -76,6 +76,8 @@ def run_mode(args: Namespace, overrides: dict[str, Any]) -> int:
     if args.tuning:
         study = search_of(study, args)
     if args.plan:
+        if study.tuning is not None:
+            check_flags(study.tuning, study)  # minutes before the plan has tried the other cells
         problems = print_plan(study)
         if not args.tuning:
             print_search(study)
@@ -115,10 +117,7 @@ def search_of(study: Study, args: Namespace) -> Study:
 
 
 def print_search(study: Study) -> None:
-    """Say which cells come before and behind those of the plan: those of the search, and those of the chosen settings.
-
-    A wrong flag of the search ends the plan as it would end the run.
-    """
+    """Say which cells come before and behind those of the plan: those of the search, and those of the chosen settings."""
     if study.tuning is None:
         return
     cells = study.tuning.cells
@@ -128,7 +127,6 @@ def print_search(study: Study) -> None:
         most = len(study.config.designs) * len(study.config.base_models) * len(study.config.seeds)
         sentence += f"; behind them: up to {most} more cells, of designs that choose another setting"
     print(for_terminal(sentence, terminal_width()))
-    check_flags(study.tuning, study)
 
 
 def run_search(study: Study, tuning: Study) -> dict[str, str]:
